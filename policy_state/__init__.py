@@ -1,0 +1,1 @@
+"""What Offramp learns about each domain, and where it is kept."""

@@ -1,0 +1,1 @@
+"""Implementations of the statistics store: in memory, and in Redis or Valkey."""

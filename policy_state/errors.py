@@ -1,0 +1,81 @@
+"""Every error this package raises; errors of other libraries are mapped to these once.
+
+PolicyStateError
+├── InvalidInput (also a ValueError)   the caller passed something wrong
+│   ├── InvalidDomain                  a domain name that cannot be a key
+│   ├── InvalidCosts                   a cost vector that does not fit the exits
+│   ├── InvalidSettings                policy settings or a store address
+│   ├── InvalidStats                   counters, labels, offsets
+│   └── InvalidMatrix                  a file of exit labels that cannot be read
+└── StoreError                         the store could not do it; nothing was written by the call
+    ├── StoreUnavailable               no (usable) answer: send the same again later, it is safe
+    ├── StoreRefused                   the server said no and would say no again
+    │   └── StoreCorrupt               a stored value is not what this package wrote there
+    ├── CounterOverflow                a counter would pass 2^53 - 1
+    ├── PolicyNotOpen                  `open` was not called on this store
+    ├── PolicyNotFound                 the policy is gone from the server (lost or deleted)
+    └── FingerprintMismatch            the counters belong to another model
+
+The one exception to "nothing was written": after `StoreUnavailable` the call may have been done
+and only its answer lost. The partition watermarks make sending it again harmless.
+"""
+
+
+class PolicyStateError(Exception):
+    """Root of everything raised by this package."""
+
+
+class InvalidInput(PolicyStateError, ValueError):
+    """The caller passed something wrong; calling again with the same will fail again."""
+
+
+class InvalidDomain(InvalidInput):
+    """A domain name that cannot be a key."""
+
+
+class InvalidCosts(InvalidInput):
+    """A cost vector that does not fit the exits."""
+
+
+class InvalidSettings(InvalidInput):
+    """Policy settings, or the address of a store, that make no sense."""
+
+
+class InvalidStats(InvalidInput):
+    """Counters, labels or offsets that cannot be."""
+
+
+class InvalidMatrix(InvalidInput):
+    """A file of exit labels that cannot be read."""
+
+
+class StoreError(PolicyStateError):
+    """The store could not do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """No usable answer in time. Send the same again later: nothing is counted twice."""
+
+
+class StoreRefused(StoreError):
+    """The server answered no, and would do so again."""
+
+
+class StoreCorrupt(StoreRefused):
+    """A stored value is not what this package wrote there; nothing was changed."""
+
+
+class CounterOverflow(StoreError):
+    """A counter would pass the largest integer that is exact everywhere; nothing was changed."""
+
+
+class PolicyNotOpen(StoreError):
+    """`open` was not called on this store."""
+
+
+class PolicyNotFound(StoreError):
+    """The policy is gone from the server; rebuild it, or open it again to start from nothing."""
+
+
+class FingerprintMismatch(StoreError):
+    """The stored counters were learnt with another model."""

