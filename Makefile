@@ -1,0 +1,46 @@
+# Everything runs from a fresh clone: `make demo` shows the main job, `make test` proves it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(VENV)/.ready  ## Install everything into .venv
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "offramp needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(shell sed -n 's/^uv==//p' constraints.txt)
+	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup  ## Stream texts of four domains through two workers; ARGS=--help tells the options
+	$(BIN)/python -m demo $(ARGS)
+
+test: setup check  ## Lint, types, and all tests, with a real Kafka and a real Redis
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup  ## Lint, format, types, import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup  ## Format the code
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+bench: setup  ## Run all benchmarks, ARGS=--quick for a short look
+	@for file in benchmarks/[a-z]*.py; do \
+		name=$$(basename $$file .py); \
+		grep -q __main__ $$file || continue; \
+		echo "== $$name"; $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; \
+	done
+
+clean:  ## Remove what setup and the tools made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

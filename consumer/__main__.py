@@ -1,0 +1,5 @@
+"""`python -m consumer`: the same as `offramp`."""
+
+from consumer.cli.app import main
+
+main()

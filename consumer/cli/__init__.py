@@ -1,0 +1,1 @@
+"""The command line, `offramp`: one file per group of commands."""

@@ -1,0 +1,37 @@
+"""The errors of this package.
+
+ConsumerError
+├── InvalidEvent       one record cannot be used: it goes to the dead letters, the batch goes on
+├── InvalidSettings    the configuration names something that cannot be
+├── StreamUnavailable  Kafka did not answer in time; the batch may be tried again
+└── WorkerFenced       another worker has taken over this worker's name or partitions
+"""
+
+
+class ConsumerError(Exception):
+    """Something is wrong with the stream or with what it was given."""
+
+
+class InvalidEvent(ConsumerError):
+    """A record that cannot be used.
+
+    `stage` is the step that refused it ("parse", "route" or "infer"), `reason` a short stable
+    word for machines, the message is for people.
+    """
+
+    def __init__(self, stage: str, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.reason = reason
+
+
+class InvalidSettings(ConsumerError):
+    """A setting is missing, unknown, or has a value that cannot be."""
+
+
+class StreamUnavailable(ConsumerError):
+    """Kafka did not answer in time, or refused for a reason that may pass."""
+
+
+class WorkerFenced(ConsumerError):
+    """Another worker holds this worker's transactional id: this one must end."""

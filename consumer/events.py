@@ -1,0 +1,128 @@
+"""Bytes in, bytes out: input events, predictions and dead letters on the wire. Version 1."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from consumer.errors import InvalidEvent
+from consumer.records import DeadLetter, Headers, Prediction, Record
+
+VERSION = 1
+Format = Literal["auto", "json", "text"]
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+
+
+class EventBody(BaseModel):
+    """An input event: `text`, and what else it may say about itself. Other fields are ignored.
+
+    `label` is the truth where it is known. It is checked, never used for learning.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    text: Annotated[str, Field(min_length=1)]
+    id: Annotated[str, Field(min_length=1, max_length=512)] | int | None = None
+    domain: str | None = None
+    timestamp: Annotated[int, Field(ge=0)] | AwareDatetime | None = None
+    label: int | str | None = None
+
+    def field(self, name: str) -> object:
+        """Return a field of the event by name, also one that this version does not know."""
+        return getattr(self, name, None)
+
+
+def parse(record: Record, *, form: Format) -> EventBody:
+    """Read a record's value as JSON or as plain UTF-8 text.
+
+    Under "auto" a value that starts with `{` is JSON and anything else is the text itself.
+
+    Raises:
+        InvalidEvent: the value is missing, not UTF-8, not JSON, or lacks a usable text.
+    """
+    value = record.value
+    if value is None:
+        raise InvalidEvent("parse", "null-value", "the record has no value")
+    if form == "json" or (form == "auto" and value.lstrip()[:1] == b"{"):
+        body = _parse_json(value)
+    else:
+        try:
+            body = EventBody.model_construct(text=value.decode())
+        except UnicodeDecodeError as error:
+            msg = f"not UTF-8: byte {value[error.start]:#04x} at position {error.start}"
+            raise InvalidEvent("parse", "invalid-utf8", msg) from error
+    if not body.text.strip():
+        raise InvalidEvent("parse", "empty-text", "text is empty")
+    return body
+
+
+def _parse_json(value: bytes) -> EventBody:
+    try:
+        return EventBody.model_validate_json(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        if first["type"] == "json_invalid":
+            raise InvalidEvent("parse", "invalid-json", first["msg"]) from error
+        reason = "missing-text" if where == "text" else "invalid-field"
+        msg = f"{where or 'event'}: {first['msg']}, got {_shown(first['input'])}"
+        raise InvalidEvent("parse", reason, msg) from error
+
+
+def _shown(value: object) -> str:
+    """Return what a value was without its content, which may be a customer's text."""
+    if isinstance(value, str | bytes | list | dict):
+        return f"{type(value).__name__} of length {len(value)}"
+    return "null" if value is None else type(value).__name__
+
+
+def timestamp_ms(body: EventBody, record: Record) -> int:
+    """Return the event's own time in milliseconds since 1970, else the record's."""
+    if isinstance(body.timestamp, datetime):
+        return int(body.timestamp.astimezone(UTC).timestamp() * 1000)
+    return record.timestamp_ms if body.timestamp is None else body.timestamp
+
+
+def encode_prediction(prediction: Prediction) -> bytes:
+    """Return the prediction as JSON, fields as in docs/events.md."""
+    event = prediction.event
+    record = event.record
+    body: dict[str, Any] = {
+        "version": VERSION,
+        "id": event.id,
+        "domain": event.domain,
+        "label": prediction.label,
+        "label_name": prediction.label_name,
+        "score": round(prediction.score, 6),
+        "exit": prediction.exit,
+        "layer": prediction.layer,
+        "exit_labels": prediction.exit_labels,
+        "model": prediction.model,
+        "source": {"topic": record.topic, "partition": record.partition, "offset": record.offset},
+        "timestamp": event.timestamp_ms,
+    }
+    if prediction.truncated:
+        body["truncated"] = True
+    return orjson.dumps(body)
+
+
+def dead_letter_headers(letter: DeadLetter, *, instance: str, version: str) -> Headers:
+    """Return the record's own headers and, behind them, what went wrong and where."""
+    record = letter.record
+    said = {
+        "stage": letter.stage,
+        "class": letter.reason,
+        "message": _CONTROL.sub(" ", letter.message)[:1024],
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "timestamp": str(record.timestamp_ms),
+        "instance": instance,
+        "version": version,
+    }
+    added = tuple((f"offramp.error.{name}", value.encode()) for name, value in said.items())
+    return record.headers + added

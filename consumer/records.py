@@ -1,0 +1,62 @@
+"""The values that travel through the steps: records, events, predictions, dead letters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record as it was read. Equal to what any other host can provide."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+    @property
+    def place(self) -> str:
+        """Where it stands, as shown in logs and errors: `reviews[3]@1289`."""
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A record that was understood: a text of a domain."""
+
+    record: Record
+    id: str
+    text: str
+    domain: str
+    timestamp_ms: int
+    output: str  # the topic its prediction goes to
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model said about one event."""
+
+    event: Event
+    label: int
+    label_name: str
+    score: float  # probability of `label` at the exit it left by
+    exit: int
+    layer: int
+    exit_labels: tuple[int, ...]  # labels of exits 0..exit: what the policy learns from
+    truncated: bool  # the text was longer than the model reads
+    model: str  # fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that could not be used, and why."""
+
+    record: Record
+    stage: str
+    reason: str
+    message: str

@@ -1,0 +1,105 @@
+"""From a record and its event to a domain: the topic's name, a header, a field, or fixed."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from consumer.errors import InvalidEvent
+from policy_state.domains import domain_key
+from policy_state.errors import InvalidDomain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from consumer.events import EventBody
+    from consumer.records import Record
+
+_SOURCES = ("topic", "field", "header", "fixed")
+
+
+def _checked_pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        msg = f"not a regular expression: {error}"
+        raise ValueError(msg) from error
+    return pattern
+
+
+def _checked_source(source: str) -> str:
+    kind, colon, name = source.partition(":")
+    if kind not in _SOURCES or (kind == "topic") == bool(colon) or (colon and not name):
+        msg = "expected 'topic', 'field:NAME', 'header:NAME' or 'fixed:DOMAIN'"
+        raise ValueError(msg)
+    return source
+
+
+class Route(BaseModel):
+    """Which topics it is for, where their events' domain is found, where predictions go.
+
+    `topics` is a regular expression for the whole name. With `domain = "topic"` the domain is what
+    its group `domain` matched, else the topic's name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    topics: Annotated[str, AfterValidator(_checked_pattern)]
+    domain: Annotated[str, AfterValidator(_checked_source)] = "topic"
+    output: str = "offramp.predictions"
+
+    def matches(self, topic: str) -> bool:
+        """Say whether the route is for this topic."""
+        return re.fullmatch(self.topics, topic) is not None
+
+    def domain_of(self, record: Record, body: EventBody) -> str:
+        """Return the domain of an event.
+
+        Raises:
+            InvalidEvent: the domain is not a name, or not one that can be kept.
+        """
+        kind, _, name = self.domain.partition(":")
+        found: object
+        if kind == "topic":
+            match = re.fullmatch(self.topics, record.topic)
+            groups = match.groupdict() if match else {}
+            found = groups.get("domain") or record.topic
+        elif kind == "field":
+            found = body.field(name)
+        elif kind == "header":
+            found = _header(record, name)
+        else:
+            found = name
+        if found is not None and not isinstance(found, str):
+            msg = f"{self.domain}: the domain is a {type(found).__name__}, expected a string"
+            raise InvalidEvent("route", "invalid-domain", msg)
+        try:
+            return domain_key(found)
+        except InvalidDomain as error:
+            raise InvalidEvent("route", "invalid-domain", f"{self.domain}: {error}") from error
+
+
+def route_for(routes: Sequence[Route], topic: str) -> Route | None:
+    """Return the first route that is for this topic."""
+    return next((route for route in routes if route.matches(topic)), None)
+
+
+def subscription(routes: Sequence[Route]) -> str:
+    """Return one pattern for all topics that any route is for, as Kafka clients take it."""
+    return "^(?:" + "|".join(f"(?:{_unnamed(route.topics)})" for route in routes) + ")$"
+
+
+def _unnamed(pattern: str) -> str:
+    """Drop group names: two routes may use the same one, a single expression may not."""
+    return re.sub(r"\(\?P<\w+>", "(", pattern)
+
+
+def _header(record: Record, name: str) -> str | None:
+    value = next((value for key, value in reversed(record.headers) if key == name), None)
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError as error:
+        msg = f"header {name} is not UTF-8"
+        raise InvalidEvent("route", "invalid-domain", msg) from error

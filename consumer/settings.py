@@ -1,0 +1,200 @@
+"""Settings: from options, environment, a TOML or YAML file, defaults, in this order; read once."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tomllib
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+    YamlConfigSettingsSource,
+)
+
+from consumer.errors import InvalidSettings
+from consumer.events import Format
+from consumer.routes import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "OFFRAMP_"
+PRETRAINED = Path(__file__).parent.parent / "model" / "pretrained" / "reviews-small"
+
+
+class Section(BaseModel):
+    """A group of settings: unknown names are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class KafkaSettings(Section):
+    """Where the events come from and go to."""
+
+    bootstrap_servers: str = Field("localhost:9092", description="host:port, comma separated")
+    group: str = Field("offramp", min_length=1, description="consumer group; workers share it")
+    dead_letters: str = Field("offramp.dead-letters", description="topic for unusable records")
+    format: Format = Field("auto", description="auto: JSON if it starts with {, else plain text")
+    start: Literal["earliest", "latest"] = Field(
+        "earliest", description="where a group that has no position begins"
+    )
+    request_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+
+
+class RedisSettings(Section):
+    """Where the counters are kept."""
+
+    url: str = "redis://localhost:6379/0"
+    timeout_s: Annotated[float, Field(gt=0)] = 2.0
+
+    @field_serializer("url")
+    def _redacted(self, url: str) -> str:
+        return redacted_url(url)
+
+
+class ModelSettings(Section):
+    """Which network to run, and on what."""
+
+    path: Path = Field(PRETRAINED, description="folder of a multi-exit model")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    max_tokens: Annotated[int, Field(ge=3)] | None = Field(
+        None, description="longer texts are cut; default: as many as the model has positions"
+    )
+
+
+class PolicyOptions(Section):
+    """How an exit is chosen. Holds when the policy is created; later it is the store's."""
+
+    name: str = Field("default", min_length=1, description="counters are kept under this name")
+    policy: Literal["uee-ucb"] = "uee-ucb"
+    cost: Literal["layers", "split"] | tuple[Annotated[float, Field(ge=0)], ...] = "layers"
+    cost_weight: Annotated[float, Field(ge=0)] = Field(
+        0.1, description="what the full depth costs, in units of error; the paper has 1"
+    )
+    alpha: Annotated[float, Field(ge=0)] = Field(1.0, description="width of the bonus")
+
+
+class BatchSettings(Section):
+    """When a micro-batch is full."""
+
+    max_events: Annotated[int, Field(ge=1, le=10_000)] = 256
+    max_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
+        50, description="counted from the batch's first record"
+    )
+
+
+class Settings(BaseSettings):
+    """All settings of a worker."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+        protected_namespaces=(),
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    model: ModelSettings = ModelSettings()
+    policy: PolicyOptions = PolicyOptions()
+    batch: BatchSettings = BatchSettings()
+    routes: Annotated[tuple[Route, ...], Field(min_length=1)] = (
+        Route(topics=r"texts\.(?P<domain>.+)"),
+    )
+    instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = Field(
+        default_factory=lambda: re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100],
+        description="unique name of this worker in its group, the same after a restart",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options win over the environment, the environment over the file."""
+        del dotenv_settings, file_secret_settings
+        path = _file.get()
+        if path is None:
+            return init_settings, env_settings
+        if path.suffix == ".toml":
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, path)
+
+
+_file: ContextVar[Path | None] = ContextVar("_file", default=None)
+
+
+def load_settings(
+    path: Path | None = None, *, options: Mapping[str, object] | None = None
+) -> Settings:
+    """Read the settings.
+
+    Args:
+        path: a TOML or YAML file whose sections are the fields of `Settings`; by default the
+            one that the environment names in `OFFRAMP_CONFIG`, if any.
+        options: dotted names to values, such as `{"kafka.group": "a"}`; they win over all else.
+
+    Raises:
+        InvalidSettings: naming each wrong field and the value it has.
+    """
+    named = os.environ.get(PREFIX + "CONFIG")
+    path = path or (Path(named) if named else None)
+    if path is not None and path.suffix not in {".toml", ".yaml", ".yml"}:
+        raise InvalidSettings(f"{path}: name ends in {path.suffix!r}, expected .toml or .yaml")
+    if path is not None and not path.is_file():
+        raise InvalidSettings(f"{path}: no such file")
+    token = _file.set(path)
+    try:
+        return Settings(**_tree(options or {}))
+    except ValidationError as error:
+        raise InvalidSettings("\n".join(map(_line, error.errors()))) from error
+    except (SettingsError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        raise InvalidSettings(f"{path or 'environment'}: {error}") from error
+    finally:
+        _file.reset(token)
+
+
+def redacted_url(url: str) -> str:
+    """Return the URL with its password hidden."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+
+def _line(problem: Mapping[str, Any]) -> str:
+    names = [str(part) for part in problem["loc"]]
+    variable = PREFIX + "__".join(names).upper()
+    origin = f" (from {variable})" if variable in os.environ else ""
+    value = problem["input"]
+    shown = redacted_url(value) if isinstance(value, str) else value
+    return f"{'.'.join(names)}: {problem['msg']}; it is {shown!r}{origin}"
+
+
+def _tree(options: Mapping[str, object]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in options.items():
+        *sections, last = name.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[last] = value
+    return tree

@@ -1,0 +1,118 @@
+"""Parse, route, decide, infer: records in, predictions out. Pure given its inputs, no Kafka."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from consumer.errors import InvalidEvent
+from consumer.events import Format, parse, timestamp_ms
+from consumer.records import DeadLetter, Event, Prediction, Record
+from consumer.routes import Route, route_for
+from policy_state.store import DomainSnapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from policy_state.policy import Policy
+
+
+class TextResult(Protocol):
+    """What the model returns for one text."""
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Labels of exits 0..k."""
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """Probability of each of the labels."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the text was longer than the model reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a prediction says about the model it came from."""
+
+    fingerprint: str
+    layers: tuple[int, ...]  # the layer of every exit
+    labels: tuple[str, ...]  # the name of every class
+
+    @property
+    def exits(self) -> int:
+        """How many exits the model has."""
+        return len(self.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Offramp without a stream: give it records and the counters, get predictions back.
+
+    Every event stops at an exit that `policy` chooses from its domain's counters; the labels of all
+    exits up to it come with the prediction.
+    """
+
+    infer: Callable[[Sequence[str], Sequence[int]], Sequence[TextResult]]
+    model: ModelFacts
+    policy: Policy
+    routes: tuple[Route, ...]
+    form: Format = "auto"
+
+    def read(self, records: Sequence[Record]) -> tuple[list[Event], list[DeadLetter]]:
+        """Parse and route: what can be used as events, what cannot as dead letters."""
+        events: list[Event] = []
+        letters: list[DeadLetter] = []
+        for record in records:
+            try:
+                events.append(self._event(record))
+            except InvalidEvent as error:
+                letters.append(DeadLetter(record, error.stage, error.reason, str(error)))
+        return events, letters
+
+    def decide(self, events: Sequence[Event], snapshots: Mapping[str, DomainSnapshot]) -> list[int]:
+        """Return an exit for each event, from the counters of its domain."""
+        members: dict[str, list[int]] = {}
+        for i, event in enumerate(events):
+            members.setdefault(event.domain, []).append(i)
+        unseen = DomainSnapshot.unseen(self.model.exits)
+        exits = [0] * len(events)
+        for domain, rows in members.items():
+            chosen = self.policy.decide(snapshots.get(domain, unseen).stats, len(rows))
+            for i, choice in zip(rows, chosen, strict=True):
+                exits[i] = choice
+        return exits
+
+    def predict(self, events: Sequence[Event], exits: Sequence[int]) -> list[Prediction]:
+        """Run the model once over the mixed batch."""
+        results = self.infer([event.text for event in events], exits)
+        return [
+            Prediction(
+                event=event,
+                label=result.labels[-1],
+                label_name=self.model.labels[result.labels[-1]],
+                score=result.scores[-1],
+                exit=choice,
+                layer=self.model.layers[choice],
+                exit_labels=result.labels,
+                truncated=result.truncated,
+                model=self.model.fingerprint,
+            )
+            for event, choice, result in zip(events, exits, results, strict=True)
+        ]
+
+    def _event(self, record: Record) -> Event:
+        body = parse(record, form=self.form)
+        route = route_for(self.routes, record.topic)
+        if route is None:
+            raise InvalidEvent("route", "no-route", f"no route is for topic {record.topic}")
+        return Event(
+            record=record,
+            id=record.place if body.id is None else str(body.id),
+            text=body.text,
+            domain=route.domain_of(record, body),
+            timestamp_ms=timestamp_ms(body, record),
+            output=route.output,
+        )

@@ -1,0 +1,1 @@
+"""The demo: four domains of reviews, two workers, one exit learnt per domain."""

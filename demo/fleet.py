@@ -1,0 +1,109 @@
+"""The demo's moving parts: worker processes, a feeder, and a reader of the predictions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import orjson
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from demo.texts import DemoEvent
+
+_STOP_S = 20.0
+
+
+class WorkerDied(Exception):
+    """A worker of the demo ended by itself."""
+
+
+@contextmanager
+def workers(
+    count: int, environ: Mapping[str, str], logs: Path
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Run `offramp worker` processes; at the end they are asked to stop, and made to if need be."""
+    threads = max(1, (os.cpu_count() or 1) // count)
+    running = []
+    try:
+        for i in range(count):
+            with (logs / f"worker-{i}.log").open("wb") as log:
+                running.append(
+                    subprocess.Popen(  # noqa: S603  (our own program)
+                        [sys.executable, "-m", "consumer", "worker", "--instance", f"worker-{i}"],
+                        env={**os.environ, **environ, "OMP_NUM_THREADS": str(threads)},
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,  # Ctrl-C reaches the demo, which stops them in turn
+                    )
+                )
+        yield running
+    finally:
+        stop(running)
+
+
+def stop(running: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ask processes to end and wait; kill those that do not in time."""
+    for process in running:
+        process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_S
+    for process in running:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def check_alive(running: Iterable[subprocess.Popen[bytes]], logs: Path) -> None:
+    """Raise WorkerDied, with the end of its log, if a worker has ended."""
+    for i, process in enumerate(running):
+        if process.poll() is not None:
+            tail = (logs / f"worker-{i}.log").read_text(errors="replace").splitlines()[-8:]
+            raise WorkerDied(f"worker-{i} ended with {process.returncode}:\n" + "\n".join(tail))
+
+
+def feed(
+    bootstrap_servers: str, topic_of: Callable[[str], str], events: Iterable[DemoEvent]
+) -> None:
+    """Write the events to their domains' topics."""
+    producer = KafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", linger_ms=20)
+    try:
+        for n, event in enumerate(events, start=1):
+            producer.send(topic_of(event.domain), key=event.id.encode(), value=event.value)
+            if n % 500 == 0:  # the client's buffer has no bound of its own
+                producer.flush(timeout=30)
+        producer.flush(timeout=30)
+    finally:
+        producer.close(timeout=10)
+
+
+def read_all(bootstrap_servers: str, topic: str) -> list[dict[str, object]]:
+    """Return everything committed to a topic so far."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=bootstrap_servers,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    )
+    try:
+        partitions = [
+            TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())
+        ]
+        consumer.assign(partitions)
+        ends = consumer.end_offsets(partitions)
+        found: list[dict[str, object]] = []
+        while any(consumer.position(tp) < ends[tp] for tp in partitions):
+            for rows in consumer.poll(timeout_ms=200).values():
+                found.extend(orjson.loads(row.value) for row in rows)
+        return found
+    finally:
+        consumer.close()

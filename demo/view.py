@@ -1,0 +1,119 @@
+"""What the demo shows: the live table, and the summary at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text as RichText
+
+from consumer.cli.policy import percent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from policy_state.report import DomainReport
+
+_BAR = 24
+_SHADES = "█▓▒░"
+
+
+@dataclass(frozen=True, slots=True)
+class DomainSummary:
+    """How one domain fared. Accuracies are None where the texts have no labels."""
+
+    domain: str
+    events: int
+    exit: int
+    layer: int
+    layers_saved: float
+    agreement: float  # of the predictions with the last exit
+    accuracy: float | None
+    accuracy_last: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How the whole demo fared."""
+
+    events: int
+    predictions: int
+    duplicates: int
+    events_per_second: float
+    layers_run: int
+    layers_at_full_depth: int
+    agreement: float
+    domains: tuple[DomainSummary, ...]
+
+
+def live_table(
+    reports: Mapping[str, DomainReport], domains: Sequence[str], *, total: int, rate: float
+) -> Table:
+    """Return the table of the moment: one row a domain."""
+    done = sum(report.texts for report in reports.values())
+    table = Table(
+        title=f"{done:,} of {total:,} events · {rate:,.0f} events/s",
+        title_justify="left",
+        title_style="bold",
+        expand=False,
+    )
+    for name in ("domain", "events", "exit", "layer", "share of events per exit", "layers saved"):
+        table.add_column(name, justify="left" if name in {"domain"} else "right")
+    table.add_column("disagreement", justify="right")
+    for domain in domains:
+        report = reports.get(domain)
+        if report is None or not report.texts:
+            table.add_row(domain, "0", "-", "-", RichText("·" * _BAR, "dim"), "-", "-")
+            continue
+        table.add_row(
+            domain,
+            f"{report.texts:,}",
+            str(report.exit),
+            str(report.layer),
+            _shares([e.share or 0.0 for e in report.exits]),
+            percent(report.layers_saved),
+            percent(report.disagreement),
+        )
+    return table
+
+
+def summary_panel(summary: Summary) -> Panel:
+    """Return the summary for people."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("domain", "learnt", "layers saved", "same as full depth", "right", "at full depth"):
+        table.add_column(name, justify="left" if name == "domain" else "right")
+    for d in summary.domains:
+        table.add_row(
+            d.domain,
+            f"exit {d.exit} (layer {d.layer})",
+            percent(d.layers_saved),
+            percent(d.agreement),
+            percent(d.accuracy),
+            percent(d.accuracy_last),
+        )
+    saved = 1 - summary.layers_run / max(1, summary.layers_at_full_depth)
+    lines = RichText.assemble(
+        (f"\n{summary.predictions:,} predictions for {summary.events:,} events", "bold"),
+        f", {summary.duplicates} twice · {summary.events_per_second:,.0f} events/s\n",
+        f"{summary.layers_at_full_depth - summary.layers_run:,} of "
+        f"{summary.layers_at_full_depth:,} transformer layers not run ({saved:.1%}) · "
+        f"{summary.agreement:.1%} of labels the same as at full depth",
+    )
+    grid = Table.grid()
+    grid.add_row(table)
+    grid.add_row(lines)
+    return Panel(grid, title="What was learnt", title_align="left", expand=False)
+
+
+def _shares(shares: Sequence[float]) -> RichText:
+    """Return a bar: one shade per exit, the shallowest darkest."""
+    text = RichText()
+    colours = ("green", "cyan", "blue", "magenta", "red", "yellow")
+    ends = [round(sum(shares[: i + 1]) * _BAR) for i in range(len(shares))]
+    start = 0
+    for i, end in enumerate(ends):
+        text.append(_SHADES[i % len(_SHADES)] * (end - start), colours[i % len(colours)])
+        start = end
+    return text

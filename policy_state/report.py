@@ -1,0 +1,114 @@
+"""What is known of one domain, worked out for people: rewards, indices, what depth was saved."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from policy_state.costs import cost_vector
+from policy_state.errors import PolicyNotFound
+from policy_state.uee_ucb import best_exit, indices
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from policy_state.store import DomainSnapshot, StatsStore
+
+
+@dataclass(frozen=True, slots=True)
+class ExitReport:
+    """One exit of one domain. Rates are None where nothing was observed."""
+
+    exit: int
+    layer: int
+    cost: float  # times the cost weight
+    played: int  # texts that stopped here
+    share: float | None  # of all texts
+    observed: int  # texts that computed this exit
+    disagreement: float | None  # share of them whose label differed from exit 0's
+    reward: float | None  # disagreement minus the cost added over exit 0
+    index: float | None  # reward plus exploration bonus
+
+
+@dataclass(frozen=True, slots=True)
+class DomainReport:
+    """One domain: the exit it has learnt, and what each exit was seen to do."""
+
+    domain: str
+    texts: int
+    exit: int  # the best by what is known; the next texts may still explore
+    layer: int
+    layers_saved: float | None  # share of transformer layers not run so far
+    disagreement: float | None  # of that exit with exit 0
+    last_seen_ms: int | None
+    exits: tuple[ExitReport, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        return asdict(self)
+
+
+def domain_report(
+    domain: str,
+    snapshot: DomainSnapshot,
+    layers: Sequence[int],
+    costs: Sequence[float],
+    *,
+    alpha: float,
+) -> DomainReport:
+    """Return the report of one domain; `costs` are weighted, as the policy uses them."""
+    stats = snapshot.stats
+    bonused = indices(stats, costs, alpha=alpha)
+    rows = []
+    for j, layer in enumerate(layers):
+        seen = stats.observed[j]
+        disagreement = stats.disagreed[j] / seen if seen else None
+        rows.append(
+            ExitReport(
+                exit=j,
+                layer=layer,
+                cost=costs[j],
+                played=stats.played[j],
+                share=stats.played[j] / stats.texts if stats.texts else None,
+                observed=seen,
+                disagreement=disagreement,
+                reward=None if disagreement is None else disagreement + costs[0] - costs[j],
+                index=bonused[j] if math.isfinite(bonused[j]) else None,
+            )
+        )
+    best = best_exit(stats, costs)
+    run = sum(count * layer for count, layer in zip(stats.played, layers, strict=True))
+    return DomainReport(
+        domain=domain,
+        texts=stats.texts,
+        exit=best,
+        layer=layers[best],
+        layers_saved=1 - run / (stats.texts * layers[-1]) if stats.texts else None,
+        disagreement=rows[best].disagreement,
+        last_seen_ms=snapshot.last_seen_ms,
+        exits=tuple(rows),
+    )
+
+
+def read_reports(
+    store: StatsStore, policy: str, *, domains: Sequence[str] | None = None, limit: int = 1000
+) -> list[DomainReport]:
+    """Return the reports of the domains named, else of the most recently active ones.
+
+    Raises:
+        PolicyNotFound: the store has no policy of that name.
+        StoreError: the store could not answer.
+    """
+    metas = {meta.name: meta for meta in store.policies()}
+    if policy not in metas:
+        known = ", ".join(sorted(metas)) or "none yet: a worker creates it when it starts"
+        raise PolicyNotFound(f"policy {policy!r} not found; there is: {known}")
+    meta = store.open(metas[policy]).meta
+    costs = cost_vector(meta.settings.cost, meta.layers, weight=meta.settings.cost_weight)
+    names = store.domains(limit=limit) if domains is None else domains
+    found = store.read(names)
+    return [
+        domain_report(name, found[name], meta.layers, costs, alpha=meta.settings.alpha)
+        for name in names
+    ]
