@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from consumer.errors import InvalidEvent
 from consumer.records import DeadLetter, Headers, Prediction, Record
@@ -28,7 +28,7 @@ class EventBody(BaseModel):
     text: Annotated[str, Field(min_length=1)]
     id: Annotated[str, Field(min_length=1, max_length=512)] | int | None = None
     domain: str | None = None
-    timestamp: Annotated[int, Field(ge=0)] | AwareDatetime | None = None
+    timestamp: Annotated[int, Field(ge=0)] | Annotated[AwareDatetime, Strict()] | None = None
     label: int | str | None = None
 
     def field(self, name: str) -> object:

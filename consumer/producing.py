@@ -7,7 +7,7 @@ import io
 import json
 import sys
 import time
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, TextIO
 
 import orjson
@@ -52,6 +52,7 @@ def produce_file(  # noqa: PLR0913  (what and where to; the rest is keyword-only
         StreamUnavailable: Kafka did not take the events.
     """
     events = islice(read_events(path, form=form), limit)
+    first = list(islice(events, 1))  # a file that cannot be read is told before connecting
     sent = 0
     begun = time.monotonic()
     try:
@@ -60,7 +61,7 @@ def produce_file(  # noqa: PLR0913  (what and where to; the rest is keyword-only
         )
         try:
             futures = []
-            for value in events:
+            for value in chain(first, events):
                 futures.append(producer.send(topic, value=value))
                 sent += 1
                 if sent % _FLUSH_EVERY == 0 or (rate and sent % max(1, int(rate / 10)) == 0):

@@ -12,6 +12,7 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
@@ -29,6 +30,9 @@ from model.errors import ModelError
 from policy_state.backends.redis import RedisStore
 from policy_state.errors import PolicyNotFound, PolicyStateError
 from policy_state.report import DomainReport, read_reports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PREDICTIONS = "offramp.predictions"
 DEAD_LETTERS = "offramp.dead-letters"
@@ -98,10 +102,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _watch(
-    services: Services, domains: list[str], total: int, *, alive: object
+    services: Services, domains: list[str], total: int, *, alive: Callable[[], None]
 ) -> tuple[float, dict[str, DomainReport]]:
-    """Show the table until every event is counted; return the seconds from the first to the last."""
-    assert callable(alive)
+    """Show the table until every event is counted; return the seconds that took."""
     reports: dict[str, DomainReport] = {}
     begun = last_change = time.monotonic()
     first, done = None, 0
@@ -178,8 +181,7 @@ def _sum_up(  # noqa: PLR0913, PLR0917  (everything there is, once)
     )
 
 
-def _wait(environ: dict[str, str], alive: object) -> None:
-    assert callable(alive)
+def _wait(environ: dict[str, str], alive: Callable[[], None]) -> None:
     console.print("\nLeft running. In another terminal, in this folder:\n", style="bold")
     for name, value in environ.items():
         print(f"export {name}={value}", file=sys.stderr)
@@ -209,7 +211,7 @@ def _mean(values: list[bool]) -> float | None:
 def _named_file(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not equals or not name.replace("-", "").replace("_", "").isalnum():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=FILE, NAME of letters and digits")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=FILE")
     if not Path(path).is_file():
         raise argparse.ArgumentTypeError(f"{path}: no such file")
     return name, Path(path)

@@ -60,7 +60,7 @@ def live_table(
         expand=False,
     )
     for name in ("domain", "events", "exit", "layer", "share of events per exit", "layers saved"):
-        table.add_column(name, justify="left" if name in {"domain"} else "right")
+        table.add_column(name, justify="left" if name == "domain" else "right")
     table.add_column("disagreement", justify="right")
     for domain in domains:
         report = reports.get(domain)
@@ -82,7 +82,14 @@ def live_table(
 def summary_panel(summary: Summary) -> Panel:
     """Return the summary for people."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("domain", "learnt", "layers saved", "same as full depth", "right", "at full depth"):
+    for name in (
+        "domain",
+        "learnt",
+        "layers saved",
+        "same as full depth",
+        "right",
+        "at full depth",
+    ):
         table.add_column(name, justify="left" if name == "domain" else "right")
     for d in summary.domains:
         table.add_row(

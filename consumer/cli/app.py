@@ -20,9 +20,6 @@ app = typer.Typer(
 app.command("worker", epilog=worker.EXAMPLES)(worker.worker)
 app.command("produce", epilog=produce.EXAMPLES)(produce.produce)
 app.add_typer(policy.app, name="policy")
-# app.add_typer(model.app, name="model")
-# app.command("train")(model.train)
-# app.command("pretrain")(model.pretrain)
 app.add_typer(config.app, name="config")
 
 

@@ -53,7 +53,8 @@ def produce(
 
     from consumer.producing import produce_file
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"producing to {topic}", total=limit)
         sent = produce_file(
             file,

@@ -99,7 +99,9 @@ def read_topic(bootstrap, topic, *, want, timeout_s=TIMEOUT_S):
         auto_offset_reset="earliest",
         enable_auto_commit=False,
     )
-    consumer.assign([TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic))])
+    consumer.assign(
+        [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic))]
+    )
     found, deadline, quiet_since = [], time.monotonic() + timeout_s, time.monotonic()
     while time.monotonic() < deadline:
         polled = [r for rows in consumer.poll(timeout_ms=200).values() for r in rows]
@@ -156,7 +158,7 @@ def test_two_workers_predict_each_event_once_and_learn_together(fleet, kafka, re
 
 
 def test_unusable_records_become_dead_letters_and_the_rest_goes_on(fleet, kafka):
-    """What cannot be parsed or routed keeps its bytes and says why; its neighbours are predicted."""
+    """What cannot be parsed or routed keeps its bytes and says why; the others are predicted."""
     bad = [
         (b"\xff\xfe not utf-8", "invalid-utf8"),
         (b'{"text": ', "invalid-json"),

@@ -1,0 +1,407 @@
+"""`offramp train` and `offramp pretrain`: models from texts."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from consumer.cli.common import Output, OutputOption, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+    from model.evaluation import ExitReport
+    from model.losses import Loss
+    from model.new_model import NewModel
+    from model.training import Progress
+
+TRAIN_EXAMPLES = """Examples:
+
+`offramp train sst2/train.tsv.zst --from fnlp/elasticbert-base --exits 1,3,7,12 --eval sst2/dev.tsv --out model`
+
+`offramp train agnews/train.tsv.zst --from ./bert --exits 1,3,5,7,9,12 --labels world,sports,business,technology --out news`
+
+`offramp train sst2/train.tsv.zst --new mini --teacher model --unlabelled reviews.txt.zst=200000 --out small`
+
+`offramp train sst2/train.tsv.zst --from ./bert --exits 1,3,7,12 --out model --resume`
+"""  # noqa: E501  (a command on one line can be copied)
+PRETRAIN_EXAMPLES = """Examples:
+
+`offramp pretrain reviews.txt.zst --new small --out encoder`
+
+`offramp pretrain reviews.txt --from ./bert --exits 4,8,12 --out encoder`
+"""
+
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="FOLDER|HUB_ID", help="A BERT or ElasticBERT to start from."),
+]
+New = Annotated[
+    str | None,
+    typer.Option(
+        "--new", metavar="SIZE", help="Start from nothing: tiny, mini, small, medium or base."
+    ),
+]
+Exits = Annotated[
+    str | None,
+    typer.Option("--exits", metavar="LAYERS", help="Layers with an exit, e.g. 1,3,7,12."),
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write; new or empty.")]
+Epochs = Annotated[int, typer.Option("--epochs", min=1)]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts a step.")]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", min=3, help="Longer texts are cut.")]
+Bf16 = Annotated[
+    bool | None,
+    typer.Option("--bf16/--fp32", help="Mixed precision or not; bf16 where the hardware has it."),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the same command where it stopped.")
+]
+CheckpointEvery = Annotated[
+    int, typer.Option("--eval-every", min=1, help="Steps between evaluations and checkpoints.")
+]
+AllowBin = Annotated[
+    bool,
+    typer.Option("--allow-bin", help="Read an old pytorch_model.bin (weights only, no code)."),
+]
+_PANEL = "Sizes of a new model"
+Layers = Annotated[int | None, typer.Option("--layers", min=1, rich_help_panel=_PANEL)]
+Hidden = Annotated[int | None, typer.Option("--hidden", min=1, rich_help_panel=_PANEL)]
+Heads = Annotated[int | None, typer.Option("--heads", min=1, rich_help_panel=_PANEL)]
+Ffn = Annotated[
+    int | None,
+    typer.Option(
+        "--ffn", min=1, rich_help_panel=_PANEL, help="Feed-forward size; 4 x hidden if not given."
+    ),
+]
+Positions = Annotated[
+    int, typer.Option("--positions", min=3, rich_help_panel=_PANEL, help="Most tokens of a text.")
+]
+Vocabulary = Annotated[
+    int, typer.Option("--vocabulary", min=100, rich_help_panel=_PANEL, help="Word pieces.")
+]
+
+
+def train(
+    data: Annotated[Path, typer.Argument(help="A .tsv or .tsv.zst with columns text and label.")],
+    out: Out,
+    start: From = None,
+    new: New = None,
+    exits: Exits = None,
+    evaluate: Annotated[
+        list[Path] | None,
+        typer.Option("--eval", help="Measure on this file; the first one during training too."),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", metavar="NAMES", help="Names of the classes 0, 1, ..")
+    ] = None,
+    epochs: Epochs = 1,
+    batch_size: BatchSize = 64,
+    body_rate: Annotated[float, typer.Option(help="Peak learning rate of the encoder.")] = 2e-4,
+    head_rate: Annotated[float, typer.Option(help="The same of poolers and classifiers.")] = 5e-4,
+    weight_decay: Annotated[float, typer.Option(min=0.0)] = 0.01,
+    loss: Annotated[
+        str,
+        typer.Option(
+            "--loss",
+            metavar="sum|weighted|equilibrium|distilled",
+            help="How the exits' losses become one; `sum` as the ElasticBERT authors.",
+        ),
+    ] = "sum",
+    class_weights: Annotated[
+        bool, typer.Option("--class-weights", help="Make every class count the same.")
+    ] = False,
+    max_tokens: MaxTokens = 128,
+    bf16: Bf16 = None,
+    eval_every: CheckpointEvery = 500,
+    patience: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop after so many evaluations without a better one."),
+    ] = None,
+    seed: int = 0,
+    resume: Resume = False,
+    teacher: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="A model whose answers are learnt, too."),
+    ] = None,
+    teacher_exits: Annotated[
+        str | None,
+        typer.Option(metavar="EXITS", help="Mean of these exits, e.g. 3,4,5; else the last."),
+    ] = None,
+    unlabelled: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[=N]", help="Texts whose sentences (at most N) it labels."),
+    ] = None,
+    new_heads: Annotated[
+        bool, typer.Option("--new-heads", help="Start poolers and classifiers afresh.")
+    ] = False,
+    allow_bin: AllowBin = False,
+    layers: Layers = None,
+    hidden: Hidden = None,
+    heads: Heads = None,
+    ffn: Ffn = None,
+    positions: Positions = 512,
+    vocabulary: Vocabulary = 30_522,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Train a multi-exit classifier and write a model folder with its card and curves."""
+    from model.distillation import Unlabelled
+    from model.recipe import Listener
+    from model.recipe import train as run
+    from model.request import Request
+    from model.training import TrainSettings, prefers_bf16
+
+    _quiet()
+    request = Request(
+        data=data,
+        out=out,
+        start=_start(start, new, layers, hidden, heads, ffn, positions, vocabulary),
+        exit_layers=_numbers(exits, "--exits"),
+        labels=None if labels is None else tuple(labels.split(",")),
+        evaluate_on=tuple(evaluate or ()),
+        loss=_loss(loss),
+        class_weights=class_weights,
+        max_tokens=max_tokens,
+        teacher=teacher,
+        teacher_exits=_numbers(teacher_exits, "--teacher-exits"),
+        unlabelled=tuple(Unlabelled.parse(text) for text in unlabelled or ()),
+        new_heads=new_heads,
+        allow_pickle=allow_bin,
+        settings=TrainSettings(
+            epochs=epochs,
+            batch_size=batch_size,
+            body_rate=body_rate,
+            head_rate=head_rate,
+            weight_decay=weight_decay,
+            seed=seed,
+            bf16=prefers_bf16() if bf16 is None else bf16,
+            evaluate_every=eval_every,
+            patience=patience,
+        ),
+    )
+    with progress_bars() as bars:
+        stages = _Stages(bars)
+        outcome = run(
+            request,
+            command=["offramp", *sys.argv[1:]],
+            resume=resume,
+            listener=Listener(stages.begin, stages.advance, stages.step),
+        )
+    if output is Output.JSON:
+        reports = {name: report.to_dict() for name, report in outcome.reports.items()}
+        print_json(
+            {
+                "out": str(out),
+                "exit_layers": outcome.config.exit_layers,
+                "steps": outcome.steps,
+                "training_s": round(outcome.training_s, 1),
+                "reports": reports,
+            }
+        )
+        return
+    print_table(
+        exit_rows(outcome.reports, outcome.config.exit_layers),
+        empty=f"{out}: trained, not measured (no --eval file)",
+    )
+
+
+def pretrain(
+    texts: Annotated[Path, typer.Argument(help="One text a line, or a .tsv with a text column.")],
+    out: Out,
+    start: From = None,
+    new: New = None,
+    exits: Annotated[
+        str | None,
+        typer.Option("--exits", metavar="LAYERS", help="Guess after these layers; else the last."),
+    ] = None,
+    epochs: Epochs = 1,
+    batch_size: BatchSize = 64,
+    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 5e-4,
+    max_tokens: MaxTokens = 128,
+    bf16: Bf16 = None,
+    eval_every: Annotated[
+        int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")
+    ] = 500,
+    seed: int = 0,
+    resume: Resume = False,
+    allow_bin: AllowBin = False,
+    layers: Layers = None,
+    hidden: Hidden = None,
+    heads: Heads = None,
+    ffn: Ffn = None,
+    positions: Positions = 512,
+    vocabulary: Vocabulary = 30_522,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Pre-train an encoder as a masked language model, to start `offramp train` from."""
+    from dataclasses import asdict
+
+    from model.pretraining_recipe import run_pretraining
+    from model.request import PretrainRequest
+    from model.training import TrainSettings, prefers_bf16
+
+    _quiet()
+    request = PretrainRequest(
+        texts=texts,
+        out=out,
+        start=_start(start, new, layers, hidden, heads, ffn, positions, vocabulary),
+        exit_layers=_numbers(exits, "--exits"),
+        max_tokens=max_tokens,
+        allow_pickle=allow_bin,
+        settings=TrainSettings(
+            epochs=epochs,
+            batch_size=batch_size,
+            body_rate=rate,
+            head_rate=rate,
+            seed=seed,
+            bf16=prefers_bf16() if bf16 is None else bf16,
+            evaluate_every=eval_every,
+        ),
+    )
+    with progress_bars() as bars:
+        stages = _Stages(bars)
+        result = run_pretraining(request, resume=resume, on_progress=stages.step)
+    row = {"out": str(out), **asdict(result)}
+    if output is Output.JSON:
+        print_json(row)
+    else:
+        print_table([row], empty="")
+
+
+def exit_rows(
+    reports: dict[str, ExitReport], exit_layers: tuple[int, ...]
+) -> list[dict[str, object]]:
+    """Return table rows, one per set of texts and exit."""
+    return [
+        {
+            "texts of": name,
+            "texts": report.texts,
+            "exit": exit_,
+            "layer": layer,
+            "accuracy": report.accuracy[exit_],
+            "balanced": report.balanced_accuracy[exit_],
+            "differs from 0": report.disagreement[exit_],
+            "SD violated": report.sd_violations if exit_ == len(exit_layers) - 1 else None,
+        }
+        for name, report in reports.items()
+        for exit_, layer in enumerate(exit_layers)
+    ]
+
+
+@contextlib.contextmanager
+def progress_bars() -> Iterator[Bars]:
+    """Show progress on stderr; nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Remaining(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        yield bars
+
+
+class _Stages:
+    """One bar per stage of a training; where stderr is no terminal, a line now and then."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._advance: Callable[[int], None] = lambda _: None
+        self._training: TaskID | None = None
+
+    def begin(self, name: str, total: int) -> None:
+        if self._bars.disable:
+            typer.echo(f"{name}: {total:,} texts", err=True)
+        task = self._bars.add_task(name, total=total)
+        self._advance = lambda count: self._bars.advance(task, count)
+
+    def advance(self, count: int) -> None:
+        self._advance(count)
+
+    def step(self, progress: Progress) -> None:
+        values = progress.values
+        shown = " ".join(
+            f"{name.removeprefix('eval_')} {values[name]:.3f}"
+            for name in sorted(values)
+            if name == "loss" or name.startswith("eval_")
+        )
+        if self._bars.disable:
+            if shown:
+                typer.echo(f"step {progress.step}/{progress.steps}: {shown}", err=True)
+            return
+        if self._training is None:
+            self._training = self._bars.add_task("training", total=progress.steps)
+        description = f"training, {shown}" if "loss" in values else None
+        self._bars.update(self._training, completed=progress.step, description=description)
+
+
+def _start(
+    start: str | None,
+    new: str | None,
+    layers: int | None,
+    hidden: int | None,
+    heads: int | None,
+    ffn: int | None,
+    positions: int,
+    vocabulary: int,
+) -> str | NewModel:
+    """Return what the weights start from: exactly one of a checkpoint and a size."""
+    from model.config import SIZES
+    from model.errors import InvalidSettings
+    from model.new_model import NewModel
+
+    if (start is None) == (new is None):
+        raise InvalidSettings("give either --from FOLDER|HUB_ID or --new SIZE")
+    if start is not None:
+        return start
+    if new not in SIZES:
+        raise InvalidSettings(f"--new {new}: expected one of {', '.join(SIZES)}")
+    depth, width, attention = SIZES[str(new)]
+    width = hidden or width
+    return NewModel(
+        layers=layers or depth,
+        hidden=width,
+        heads=heads or attention,
+        ffn=ffn or 4 * width,
+        positions=positions,
+        vocabulary=vocabulary,
+    )
+
+
+def _numbers(text: str | None, option: str) -> tuple[int, ...] | None:
+    from model.errors import InvalidSettings
+
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise InvalidSettings(f"{option} {text}: expected whole numbers with commas, e.g. 1,3,7,12")
+    return tuple(map(int, parts))
+
+
+def _loss(name: str) -> Loss:
+    from model.errors import InvalidSettings
+    from model.losses import Loss
+
+    if name not in set(Loss):
+        raise InvalidSettings(f"--loss {name}: expected one of {', '.join(Loss)}")
+    return Loss(name)
+
+
+def _quiet() -> None:
+    """Keep the libraries' own notes off the terminal; errors still come through."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()

@@ -1,0 +1,78 @@
+"""Routes: from a topic, a header or a field to a domain."""
+
+import re
+
+import pytest
+from pydantic import ValidationError
+
+from consumer.errors import InvalidEvent
+from consumer.events import EventBody
+from consumer.records import Record
+from consumer.routes import Route, route_for, subscription
+
+
+def record(topic="texts.films", headers=()):
+    return Record(topic, 0, 0, 0, None, b"x", headers)
+
+
+@pytest.mark.parametrize(
+    ("route", "expected"),
+    [
+        (Route(topics=r"texts\.(?P<domain>.+)"), "films"),
+        (Route(topics=r"texts\..+"), "texts.films"),
+        (Route(topics=r".*", domain="field:domain"), "by-field"),
+        (Route(topics=r".*", domain="field:shop"), "s1"),
+        (Route(topics=r".*", domain="field:absent"), "default"),
+        (Route(topics=r".*", domain="header:d"), "by-header"),
+        (Route(topics=r".*", domain="header:absent"), "default"),
+        (Route(topics=r".*", domain="fixed:all"), "all"),
+    ],
+)
+def test_domain_is_found_where_the_route_says(route, expected):
+    """Topic, field, header and fixed domains are found; an absent one is `default`."""
+    body = EventBody.model_validate({"text": "x", "domain": "by-field", "shop": "s1"})
+    headers = (("d", b"first"), ("d", b"by-header"))  # the last one wins, as in Kafka
+    assert route.domain_of(record(headers=headers), body) == expected
+
+
+@pytest.mark.parametrize("domain", ["", "a\x00", "\u202e", "x" * 129])
+def test_hostile_domains_are_refused(domain):
+    """A domain that cannot be kept or shown is an error of the route step."""
+    body = EventBody.model_construct(text="x", domain=domain)
+    with pytest.raises(InvalidEvent) as caught:
+        Route(topics=".*", domain="field:domain").domain_of(record(), body)
+    assert (caught.value.stage, caught.value.reason) == ("route", "invalid-domain")
+
+
+def test_domain_must_be_a_string():
+    """A number or a list in the field is refused, not turned into a name."""
+    body = EventBody.model_validate({"text": "x", "shop": 5})
+    with pytest.raises(InvalidEvent, match="int"):
+        Route(topics=".*", domain="field:shop").domain_of(record(), body)
+
+
+def test_first_matching_route_wins_and_the_whole_name_must_match():
+    """Order decides; a pattern is for whole names."""
+    routes = (Route(topics="a", domain="fixed:1"), Route(topics="a.*", domain="fixed:2"))
+    assert route_for(routes, "a") is routes[0]
+    assert route_for(routes, "ab") is routes[1]
+    assert route_for(routes, "xa") is None
+
+
+def test_subscription_covers_all_routes():
+    """One pattern finds the topics of all routes, group names notwithstanding."""
+    pattern = subscription(
+        (Route(topics=r"a\.(?P<domain>.+)"), Route(topics=r"b\.(?P<domain>x|y)"))
+    )
+    matched = [name for name in ("a.1", "b.x", "b.z", "za.1", "a.") if re.match(pattern, name)]
+    assert matched == ["a.1", "b.x"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"topics": "("}, {"topics": "a", "domain": "shop"}, {"topics": "a", "domain": "field:"}],
+)
+def test_wrong_routes_are_refused(fields):
+    """A broken pattern or an unknown source of domains is an error when settings are read."""
+    with pytest.raises(ValidationError):
+        Route(**fields)

@@ -1,0 +1,84 @@
+"""The processing step without a stream: parse, route, decide, infer."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from consumer.records import Record
+from consumer.routes import Route
+from consumer.step import ModelFacts, Step
+from policy_state.policy import UeeUcb
+from policy_state.stats import ExitStats
+from policy_state.store import DomainSnapshot
+
+LAYERS = (1, 3, 12)
+
+
+@dataclass(frozen=True)
+class Result:
+    labels: tuple[int, ...]
+    scores: tuple[float, ...]
+    truncated: bool
+
+
+def infer(texts, exits):
+    """Exit j says the parity of the text's length plus j."""
+    return [
+        Result(tuple((len(t) + j) % 2 for j in range(k + 1)), (0.5,) * (k + 1), len(t) > 20)
+        for t, k in zip(texts, exits, strict=True)
+    ]
+
+
+@pytest.fixture
+def step():
+    return Step(
+        infer=infer,
+        model=ModelFacts("f1", LAYERS, ("negative", "positive")),
+        policy=UeeUcb(costs=(0.1, 0.2, 1.0)),
+        routes=(Route(topics=r"texts\.(?P<domain>.+)"),),
+    )
+
+
+def records(*values, topic="texts.films"):
+    return [Record(topic, 0, i, 10 + i, None, value) for i, value in enumerate(values)]
+
+
+def test_each_record_becomes_an_event_or_a_dead_letter(step):
+    """Nothing is dropped: what cannot be used is a dead letter that names the step."""
+    events, letters = step.read(
+        [*records(b"a", b"\xff", b'{"text": "b", "id": "x"}'), *records(b"c", topic="other")]
+    )
+    assert [(e.id, e.text, e.domain) for e in events] == [
+        ("texts.films[0]@0", "a", "films"),
+        ("x", "b", "films"),
+    ]
+    assert [(letter.stage, letter.reason) for letter in letters] == [
+        ("parse", "invalid-utf8"),
+        ("route", "no-route"),
+    ]
+
+
+def test_each_domain_is_decided_from_its_own_counters(step):
+    """An unseen domain goes to the last exit, a known one to its own best."""
+    known = ExitStats(observed=(999, 990, 99), disagreed=(0, 400, 40), played=(9, 891, 99))
+    films, _ = step.read(records(b"a", b"b"))
+    hotels, _ = step.read(records(b"c", topic="texts.hotels"))
+    snapshots = {"films": DomainSnapshot(known, epoch=0, last_seen_ms=1)}
+    assert step.decide([films[0], *hotels, films[1]], snapshots) == [1, 2, 1]
+
+
+def test_predictions_carry_the_labels_of_all_exits_up_to_theirs(step):
+    """What the policy learns from comes with each prediction, in input order."""
+    events, _ = step.read(records(b"a", b"bb"))
+    first, second = step.predict(events, [2, 0])
+    assert (first.exit, first.layer, first.exit_labels, first.label) == (2, 12, (1, 0, 1), 1)
+    assert (second.exit, second.layer, second.exit_labels, second.label) == (0, 1, (0,), 0)
+    assert (first.label_name, second.label_name) == ("positive", "negative")
+    assert first.model == "f1"
+
+
+def test_an_empty_batch_is_fine(step):
+    """No records, no work."""
+    assert step.read([]) == ([], [])
+    assert step.decide([], {}) == []
+    assert step.predict([], []) == []
