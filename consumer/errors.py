@@ -3,6 +3,7 @@
 ConsumerError
 ├── InvalidEvent       one record cannot be used: it goes to the dead letters, the batch goes on
 ├── InvalidSettings    the configuration names something that cannot be
+├── StoppedByError     a record cannot be used, and the settings say to stop then
 ├── StreamUnavailable  Kafka did not answer in time; the batch may be tried again
 └── WorkerFenced       another worker has taken over this worker's name or partitions
 """
@@ -27,6 +28,10 @@ class InvalidEvent(ConsumerError):
 
 class InvalidSettings(ConsumerError):
     """A setting is missing, unknown, or has a value that cannot be."""
+
+
+class StoppedByError(ConsumerError):
+    """A record cannot be used, and the settings say to stop rather than to go on without it."""
 
 
 class StreamUnavailable(ConsumerError):

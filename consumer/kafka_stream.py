@@ -9,23 +9,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import (
+    ConsumerRebalanceListener,
+    KafkaAdminClient,
+    KafkaConsumer,
+    KafkaProducer,
+    TopicPartition,
+)
 from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.structs import OffsetAndMetadata
+from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
+from consumer.buffer import Buffer
 from consumer.errors import StreamUnavailable, WorkerFenced
 from consumer.records import Headers, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from consumer.settings import BatchSettings, KafkaSettings
 
 log = logging.getLogger("offramp.stream")
 
-# A join of the group finishes inside a poll or not at all: shorter first polls starve it.
-_FIRST_POLL_MS = 500
+_JOIN_POLL_MS = 500  # a join of the group finishes inside a poll: shorter ones starve it
+_IDLE_POLL_MS = 500
 _MAX_REQUEST_BYTES = 8 << 20
 _NO_EPOCH = -1
 _FENCED = (
@@ -33,6 +40,14 @@ _FENCED = (
     kafka_errors.InvalidProducerEpochError,
     kafka_errors.FencedInstanceIdError,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records, in order per partition, and the group's generation they were read under."""
+
+    records: tuple[Record, ...]
+    membership: ConsumerGroupMetadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +64,15 @@ class Outgoing:
 class KafkaStream:
     """Reads micro-batches and commits what became of them, exactly once.
 
-    A batch is committed by `commit` or given back by `rewind`; the next poll comes after that.
+    `collect`, `keep_up` and `rewind` belong to one thread, `commit` may run in another. Batches are
+    committed in the order they were collected, or given back together.
     """
 
     def __init__(self, settings: KafkaSettings, *, instance: str, topics: str) -> None:
-        """Connect and join the group.
+        """Connect, end what a predecessor of the same name left open, and join the group.
 
         Args:
-            settings: addresses, group, time-outs.
+            settings: addresses, group, limits.
             instance: name of this worker; a second one with the same name fences the first.
             topics: regular expression of the input topics.
 
@@ -64,54 +80,81 @@ class KafkaStream:
             StreamUnavailable: no broker answers.
         """
         self._settings = settings
+        self._topics = topics
         self._timeout_s = settings.request_timeout_s
         self._topic_ids: dict[str, str] = {}
         self._in_doubt = False  # a transaction's end is unknown: only a new producer can tell
+        self._buffer = Buffer(limit_bytes=settings.buffer_bytes)
+        self._lost = _LostPartitions()
+        self._joining_since: float | None = None
         self._client = {
             "bootstrap_servers": settings.bootstrap_servers.split(","),
             "client_id": f"offramp-{instance}",
         }
-        self._transactional_id = f"{settings.group}-{instance}"
+        self._name = f"{settings.group}-{instance}"
         with _translated("connecting"):
             self._admin = KafkaAdminClient(**self._client)
             self._producer = self._new_producer()
-            self._consumer = KafkaConsumer(
-                **self._client,
-                group_id=settings.group,
-                group_instance_id=self._transactional_id,
-                enable_auto_commit=False,
-                auto_offset_reset=settings.start,
-                isolation_level="read_committed",
-                metadata_max_age_ms=10_000,
-                session_timeout_ms=10_000,
-                partition_assignment_strategy=[CooperativeStickyAssignor],
-            )
-            self._consumer.subscribe(pattern=topics)
+            self._consumer = self._new_consumer()
 
-    def poll(self, limits: BatchSettings) -> list[Record]:
-        """Return the next micro-batch, in order per partition; empty if nothing came in a while.
+    def collect(self, limits: BatchSettings) -> Batch | None:
+        """Return the next micro-batch, or None if nothing came in a while.
+
+        It is full at `max_events` or `max_tokens`, or `max_wait_ms` after its first record.
+
+        Raises:
+            StreamUnavailable: the broker does not answer.
+        """
+        self.keep_up(0 if self._buffer.events else _IDLE_POLL_MS)
+        while self._buffer.events and self._joining_since is None:
+            left_ms = limits.max_wait_ms - int(self._buffer.waiting_s * 1000)
+            if (
+                left_ms <= 0
+                or self._buffer.events >= limits.max_events
+                or self._buffer.tokens >= limits.max_tokens
+            ):
+                membership = self._consumer.group_metadata()
+                if membership.state != MemberState.STABLE or self._settle_lost():
+                    self.keep_up(0)
+                    continue
+                taken = self._buffer.take(
+                    max_events=limits.max_events, max_tokens=limits.max_tokens
+                )
+                return Batch(tuple(taken), membership)
+            self.keep_up(left_ms)
+        return None
+
+    def keep_up(self, timeout_ms: int) -> None:
+        """Read ahead until the buffers are full, and take part in the group.
 
         Raises:
             StreamUnavailable: the broker does not answer.
         """
         with _translated("polling"):
-            records = self._take(_FIRST_POLL_MS, limits.max_events)
-            deadline = time.monotonic() + limits.max_wait_ms / 1000
-            while records and len(records) < limits.max_events:
-                left_ms = int((deadline - time.monotonic()) * 1000)
-                if left_ms <= 0:
-                    break
-                records += self._take(left_ms, limits.max_events - len(records))
-        return records
+            if self._joining_since is not None:
+                timeout_ms = max(timeout_ms, _JOIN_POLL_MS)
+            full = {tp for tp in self._consumer.assignment() if self._buffer.full(tuple(tp))}
+            paused = self._consumer.paused()
+            self._consumer.pause(*(full - paused))
+            self._consumer.resume(*(paused - full))
+            polled = self._consumer.poll(timeout_ms=timeout_ms)
+            self._settle_lost(polled)
+            assigned = self._consumer.assignment()
+            for tp, rows in polled.items():
+                if tp in assigned:
+                    self._buffer.add(map(_record, rows))
+        self._check_joining()
 
     def topic_id(self, topic: str) -> str:
-        """Return the id of a topic: another one if it was deleted and created again."""
+        """Return the id of a topic: another one if it was deleted and created again.
+
+        Raises:
+            StreamUnavailable: the broker does not tell.
+        """
         if topic not in self._topic_ids:
             with _translated(f"describing {topic}"):
-                self._topic_ids = {
-                    entry["name"]: str(entry["topic_id"])
-                    for entry in self._admin.describe_topics([topic])
-                } | self._topic_ids
+                for entry in self._admin.describe_topics([topic]):
+                    self._topic_ids[entry["name"]] = str(entry["topic_id"])
         return self._topic_ids[topic]
 
     def assigned(self) -> list[str]:
@@ -119,31 +162,29 @@ class KafkaStream:
         return sorted(f"{tp.topic}[{tp.partition}]" for tp in self._consumer.assignment())
 
     def commit(
-        self,
-        records: Sequence[Record],
-        outgoing: Sequence[Outgoing],
-        *,
-        before_commit: Callable[[], None],
+        self, batch: Batch, outgoing: Sequence[Outgoing], *, before_commit: Callable[[], None]
     ) -> None:
         """Write everything and mark the records as read, all or nothing.
 
         1. begin, 2. send, 3. wait until all is written, 4. add the offsets to the transaction,
         5. `before_commit` (the counters: the last thing that may fail), 6. commit.
 
+        The offsets carry the generation of the group that the batch was read under: if a partition
+        has gone to another worker since, the broker refuses them.
+
         Raises:
             WorkerFenced: another worker has this name; nothing was committed.
-            StreamUnavailable: nothing was committed; `rewind`, then poll again.
+            StreamUnavailable: it is not known to be committed; `rewind`, then collect again.
         """
         offsets = {
             TopicPartition(r.topic, r.partition): OffsetAndMetadata(r.offset + 1, "", _NO_EPOCH)
-            for r in records  # in order per partition: the last one stays
+            for r in batch.records  # in order per partition: the last one stays
         }
         with _translated("committing"):
             self._producer.begin_transaction()
             try:
                 self._write(outgoing)
-                group = self._consumer.group_metadata()
-                self._bounded(self._producer.send_offsets_to_transaction, offsets, group)
+                self._bounded(self._producer.send_offsets_to_transaction, offsets, batch.membership)
                 before_commit()
                 self._bounded(self._producer.commit_transaction)
             except _FENCED:
@@ -152,25 +193,22 @@ class KafkaStream:
                 self._abort()
                 raise
 
-    def rewind(self, records: Sequence[Record]) -> None:
-        """Give a batch back: what is still assigned here is read again from its first record.
+    def rewind(self, batches: Iterable[Batch]) -> None:
+        """Give batches back: what is still assigned here is read again from where it is committed.
 
         Raises:
             WorkerFenced, StreamUnavailable: a new producer was needed and could not be made.
         """
         if self._in_doubt:
-            log.warning("new producer transactional_id=%s", self._transactional_id)
+            log.warning("new producer transactional_id=%s", self._name)
             with _translated("replacing the producer"):
                 self._producer.close(timeout=0)
                 self._producer = self._new_producer()
             self._in_doubt = False
-        first: dict[TopicPartition, int] = {}
-        for record in records:
-            first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
-        for tp, offset in first.items():
-            if tp in self._consumer.assignment():
-                self._consumer.seek(tp, offset)
         self._topic_ids.clear()
+        with _translated("rewinding"):
+            for tp in {TopicPartition(r.topic, r.partition) for b in batches for r in b.records}:
+                self._reread(tp)
 
     def close(self) -> None:
         """Leave the group and close all connections, within the time limit."""
@@ -180,21 +218,44 @@ class KafkaStream:
             except (StreamUnavailable, kafka_errors.KafkaError) as error:
                 log.warning("close failed error=%r", error)
 
-    def _take(self, timeout_ms: int, limit: int) -> list[Record]:
-        polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=limit)
-        return [
-            Record(
-                topic=r.topic,
-                partition=r.partition,
-                offset=r.offset,
-                timestamp_ms=r.timestamp,
-                key=r.key,
-                value=r.value,
-                headers=tuple((name, value or b"") for name, value in r.headers),
+    def _check_joining(self) -> None:
+        """Start over as a new member if joining the group does not come to an end."""
+        if self._consumer.group_metadata().state == MemberState.STABLE:
+            self._joining_since = None
+            return
+        now = time.monotonic()
+        self._joining_since = self._joining_since or now
+        if now - self._joining_since > self._settings.join_timeout_s:
+            log.warning("new consumer joining_s=%.0f", now - self._joining_since)
+            self._joining_since = None
+            old, self._consumer = self._consumer, self._new_consumer()
+            self._buffer.clear()
+            self._bounded(old.close)
+            raise StreamUnavailable(
+                f"joining the group took longer than {self._settings.join_timeout_s} s"
             )
-            for rows in polled.values()
-            for r in rows
-        ]
+
+    def _settle_lost(self, polled: dict[TopicPartition, list[Any]] | None = None) -> bool:
+        """Forget what was read of partitions that went away, even if they came back since."""
+        lost = self._lost.take()
+        for tp in lost:
+            if polled is not None:
+                polled.pop(tp, None)
+            self._reread(tp)
+        return bool(lost)
+
+    def _reread(self, tp: TopicPartition) -> None:
+        """Drop what was read ahead of a partition; if it is ours, go to its committed offset."""
+        self._buffer.drop(tuple(tp))
+        if tp not in self._consumer.assignment():
+            return
+        offset = self._consumer.committed(tp, timeout_ms=int(self._timeout_s * 1000))
+        if offset is not None:
+            self._consumer.seek(tp, offset)
+        elif self._settings.start == "earliest":
+            self._consumer.seek_to_beginning(tp)
+        else:
+            self._consumer.seek_to_end(tp)
 
     def _write(self, outgoing: Sequence[Outgoing]) -> None:
         sent = [self._send(item) for item in outgoing]
@@ -224,10 +285,26 @@ class KafkaStream:
             log.warning("abort failed error=%r", error)
             self._in_doubt = True
 
+    def _new_consumer(self) -> KafkaConsumer:
+        settings = self._settings
+        consumer = KafkaConsumer(
+            **self._client,
+            group_id=settings.group,
+            group_instance_id=self._name,
+            enable_auto_commit=False,
+            auto_offset_reset=settings.start,
+            isolation_level="read_committed",
+            metadata_max_age_ms=int(settings.metadata_max_age_s * 1000),
+            session_timeout_ms=int(settings.session_timeout_s * 1000),
+            partition_assignment_strategy=[CooperativeStickyAssignor],
+        )
+        consumer.subscribe(pattern=self._topics, listener=self._lost)
+        return consumer
+
     def _new_producer(self) -> KafkaProducer:
         producer = KafkaProducer(
             **self._client,
-            transactional_id=self._transactional_id,
+            transactional_id=self._name,
             acks="all",
             linger_ms=0,
             retry_backoff_ms=5,  # the first produce of a transaction waits for one retry
@@ -254,6 +331,39 @@ class KafkaStream:
             raise StreamUnavailable(f"{call.__name__} took longer than {self._timeout_s} s")
         if failure:
             raise failure[0]
+
+
+class _LostPartitions(ConsumerRebalanceListener):
+    """Notes which partitions went away; runs on the client's own thread, so it does no more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._partitions: set[TopicPartition] = set()
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        with self._lock:
+            self._partitions |= set(revoked)
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Nothing: the client starts from the committed offsets."""
+
+    def take(self) -> set[TopicPartition]:
+        """Return those noted since the last call."""
+        with self._lock:
+            taken, self._partitions = self._partitions, set()
+        return taken
+
+
+def _record(row: Any) -> Record:  # noqa: ANN401  (kafka-python is untyped)
+    return Record(
+        topic=row.topic,
+        partition=row.partition,
+        offset=row.offset,
+        timestamp_ms=row.timestamp,
+        key=row.key,
+        value=row.value,
+        headers=tuple((name, value or b"") for name, value in row.headers),
+    )
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_OVERHEAD_BYTES = 64
+
 Headers = tuple[tuple[str, bytes], ...]
 
 
@@ -23,6 +25,11 @@ class Record:
     def place(self) -> str:
         """Where it stands, as shown in logs and errors: `reviews[3]@1289`."""
         return f"{self.topic}[{self.partition}]@{self.offset}"
+
+    @property
+    def size_bytes(self) -> int:
+        """How much memory its key and value take, about."""
+        return len(self.value or b"") + len(self.key or b"") + _OVERHEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)

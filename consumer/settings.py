@@ -49,7 +49,21 @@ class KafkaSettings(Section):
     start: Literal["earliest", "latest"] = Field(
         "earliest", description="where a group that has no position begins"
     )
-    request_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    request_timeout_s: Annotated[float, Field(gt=0)] = Field(
+        30.0, description="longest wait for any answer of the broker"
+    )
+    session_timeout_s: Annotated[float, Field(ge=6)] = Field(
+        10.0, description="silence after which the group takes a worker's partitions away"
+    )
+    join_timeout_s: Annotated[float, Field(gt=0)] = Field(
+        60.0, description="longest time to join the group before starting over"
+    )
+    metadata_max_age_s: Annotated[float, Field(gt=0)] = Field(
+        10.0, description="how soon a new topic that matches is noticed"
+    )
+    buffer_bytes: Annotated[int, Field(ge=1024)] = Field(
+        4 << 20, description="records read ahead of one partition, at most"
+    )
 
 
 class RedisSettings(Section):
@@ -89,9 +103,35 @@ class BatchSettings(Section):
     """When a micro-batch is full."""
 
     max_events: Annotated[int, Field(ge=1, le=10_000)] = 256
+    max_tokens: Annotated[int, Field(ge=1)] = Field(
+        32_768, description="estimated at four bytes a token"
+    )
     max_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
         50, description="counted from the batch's first record"
     )
+
+
+OnError = Literal["dead-letter", "skip", "stop"]
+
+
+class ErrorSettings(Section):
+    """What becomes of a record that a step cannot use."""
+
+    parse: OnError = "dead-letter"
+    route: OnError = "dead-letter"
+    infer: OnError = "dead-letter"
+
+
+class WorkerSettings(Section):
+    """How long the worker keeps trying, and how it shows that it lives."""
+
+    drain_s: Annotated[float, Field(gt=0)] = Field(
+        20.0, description="time to finish and commit what is under way when told to stop"
+    )
+    give_up_s: Annotated[float, Field(gt=0)] = Field(
+        120.0, description="time without one committed batch after which errors end the worker"
+    )
+    liveness_file: Path | None = Field(None, description="touched while the worker makes progress")
 
 
 class Settings(BaseSettings):
@@ -111,6 +151,8 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     policy: PolicyOptions = PolicyOptions()
     batch: BatchSettings = BatchSettings()
+    errors: ErrorSettings = ErrorSettings()
+    worker: WorkerSettings = WorkerSettings()
     routes: Annotated[tuple[Route, ...], Field(min_length=1)] = (
         Route(topics=r"texts\.(?P<domain>.+)"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from policy_state.policy import Policy
+
+
+log = logging.getLogger("offramp.step")
 
 
 class TextResult(Protocol):
@@ -45,6 +49,18 @@ class ModelFacts:
     def exits(self) -> int:
         """How many exits the model has."""
         return len(self.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a micro-batch: a prediction or a dead letter for every record."""
+
+    predictions: tuple[Prediction, ...]
+    dead_letters: tuple[DeadLetter, ...]
+
+    def with_letters(self, letters: Sequence[DeadLetter]) -> Outcome:
+        """Return the outcome with dead letters of earlier steps."""
+        return Outcome(self.predictions, (*letters, *self.dead_letters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +101,41 @@ class Step:
                 exits[i] = choice
         return exits
 
-    def predict(self, events: Sequence[Event], exits: Sequence[int]) -> list[Prediction]:
-        """Run the model once over the mixed batch."""
+    def predict(self, events: Sequence[Event], exits: Sequence[int]) -> Outcome:
+        """Run the model once over the mixed batch.
+
+        If that fails, halves are tried until the texts are found that it fails on: these become
+        dead letters.
+
+        Raises:
+            Exception: what the model raised, if it fails on every one of several texts.
+        """
+        try:
+            return Outcome(tuple(self._run(events, exits)), ())
+        except Exception as error:
+            log.warning("model failed events=%d error=%r", len(events), error)
+            outcome = self._bisect(events, exits, error)
+            if len(events) > 1 and not outcome.predictions:
+                raise  # not the texts: the model, or the machine
+            return outcome
+
+    def _bisect(self, events: Sequence[Event], exits: Sequence[int], error: Exception) -> Outcome:
+        if len(events) == 1:
+            message = f"the model failed on this text: {type(error).__name__}: {error}"
+            return Outcome((), (DeadLetter(events[0].record, "infer", "model-failed", message),))
+        predictions: list[Prediction] = []
+        letters: list[DeadLetter] = []
+        middle = len(events) // 2
+        for half in (slice(None, middle), slice(middle, None)):
+            try:
+                predictions += self._run(events[half], exits[half])
+            except Exception as again:  # noqa: BLE001  (a text may make the model raise anything)
+                found = self._bisect(events[half], exits[half], again)
+                predictions += found.predictions
+                letters += found.dead_letters
+        return Outcome(tuple(predictions), tuple(letters))
+
+    def _run(self, events: Sequence[Event], exits: Sequence[int]) -> list[Prediction]:
         results = self.infer([event.text for event in events], exits)
         return [
             Prediction(

@@ -5,38 +5,49 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from consumer import __version__
-from consumer.errors import StreamUnavailable
+from consumer.counting import Counting
+from consumer.errors import StoppedByError, StreamUnavailable
 from consumer.events import dead_letter_headers, encode_prediction
-from consumer.kafka_stream import KafkaStream, Outgoing
-from consumer.records import Prediction
+from consumer.kafka_stream import Batch, KafkaStream, Outgoing
+from consumer.pipeline import Abandoned, Pipeline
 from policy_state.errors import StoreUnavailable
-from policy_state.stats import ExitStats
-from policy_state.store import PartitionDeltas, Status
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping, Sequence
 
-    from consumer.records import DeadLetter, Record
+    from consumer.records import DeadLetter, Prediction
     from consumer.settings import Settings
-    from consumer.step import Step
-    from policy_state.store import DomainSnapshot, StatsStore
+    from consumer.step import Outcome, Step
+    from policy_state.store import StatsStore
 
 log = logging.getLogger("offramp.worker")
 
 _HEARTBEAT_S = 2.0
 _HEARTBEAT_TTL_S = 15.0
-_STALE_S = 5.0
-_SNAPSHOTS = 10_000
-_RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 10.0, 10.0)
+_PAUSE_S = (0.1, 0.5, 1.0, 2.0, 5.0)
+_WAIT_S = 0.05
+_PASSING = (StreamUnavailable, StoreUnavailable, Abandoned)
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """How long nothing could be committed."""
+
+    since: float | None = None
+    times: int = 0
 
 
 class Worker:
-    """Connects the steps: reads batches, runs them, commits them."""
+    """Connects the steps: reads batches, runs them, commits them.
+
+    The next batch is computed while the last one commits. A batch that could not be committed is
+    given back together with those behind it, and read again.
+    """
 
     def __init__(
         self, stream: KafkaStream, step: Step, store: StatsStore, settings: Settings
@@ -45,120 +56,101 @@ class Worker:
         self._step = step
         self._store = store
         self._settings = settings
-        self._snapshots: OrderedDict[str, tuple[DomainSnapshot, float]] = OrderedDict()
-        self._done: Counter[str] = Counter()
+        self._counting = Counting(store, topic_id=stream.topic_id, exits=step.model.exits)
+        self._pipeline: Pipeline[Batch, Outcome] = Pipeline(self._compute, self._commit)
+        self._trouble = _Trouble()
+        self._done = Counter(events=0, dead_letters=0, batches=0)
         self._started = time.time()
         self._next_heartbeat = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        """Process batches until `stop` is set; the batch at hand is finished first.
+        """Process batches until `stop` is set, then finish what is under way.
 
         Raises:
-            StreamUnavailable, StoreUnavailable: still so after the last retry.
+            StreamUnavailable, StoreUnavailable: nothing could be committed for too long.
             WorkerFenced: another worker has this one's name.
+            StoppedByError: a record cannot be used, and the settings say to stop.
         """
-        failures = 0
-        while not stop.is_set():
-            self._heartbeat()
-            records = self._stream.poll(self._settings.batch)
-            if not records:
-                continue
-            try:
-                self._process(records)
-                failures = 0
-            except (StreamUnavailable, StoreUnavailable) as error:
-                if failures == len(_RETRY_S):
-                    raise
-                log.warning("batch given back attempt=%d error=%s", failures + 1, error)
-                self._stream.rewind(records)
-                stop.wait(_RETRY_S[failures])
-                failures += 1
+        try:
+            while not stop.is_set():
+                self._heartbeat()
+                try:
+                    self._advance()
+                except _PASSING as error:
+                    self._recover(error, stop)
+            self._drain()
+        finally:
+            self._pipeline.close()
 
-    def _process(self, records: Sequence[Record]) -> None:
+    def _advance(self) -> None:
+        if self._pipeline.settle():
+            self._trouble = _Trouble()
+        if not self._pipeline.has_room:
+            self._pipeline.wait(_WAIT_S)
+            self._stream.keep_up(0)
+        elif batch := self._stream.collect(self._settings.batch):
+            self._pipeline.submit(batch)
+
+    def _compute(self, batch: Batch) -> Outcome:
         begun = time.monotonic()
-        events, letters = self._step.read(records)
-        exits = self._step.decide(events, self._current({event.domain for event in events}))
-        predictions = self._step.predict(events, exits)
-        inferred = time.monotonic()
+        events, letters = self._step.read(batch.records)
+        exits = self._step.decide(events, self._counting.current({e.domain for e in events}))
+        outcome = self._step.predict(events, exits).with_letters(letters)
+        outcome = replace(outcome, dead_letters=tuple(filter(self._kept, outcome.dead_letters)))
+        log.debug("computed events=%d ms=%.0f", len(events), (time.monotonic() - begun) * 1000)
+        return outcome
+
+    def _kept(self, letter: DeadLetter) -> bool:
+        """Say whether a dead letter is to be written; stop the worker where the settings say so."""
+        action = getattr(self._settings.errors, letter.stage)
+        if action == "stop":
+            raise StoppedByError(f"{letter.record.place}: {letter.stage}: {letter.message}")
+        if action == "skip":
+            log.warning("skipped place=%s reason=%s", letter.record.place, letter.reason)
+        return bool(action == "dead-letter")
+
+    def _commit(self, batch: Batch, outcome: Outcome) -> None:
+        begun = time.monotonic()
+        predictions, letters = outcome.predictions, outcome.dead_letters
         self._stream.commit(
-            records,
+            batch,
             [*map(self._prediction, predictions), *map(self._dead_letter, letters)],
-            before_commit=lambda: self._count(records, predictions),
+            before_commit=lambda: self._counting.count(batch.records, predictions),
         )
-        self._done.update(events=len(events), dead_letters=len(letters), batches=1)
+        self._done.update(events=len(predictions), dead_letters=len(letters), batches=1)
         log.info(
-            "batch events=%d dead_letters=%d domains=%d depth=%.2f infer_ms=%.0f total_ms=%.0f",
-            len(events),
+            "batch events=%d dead_letters=%d domains=%d depth=%.2f commit_ms=%.0f",
+            len(predictions),
             len(letters),
-            len({event.domain for event in events}),
+            len({p.event.domain for p in predictions}),
             sum(p.layer for p in predictions) / max(1, len(predictions)),
-            (inferred - begun) * 1000,
             (time.monotonic() - begun) * 1000,
         )
 
-    def _current(self, domains: set[str]) -> Mapping[str, DomainSnapshot]:
-        """Return the counters of the domains, read anew where they are not fresh from a commit."""
-        now = time.monotonic()
-        old = [
-            d for d in domains if d not in self._snapshots or self._snapshots[d][1] < now - _STALE_S
-        ]
-        if old:
-            self._remember(self._store.read(old))
-        return {domain: self._snapshots[domain][0] for domain in domains}
+    def _recover(self, error: Exception, stop: threading.Event) -> None:
+        """Give back all that is under way and wait a little; end if it has gone on too long."""
+        trouble, now = self._trouble, time.monotonic()
+        trouble.since = trouble.since or now
+        if now - trouble.since > self._settings.worker.give_up_s:
+            raise error
+        pause_s = _PAUSE_S[min(trouble.times, len(_PAUSE_S) - 1)]
+        trouble.times += 1
+        log.warning("batches given back times=%d error=%s", trouble.times, error)
+        try:
+            self._stream.rewind(self._pipeline.abandon())
+        except StreamUnavailable as again:
+            log.warning("giving back failed error=%s", again)
+        stop.wait(pause_s)
 
-    def _count(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> None:
-        """Add the batch to the shared counters; what was counted before is left out."""
-        parts = self._parts(records, predictions)
-        while parts:
-            answer = self._store.apply(parts)
-            self._remember(answer.snapshots)
-            parts = [
-                self._part(part, predictions, start=outcome.counted_upto)
-                for part, outcome in zip(parts, answer.outcomes, strict=True)
-                if outcome.status is Status.OVERLAP
-            ]
-
-    def _parts(
-        self, records: Sequence[Record], predictions: Sequence[Prediction]
-    ) -> list[PartitionDeltas]:
-        spans: dict[tuple[str, int], tuple[int, int]] = {}
-        for r in records:
-            first = spans.get((r.topic, r.partition), (r.offset, 0))[0]
-            spans[r.topic, r.partition] = (first, r.offset + 1)
-        return [
-            self._part(
-                PartitionDeltas(self._stream.topic_id(topic), partition, first, following, {}),
-                predictions,
-                start=first,
-            )
-            for (topic, partition), (first, following) in spans.items()
-        ]
-
-    def _part(
-        self, part: PartitionDeltas, predictions: Sequence[Prediction], *, start: int
-    ) -> PartitionDeltas:
-        """Return the part from offset `start` on, with what its texts add to their domains."""
-        exits = self._step.model.exits
-        deltas: dict[str, ExitStats] = {}
-        for prediction in predictions:
-            record = prediction.event.record
-            if (
-                record.offset >= start
-                and record.partition == part.partition
-                and self._stream.topic_id(record.topic) == part.topic_id
-            ):
-                domain = prediction.event.domain
-                learnt = ExitStats.from_labels(prediction.exit_labels, exits=exits)
-                deltas[domain] = deltas.get(domain, ExitStats.zeros(exits)) + learnt
-        return PartitionDeltas(part.topic_id, part.partition, start, part.next_offset, deltas)
-
-    def _remember(self, snapshots: Mapping[str, DomainSnapshot]) -> None:
-        now = time.monotonic()
-        for domain, snapshot in snapshots.items():
-            self._snapshots[domain] = (snapshot, now)
-            self._snapshots.move_to_end(domain)
-        while len(self._snapshots) > _SNAPSHOTS:
-            self._snapshots.popitem(last=False)
+    def _drain(self) -> None:
+        """Finish and commit what is under way, within the time for it."""
+        deadline = time.monotonic() + self._settings.worker.drain_s
+        try:
+            while not self._pipeline.idle and time.monotonic() < deadline:
+                self._pipeline.wait(_WAIT_S)
+                self._pipeline.settle()
+        except _PASSING as error:
+            log.warning("not finished before the stop, will be read again error=%s", error)
 
     @staticmethod
     def _prediction(prediction: Prediction) -> Outgoing:
@@ -173,6 +165,8 @@ class Worker:
 
     def _heartbeat(self) -> None:
         """Tell the others that this worker lives; a failure is logged, it stops nothing."""
+        if (file := self._settings.worker.liveness_file) is not None:
+            file.touch()
         now = time.monotonic()
         if now < self._next_heartbeat:
             return

@@ -70,7 +70,7 @@ def test_each_domain_is_decided_from_its_own_counters(step):
 def test_predictions_carry_the_labels_of_all_exits_up_to_theirs(step):
     """What the policy learns from comes with each prediction, in input order."""
     events, _ = step.read(records(b"a", b"bb"))
-    first, second = step.predict(events, [2, 0])
+    first, second = step.predict(events, [2, 0]).predictions
     assert (first.exit, first.layer, first.exit_labels, first.label) == (2, 12, (1, 0, 1), 1)
     assert (second.exit, second.layer, second.exit_labels, second.label) == (0, 1, (0,), 0)
     assert (first.label_name, second.label_name) == ("positive", "negative")
@@ -81,4 +81,4 @@ def test_an_empty_batch_is_fine(step):
     """No records, no work."""
     assert step.read([]) == ([], [])
     assert step.decide([], {}) == []
-    assert step.predict([], []) == []
+    assert step.predict([], []).predictions == ()

@@ -1,0 +1,110 @@
+"""Records read ahead, per partition: bounded in bytes, taken fairly by turn."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from consumer.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Partition = tuple[str, int]  # topic, number
+_TURN = 8  # records a partition gives before it is another one's turn
+_BYTES_PER_TOKEN = 4  # English text, roughly: the batch is cut by an estimate
+
+
+class Buffer:
+    """Holds what was read but not yet processed, in order per partition.
+
+    A topic gets its turn however many partitions and records the others have, so that a hot one
+    never starves the rest.
+    """
+
+    def __init__(self, *, limit_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit_bytes = limit_bytes
+        self._clock = clock
+        self._rows: dict[Partition, deque[Record]] = {}
+        self._bytes: dict[Partition, int] = {}
+        self._turns: deque[str] = deque()  # topics, the next one first
+        self._since: float | None = None
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Append records that follow those already held of their partition."""
+        for record in records:
+            key = (record.topic, record.partition)
+            if key not in self._rows:
+                self._rows[key] = deque()
+                self._bytes[key] = 0
+            if record.topic not in self._turns:
+                self._turns.append(record.topic)
+            self._rows[key].append(record)
+            self._bytes[key] += record.size_bytes
+            if self._since is None:
+                self._since = self._clock()
+
+    def drop(self, partition: Partition) -> None:
+        """Forget a partition: it is another worker's now, or will be read again."""
+        self._rows.pop(partition, None)
+        self._bytes.pop(partition, None)
+        if not self._rows:
+            self._since = None
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for partition in list(self._rows):
+            self.drop(partition)
+
+    def full(self, partition: Partition) -> bool:
+        """Say whether no more should be read of this partition for now."""
+        return self._bytes.get(partition, 0) >= self._limit_bytes
+
+    @property
+    def waiting_s(self) -> float:
+        """For how long the buffer has not been empty; 0 if it is."""
+        return 0.0 if self._since is None else self._clock() - self._since
+
+    @property
+    def events(self) -> int:
+        """How many records are held."""
+        return sum(map(len, self._rows.values()))
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens are held."""
+        return sum(self._bytes.values()) // _BYTES_PER_TOKEN
+
+    def take(self, *, max_events: int, max_tokens: int) -> list[Record]:
+        """Return the next batch, in order per partition, and forget it; at least one record.
+
+        Raises:
+            IndexError: the buffer is empty.
+        """
+        if not self._rows:
+            raise IndexError("nothing to take: the buffer is empty")
+        taken: list[Record] = []
+        budget = max_tokens * _BYTES_PER_TOKEN
+        while self._rows and len(taken) < max_events and (budget > 0 or not taken):
+            topic = self._turns[0]
+            self._turns.rotate(-1)
+            partition = next((key for key in self._rows if key[0] == topic), None)
+            if partition is None:
+                self._turns.remove(topic)
+                continue
+            rows = self._rows.pop(partition)
+            for _ in range(min(_TURN, len(rows), max_events - len(taken))):
+                if taken and rows[0].size_bytes > budget:
+                    budget = 0
+                    break
+                record = rows.popleft()
+                budget -= record.size_bytes
+                self._bytes[partition] -= record.size_bytes
+                taken.append(record)
+            if rows:
+                self._rows[partition] = rows  # behind the topic's other partitions
+            else:
+                del self._bytes[partition]
+        self._since = self._clock() if self._rows else None
+        return taken
