@@ -68,19 +68,29 @@ class KafkaStream:
     committed in the order they were collected, or given back together.
     """
 
-    def __init__(self, settings: KafkaSettings, *, instance: str, topics: str) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        instance: str,
+        topics: str,
+        reached: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """Connect, end what a predecessor of the same name left open, and join the group.
 
         Args:
             settings: addresses, group, limits.
             instance: name of this worker; a second one with the same name fences the first.
             topics: regular expression of the input topics.
+            reached: called with the name of each step of a commit before it is done; chaos tests
+                end the process there.
 
         Raises:
             StreamUnavailable: no broker answers.
         """
         self._settings = settings
         self._topics = topics
+        self._reached = reached
         self._timeout_s = settings.request_timeout_s
         self._topic_ids: dict[str, str] = {}
         self._in_doubt = False  # a transaction's end is unknown: only a new producer can tell
@@ -181,12 +191,18 @@ class KafkaStream:
             for r in batch.records  # in order per partition: the last one stays
         }
         with _translated("committing"):
+            self._reached("begin")
             self._producer.begin_transaction()
             try:
+                self._reached("write")
                 self._write(outgoing)
+                self._reached("offsets")
                 self._bounded(self._producer.send_offsets_to_transaction, offsets, batch.membership)
+                self._reached("count")
                 before_commit()
+                self._reached("commit")
                 self._bounded(self._producer.commit_transaction)
+                self._reached("committed")
             except _FENCED:
                 raise
             except BaseException:
@@ -211,10 +227,11 @@ class KafkaStream:
                 self._reread(tp)
 
     def close(self) -> None:
-        """Leave the group and close all connections, within the time limit."""
+        """Leave the group and close all connections, within the time limit for all together."""
+        deadline = time.monotonic() + self._timeout_s
         for close in (self._consumer.close, self._producer.close, self._admin.close):
             try:
-                self._bounded(close)
+                self._bounded(close, timeout_s=max(0.1, deadline - time.monotonic()))
             except (StreamUnavailable, kafka_errors.KafkaError) as error:
                 log.warning("close failed error=%r", error)
 
@@ -314,7 +331,9 @@ class KafkaStream:
         producer.init_transactions()
         return producer
 
-    def _bounded(self, call: Callable[..., None], *args: object) -> None:
+    def _bounded(
+        self, call: Callable[..., None], *args: object, timeout_s: float | None = None
+    ) -> None:
         """Run a call that has no time limit of its own, and give up on it when the time is over."""
         failure: list[BaseException] = []
 
@@ -326,9 +345,10 @@ class KafkaStream:
 
         thread = threading.Thread(target=run, name=f"offramp-{call.__name__}", daemon=True)
         thread.start()
-        thread.join(self._timeout_s)
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        thread.join(timeout_s)
         if thread.is_alive():
-            raise StreamUnavailable(f"{call.__name__} took longer than {self._timeout_s} s")
+            raise StreamUnavailable(f"{call.__name__} took longer than {timeout_s:.1f} s")
         if failure:
             raise failure[0]
 

@@ -3,40 +3,85 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from consumer.errors import InvalidSettings
 from consumer.kafka_stream import KafkaStream
 from consumer.routes import subscription
-from consumer.step import ModelFacts, Step
+from consumer.step import ModelFacts, Step, TextResult
 from consumer.worker import Worker
-from model.engine import Engine
 from policy_state.backends.redis import RedisStore
 from policy_state.policy import PolicySettings, build
 from policy_state.store import PolicyMeta
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from consumer.settings import Settings
 
 log = logging.getLogger("offramp")
 
 
-def run_worker(settings: Settings, *, log_level: str) -> None:
-    """Run a worker until SIGTERM or SIGINT; the batch at hand is finished first.
+class Inference(Protocol):
+    """What the worker needs of a model; `model.engine.Engine` is one."""
+
+    fingerprint: str
+
+    @property
+    def config(self) -> ModelShape:
+        """Exit layers and labels."""
+
+    def run(self, texts: Sequence[str], exits: Sequence[int]) -> Sequence[TextResult]:
+        """Classify each text up to its exit."""
+
+
+class ModelShape(Protocol):
+    """What the worker needs to know of a model."""
+
+    @property
+    def exit_layers(self) -> tuple[int, ...]:
+        """The layer of every exit, counted from 1."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The name of every class."""
+
+
+def run_worker(
+    settings: Settings,
+    *,
+    log_level: str,
+    engine: Inference | None = None,
+    reached: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Run a worker until SIGTERM or SIGINT, then finish what is under way; a second one ends it.
+
+    Args:
+        settings: all of them.
+        log_level: debug, info, warning or error.
+        engine: the model to run; by default the one that the settings name.
+        reached: see `KafkaStream`.
 
     Raises:
         ConsumerError, PolicyStateError, ModelError: it cannot start, or cannot go on.
     """
     _log_to_stderr(log_level)
     stop = threading.Event()
+
+    def on_signal(number: int, _: object) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    engine = Engine(
-        settings.model.path, device=settings.model.device, max_tokens=settings.model.max_tokens
-    )
+        signal.signal(number, on_signal)
+    if settings.worker.liveness_file is not None:  # a predecessor's says nothing of this worker
+        settings.worker.liveness_file.unlink(missing_ok=True)
+    engine = engine or _load_engine(settings)
     facts = ModelFacts(engine.fingerprint, engine.config.exit_layers, engine.config.labels)
     with RedisStore(settings.redis.url, timeout_s=settings.redis.timeout_s) as store:
         options = settings.policy
@@ -61,7 +106,10 @@ def run_worker(settings: Settings, *, log_level: str) -> None:
             form=settings.kafka.format,
         )
         stream = KafkaStream(
-            settings.kafka, instance=settings.instance, topics=subscription(settings.routes)
+            settings.kafka,
+            instance=settings.instance,
+            topics=subscription(settings.routes),
+            reached=reached,
         )
         log.info(
             "started instance=%s group=%s model=%s layers=%s policy=%s created=%s",
@@ -77,6 +125,13 @@ def run_worker(settings: Settings, *, log_level: str) -> None:
         finally:
             stream.close()
     log.info("stopped instance=%s", settings.instance)
+
+
+def _load_engine(settings: Settings) -> Inference:
+    from model.engine import Engine
+
+    options = settings.model
+    return Engine(options.path, device=options.device, max_tokens=options.max_tokens)
 
 
 def _log_to_stderr(level: str) -> None:

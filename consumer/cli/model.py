@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from consumer.cli.common import Output, OutputOption, print_json, print_table
-from consumer.cli.training import exit_rows, pretrain, progress_bars, train
+from consumer.cli.training import pretrain, train
+from consumer.cli.training_progress import exit_rows, progress_bars
 
 if TYPE_CHECKING:
     from rich.progress import Progress

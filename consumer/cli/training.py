@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,17 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from consumer.cli.common import Output, OutputOption, print_json, print_table
+from consumer.cli.training_progress import Stages, exit_rows, progress_bars
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
-
-    from model.evaluation import ExitReport
     from model.losses import Loss
     from model.new_model import NewModel
-    from model.training import Progress
 
 TRAIN_EXAMPLES = """Examples:
 
@@ -119,6 +112,9 @@ def train(
         bool, typer.Option("--class-weights", help="Make every class count the same.")
     ] = False,
     max_tokens: MaxTokens = 128,
+    eval_max_tokens: Annotated[
+        int | None, typer.Option(min=3, help="The same for --eval; else as in training.")
+    ] = None,
     bf16: Bf16 = None,
     eval_every: CheckpointEvery = 500,
     patience: Annotated[
@@ -169,6 +165,7 @@ def train(
         loss=_loss(loss),
         class_weights=class_weights,
         max_tokens=max_tokens,
+        eval_max_tokens=eval_max_tokens,
         teacher=teacher,
         teacher_exits=_numbers(teacher_exits, "--teacher-exits"),
         unlabelled=tuple(Unlabelled.parse(text) for text in unlabelled or ()),
@@ -187,13 +184,21 @@ def train(
         ),
     )
     with progress_bars() as bars:
-        stages = _Stages(bars)
+        stages = Stages(bars)
         outcome = run(
             request,
             command=["offramp", *sys.argv[1:]],
             resume=resume,
             listener=Listener(stages.begin, stages.advance, stages.step),
         )
+    for name, report in outcome.reports.items():
+        if report.constant_exits and report.texts > 1:
+            constant = ", ".join(map(str, report.constant_exits))
+            typer.echo(
+                f"warning: on {name} exit {constant} says the same of every text: "
+                "train longer or with a higher --body-rate",
+                err=True,
+            )
     if output is Output.JSON:
         reports = {name: report.to_dict() for name, report in outcome.reports.items()}
         print_json(
@@ -266,85 +271,13 @@ def pretrain(
         ),
     )
     with progress_bars() as bars:
-        stages = _Stages(bars)
+        stages = Stages(bars)
         result = run_pretraining(request, resume=resume, on_progress=stages.step)
     row = {"out": str(out), **asdict(result)}
     if output is Output.JSON:
         print_json(row)
     else:
         print_table([row], empty="")
-
-
-def exit_rows(
-    reports: dict[str, ExitReport], exit_layers: tuple[int, ...]
-) -> list[dict[str, object]]:
-    """Return table rows, one per set of texts and exit."""
-    return [
-        {
-            "texts of": name,
-            "texts": report.texts,
-            "exit": exit_,
-            "layer": layer,
-            "accuracy": report.accuracy[exit_],
-            "balanced": report.balanced_accuracy[exit_],
-            "differs from 0": report.disagreement[exit_],
-            "SD violated": report.sd_violations if exit_ == len(exit_layers) - 1 else None,
-        }
-        for name, report in reports.items()
-        for exit_, layer in enumerate(exit_layers)
-    ]
-
-
-@contextlib.contextmanager
-def progress_bars() -> Iterator[Bars]:
-    """Show progress on stderr; nothing where stderr is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Remaining(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        yield bars
-
-
-class _Stages:
-    """One bar per stage of a training; where stderr is no terminal, a line now and then."""
-
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
-        self._advance: Callable[[int], None] = lambda _: None
-        self._training: TaskID | None = None
-
-    def begin(self, name: str, total: int) -> None:
-        if self._bars.disable:
-            typer.echo(f"{name}: {total:,} texts", err=True)
-        task = self._bars.add_task(name, total=total)
-        self._advance = lambda count: self._bars.advance(task, count)
-
-    def advance(self, count: int) -> None:
-        self._advance(count)
-
-    def step(self, progress: Progress) -> None:
-        values = progress.values
-        shown = " ".join(
-            f"{name.removeprefix('eval_')} {values[name]:.3f}"
-            for name in sorted(values)
-            if name == "loss" or name.startswith("eval_")
-        )
-        if self._bars.disable:
-            if shown:
-                typer.echo(f"step {progress.step}/{progress.steps}: {shown}", err=True)
-            return
-        if self._training is None:
-            self._training = self._bars.add_task("training", total=progress.steps)
-        description = f"training, {shown}" if "loss" in values else None
-        self._bars.update(self._training, completed=progress.step, description=description)
 
 
 def _start(

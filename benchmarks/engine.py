@@ -1,0 +1,175 @@
+"""Measures the engine beside transformers, ONNX Runtime and OpenVINO: BERT-base, real lengths.
+
+    python -m benchmarks.engine [--quick] [--device cpu|cuda] [--rounds N] [-o json]
+
+One process and one thread (on the CPU), so figures are texts a second and core. All contestants
+run in every round and ratios are taken within rounds, so a slow minute of the machine hits all.
+Without `-o json` the results go to `benchmarks/results/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from benchmarks.engine_model import LAYERS, Workload, make_int8, workload, write_model
+from benchmarks.engine_parts import (
+    breakdown,
+    depth,
+    flops,
+    heads_share,
+    matmul_peak,
+    memory,
+    mixed,
+)
+from benchmarks.engine_rivals import Rivals
+from benchmarks.report import Goal, Report, Table
+from benchmarks.timing import Timings, paired
+from model.engine import Engine
+
+_RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured."""
+
+    short_texts: int
+    long_texts: int
+    rounds: int
+    rivals: bool
+    layers: tuple[int, ...]
+
+
+FULL = Size(short_texts=64, long_texts=32, rounds=5, rivals=True, layers=LAYERS)
+QUICK = Size(short_texts=12, long_texts=3, rounds=1, rivals=False, layers=(1, 3, 7, 12))
+
+
+def main() -> None:
+    """Parse the command line, measure, write."""
+    parser = argparse.ArgumentParser(description="benchmark of the engine")
+    parser.add_argument("--quick", action="store_true", help="under a minute, without rivals")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("-o", "--output", choices=["json", "files"], default="files")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    size = QUICK if options.quick else FULL
+    rounds = options.rounds or size.rounds
+    with tempfile.TemporaryDirectory() as scratch:
+        report = measure(Path(scratch), options.device, options.threads, size, rounds)
+    if options.output == "json":
+        print(report.to_json())
+    elif not options.quick:
+        report.write(_RESULTS)
+    if options.output != "json":
+        print(report.to_markdown())
+
+
+def measure(scratch: Path, device: str, threads: int, size: Size, rounds: int) -> Report:
+    """Run every part and return the report."""
+    report = Report("engine" if device == "cpu" else "engine_cuda")
+    loads = [workload("short", size.short_texts), workload("long", size.long_texts)]
+    folder = write_model(scratch / "model")
+    engines = {"fp32": Engine(folder, device=device)}
+    engines["bf16"] = Engine(folder, device=device, precision="bf16")
+    if device == "cpu":
+        make_int8(folder, engines["fp32"], loads[0].texts[:8] + loads[1].texts[:2])
+        engines["int8"] = Engine(folder, precision="int8", device="cpu", least_int8_agreement=0.0)
+    rivals = _rivals(Rivals(scratch, device=device, threads=threads), device, size)
+    best = engines["bf16"]
+    peak = matmul_peak(best.device)
+    for load in loads:
+        ours = {
+            f"ours {name}": partial(engine.run, load.texts, [len(LAYERS) - 1] * len(load.texts))
+            for name, engine in engines.items()
+        }
+        theirs = {name: partial(run, load.texts) for name, run in rivals.items()}
+        timings = paired({**theirs, **ours}, rounds=rounds)
+        report.tables.append(_speeds(load, timings))
+        report.goals += _speed_goals(load, timings, device)
+        done = flops(load, len(LAYERS)) / timings.median_s("ours bf16") / peak
+        aim = {"short": 0.80, "long": 0.75}[load.name] if device == "cpu" else 0.60
+        name = f"{load.name}: share of the bf16 matrix-multiply peak"
+        report.goals.append(Goal.at_least(name, aim, done))
+        table, excess = depth(best, load, rounds=rounds, peak=peak, layers=size.layers)
+        report.tables.append(table)
+        name = f"{load.name}: cost of an exit over (layer - 0.8) / 12, worst"
+        report.goals.append(Goal.at_most(name, 0.02, excess))
+        name = f"{load.name}: all heads, share of a full run"
+        report.goals.append(Goal.at_most(name, 0.005, heads_share(best, load, rounds=rounds)))
+        name = f"{load.name}: mixed batch over the sum of its parts"
+        report.goals.append(Goal.at_most(name, 1.02, mixed(best, load, rounds=rounds)))
+        report.tables += [breakdown(engine, load, name) for name, engine in engines.items()]
+    report.tables.append(memory(folder, device=device, precision="bf16", quick=not size.rivals))
+    report.notes += [
+        f"bf16 matrix-multiply peak measured here: {peak / 1e9:.0f} GFLOP/s",
+        *(f"{load.name}: {load.source}" for load in loads),
+        "ours includes tokenising; all twelve layers carry an exit and all of them are answered",
+        "sorted-batch transformers, ONNX Runtime and OpenVINO run batches of 16, sorted by length",
+    ]
+    return report
+
+
+def _rivals(rivals: Rivals, device: str, size: Size) -> dict[str, Callable[..., object]]:
+    found = {"transformers pipeline, batch 32": rivals.pipeline(32)}
+    if not size.rivals:
+        return found
+    found["transformers pipeline, batch 1"] = rivals.pipeline(1)
+    found["transformers sorted batches fp32"] = rivals.sorted_batches(torch.float32)
+    found["transformers sorted batches bf16"] = rivals.sorted_batches(torch.bfloat16)
+    if device == "cpu":
+        found["ONNX Runtime fp32"] = rivals.onnx(int8=False)
+        found["ONNX Runtime int8"] = rivals.onnx(int8=True)
+        found["OpenVINO f32"] = rivals.openvino("f32")
+        found["OpenVINO bf16"] = rivals.openvino("bf16")
+    return found
+
+
+def _speeds(load: Workload, timings: Timings) -> Table:
+    base = "transformers pipeline, batch 32"
+    rows = sorted(
+        (
+            (
+                name,
+                round(len(load.texts) / timings.median_s(name), 2),
+                f"{timings.speedup(name, base):.2f} x",
+            )
+            for name in timings.seconds
+        ),
+        key=lambda row: row[1],
+    )
+    mean = sum(load.tokens) / len(load.tokens)
+    title = f"{load.name.capitalize()} texts ({mean:.0f} tokens), full depth"
+    return Table(title, ("engine", "texts/s", "beside pipeline-32"), tuple(rows))
+
+
+def _speed_goals(load: Workload, timings: Timings, device: str) -> list[Goal]:
+    if device != "cpu":
+        return []
+    asked = {
+        "short": [
+            ("bf16", "transformers pipeline, batch 32", 11.0),
+            ("bf16", "OpenVINO bf16", 1.3),
+            ("int8", "transformers pipeline, batch 32", 17.0),
+            ("int8", "ONNX Runtime int8", 1.6),
+        ],
+        "long": [("bf16", "OpenVINO bf16", 1.0), ("int8", "ONNX Runtime int8", 1.5)],
+    }
+    return [
+        Goal.at_least(
+            f"{load.name}: {ours} over {theirs}", least, timings.speedup(f"ours {ours}", theirs)
+        )
+        for ours, theirs, least in asked[load.name]
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""A random BERT-base with twelve exits, and texts with the lengths of real ones."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from model.checkpoint import fingerprint, load_model, save_model
+from model.config import ModelConfig
+from model.engine import Engine
+from model.int8 import observe, write_int8
+from model.network import MultiExitEncoder
+
+LAYERS = tuple(range(1, 13))
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_VOCABULARY = 30_522
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Texts of one kind."""
+
+    name: str
+    source: str
+    texts: tuple[str, ...]
+    tokens: tuple[int, ...]
+
+
+def write_model(folder: Path, *, layers: tuple[int, ...] = LAYERS) -> Path:
+    """Write a BERT-base with random weights and a vocabulary of invented words."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        vocab_size=_VOCABULARY,
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        max_position_embeddings=512,
+        exit_layers=layers,
+        labels=("negative", "positive"),
+    )
+    save_model(MultiExitEncoder(config), invented_tokenizer(), folder)
+    return folder
+
+
+def invented_tokenizer() -> Tokenizer:
+    """Return a tokenizer of as many whole words as BERT has word pieces."""
+    pieces = [*_SPECIAL, *(f"w{number}" for number in range(_VOCABULARY - len(_SPECIAL)))]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=_SPECIAL[1]))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return tokenizer
+
+
+def workload(name: str, count: int) -> Workload:
+    """Return `count` texts of invented words, with lengths spread as those of real texts."""
+    kinds = json.loads((Path(__file__).parent / "lengths.json").read_text(encoding="utf-8"))
+    lengths = kinds[name]["lengths"]
+    chosen = [lengths[int((i + 0.5) * len(lengths) / count)] for i in range(count)]
+    chance = random.Random(0)
+    chance.shuffle(chosen)
+    words = [f"w{number}" for number in range(_VOCABULARY - len(_SPECIAL))]
+    texts = tuple(" ".join(chance.choices(words, k=length - 2)) for length in chosen)
+    return Workload(name, kinds[name]["source"], texts, tuple(chosen))
+
+
+def make_int8(folder: Path, engine: Engine, texts: tuple[str, ...]) -> None:
+    """Calibrate without the gate: the labels of random weights mean nothing."""
+    ranges = observe(load_model(folder), engine.tokenise(texts).ids)
+    agreement = [0.0] * engine.config.exits
+    write_int8(folder, ranges, fingerprint=fingerprint(folder), agreement=agreement)

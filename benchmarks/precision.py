@@ -1,0 +1,106 @@
+"""Measures how often bf16 and int8 give the label that fp32 gives, per exit, on real text.
+
+    python -m benchmarks.precision MODEL --calibration FILE... --texts FILE... [-o json]
+
+MODEL stays as it is: a copy of it is calibrated for int8. Files are .tsv with a column named text,
+or one text a line. Without `-o json` the results go to `benchmarks/results/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.report import Goal, Report, Table
+from model.calibration import calibrate_int8, label_agreement
+from model.data import read_texts, set_name
+from model.engine import Engine
+
+_RESULTS = Path(__file__).parent / "results"
+_GOALS = {"bf16": 0.995, "int8": 0.99}
+
+
+def main() -> None:
+    """Parse the command line, measure, write."""
+    parser = argparse.ArgumentParser(description="label agreement of bf16 and int8 with fp32")
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--calibration", type=Path, nargs="+", required=True)
+    parser.add_argument("--texts", type=Path, nargs="+", required=True)
+    parser.add_argument("--per-file", type=int, default=1000, help="at most so many texts of each")
+    parser.add_argument("--max-tokens", type=int, default=128)
+    parser.add_argument("--quick", action="store_true", help="100 texts of each file")
+    parser.add_argument("-o", "--output", choices=["json", "files"], default="files")
+    options = parser.parse_args()
+    most = 100 if options.quick else options.per_file
+    report = measure(
+        options.model,
+        sample(options.calibration, most=300),
+        {set_name(path): sample([path], most=most) for path in options.texts},
+        max_tokens=options.max_tokens,
+    )
+    if options.output == "json":
+        print(report.to_json())
+    else:
+        if not options.quick:
+            report.write(_RESULTS)
+        print(report.to_markdown())
+
+
+def sample(paths: Sequence[Path], *, most: int) -> list[str]:
+    """Return at most `most` texts of each file, drawn by chance with a fixed seed."""
+    chosen: list[str] = []
+    for path in paths:
+        texts, _ = read_texts(path)
+        chosen += random.Random(0).sample(texts, min(most, len(texts)))
+    random.Random(0).shuffle(chosen)
+    return chosen
+
+
+def measure(
+    model: Path, calibration: Sequence[str], sets: dict[str, list[str]], *, max_tokens: int
+) -> Report:
+    """Compare the three precisions on every set of texts."""
+    report = Report(f"precision_{model.resolve().name}")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(shutil.copytree(model, Path(scratch) / "model"))
+        calibrate_int8(folder, calibration, max_tokens=max_tokens)
+        exact, bf16, int8 = (
+            Engine(
+                folder,
+                device="cpu",
+                max_tokens=max_tokens,
+                precision=precision,
+                least_int8_agreement=0.0,
+            )
+            for precision in ("fp32", "bf16", "int8")
+        )
+    columns = ("texts of", "texts", *(f"exit {i}" for i in range(exact.config.exits)))
+    for engine in (bf16, int8):
+        found = {name: label_agreement(exact, engine, texts) for name, texts in sets.items()}
+        sizes = [len(texts) for texts in sets.values()]
+        overall = tuple(
+            sum(n * shares[exit_] for n, shares in zip(sizes, found.values(), strict=True))
+            / sum(sizes)
+            for exit_ in range(exact.config.exits)
+        )
+        rows = [
+            (name, len(sets[name]), *(f"{share:.2%}" for share in shares))
+            for name, shares in found.items()
+        ]
+        rows.append(("all", sum(sizes), *(f"{share:.2%}" for share in overall)))
+        title = f"Labels equal to those of fp32, {engine.precision}"
+        report.tables.append(Table(title, columns, tuple(rows)))
+        name = f"{engine.precision}: labels as fp32 over all texts, worst exit"
+        report.goals.append(Goal.at_least(name, _GOALS[engine.precision], min(overall)))
+    report.notes.append(
+        f"int8 calibrated on {len(calibration)} texts; texts cut at {max_tokens} word pieces"
+    )
+    return report
+
+
+if __name__ == "__main__":
+    main()

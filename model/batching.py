@@ -1,0 +1,75 @@
+"""Splitting ordered texts into batches of bounded size; running out of memory halves a batch."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from model.errors import OutOfMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+T = TypeVar("T")
+
+_IN_FLIGHT = 2  # while the device works on one batch, the next one is packed
+
+
+def batches(
+    order: Sequence[int], lengths: Sequence[int], *, max_tokens: int
+) -> Iterator[list[int]]:
+    """Yield runs of `order` of at most `max_tokens` tokens together, each of one text at least."""
+    batch: list[int] = []
+    tokens = 0
+    for text in order:
+        if batch and tokens + lengths[text] > max_tokens:
+            yield batch
+            batch, tokens = [], 0
+        batch.append(text)
+        tokens += lengths[text]
+    if batch:
+        yield batch
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that memory ran out, on a GPU or on the CPU."""
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+
+
+def run_batches(
+    todo: Iterator[list[int]], launch: Callable[[list[int]], Callable[[], T]]
+) -> Iterator[tuple[list[int], T]]:
+    """Yield each batch with its result, launching one batch ahead of the one that is waited for.
+
+    Args:
+        todo: batches of text numbers.
+        launch: starts a batch and returns the function that waits for its result.
+
+    Raises:
+        OutOfMemory: a single text does not fit.
+    """
+    waiting: deque[list[int]] = deque()
+    running: deque[tuple[list[int], Callable[[], T]]] = deque()
+    while True:
+        batch = waiting.popleft() if waiting else next(todo, None)
+        if batch is not None:
+            try:
+                running.append((batch, launch(batch)))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if running:  # their memory comes first
+                    waiting.appendleft(batch)
+                elif len(batch) == 1:
+                    raise OutOfMemory("one text alone does not fit into memory") from error
+                else:
+                    half = len(batch) // 2
+                    waiting.extendleft((batch[half:], batch[:half]))
+        if running and (batch is None or waiting or len(running) == _IN_FLIGHT):
+            done, wait = running.popleft()
+            yield done, wait()
+        elif batch is None:
+            return

@@ -1,0 +1,103 @@
+"""The README.md of a trained model: what it is, how it was made, what its exits are worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from model.config import ModelConfig
+    from model.evaluation import ExitReport
+
+
+_CAVEAT = (
+    "Measured with the saved weights on the files named, and only on them: texts of another kind "
+    "can do better or worse."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a card tells beside the model's config."""
+
+    name: str
+    command: str
+    start: str  # what the weights started from
+    data: Sequence[str]  # one line per source of training texts
+    settings: Mapping[str, object]
+    reports: Mapping[str, ExitReport]
+    parameters: int
+    training_s: float
+
+
+def model_card(facts: Facts, config: ModelConfig) -> str:
+    """Return the card as Markdown."""
+    exits = ", ".join(f"{i} (layer {layer})" for i, layer in enumerate(config.exit_layers))
+    lines = [
+        "---",
+        "pipeline_tag: text-classification",
+        "tags: [early-exit, elasticbert]",
+        "---",
+        "",
+        f"# {facts.name}",
+        "",
+        _shape(config, facts.parameters),
+        "",
+        f"- Classes: {', '.join(f'{i} = {name}' for i, name in enumerate(config.labels))}",
+        f"- Exits: {exits}",
+        f"- Started from: {facts.start}",
+        *(f"- Trained on: {source}" for source in facts.data),
+        f"- Trained in {facts.training_s / 60:.1f} minutes",
+        "",
+        "## Command",
+        "",
+        "```sh",
+        facts.command,
+        "```",
+        "",
+        "## Settings",
+        "",
+        "| setting | value |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in facts.settings.items()),
+        "",
+        "## What the exits are worth",
+        "",
+        *(report_table(facts.reports) if facts.reports else ["Not measured: no `--eval` file."]),
+        "",
+        _CAVEAT,
+        "",
+        "![learning curves](curves.png)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _shape(config: ModelConfig, parameters: int) -> str:
+    return (
+        f"A multi-exit BERT in the layout of ElasticBERT: {config.num_hidden_layers} layers, "
+        f"hidden size {config.hidden_size}, {parameters / 1e6:.1f} million parameters, "
+        f"at most {config.max_position_embeddings} tokens."
+    )
+
+
+def report_table(reports: Mapping[str, ExitReport]) -> list[str]:
+    """Return a Markdown table, one row per set of texts and figure, one column per exit."""
+    exits = range(len(next(iter(reports.values())).accuracy))
+    lines = [
+        "| texts | figure | " + " | ".join(f"exit {i}" for i in exits) + " |",
+        "|---|---|" + "---:|" * len(exits),
+    ]
+    for name, measured in reports.items():
+        for figure, values in (
+            ("accuracy %", measured.accuracy),
+            ("balanced accuracy %", measured.balanced_accuracy),
+            ("differs from exit 0 %", measured.disagreement),
+        ):
+            cells = " | ".join(f"{100 * value:.1f}" for value in values)
+            lines.append(f"| {name} ({measured.texts:,}) | {figure} | {cells} |")
+        violations = f"{100 * measured.sd_violations:.1f}"
+        rest = " | " * (len(exits) - 1)
+        lines.append(f"| {name} ({measured.texts:,}) | SD violated % | {violations}{rest} |")
+    return lines

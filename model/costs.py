@@ -1,0 +1,84 @@
+"""The measured cost vector: what stopping at each exit takes on this machine, beside the last."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from model.errors import InvalidData
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from model.engine import Engine
+
+COSTS_FILE = "costs.json"
+
+
+def measure_costs(
+    engine: Engine,
+    texts: Sequence[str],
+    *,
+    rounds: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[float, ...]:
+    """Return the time of a text that stops at each exit, relative to the last exit.
+
+    Every round runs all texts to every exit once; the median over rounds of the ratios counts, so
+    a machine that slows down for a while does not bend the vector. A deeper exit never costs less.
+
+    Raises:
+        InvalidData: no texts.
+    """
+    if not texts:
+        raise InvalidData("no texts to measure the costs of exits with")
+    tokens = engine.tokenise(texts)
+    exits = engine.config.exits
+    for exit_ in range(exits):  # the first run of each size builds its kernels
+        engine.run_tokens(tokens, [exit_] * len(texts))
+    ratios: list[list[float]] = [[] for _ in range(exits)]
+    for _ in range(rounds):
+        seconds = []
+        for exit_ in range(exits):
+            start = clock()
+            engine.run_tokens(tokens, [exit_] * len(texts))
+            seconds.append(clock() - start)
+        for exit_, spent in enumerate(seconds):
+            ratios[exit_].append(spent / seconds[-1])
+    medians = [min(statistics.median(values), 1.0) for values in ratios]
+    return tuple(accumulate(medians, max))
+
+
+def write_costs(folder: Path, engine: Engine, costs: Sequence[float]) -> Path:
+    """Save a measured cost vector, with what it was measured on, beside the model."""
+    path = folder / COSTS_FILE
+    content = {
+        "fingerprint": engine.fingerprint,
+        "device": engine.device.type,
+        "precision": engine.precision,
+        "exit_layers": engine.config.exit_layers,
+        "costs": [round(cost, 4) for cost in costs],
+    }
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def read_costs(folder: Path, *, fingerprint: str) -> tuple[float, ...]:
+    """Read the cost vector saved beside a model.
+
+    Raises:
+        InvalidData: there is none, or it was measured with another model.
+    """
+    path = folder / COSTS_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        measured, costs = content["fingerprint"], tuple(map(float, content["costs"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidData(f"{path}: no usable cost vector: {error}") from error
+    if measured != fingerprint:
+        raise InvalidData(f"{path}: measured with model {measured}, this one is {fingerprint}")
+    return costs

@@ -1,0 +1,174 @@
+"""The network for inference: packed tokens, a shrinking batch, all heads at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  (torch's own convention)
+
+from model.attention import by_offsets, by_spans, fastest_attention, fused
+from model.int8 import int8_linears
+from model.linear import Linears, bf16_wins, fastest_builder, float_linears, layers_of, same
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from model.int8 import Ranges
+    from model.linear import Kernel
+    from model.network import MultiExitEncoder, Pooler
+    from model.packed import Packed, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class PackedLayer:
+    """One transformer layer on packed tokens."""
+
+    linears: Linears
+    norm_1: Kernel
+    norm_2: Kernel
+    attend: Callable[..., Tensor]
+
+    def run(self, x: Tensor, batch: Packed, stage: Stage, *, last: bool) -> Tensor:
+        """Return the layer's output; in a stage's last layer, of the rows `keep` chooses."""
+        chosen = partial(keep, batch=batch, stage=stage) if last else same
+        inputs = self.linears.prepare(x)  # (rows, D)
+        context = self.attend(
+            self.linears.query(chosen(inputs)),  # (kept, D)
+            self.linears.key_value(inputs),  # (rows, 2 D)
+            batch,
+            stage,
+            last=last,
+        )
+        y = self.norm_1(self.linears.output(context).add_(chosen(x)))  # (kept, D)
+        return self.norm_2(self.linears.feed_forward(y).add_(y))  # (kept, D)
+
+
+def keep(x: Tensor, *, batch: Packed, stage: Stage) -> Tensor:
+    """Return all rows of the texts that go on, then the first row of each text that ends here."""
+    if not stage.ending_texts:
+        return x
+    firsts = x.index_select(0, batch.starts[stage.staying_texts : stage.texts])
+    filler = stage.kept_rows - stage.staying_tokens - stage.ending_texts
+    return torch.cat((x[: stage.staying_tokens], firsts, x[:filler]))
+
+
+def first_tokens(x: Tensor, batch: Packed, stage: Stage) -> Tensor:
+    """Return the first row of each of a stage's texts, (texts, D), of what `keep` left."""
+    ending = x[stage.staying_tokens : stage.staying_tokens + stage.ending_texts]
+    if not stage.staying_texts:
+        return ending
+    return torch.cat((x.index_select(0, batch.starts[: stage.staying_texts]), ending))
+
+
+class PackedEncoder:
+    """A multi-exit encoder whose weights are laid out for inference on one device."""
+
+    def __init__(
+        self,
+        network: MultiExitEncoder,
+        *,
+        precision: str,
+        device: torch.device,
+        ranges: Ranges | None = None,
+    ) -> None:
+        """Take the weights of `network`, which is not needed afterwards.
+
+        Args:
+            network: the reference network, in fp32 on the CPU.
+            precision: "fp32", "bf16" or, on the CPU, "int8" (linear layers only).
+            device: where to run.
+            ranges: what the inputs of the linear layers range over; needed for int8.
+        """
+        self.config = network.config
+        self.device = device
+        half = precision == "bf16" or (
+            precision == "int8" and bf16_wins(device, width=network.config.hidden_size)
+        )
+        self._half = torch.bfloat16 if half else torch.float32
+        self._stream = torch.bfloat16 if precision == "bf16" else torch.float32
+        embeddings = network.elasticbert.embeddings
+        self._words = self._placed(embeddings.word_embeddings.weight)
+        self._positions = self._placed(
+            embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]
+        )
+        self._norm = self._layer_norm(embeddings.LayerNorm)
+        attend = self._attention()
+        builder = fastest_builder(self._stream, device, width=self.config.hidden_size)
+        self.layers: list[PackedLayer] = []
+        for number, layer in enumerate(layers_of(network)):
+            if ranges is None:
+                linears = float_linears(layer, builder, place=self._placed)
+            else:
+                linears = int8_linears(layer, ranges[number], attention=self._half)
+            self.layers.append(
+                PackedLayer(
+                    linears,
+                    self._layer_norm(layer.attention.output.LayerNorm),
+                    self._layer_norm(layer.output.LayerNorm),
+                    attend,
+                )
+            )
+        exits = [str(layer - 1) for layer in self.config.exit_layers]
+        poolers = [cast("Pooler", network.elasticbert.encoder.pooler[key]).dense for key in exits]
+        heads = [cast("nn.Linear", network.classifiers[key]) for key in exits]
+        self._pooler_weights, self._pooler_biases = _stacked(poolers, device, self._half)
+        self._head_weights, self._head_biases = _stacked(heads, device, torch.float32)
+
+    def forward(self, batch: Packed) -> list[Tensor]:
+        """Return fp32 logits of each of `batch.blocks`, (exit + 1, texts, classes)."""
+        x = self.embed(batch)
+        firsts: list[Tensor] = []
+        for stage in batch.stages:
+            for number in range(stage.first_layer, stage.last_layer + 1):
+                x = self.layers[number - 1].run(x, batch, stage, last=number == stage.last_layer)
+            firsts.append(first_tokens(x, batch, stage))
+            x = x[: stage.staying_rows]
+        return [
+            self.classify(torch.stack([rows[start:end] for rows in firsts[: exit_ + 1]]))
+            for exit_, start, end in batch.blocks
+        ]
+
+    def embed(self, batch: Packed) -> Tensor:
+        """Return the embedding of each token, (rows, D)."""
+        x = F.embedding(batch.token_ids, self._words).add_(
+            F.embedding(batch.positions, self._positions)
+        )
+        return self._norm(x)
+
+    def classify(self, firsts: Tensor) -> Tensor:
+        """Return logits of exits 0..k, (k + 1, texts, C), from first tokens, (k + 1, texts, D)."""
+        n = firsts.shape[0]
+        pooled = torch.baddbmm(
+            self._pooler_biases[:n], firsts.to(self._half), self._pooler_weights[:n]
+        ).tanh_()
+        return torch.baddbmm(self._head_biases[:n], pooled.float(), self._head_weights[:n])
+
+    def _attention(self) -> Callable[..., Tensor]:
+        heads = self.config.num_attention_heads
+        size = self.config.hidden_size // heads
+        if self.device.type == "cuda" and self._half == torch.bfloat16 and size % 8 == 0:
+            return by_offsets(heads=heads)
+        if self.device.type == "cuda":
+            return by_spans(fused, heads=heads)
+        return by_spans(fastest_attention(self._half, heads=heads, size=size), heads=heads)
+
+    def _layer_norm(self, norm: nn.LayerNorm) -> Kernel:
+        weight, bias = self._placed(norm.weight), self._placed(norm.bias)
+        return lambda x: F.layer_norm(x, weight.shape, weight, bias, norm.eps)
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        return tensor.detach().to(self.device, self._stream)
+
+
+def _stacked(
+    layers: list[nn.Linear], device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Return the weights, (exits, in, out), and biases, (exits, 1, out), of all exits."""
+    weights = torch.stack([layer.weight.detach().t() for layer in layers])
+    biases = torch.stack([layer.bias.detach()[None] for layer in layers])
+    return weights.to(device, dtype), biases.to(device, dtype)

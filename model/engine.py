@@ -1,0 +1,227 @@
+"""Runs a mixed micro-batch: every text to its own exit, labels of all exits up to it."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from model.batching import batches, is_out_of_memory, run_batches
+from model.checkpoint import fingerprint, load_model, load_tokenizer
+from model.encoder import PackedEncoder
+from model.int8 import read_int8
+from model.linear import bf16_wins
+from model.packed import Packed, pack, packing_order
+from model.tokenising import Tokeniser, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from model.config import ModelConfig
+
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
+_DEFAULT_BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
+Answer = tuple[tuple[int, ...], tuple[float, ...]]  # labels and scores of exits 0..k
+_LOG = logging.getLogger("offramp.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class TextResult:
+    """What one text's exits said: class and its probability for exits 0..k, shallowest first."""
+
+    labels: tuple[int, ...]
+    scores: tuple[float, ...]
+    tokens: int
+    truncated: bool
+
+
+class Engine:
+    """A loaded model that classifies texts up to a chosen exit each.
+
+    One thread runs batches; `tokenise` may be called from others beside it.
+    """
+
+    def __init__(  # noqa: PLR0913  (what an operator may choose about running a model)
+        self,
+        folder: Path,
+        *,
+        device: str = "auto",
+        max_tokens: int | None = None,
+        precision: str = "fp32",
+        max_batch_tokens: int | None = None,
+        least_int8_agreement: float = 0.99,
+    ) -> None:
+        """Load a model folder and choose the fastest kernels for this machine.
+
+        Args:
+            folder: config.json, model.safetensors and tokenizer.json.
+            device: "auto" (CUDA where there is one), "cpu" or "cuda".
+            max_tokens: longer texts are cut; at most, and by default, the model's positions.
+            precision: "fp32", "bf16", "auto" (bf16 where a short race shows it faster) or "int8"
+                (CPU, after `model.calibration.calibrate_int8`).
+            max_batch_tokens: how many tokens run at once, which bounds the memory of a batch.
+            least_int8_agreement: share of labels, at every exit, on which int8 must equal fp32.
+
+        Raises:
+            ModelError: the folder cannot be loaded, or int8 is asked and not fit for this model.
+            ValueError: an argument is not one the model can take.
+        """
+        self.fingerprint = fingerprint(folder)
+        self.device = _device(device)
+        network = load_model(folder)
+        self.config: ModelConfig = network.config
+        self.precision = _precision(precision, self.device, width=self.config.hidden_size)
+        limit = self.config.max_position_embeddings
+        self.max_tokens = limit if max_tokens is None else max_tokens
+        if not 3 <= self.max_tokens <= limit:  # noqa: PLR2004  ([CLS], one token, [SEP])
+            raise ValueError(f"max_tokens is {max_tokens}, this model takes 3..{limit}")
+        usual = max(_DEFAULT_BATCH_TOKENS[self.device.type], self.max_tokens)
+        self.max_batch_tokens = usual if max_batch_tokens is None else max_batch_tokens
+        if self.max_batch_tokens < self.max_tokens:
+            raise ValueError(
+                f"max_batch_tokens is {self.max_batch_tokens}, "
+                f"less than the {self.max_tokens} that one text may have"
+            )
+        ranges = None
+        if self.precision == "int8":
+            ranges = read_int8(
+                folder,
+                layers=self.config.num_hidden_layers,
+                fingerprint=self.fingerprint,
+                least_agreement=least_int8_agreement,
+            )
+        self._tokeniser = Tokeniser(load_tokenizer(folder), max_tokens=self.max_tokens)
+        with torch.inference_mode():
+            self.encoder = PackedEncoder(
+                network, precision=self.precision, device=self.device, ranges=ranges
+            )
+
+    def run(self, texts: Sequence[str], exits: Sequence[int]) -> list[TextResult]:
+        """Classify `texts[i]` up to exit `exits[i]`; results in input order.
+
+        Raises:
+            ValueError: a different number of texts and exits, or an exit the model does not have.
+            OutOfMemory: one text alone does not fit into the device's memory.
+        """
+        self._check(len(texts), exits)
+        return self.run_tokens(self.tokenise(texts), exits)
+
+    def run_stream(
+        self, items: Iterable[tuple[Sequence[str], Sequence[int]]]
+    ) -> Iterator[list[TextResult]]:
+        """Run one (texts, exits) after the other; the next is tokenised while one is classified."""
+        with ThreadPoolExecutor(1, thread_name_prefix="tokeniser") as thread:
+            ahead = None
+            for texts, exits in items:
+                self._check(len(texts), exits)
+                following = (thread.submit(self.tokenise, texts), exits)
+                if ahead is not None:
+                    yield self.run_tokens(ahead[0].result(), ahead[1])
+                ahead = following
+            if ahead is not None:
+                yield self.run_tokens(ahead[0].result(), ahead[1])
+
+    def tokenise(self, texts: Sequence[str]) -> Tokens:
+        """Return the token ids of texts; may be called from another thread, beside inference."""
+        return self._tokeniser.encode(texts)
+
+    def run_tokens(self, tokens: Tokens, exits: Sequence[int]) -> list[TextResult]:
+        """Classify texts that are already tokenised; results in input order.
+
+        Raises:
+            ValueError: a different number of texts and exits, or an exit the model does not have.
+            OutOfMemory: one text alone does not fit into the device's memory.
+        """
+        self._check(len(tokens), exits)
+        lengths = [len(ids) for ids in tokens.ids]
+        order = packing_order(lengths, exits)
+        todo = batches(order, lengths, max_tokens=self.max_batch_tokens)
+        results: dict[int, TextResult] = {}
+        for rows, answers in run_batches(todo, lambda rows: self._launch(rows, tokens, exits)):
+            for i, (labels, scores) in zip(rows, answers, strict=True):
+                results[i] = TextResult(labels, scores, lengths[i], tokens.truncated[i])
+        return [results[i] for i in range(len(tokens))]
+
+    def _launch(
+        self, rows: list[int], tokens: Tokens, exits: Sequence[int]
+    ) -> Callable[[], list[Answer]]:
+        """Start a batch; the returned function waits for its labels and scores."""
+        try:
+            with torch.inference_mode():
+                batch = pack(
+                    [tokens.ids[i] for i in rows],
+                    [exits[i] for i in rows],
+                    exit_layers=self.config.exit_layers,
+                    device=self.device,
+                )
+                blocks = [logits.softmax(-1).max(-1) for logits in self.encoder.forward(batch)]
+                parts = [part for best in blocks for part in (best.values, best.indices.float())]
+                flat = torch.cat([part.flatten() for part in parts])
+                return _answers(batch, flat)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            held = sum(len(tokens.ids[i]) for i in rows)
+            self.max_batch_tokens = max(self.max_tokens, min(self.max_batch_tokens, held // 2))
+            _LOG.warning("out_of_memory tokens=%d now_at_most=%d", held, self.max_batch_tokens)
+            raise
+
+    def _check(self, texts: int, exits: Sequence[int]) -> None:
+        if texts != len(exits):
+            raise ValueError(f"{texts} texts but {len(exits)} exits")
+        last = self.config.exits - 1
+        for exit_ in exits:
+            if not 0 <= exit_ <= last:
+                raise ValueError(f"exit {exit_} asked, this model has exits 0..{last}")
+
+
+def _answers(batch: Packed, flat: torch.Tensor) -> Callable[[], list[Answer]]:
+    """Return the function that waits for `flat` on the host and takes it apart, text by text."""
+    done = None
+    if flat.is_cuda:
+        host = torch.empty_like(flat, device="cpu", pin_memory=True)
+        host.copy_(flat, non_blocking=True)
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record()
+        flat = host
+
+    def wait() -> list[Answer]:
+        if done is not None:
+            done.synchronize()
+        answers: list[Answer] = []
+        at = 0
+        for exit_, start, end in batch.blocks:
+            size = (exit_ + 1) * (end - start)
+            scores, labels = (
+                flat[a : a + size].view(exit_ + 1, -1).t().tolist() for a in (at, at + size)
+            )
+            at += 2 * size
+            answers.extend(
+                (tuple(map(int, text_labels)), tuple(text_scores))
+                for text_labels, text_scores in zip(labels, scores, strict=True)
+            )
+        return answers
+
+    return wait
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in _DEFAULT_BATCH_TOKENS:
+        raise ValueError(f"device is {name!r}, expected auto, cpu or cuda")
+    return torch.device(name)
+
+
+def _precision(name: str, device: torch.device, *, width: int) -> str:
+    if name not in PRECISIONS:
+        raise ValueError(f"precision is {name!r}, expected one of {', '.join(PRECISIONS)}")
+    if name == "int8" and device.type != "cpu":
+        raise ValueError("precision is 'int8', which runs on the CPU only")
+    if name == "auto":
+        return "bf16" if bf16_wins(device, width=width) else "fp32"
+    return name

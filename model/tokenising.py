@@ -1,0 +1,79 @@
+"""Texts to token ids: long texts are cut before tokenising, truncation is counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tokenizers import Encoding, Tokenizer
+
+_CHARACTERS_PER_TOKEN = 8  # English needs 4 to 5; rarer texts are encoded a second time, in full
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token ids of each text, with [CLS] and [SEP], and which texts lost their end."""
+
+    ids: tuple[list[int], ...]
+    truncated: tuple[bool, ...]
+
+    def __len__(self) -> int:
+        """Return how many texts there are."""
+        return len(self.ids)
+
+    @property
+    def count(self) -> int:
+        """How many tokens the texts have together."""
+        return sum(map(len, self.ids))
+
+
+class Tokeniser:
+    """Encodes texts to at most `max_tokens` ids; may be called from any thread.
+
+    The library works through a whole text before it truncates, so a text far beyond the limit is
+    cut at white space first. Words never span white space: the ids of the kept part are the same.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, max_tokens: int) -> None:
+        """Take over `tokenizer`; its own truncation and padding are switched off."""
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self._max_tokens = max_tokens
+
+    def encode(self, texts: Sequence[str]) -> Tokens:
+        """Return the ids of each text, exactly those of the whole text cut to `max_tokens`."""
+        pieces = [self._cut(text) for text in texts]
+        encodings = self._encode(pieces)
+        limit = self._max_tokens
+        short = [
+            i
+            for i, encoding in enumerate(encodings)
+            if len(pieces[i]) < len(texts[i]) and len(encoding) <= limit
+        ]
+        for i, encoding in zip(short, self._encode([texts[i] for i in short]), strict=True):
+            encodings[i] = encoding
+        rows = [encoding.ids for encoding in encodings]
+        return Tokens(
+            ids=tuple(r if len(r) <= limit else r[: limit - 1] + r[-1:] for r in rows),
+            truncated=tuple(len(row) > limit for row in rows),
+        )
+
+    def _cut(self, text: str) -> str:
+        size = self._max_tokens * _CHARACTERS_PER_TOKEN
+        if len(text) <= size:
+            return text
+        parts = text[:size].rsplit(None, 1)
+        if len(parts) < 2:  # noqa: PLR2004  (no white space inside: the cut would split a word)
+            return text
+        return parts[0]
+
+    def _encode(self, texts: list[str]) -> list[Encoding]:
+        try:
+            return self._tokenizer.encode_batch_fast(texts)
+        except (TypeError, UnicodeEncodeError):  # a lone surrogate, which JSON may carry
+            clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+            return self._tokenizer.encode_batch_fast(clean)

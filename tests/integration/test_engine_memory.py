@@ -1,0 +1,47 @@
+"""The engine under a real lack of memory: the operating system refuses, the batch is halved."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_model import tiny_config, write_tiny_model
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROGRAM = """
+import resource, sys, torch
+from pathlib import Path
+from model.engine import Engine
+
+torch.set_num_threads(1)
+engine = Engine(Path(sys.argv[1]), device="cpu", max_batch_tokens=65_536)
+text = "good " * 500
+engine.run([text], [1])
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + 160 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+results = engine.run([text] * 128 + ["bad"], [1] * 129)
+assert len(results) == 129 and all(len(result.labels) == 2 for result in results)
+print(engine.max_batch_tokens)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+def test_a_lack_of_memory_halves_the_batch_and_every_text_is_answered(tmp_path: Path) -> None:
+    """With 160 MiB left, batches of 65,536 tokens do not fit; smaller ones do, and stay small."""
+    config = tiny_config(exit_layers=(1, 2), hidden_size=64, positions=512)
+    folder = write_tiny_model(tmp_path / "model", config=config)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(folder)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 512 <= int(done.stdout) <= 32_768
+    assert "out_of_memory" in done.stderr

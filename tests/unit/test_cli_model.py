@@ -1,0 +1,186 @@
+"""`offramp train`, `pretrain` and `model`, as a user calls them, at tiny sizes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from consumer.cli import model as commands
+from model.checkpoint import load_model
+from model.errors import InvalidSettings, ModelError, TrainingFailed
+from tests.tiny_model import tiny_config, write_tiny_model
+
+SIZES = ["--layers", "2", "--hidden", "32", "--heads", "2", "--positions", "24"]
+FAST = ["--epochs", "3", "--batch-size", "16", "--body-rate", "3e-3", "--head-rate", "3e-3"]
+
+app = typer.Typer()
+app.command("train")(commands.train)
+app.command("pretrain")(commands.pretrain)
+app.add_typer(commands.app, name="model")
+
+
+def offramp(*arguments, code=0):
+    """Run the command line; our own errors come through as they are."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if isinstance(result.exception, ModelError):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A labelled file in which one word decides."""
+    rows = [f"the film was {('bad', 'good')[i % 2]} !\t{i % 2}" for i in range(96)]
+    path = tmp_path / "toy" / "train.tsv"
+    path.parent.mkdir()
+    path.write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_train_from_nothing(tmp_path, data):
+    """A new model is trained, measured and written with card, curves and metrics; JSON only."""
+    out = tmp_path / "out"
+    result = offramp(
+        "train", data, "--new", "tiny", *SIZES, "--vocabulary", "120", "--exits", "1,2",
+        *FAST, "--epochs", "12", "--eval", data, "--out", out, "--fp32", "-o", "json",
+    )  # fmt: skip
+    report = json.loads(result.stdout)["reports"]["toy/train"]
+    assert report["accuracy"] == [1, 1]
+    assert load_model(out).config.exit_layers == (1, 2)
+    card = (out / "README.md").read_text()
+    assert "96 labelled texts of toy/train" in card
+    assert "| toy/train (96) | accuracy % | 100.0 | 100.0 |" in card
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["reports"]["toy/train"] == report
+    assert not (out / "checkpoints").exists()
+
+
+def test_train_from_a_folder_with_a_teacher(tmp_path, data):
+    """A checkpoint is fine-tuned on labels and on a teacher's answers to unlabelled sentences."""
+    teacher = write_tiny_model(
+        tmp_path / "teacher", config=tiny_config(labels=("negative", "positive"))
+    )
+    texts = tmp_path / "texts.txt"
+    texts.write_text("The room was good. The service was very bad! No.\nNot good, not bad.\n")
+    result = offramp(
+        "train", data, "--from", teacher, "--exits", "2,4", *FAST, "--teacher", teacher,
+        "--teacher-exits", "1,2", "--unlabelled", f"{texts}=2", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert "2 texts" in result.stderr
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "2 sentences of" in card
+    assert "labelled by the teacher" in card
+
+
+def test_pretrain_then_train(tmp_path, data):
+    """What `pretrain` writes, `train --from` starts from."""
+    offramp(
+        "pretrain", data, "--new", "tiny", *SIZES, "--vocabulary", "120", "--epochs", "1",
+        "--out", tmp_path / "encoder",
+    )  # fmt: skip
+    offramp("train", data, "--from", tmp_path / "encoder", *FAST, "--out", tmp_path / "out")
+    assert load_model(tmp_path / "out").config.exit_layers == (1, 2)
+
+
+def test_out_folder_is_not_overwritten(tmp_path, data):
+    """A folder with something in it is refused; a resume of another command too."""
+    model = write_tiny_model(tmp_path / "model")
+    with pytest.raises(InvalidSettings, match="is not empty"):
+        offramp("train", data, "--from", model, "--out", model)
+    with pytest.raises(TrainingFailed, match="no training to resume"):
+        offramp("train", data, "--from", model, "--out", tmp_path / "new", "--resume")
+    with pytest.raises(ModelError, match="3 classes, expected 2"):
+        offramp("train", data, "--from", model, "--out", tmp_path / "new")
+    with pytest.raises(InvalidSettings, match="another value of loss"):
+        offramp(
+            "train", data, "--from", model, "--out", tmp_path / "new", "--resume",
+            "--loss", "weighted",
+        )  # fmt: skip
+    offramp("train", data, "--from", model, "--out", tmp_path / "new", *FAST, "--new-heads")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "give either --from FOLDER|HUB_ID or --new SIZE"),
+        (["--from", "a/b", "--new", "tiny"], "give either --from"),
+        (["--new", "huge"], "--new huge: expected one of tiny, mini, small, medium, base"),
+        (["--new", "tiny", "--exits", "1,x"], "--exits 1,x: expected whole numbers"),
+        (["--new", "tiny", "--loss", "best"], "--loss best: expected one of sum"),
+        (["--new", "tiny", "--teacher", "t"], "given together or not at all"),
+        (["--new", "tiny", "--patience", "2"], "nothing to evaluate on"),
+        (["--from", "absent"], "absent: is no folder, and no hub id"),
+    ],
+)
+def test_train_refusals(tmp_path, data, options, message):
+    """Options that cannot be followed are refused with one line that names them."""
+    with pytest.raises(ModelError) as caught:
+        offramp("train", data, "--out", tmp_path / "out", *options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_check(tmp_path):
+    """A good folder passes with exit code 0; each broken part is named, with exit code 1."""
+    folder = write_tiny_model(tmp_path / "model")
+    findings = json.loads(offramp("model", "check", folder, "-o", "json").stdout)
+    assert [f["ok"] for f in findings] == [True] * 4
+    assert "exits after layers 1, 2, 4" in findings[0]["found"]
+    (folder / "tokenizer.json").unlink()
+    findings = json.loads(offramp("model", "check", folder, "-o", "json", code=1).stdout)
+    assert [f["ok"] for f in findings] == [True, True, False, False]
+    assert "tokenizer.json" in findings[2]["found"]
+    assert "FAILED" in offramp("model", "check", tmp_path / "absent", code=1).stdout
+
+
+def test_predict(tmp_path, data):
+    """A matrix has one line per text, on stdout or in a file; several files get one each."""
+    model = write_tiny_model(tmp_path / "model")
+    lines = offramp("model", "predict", data, "--model", model).stdout.splitlines()
+    assert lines[0] == "0\t1\t2\top_labels"
+    assert len(lines) == 97
+    texts = tmp_path / "other.txt"
+    texts.write_text("a film\n" * 600)
+    out = tmp_path / "matrices"
+    result = offramp("model", "predict", data, texts, "-m", model, "--out", out, "-o", "json")
+    assert (out / "toy-train.tsv").read_text().splitlines() == lines
+    other = (out / f"{tmp_path.name}-other.tsv").read_text().splitlines()
+    assert (other[0], len(other)) == ("0\t1\t2", 601)
+    first, second = json.loads(result.stdout)
+    assert first["report"]["texts"] == 96
+    assert second["report"] is None
+
+
+def test_predict_counts_cut_texts(tmp_path):
+    """Texts that are too long are cut and counted on stderr; an impossible limit is refused."""
+    model = write_tiny_model(tmp_path / "model")
+    texts = tmp_path / "long.txt"
+    texts.write_text("good " * 50 + "\nbad\n")
+    assert "1 of 2 texts were cut" in offramp("model", "predict", texts, "-m", model).stderr
+    with pytest.raises(InvalidSettings, match=r"max_tokens is 900, this model takes 3\.\.24"):
+        offramp("model", "predict", texts, "-m", model, "--max-tokens", "900")
+    with pytest.raises(InvalidSettings, match="--out must name a folder"):
+        offramp("model", "predict", texts, texts, "-m", model)
+
+
+def test_starts_without_torch():
+    """The commands are there at once: torch and transformers load only when one runs."""
+    code = "import sys, consumer.cli.model; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_bench(tmp_path):
+    """Speed is reported for every exit and precision asked for."""
+    model = write_tiny_model(tmp_path / "model")
+    result = offramp(
+        "model", "bench", model, "--texts", "4", "--words", "5", "--repeat", "1",
+        "--precision", "fp32", "-o", "json",
+    )  # fmt: skip
+    rows = json.loads(result.stdout)
+    assert [(row["exit"], row["layer"]) for row in rows] == [(0, 1), (1, 2), (2, 4)]
+    assert all(row["texts/s"] > 0 for row in rows)

@@ -1,0 +1,96 @@
+"""Int8: close to fp32 after calibration, and refused where it is not proven to be."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.calibration import calibrate_int8, label_agreement
+from model.engine import Engine
+from model.errors import InvalidCheckpoint, InvalidData
+from model.int8 import INT8_FILE, read_int8, write_int8
+from tests.tiny_model import WORDS, tiny_config, write_tiny_model
+
+
+def some_texts(count: int = 240) -> list[str]:
+    chance = random.Random(0)
+    return [" ".join(chance.choices(WORDS, k=chance.randrange(1, 20))) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small model whose int8 form is calibrated."""
+    config = tiny_config(exit_layers=(1, 3), hidden_size=64, labels=("negative", "positive"))
+    folder = write_tiny_model(tmp_path_factory.mktemp("model"), config=config)
+    try:
+        calibrate_int8(folder, some_texts())
+    except (AttributeError, RuntimeError) as error:
+        pytest.skip(f"no int8 products in this build of torch: {error}")
+    return folder
+
+
+def test_int8_labels_agree_with_fp32(folder: Path) -> None:
+    """On texts that calibration has not seen, nearly all labels are those of fp32."""
+    exact = Engine(folder, device="cpu")
+    quantised = Engine(folder, device="cpu", precision="int8", least_int8_agreement=0.9)
+    texts = some_texts(400)[240:]
+    assert min(label_agreement(exact, quantised, texts)) > 0.9
+    pairs = zip(exact.run(texts, [1] * 160), quantised.run(texts, [1] * 160), strict=True)
+    errors = [abs(a.scores[-1] - b.scores[-1]) for a, b in pairs if a.labels == b.labels]
+    assert sum(errors) / len(errors) < 0.05
+
+
+def test_int8_does_not_depend_on_the_neighbours(folder: Path) -> None:
+    """Steps are fixed by calibration, so a text's scores are the same in any company."""
+    engine = Engine(folder, device="cpu", precision="int8", least_int8_agreement=0.0)
+    texts = some_texts(30)
+    together = engine.run(texts, [1] * 30)
+    for text, among in zip(texts, together, strict=True):
+        (alone,) = engine.run([text], [1])
+        assert alone.scores == pytest.approx(among.scores, abs=0.02)
+
+
+def test_an_exit_below_the_asked_agreement_is_refused(folder: Path, tmp_path: Path) -> None:
+    """The gate names the exit, what was measured and what is asked."""
+    ranges = read_int8(
+        folder, layers=3, fingerprint=Engine(folder, device="cpu").fingerprint, least_agreement=0.0
+    )
+    print_ = Engine(folder, device="cpu").fingerprint
+    write_int8(tmp_path, ranges, fingerprint=print_, agreement=[0.995, 0.97])
+    with pytest.raises(
+        InvalidCheckpoint, match=r"exit 1 agrees with fp32 on 97\.00% .* 99\.00% is"
+    ):
+        read_int8(tmp_path, layers=3, fingerprint=print_, least_agreement=0.99)
+    read_int8(tmp_path, layers=3, fingerprint=print_, least_agreement=0.97)
+
+
+def test_a_calibration_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Ranges belong to the weights they were measured with."""
+    other = write_tiny_model(
+        tmp_path, seed=1, config=tiny_config(exit_layers=(1, 3), hidden_size=64)
+    )
+    (other / INT8_FILE).write_bytes((folder / INT8_FILE).read_bytes())
+    with pytest.raises(InvalidCheckpoint, match="calibrated for model"):
+        Engine(other, device="cpu", precision="int8")
+
+
+def test_int8_without_calibration_is_refused(tmp_path: Path) -> None:
+    """There are no silent guesses about ranges."""
+    with pytest.raises(InvalidCheckpoint, match="no usable int8 calibration"):
+        Engine(write_tiny_model(tmp_path), device="cpu", precision="int8")
+
+
+def test_too_few_texts_cannot_calibrate(folder: Path) -> None:
+    """A share of 99 % cannot be told from a handful of texts."""
+    with pytest.raises(InvalidData, match="99 texts for calibration, at least 100"):
+        calibrate_int8(folder, ["good"] * 99)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_int8_is_for_the_cpu(folder: Path) -> None:
+    """On CUDA the error says so at once."""
+    with pytest.raises(ValueError, match="runs on the CPU only"):
+        Engine(folder, device="cuda", precision="int8")

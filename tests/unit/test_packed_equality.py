@@ -1,0 +1,208 @@
+"""The packed encoder computes what transformers' BERT does, for any mix of exits and lengths."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import BertConfig, BertModel
+
+from model.config import ModelConfig
+from model.encoder import PackedEncoder, first_tokens
+from model.network import MultiExitEncoder
+from model.packed import pack, packing_order, rounded
+from tests.tiny_model import tiny_config, tiny_network
+
+EXIT_LAYERS = (1, 2, 4)
+ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+DEVICES = ["cpu", pytest.param("cuda", marks=ON_GPU)]
+
+texts = st.lists(
+    st.tuples(
+        st.lists(st.integers(1, 60), min_size=1, max_size=24),  # token ids
+        st.integers(0, len(EXIT_LAYERS) - 1),  # the text's exit
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@pytest.fixture(scope="module")
+def config() -> ModelConfig:
+    return tiny_config(exit_layers=EXIT_LAYERS)
+
+
+@pytest.fixture(scope="module")
+def network(config: ModelConfig) -> MultiExitEncoder:
+    return tiny_network(config)
+
+
+@pytest.fixture(scope="module", params=DEVICES)
+def encoder(request: pytest.FixtureRequest, network: MultiExitEncoder) -> PackedEncoder:
+    return PackedEncoder(network, precision="fp32", device=torch.device(request.param))
+
+
+@pytest.fixture(scope="module")
+def bert(config: ModelConfig, network: MultiExitEncoder) -> BertModel:
+    """Return transformers' BERT with the same weights."""
+    model = BertModel(
+        BertConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.hidden_size,
+            num_hidden_layers=config.num_hidden_layers,
+            num_attention_heads=config.num_attention_heads,
+            intermediate_size=config.intermediate_size,
+            max_position_embeddings=config.max_position_embeddings,
+            attn_implementation="eager",
+        ),
+        add_pooling_layer=False,
+    )
+    state = {
+        name.removeprefix("elasticbert."): value
+        for name, value in network.state_dict().items()
+        if name.startswith("elasticbert.") and ".pooler." not in name
+    }
+    missing, extra = model.load_state_dict(state, strict=False)
+    assert not extra
+    assert all("position_ids" in name for name in missing)
+    return model.eval()
+
+
+def run(encoder: PackedEncoder, batch: list[tuple[list[int], int]]) -> list[torch.Tensor]:
+    """Return the logits (exit + 1, classes) of each text, in input order."""
+    order = packing_order([len(row) for row, _ in batch], [exit_ for _, exit_ in batch])
+    packed = pack(
+        [batch[i][0] for i in order],
+        [batch[i][1] for i in order],
+        exit_layers=EXIT_LAYERS,
+        device=encoder.device,
+    )
+    with torch.inference_mode():
+        blocks = encoder.forward(packed)
+    logits = [text for block in blocks for text in block.transpose(0, 1).cpu()]
+    return [logits[order.index(i)] for i in range(len(batch))]
+
+
+def reference(
+    network: MultiExitEncoder, bert: BertModel, row: list[int], exit_: int
+) -> torch.Tensor:
+    """Return the logits of exits 0..exit_ from transformers' hidden states of the text alone."""
+    with torch.inference_mode():
+        hidden = bert(torch.tensor([row]), output_hidden_states=True).hidden_states
+        return torch.cat(
+            [network.classify(hidden[n][:, 0], exit_layer=n) for n in EXIT_LAYERS[: exit_ + 1]]
+        )
+
+
+@given(texts)
+@settings(deadline=None, max_examples=60)
+def test_logits_equal_those_of_transformers(encoder, network, bert, batch) -> None:
+    """Every exit of every text has the logits that transformers computes for the text alone."""
+    for (row, exit_), logits in zip(batch, run(encoder, batch), strict=True):
+        torch.testing.assert_close(
+            logits, reference(network, bert, row, exit_), atol=2e-5, rtol=1e-4
+        )
+
+
+@given(st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=24), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=25)
+def test_hidden_states_of_every_layer_equal_those_of_transformers(encoder, bert, rows) -> None:
+    """After each layer, every token of every text has the hidden state transformers gives it."""
+    rows = sorted(rows, key=len, reverse=True)
+    packed = pack(rows, [2] * len(rows), exit_layers=EXIT_LAYERS, device=encoder.device)
+    starts = packed.starts.tolist()
+    with torch.inference_mode():
+        hidden = [bert(torch.tensor([r]), output_hidden_states=True).hidden_states for r in rows]
+        x = encoder.embed(packed)
+        for n in range(5):
+            if n:
+                stage = next(s for s in packed.stages if n <= s.last_layer)
+                x = encoder.layers[n - 1].run(x, packed, stage, last=n == stage.last_layer)
+            if n == 4:
+                expected = torch.cat([states[n][:, 0] for states in hidden])
+                found = first_tokens(x, packed, packed.stages[-1])
+            else:
+                expected = torch.cat([states[n][0] for states in hidden])
+                found = x[: starts[-1]]
+            torch.testing.assert_close(found.cpu(), expected, atol=2e-5, rtol=1e-4)
+
+
+@given(texts)
+@settings(deadline=None, max_examples=40)
+def test_running_to_an_exit_gives_the_first_rows_of_the_full_run(encoder, batch) -> None:
+    """Stopping early changes nothing about the exits before."""
+    full = run(encoder, [(row, 2) for row, _ in batch])
+    for (_, exit_), logits, whole in zip(batch, run(encoder, batch), full, strict=True):
+        torch.testing.assert_close(logits, whole[: exit_ + 1], atol=2e-5, rtol=1e-4)
+
+
+@given(texts, texts, st.randoms())
+@settings(deadline=None, max_examples=40)
+def test_texts_never_see_each_other(encoder, batch, others, random) -> None:
+    """Whatever stands around a text, its logits stay the same up to rounding."""
+    mixed = [*batch, *others]
+    random.shuffle(mixed)
+    among = run(encoder, mixed)
+    for text, alone in zip(batch, run(encoder, batch), strict=True):
+        torch.testing.assert_close(among[mixed.index(text)], alone, atol=2e-5, rtol=1e-4)
+
+
+@ON_GPU
+def test_a_batch_on_cuda_is_launched_without_waiting(network: MultiExitEncoder) -> None:
+    """Packing and running a mixed batch never makes the host wait for the GPU."""
+    encoder = PackedEncoder(network, precision="bf16", device=torch.device("cuda"))
+    batch = [([5] * n, 2 - n % 3) for n in range(2, 20)]
+    run(encoder, batch)
+    order = packing_order([len(row) for row, _ in batch], [exit_ for _, exit_ in batch])
+    rows, exits = [batch[i][0] for i in order], [batch[i][1] for i in order]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with torch.inference_mode():
+            encoder.forward(pack(rows, exits, exit_layers=EXIT_LAYERS, device=encoder.device))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@given(texts)
+def test_the_running_texts_are_a_prefix(batch) -> None:
+    """Ordered by exit, what each stage runs and keeps is the front part of the batch."""
+    lengths, exits = [len(row) for row, _ in batch], [exit_ for _, exit_ in batch]
+    order = packing_order(lengths, exits)
+    packed = pack(
+        [batch[i][0] for i in order],
+        [exits[i] for i in order],
+        exit_layers=EXIT_LAYERS,
+        device=torch.device("cpu"),
+    )
+    assert len(packed.token_ids) == rounded(sum(lengths))
+    for exit_, stage in enumerate(packed.stages):
+        assert stage.texts == sum(e >= exit_ for e in exits)
+        assert stage.tokens == sum(n for n, e in zip(lengths, exits, strict=True) if e >= exit_)
+        assert stage.staying_texts == sum(e > exit_ for e in exits)
+    for before, after in pairwise(packed.stages):
+        assert (before.staying_texts, before.staying_tokens) == (after.texts, after.tokens)
+    assert sum(span.texts for span in packed.spans) == len(batch)
+    assert sum(span.texts * span.length for span in packed.spans) == sum(lengths)
+
+
+@given(st.integers(1, 40_000))
+def test_rows_are_rounded_up_by_a_few_percent(tokens: int) -> None:
+    """The filler that lets kernels be reused costs at most a sixteenth, or 15 rows."""
+    assert tokens <= rounded(tokens) < tokens + max(16, tokens / 16)
+
+
+def test_bf16_labels_agree_with_fp32(network: MultiExitEncoder) -> None:
+    """In bf16 the labels differ only where two classes are nearly equal."""
+    torch.manual_seed(1)
+    batch = [(torch.randint(1, 60, (n,)).tolist(), 2) for n in range(2, 24) for _ in range(8)]
+    exact, rounded = (
+        torch.stack(run(PackedEncoder(network, precision=p, device=torch.device("cpu")), batch))
+        for p in ("fp32", "bf16")
+    )
+    two = exact.topk(2, dim=-1).values
+    near = two[..., 0] - two[..., 1] < 0.2
+    assert ((exact.argmax(-1) == rounded.argmax(-1)) | near).all()
+    assert near.float().mean() < 0.5
