@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test chaos check format bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,6 +24,9 @@ demo: setup  ## Stream texts of four domains through two workers; ARGS=--help te
 
 test: setup check  ## Lint, types, and all tests, with a real Kafka and a real Redis
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: setup  ## Prove exactly-once the long way: kills, freezes, restarts (half an hour)
+	OFFRAMP_CHAOS=long $(BIN)/python -m pytest tests/chaos $(ARGS)
 
 check: setup  ## Lint, format, types, import directions
 	$(BIN)/ruff check .

@@ -1,0 +1,300 @@
+"""Runs workers under kills, freezes, restarts and scaling, and checks what came out."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from consumer.topics import create_topics
+from policy_state.backends.redis import RedisStore
+from policy_state.report import read_reports
+
+CRASH_STEPS = ("begin", "write", "offsets", "count", "commit", "committed")
+DOMAINS = ("a", "b", "c")
+
+
+@dataclass(frozen=True)
+class Storm:
+    """What is to happen. Times are in seconds."""
+
+    events: int = 3_000
+    partitions: int = 8
+    workers: int = 3
+    kills: int = 6
+    zombies: int = 1
+    seed: int = 0
+    bad_share: float = 0.05
+    new_topics: int = 1
+    rolling_restarts: int = 0
+    broker_restarts: int = 0
+    redis_freezes: int = 0
+    quiet_s: float = 1.0  # between two blows
+    settle_s: float = 120.0  # after the last blow, until everything has to be through
+
+
+@dataclass
+class Report:
+    """What came of it."""
+
+    kills: int = 0
+    crashed_at: Counter[str] = field(default_factory=Counter)
+    resume_s: list[float] = field(default_factory=list)  # from a kill to the next progress
+    predictions: int = 0
+    dead_letters: int = 0
+    counted: int = 0
+    twice: int = 0
+    missing: int = 0
+    disordered: int = 0
+    unhealthy_exits: list[str] = field(default_factory=list)
+
+
+class Fleet:
+    """Worker processes with stable names."""
+
+    def __init__(self, environ: dict[str, str], logs: Path) -> None:
+        self._environ = environ
+        self._logs = logs
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, *, crash_at: str = "", after: int = 0) -> None:
+        """Start a worker; with `crash_at` it ends itself at that step."""
+        with (self._logs / f"{name}.log").open("ab") as log:
+            self.running[name] = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("crashing_worker.py"))],
+                env={
+                    **os.environ,
+                    **self._environ,
+                    "OFFRAMP_INSTANCE": name,
+                    "OMP_NUM_THREADS": "1",
+                    "CRASH_AT": crash_at,
+                    "CRASH_AFTER": str(after),
+                    "PYTHONPATH": str(Path(__file__).parents[2]),
+                },
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def kill(self, name: str) -> None:
+        """End a worker at once."""
+        self.running[name].kill()
+        self.running[name].wait()
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.running[name].send_signal(number)
+
+    def stop(self, name: str, timeout_s: float = 40) -> int:
+        """Ask a worker to end and return its exit code."""
+        process = self.running.pop(name)
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return -99
+
+    def close(self) -> None:
+        """End all that still run."""
+        for name in list(self.running):
+            self.stop(name)
+
+    def log(self, name: str) -> str:
+        """Return what a worker has logged."""
+        return (self._logs / f"{name}.log").read_text(errors="replace")
+
+
+class Arena:
+    """Topics and settings of one storm on a running broker and Redis."""
+
+    def __init__(self, kafka: str, redis_url: str, logs: Path, storm: Storm) -> None:
+        self.kafka = kafka
+        self.redis_url = redis_url
+        self.prefix = f"s{time.time_ns()}"
+        self.storm = storm
+        self.sent: dict[str, bool] = {}  # id -> whether it can be predicted
+        self.out, self.dead = f"{self.prefix}-out", f"{self.prefix}-dead"
+        self.fleet = Fleet(
+            {
+                "OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": kafka,
+                "OFFRAMP_KAFKA__GROUP": self.prefix,
+                "OFFRAMP_KAFKA__DEAD_LETTERS": self.dead,
+                "OFFRAMP_KAFKA__METADATA_MAX_AGE_S": "2",
+                "OFFRAMP_KAFKA__SESSION_TIMEOUT_S": "6",
+                "OFFRAMP_KAFKA__REQUEST_TIMEOUT_S": "10",
+                "OFFRAMP_REDIS__URL": redis_url,
+                "OFFRAMP_BATCH__MAX_EVENTS": "32",
+                "OFFRAMP_ROUTES": orjson.dumps(
+                    [
+                        {
+                            "topics": rf"{self.prefix}\.in\d+",
+                            "domain": "header:domain",
+                            "output": self.out,
+                        }
+                    ]
+                ).decode(),
+            },
+            logs,
+        )
+        create_topics(kafka, {f"{self.prefix}.in0": storm.partitions, self.out: 3, self.dead: 1})
+
+    def produce(self, count: int, *, topic: int = 0) -> None:
+        """Write events, some of which cannot be parsed; each has an id in its key."""
+        producer = KafkaProducer(bootstrap_servers=self.kafka, acks="all", linger_ms=10)
+        rng = random.Random(f"{self.storm.seed}/{topic}/{len(self.sent)}")
+        name = f"{self.prefix}.in{topic}"
+        for _ in range(count):
+            event_id = f"e{len(self.sent)}"
+            good = rng.random() >= self.storm.bad_share
+            self.sent[event_id] = good
+            text = "good film ." if rng.random() < 0.5 else "the room was not good !"
+            value = orjson.dumps({"id": event_id, "text": text}) if good else b'{"text": \xff'
+            producer.send(
+                name,
+                key=event_id.encode(),
+                value=value,
+                headers=[("domain", rng.choice(DOMAINS).encode())],
+            )
+        producer.flush(timeout=60)
+        producer.close()
+
+    def counted(self) -> int:
+        """Return how many texts the counters hold; -1 where Redis does not tell."""
+        try:
+            with RedisStore(self.redis_url) as store:
+                return sum(r.exits[0].observed for r in read_reports(store, "default"))
+        except Exception:  # noqa: BLE001  (frozen or restarting: that is the storm)
+            return -1
+
+    def read(self, topic: str) -> list:
+        """Return the committed records of a topic."""
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.kafka,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+        )
+        partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)]
+        consumer.assign(partitions)
+        ends = consumer.end_offsets(partitions)
+        found = []
+        while any(consumer.position(tp) < ends[tp] for tp in partitions):
+            for rows in consumer.poll(timeout_ms=200).values():
+                found.extend(rows)
+        consumer.close()
+        return found
+
+
+def weather(  # noqa: C901  (one branch a kind of blow)
+    arena: Arena, report: Report, *, kafka_server, redis_server
+) -> None:
+    """Let it all happen, while events keep coming."""
+    storm, fleet = arena.storm, arena.fleet
+    rng = random.Random(storm.seed)
+    names = [f"w{i}" for i in range(storm.workers)]
+    for name in names:
+        fleet.start(name)
+    blows = [*(["kill"] * storm.kills), *(["zombie"] * storm.zombies)]
+    blows += ["topic"] * storm.new_topics + ["roll"] * storm.rolling_restarts
+    blows += ["broker"] * storm.broker_restarts + ["redis"] * storm.redis_freezes
+    rng.shuffle(blows)
+    steps = [CRASH_STEPS[i % len(CRASH_STEPS)] for i in range(storm.kills)]
+    share, topics = storm.events // (len(blows) + 1), 1
+    arena.produce(share + storm.events % (len(blows) + 1))
+    for blow in blows:
+        arena.produce(share)
+        time.sleep(storm.quiet_s)
+        name = rng.choice(names)
+        before, begun = arena.counted(), time.monotonic()
+        if blow == "kill":
+            step = steps.pop()
+            fleet.kill(name)
+            fleet.start(name, crash_at=step, after=rng.randrange(3))
+            report.kills += 1
+            if _wait(lambda n=name: fleet.running[n].poll() is not None, 30):
+                report.kills += 1
+                report.crashed_at[step] += 1
+                fleet.start(name)
+        elif blow == "zombie":
+            fleet.signal(name, signal.SIGSTOP)
+            time.sleep(8)  # longer than the session: its partitions go to the others
+            fleet.signal(name, signal.SIGCONT)
+        elif blow == "topic":
+            create_topics(arena.kafka, {f"{arena.prefix}.in{topics}": 2})
+            arena.produce(share, topic=topics)
+            topics += 1
+        elif blow == "roll":
+            for each in names:
+                code = fleet.stop(each)
+                if code != 0:
+                    report.unhealthy_exits.append(f"{each}: {code}")
+                fleet.start(each)
+        elif blow == "broker":
+            kafka_server.kill()
+            time.sleep(2)
+            kafka_server.restart()
+        elif blow == "redis":
+            redis_server.pause()
+            time.sleep(5)
+            redis_server.resume()
+        if _wait(lambda b=before: arena.counted() > b, 60):
+            report.resume_s.append(time.monotonic() - begun)
+        _restart_dead(fleet, names, report)
+
+
+def check(arena: Arena, report: Report) -> Report:
+    """Wait until everything is through, and compare what came out with what went in."""
+    names = list(arena.fleet.running)
+    good = sum(arena.sent.values())
+    deadline = time.monotonic() + arena.storm.settle_s
+    while time.monotonic() < deadline and arena.counted() < good:
+        _restart_dead(arena.fleet, names, report)
+        time.sleep(0.5)
+    time.sleep(2)
+    predictions, letters = arena.read(arena.out), arena.read(arena.dead)
+    seen = Counter(r.key.decode() for r in (*predictions, *letters))
+    report.predictions, report.dead_letters = len(predictions), len(letters)
+    report.twice = sum(count - 1 for count in seen.values())
+    report.missing = len(arena.sent.keys() - seen.keys())
+    report.counted = arena.counted()
+    wrong = {r.key.decode() for r in letters} ^ {k for k, ok in arena.sent.items() if not ok}
+    report.missing += len(wrong)
+    last: dict[tuple[int, str, int], int] = defaultdict(lambda: -1)
+    for r in predictions:
+        source = orjson.loads(r.value)["source"]
+        place = (r.partition, source["topic"], source["partition"])
+        report.disordered += source["offset"] <= last[place]
+        last[place] = source["offset"]
+    return report
+
+
+def _restart_dead(fleet: Fleet, names: list[str], report: Report) -> None:
+    """Start what has ended, as a cluster would, and note what ended badly by itself."""
+    for name in names:
+        process = fleet.running.get(name)
+        if process is None or process.poll() is not None:
+            if process is not None and process.returncode not in (0, -signal.SIGKILL):
+                tail = fleet.log(name).splitlines()[-1:]
+                report.unhealthy_exits.append(f"{name}: {process.returncode}: {tail}")
+            fleet.start(name)
+
+
+def _wait(condition, timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
