@@ -16,6 +16,8 @@ EXAMPLES = """Examples:
 `offramp worker --config offramp.toml --instance worker-0`
 
 `OFFRAMP_MODEL__PATH=/models/reviews offramp worker --set batch.max_events=64`
+
+`offramp worker --config offramp.toml --processes 4`
 """
 
 
@@ -28,13 +30,17 @@ def worker(
         str | None, typer.Option(help="Unique name in the group, the same after a restart.")
     ] = None,
     model: Annotated[Path | None, typer.Option(help="Folder of the model.")] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Run so many workers; INSTANCE-0, INSTANCE-1, ...")
+    ] = 1,
     set_: Set = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Read texts from Kafka, predict, write predictions, learn one exit per domain.
 
     Workers of one group share the partitions and learn together through Redis. SIGTERM and Ctrl-C
-    finish the batch at hand, commit it, leave the group and end with exit code 0.
+    finish what is under way, commit it, leave the group and end with exit code 0; a second signal
+    ends at once. With --processes a worker that ends by itself is started again.
     """
     settings = read_settings(
         config,
@@ -45,6 +51,27 @@ def worker(
         instance=instance,
         model__path=model,
     )
-    from consumer.wiring import run_worker
+    if processes == 1:
+        from consumer.wiring import run_worker
 
-    run_worker(settings, log_level=log_level)
+        run_worker(settings, log_level=log_level)
+        return
+    from consumer.supervisor import run_supervisor
+
+    options = {
+        "--config": config,
+        "--bootstrap-servers": bootstrap_servers,
+        "--group": group,
+        "--redis-url": redis_url,
+        "--model": model,
+        "--log-level": log_level,
+    }
+    given = [f"{name}={value}" for name, value in options.items() if value is not None]
+    given += [f"--set={assignment}" for assignment in set_ or ()]
+    code = run_supervisor(
+        ["worker", *given],
+        instance=settings.instance,
+        processes=processes,
+        drain_s=settings.worker.drain_s,
+    )
+    raise typer.Exit(code)

@@ -1,0 +1,92 @@
+"""Runs several workers of one machine, and starts those again that end by themselves."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+
+log = logging.getLogger("offramp.supervisor")
+
+_BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_STEADY_S = 60.0  # after so long without an end, the next one starts at the shortest pause again
+_TICK_S = 0.1
+_GRACE_S = 10.0  # beyond the workers' own drain time
+
+
+@dataclass(slots=True)
+class _Child:
+    """One worker, and how often it has ended."""
+
+    instance: str
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    ends: int = 0
+    next_start: float = field(default=0.0)
+
+
+def run_supervisor(arguments: list[str], *, instance: str, processes: int, drain_s: float) -> int:
+    """Run workers named `instance-0`, `instance-1`, ... until a signal; return the exit code.
+
+    A worker that ends is started again, after a pause that grows up to 30 s while it keeps ending.
+    On SIGTERM or SIGINT all are asked to finish; one that does not in time is killed. A second
+    signal kills all at once.
+
+    Args:
+        arguments: command line of a worker, without the program.
+        instance: the first part of their names.
+        processes: how many.
+        drain_s: the time a worker takes at most to finish what is under way.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stop, again = threading.Event(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: again.set() if stop.is_set() else stop.set())
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    environ = {"OMP_NUM_THREADS": str(threads), **os.environ}
+    children = [_Child(f"{instance}-{i}") for i in range(processes)]
+    while not stop.wait(_TICK_S):
+        for child in children:
+            _keep_running(child, arguments, environ)
+    running = [c.process for c in children if c.process and c.process.poll() is None]
+    for process in running:
+        process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + drain_s + _GRACE_S
+    codes = [_wait(process, deadline, again) for process in running]
+    return max((abs(code) for code in codes), default=0)
+
+
+def _keep_running(child: _Child, arguments: list[str], environ: dict[str, str]) -> None:
+    now = time.monotonic()
+    if child.process is not None:
+        code = child.process.poll()
+        if code is None:
+            return
+        child.ends = 1 if now - child.started > _STEADY_S else child.ends + 1
+        pause_s = _BACKOFF_S[min(child.ends, len(_BACKOFF_S)) - 1]
+        child.next_start = now + pause_s
+        child.process = None
+        log.warning("worker ended instance=%s code=%d pause_s=%s", child.instance, code, pause_s)
+    if now >= child.next_start:
+        child.process = subprocess.Popen(  # noqa: S603  (our own program)
+            [sys.executable, "-m", "consumer", *arguments, "--instance", child.instance],
+            env=environ,
+            start_new_session=True,  # a Ctrl-C reaches the supervisor, which passes it on
+        )
+        child.started = now
+
+
+def _wait(process: subprocess.Popen[bytes], deadline: float, at_once: threading.Event) -> int:
+    while time.monotonic() < deadline and not at_once.is_set():
+        try:
+            return process.wait(_TICK_S)
+        except subprocess.TimeoutExpired:
+            continue
+    log.warning("worker killed pid=%d", process.pid)
+    process.kill()
+    return process.wait()
