@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ from kafka import (
     ConsumerRebalanceListener,
     KafkaAdminClient,
     KafkaConsumer,
-    KafkaProducer,
     TopicPartition,
 )
 from kafka import errors as kafka_errors
@@ -21,11 +19,13 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from consumer.buffer import Buffer
-from consumer.errors import StreamUnavailable, WorkerFenced
-from consumer.records import Headers, Record
+from consumer.errors import StreamUnavailable
+from consumer.kafka_calls import bounded, translated
+from consumer.records import Record
+from consumer.transactions import Outgoing, Transactions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from consumer.settings import BatchSettings, KafkaSettings
 
@@ -33,13 +33,7 @@ log = logging.getLogger("offramp.stream")
 
 _JOIN_POLL_MS = 500  # a join of the group finishes inside a poll: shorter ones starve it
 _IDLE_POLL_MS = 500
-_MAX_REQUEST_BYTES = 8 << 20
 _NO_EPOCH = -1
-_FENCED = (
-    kafka_errors.ProducerFencedError,
-    kafka_errors.InvalidProducerEpochError,
-    kafka_errors.FencedInstanceIdError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +42,6 @@ class Batch:
 
     records: tuple[Record, ...]
     membership: ConsumerGroupMetadata
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One record to be written."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    source_partition: int  # where it came from: keeps records without a key in order
 
 
 class KafkaStream:
@@ -90,10 +73,8 @@ class KafkaStream:
         """
         self._settings = settings
         self._topics = topics
-        self._reached = reached
         self._timeout_s = settings.request_timeout_s
         self._topic_ids: dict[str, str] = {}
-        self._in_doubt = False  # a transaction's end is unknown: only a new producer can tell
         self._buffer = Buffer(limit_bytes=settings.buffer_bytes)
         self._lost = _LostPartitions()
         self._joining_since: float | None = None
@@ -102,9 +83,11 @@ class KafkaStream:
             "client_id": f"offramp-{instance}",
         }
         self._name = f"{settings.group}-{instance}"
-        with _translated("connecting"):
+        with translated("connecting"):
             self._admin = KafkaAdminClient(**self._client)
-            self._producer = self._new_producer()
+            self._transactions = Transactions(
+                self._client, self._name, timeout_s=self._timeout_s, reached=reached
+            )
             self._consumer = self._new_consumer()
 
     def collect(self, limits: BatchSettings) -> Batch | None:
@@ -140,7 +123,7 @@ class KafkaStream:
         Raises:
             StreamUnavailable: the broker does not answer.
         """
-        with _translated("polling"):
+        with translated("polling"):
             if self._joining_since is not None:
                 timeout_ms = max(timeout_ms, _JOIN_POLL_MS)
             full = {tp for tp in self._consumer.assignment() if self._buffer.full(tuple(tp))}
@@ -162,7 +145,7 @@ class KafkaStream:
             StreamUnavailable: the broker does not tell.
         """
         if topic not in self._topic_ids:
-            with _translated(f"describing {topic}"):
+            with translated(f"describing {topic}"):
                 for entry in self._admin.describe_topics([topic]):
                     self._topic_ids[entry["name"]] = str(entry["topic_id"])
         return self._topic_ids[topic]
@@ -174,10 +157,7 @@ class KafkaStream:
     def commit(
         self, batch: Batch, outgoing: Sequence[Outgoing], *, before_commit: Callable[[], None]
     ) -> None:
-        """Write everything and mark the records as read, all or nothing.
-
-        1. begin, 2. send, 3. wait until all is written, 4. add the offsets to the transaction,
-        5. `before_commit` (the counters: the last thing that may fail), 6. commit.
+        """Write everything and mark the records as read, all or nothing; see `Transactions`.
 
         The offsets carry the generation of the group that the batch was read under: if a partition
         has gone to another worker since, the broker refuses them.
@@ -190,24 +170,7 @@ class KafkaStream:
             TopicPartition(r.topic, r.partition): OffsetAndMetadata(r.offset + 1, "", _NO_EPOCH)
             for r in batch.records  # in order per partition: the last one stays
         }
-        with _translated("committing"):
-            self._reached("begin")
-            self._producer.begin_transaction()
-            try:
-                self._reached("write")
-                self._write(outgoing)
-                self._reached("offsets")
-                self._bounded(self._producer.send_offsets_to_transaction, offsets, batch.membership)
-                self._reached("count")
-                before_commit()
-                self._reached("commit")
-                self._bounded(self._producer.commit_transaction)
-                self._reached("committed")
-            except _FENCED:
-                raise
-            except BaseException:
-                self._abort()
-                raise
+        self._transactions.commit(outgoing, offsets, batch.membership, before_commit=before_commit)
 
     def rewind(self, batches: Iterable[Batch]) -> None:
         """Give batches back: what is still assigned here is read again from where it is committed.
@@ -215,23 +178,18 @@ class KafkaStream:
         Raises:
             WorkerFenced, StreamUnavailable: a new producer was needed and could not be made.
         """
-        if self._in_doubt:
-            log.warning("new producer transactional_id=%s", self._name)
-            with _translated("replacing the producer"):
-                self._producer.close(timeout=0)
-                self._producer = self._new_producer()
-            self._in_doubt = False
+        self._transactions.recover()
         self._topic_ids.clear()
-        with _translated("rewinding"):
+        with translated("rewinding"):
             for tp in {TopicPartition(r.topic, r.partition) for b in batches for r in b.records}:
                 self._reread(tp)
 
     def close(self) -> None:
         """Leave the group and close all connections, within the time limit for all together."""
         deadline = time.monotonic() + self._timeout_s
-        for close in (self._consumer.close, self._producer.close, self._admin.close):
+        for close in (self._consumer.close, self._transactions.close, self._admin.close):
             try:
-                self._bounded(close, timeout_s=max(0.1, deadline - time.monotonic()))
+                bounded(close, timeout_s=max(0.1, deadline - time.monotonic()))
             except (StreamUnavailable, kafka_errors.KafkaError) as error:
                 log.warning("close failed error=%r", error)
 
@@ -247,7 +205,7 @@ class KafkaStream:
             self._joining_since = None
             old, self._consumer = self._consumer, self._new_consumer()
             self._buffer.clear()
-            self._bounded(old.close)
+            bounded(old.close, timeout_s=self._timeout_s)
             raise StreamUnavailable(
                 f"joining the group took longer than {self._settings.join_timeout_s} s"
             )
@@ -274,34 +232,6 @@ class KafkaStream:
         else:
             self._consumer.seek_to_end(tp)
 
-    def _write(self, outgoing: Sequence[Outgoing]) -> None:
-        sent = [self._send(item) for item in outgoing]
-        self._producer.flush(timeout=self._timeout_s)
-        for future in sent:
-            if future.exception is not None:
-                raise future.exception
-
-    def _send(self, item: Outgoing) -> Any:  # noqa: ANN401  (kafka-python is untyped)
-        partition = None
-        if item.key is None:
-            there = self._producer.partitions_for(item.topic) or {0}
-            partition = item.source_partition % len(there)
-        return self._producer.send(
-            item.topic,
-            key=item.key,
-            value=item.value,
-            headers=list(item.headers),
-            partition=partition,
-        )
-
-    def _abort(self) -> None:
-        """Abort; where that fails a new producer has to: starting one aborts what is open."""
-        try:
-            self._bounded(self._producer.abort_transaction)
-        except (StreamUnavailable, kafka_errors.KafkaError) as error:
-            log.warning("abort failed error=%r", error)
-            self._in_doubt = True
-
     def _new_consumer(self) -> KafkaConsumer:
         settings = self._settings
         consumer = KafkaConsumer(
@@ -317,40 +247,6 @@ class KafkaStream:
         )
         consumer.subscribe(pattern=self._topics, listener=self._lost)
         return consumer
-
-    def _new_producer(self) -> KafkaProducer:
-        producer = KafkaProducer(
-            **self._client,
-            transactional_id=self._name,
-            acks="all",
-            linger_ms=0,
-            retry_backoff_ms=5,  # the first produce of a transaction waits for one retry
-            max_request_size=_MAX_REQUEST_BYTES,
-            max_block_ms=int(self._timeout_s * 1000),
-        )
-        producer.init_transactions()
-        return producer
-
-    def _bounded(
-        self, call: Callable[..., None], *args: object, timeout_s: float | None = None
-    ) -> None:
-        """Run a call that has no time limit of its own, and give up on it when the time is over."""
-        failure: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                call(*args)
-            except BaseException as error:  # noqa: BLE001  (handed to the caller)
-                failure.append(error)
-
-        thread = threading.Thread(target=run, name=f"offramp-{call.__name__}", daemon=True)
-        thread.start()
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        thread.join(timeout_s)
-        if thread.is_alive():
-            raise StreamUnavailable(f"{call.__name__} took longer than {timeout_s:.1f} s")
-        if failure:
-            raise failure[0]
 
 
 class _LostPartitions(ConsumerRebalanceListener):
@@ -384,13 +280,3 @@ def _record(row: Any) -> Record:  # noqa: ANN401  (kafka-python is untyped)
         value=row.value,
         headers=tuple((name, value or b"") for name, value in row.headers),
     )
-
-
-@contextmanager
-def _translated(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except _FENCED as error:
-        raise WorkerFenced(f"{doing}: another worker has this name: {error!r}") from error
-    except kafka_errors.KafkaError as error:
-        raise StreamUnavailable(f"{doing}: {error!r}") from error

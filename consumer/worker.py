@@ -13,8 +13,9 @@ from consumer import __version__
 from consumer.counting import Counting
 from consumer.errors import StoppedByError, StreamUnavailable
 from consumer.events import dead_letter_headers, encode_prediction
-from consumer.kafka_stream import Batch, KafkaStream, Outgoing
+from consumer.kafka_stream import Batch, KafkaStream
 from consumer.pipeline import Abandoned, Pipeline
+from consumer.transactions import Outgoing
 from policy_state.errors import StoreUnavailable
 
 if TYPE_CHECKING:

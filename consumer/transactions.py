@@ -1,0 +1,158 @@
+"""Kafka transactions: records and offsets, all or nothing, under one name."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kafka import KafkaProducer
+from kafka import errors as kafka_errors
+
+from consumer.errors import StreamUnavailable
+from consumer.kafka_calls import FENCED, bounded, translated
+from consumer.records import Headers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+
+log = logging.getLogger("offramp.stream")
+
+_MAX_REQUEST_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One record to be written."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    source_partition: int  # where it came from: keeps records without a key in order
+
+
+class Transactions:
+    """Writes under a transactional id; a second writer with the same id fences the first."""
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        transactional_id: str,
+        *,
+        timeout_s: float,
+        reached: Callable[[str], None],
+    ) -> None:
+        """Connect, and abort what a predecessor of the same name left open.
+
+        Args:
+            client: kafka-python's connection settings.
+            transactional_id: the name.
+            timeout_s: longest wait for any answer.
+            reached: called with the name of each step before it is done.
+        """
+        self._client = client
+        self._name = transactional_id
+        self._timeout_s = timeout_s
+        self._reached = reached
+        self._in_doubt = False  # a transaction's end is unknown: only a new producer can tell
+        self._producer = self._new_producer()
+
+    def commit(
+        self,
+        outgoing: Sequence[Outgoing],
+        offsets: Mapping[TopicPartition, OffsetAndMetadata],
+        membership: ConsumerGroupMetadata,
+        *,
+        before_commit: Callable[[], None],
+    ) -> None:
+        """Write everything and the offsets, all or nothing.
+
+        1. begin, 2. send, 3. wait until all is written, 4. add the offsets to the transaction,
+        5. `before_commit` (the counters: the last thing that may fail), 6. commit.
+
+        Raises:
+            WorkerFenced: another writer has this name; nothing was committed.
+            StreamUnavailable: it is not known to be committed; call `recover` before the next one.
+        """
+        with translated("committing"):
+            self._reached("begin")
+            self._producer.begin_transaction()
+            try:
+                self._reached("write")
+                self._write(outgoing)
+                self._reached("offsets")
+                self._bounded(self._producer.send_offsets_to_transaction, offsets, membership)
+                self._reached("count")
+                before_commit()
+                self._reached("commit")
+                self._bounded(self._producer.commit_transaction)
+                self._reached("committed")
+            except FENCED:
+                raise
+            except BaseException:
+                self._abort()
+                raise
+
+    def recover(self) -> None:
+        """Replace the producer where the end of its last transaction is not known.
+
+        Raises:
+            WorkerFenced, StreamUnavailable: a new one could not be made.
+        """
+        if self._in_doubt:
+            log.warning("new producer transactional_id=%s", self._name)
+            with translated("replacing the producer"):
+                self._producer.close(timeout=0)
+                self._producer = self._new_producer()
+            self._in_doubt = False
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._producer.close()
+
+    def _write(self, outgoing: Sequence[Outgoing]) -> None:
+        sent = [self._send(item) for item in outgoing]
+        self._producer.flush(timeout=self._timeout_s)
+        for future in sent:
+            if future.exception is not None:
+                raise future.exception
+
+    def _send(self, item: Outgoing) -> Any:  # noqa: ANN401  (kafka-python is untyped)
+        partition = None
+        if item.key is None:
+            there = self._producer.partitions_for(item.topic) or {0}
+            partition = item.source_partition % len(there)
+        return self._producer.send(
+            item.topic,
+            key=item.key,
+            value=item.value,
+            headers=list(item.headers),
+            partition=partition,
+        )
+
+    def _abort(self) -> None:
+        """Abort; where that fails a new producer has to: starting one aborts what is open."""
+        try:
+            self._bounded(self._producer.abort_transaction)
+        except (StreamUnavailable, kafka_errors.KafkaError) as error:
+            log.warning("abort failed error=%r", error)
+            self._in_doubt = True
+
+    def _new_producer(self) -> KafkaProducer:
+        producer = KafkaProducer(
+            **self._client,
+            transactional_id=self._name,
+            acks="all",
+            linger_ms=0,
+            retry_backoff_ms=5,  # the first produce of a transaction waits for one retry
+            max_request_size=_MAX_REQUEST_BYTES,
+            max_block_ms=int(self._timeout_s * 1000),
+        )
+        producer.init_transactions()
+        return producer
+
+    def _bounded(self, call: Callable[..., None], *args: object) -> None:
+        bounded(call, *args, timeout_s=self._timeout_s)

@@ -1,0 +1,76 @@
+"""Counting a batch: each text once, also where batches were cut otherwise before."""
+
+import pytest
+
+from consumer.counting import Counting
+from consumer.records import Event, Prediction, Record
+from policy_state.backends.memory import MemoryStore
+from policy_state.store import PolicyMeta
+
+EXITS = 3
+
+
+@pytest.fixture
+def store():
+    store = MemoryStore()
+    store.open(PolicyMeta(name="default", fingerprint="f", layers=(1, 2, 3)))
+    return store
+
+
+@pytest.fixture
+def counting(store):
+    return Counting(store, topic_id=lambda topic: f"id-{topic}", exits=EXITS)
+
+
+def batch(topic, partition, offsets, *, domain="films", labels=(0, 1)):
+    records = [Record(topic, partition, o, 0, None, b"x") for o in offsets]
+    predictions = [
+        Prediction(
+            Event(r, "i", "x", domain, 0, "out"), labels[-1], "", 1.0, 1, 2, labels, False, "f"
+        )
+        for r in records
+    ]
+    return records, predictions
+
+
+def texts(store, domain="films"):
+    return store.read([domain])[domain].stats.texts
+
+
+def test_a_batch_over_several_partitions_and_domains_is_counted(store, counting):
+    """Every text adds to its own domain, and the answer is remembered."""
+    first, second = batch("a", 0, range(5)), batch("b", 1, range(3), domain="hotels")
+    counting.count(first[0] + second[0], first[1] + second[1])
+    assert (texts(store), texts(store, "hotels")) == (5, 3)
+    assert counting.current({"films"})["films"].stats.disagreed == (0, 5, 0)
+
+
+def test_a_repeated_batch_counts_nothing(store, counting):
+    """After a crash between counting and committing the same records come again."""
+    for _ in range(3):
+        counting.count(*batch("a", 0, range(5)))
+    assert texts(store) == 5
+
+
+def test_an_overlapping_batch_counts_what_is_new(store, counting):
+    """Batches cut otherwise the second time: only the offsets behind the watermark count."""
+    counting.count(*batch("a", 0, range(5)))
+    counting.count(*batch("a", 0, range(3, 9)))
+    assert texts(store) == 9
+
+
+def test_dead_letters_move_the_watermark_without_counting(store, counting):
+    """Records that became no text are passed over, once and for all."""
+    records, predictions = batch("a", 0, range(6))
+    counting.count(records, predictions[:2])
+    assert texts(store) == 2
+    counting.count(records, predictions)
+    assert texts(store) == 2
+
+
+def test_a_recreated_topic_is_counted_from_its_start(store):
+    """Another topic id is another source, although name and offsets are the same."""
+    for topic_id in ("one", "two"):
+        counting = Counting(store, topic_id=lambda _, i=topic_id: i, exits=EXITS)
+        counting.count(*batch("a", 0, range(5)))
+    assert texts(store) == 10
