@@ -7,7 +7,7 @@ import sys
 import typer
 
 from consumer import __version__
-from consumer.cli import config, model, policy, produce, training, worker
+from consumer.cli import config, dlq, model, policy, produce, training, worker
 
 app = typer.Typer(
     name="offramp",
@@ -23,6 +23,7 @@ app.add_typer(policy.app, name="policy")
 app.command("train", epilog=training.TRAIN_EXAMPLES)(model.train)
 app.command("pretrain", epilog=training.PRETRAIN_EXAMPLES)(model.pretrain)
 app.add_typer(model.app, name="model")
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(config.app, name="config")
 
 

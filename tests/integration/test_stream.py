@@ -100,6 +100,18 @@ def wait_for(condition, timeout_s=60):
         time.sleep(0.2)
 
 
+def offramp_json(fleet, *args):
+    """Return what a command prints."""
+    result = subprocess.run(
+        [sys.executable, "-m", "consumer", *args, "-o", "json"],
+        env={**os.environ, **fleet.environ},
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    return orjson.loads(result.stdout)
+
+
 def read_topic(bootstrap, topic, *, want, timeout_s=TIMEOUT_S):
     """Return the committed records of a topic, once there are `want` and no more come for 2 s."""
     consumer = KafkaConsumer(
@@ -198,5 +210,11 @@ def test_unusable_records_become_dead_letters_and_the_rest_goes_on(fleet, kafka)
     assert [int(h["offramp.error.offset"]) for h in headers] == list(range(1, len(bad) + 1))
     assert {h["trace"] for h in headers} == {b"t1"}
     assert {h["offramp.error.topic"].decode() for h in headers} == {topic}
+    listed = offramp_json(fleet, "dlq", "list", "--class", "invalid-json")
+    assert [letter["value"] for letter in listed] == ['{"text": ']
+    sent = offramp_json(fleet, "dlq", "replay", "--class", "null-value", "--yes")
+    assert sent == {topic: 1}
+    again = read_topic(kafka, f"{fleet.prefix}-dead", want=len(bad) + 1)[-1]
+    assert dict(again.headers)["offramp.error.offset"] == str(len(bad) + 2).encode()
     found = read_topic(kafka, f"{fleet.prefix}-out", want=len(good))
     assert [orjson.loads(r.value)["domain"] for r in found] == ["default", "films"]

@@ -1,0 +1,186 @@
+"""`offramp dlq`: what could not be used, why, and sending it back."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from consumer.cli.common import (
+    Bootstrap,
+    Config,
+    Output,
+    OutputOption,
+    Set,
+    print_json,
+    print_table,
+    printable,
+    read_settings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from consumer.dead_letters import Letter
+
+app = typer.Typer(help="Dead letters: list, look into one, send back.", no_args_is_help=True)
+
+_PREVIEW = 60
+LIST_EXAMPLES = """Examples:
+
+`offramp dlq list`
+
+`offramp dlq list --class invalid-json --limit 20`
+
+`offramp dlq list -o json | jq -r '.[].class' | sort | uniq -c`
+"""
+SHOW_EXAMPLES = """Examples:
+
+`offramp dlq show 0@17`
+
+`offramp dlq show 0@17 -o json`
+"""
+REPLAY_EXAMPLES = """Examples:
+
+`offramp dlq replay --class no-route`
+
+`offramp dlq replay --stage infer --topic texts.hotels --yes`
+"""
+
+Stage = Annotated[str | None, typer.Option(help="Only this stage: parse, route or infer.")]
+Class = Annotated[str | None, typer.Option("--class", help="Only this class, e.g. invalid-json.")]
+Dead = Annotated[
+    str | None, typer.Option("--dead-letters", help="The topic; default: the settings' one.")
+]
+
+
+@app.command("list", epilog=LIST_EXAMPLES)
+def list_(
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    dead_letters: Dead = None,
+    stage: Stage = None,
+    class_: Class = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, oldest first.")] = 100,
+    set_: Set = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List dead letters: where each came from and what was wrong with it."""
+    found = list(
+        islice(_letters(config, bootstrap_servers, dead_letters, stage, class_, set_), limit)
+    )
+    if output is Output.JSON:
+        print_json([_facts(letter) for letter in found])
+        return
+    print_table(
+        [
+            {
+                "place": letter.place,
+                "source": letter.source,
+                "stage": letter.error.get("stage"),
+                "class": letter.error.get("class"),
+                "bytes": len(letter.value or b""),
+                "replays": letter.replays,
+                "message": (letter.error.get("message") or "")[:_PREVIEW],
+            }
+            for letter in found
+        ],
+        empty="no dead letters",
+    )
+
+
+@app.command("show", epilog=SHOW_EXAMPLES)
+def show(
+    place: Annotated[str, typer.Argument(help="PARTITION@OFFSET, as `dlq list` prints it.")],
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    dead_letters: Dead = None,
+    set_: Set = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show one dead letter: its error, headers, and value, made safe for the terminal."""
+    letters = _letters(config, bootstrap_servers, dead_letters, None, None, set_)
+    letter = next((found for found in letters if found.place == place), None)
+    if letter is None:
+        from consumer.errors import InvalidSettings
+
+        raise InvalidSettings(f"no dead letter at {printable(place)}; see `offramp dlq list`")
+    if output is Output.JSON:
+        print_json(_facts(letter))
+        return
+    for name, value in letter.error.items():
+        typer.echo(f"{name}: {printable(value)}")
+    typer.echo(f"key: {_text(letter.key)}")
+    for name, raw in letter.headers:
+        typer.echo(f"header {printable(name)}: {_text(raw)}")
+    typer.echo(f"\n{_text(letter.value)}")
+
+
+@app.command("replay", epilog=REPLAY_EXAMPLES)
+def replay(
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    dead_letters: Dead = None,
+    stage: Stage = None,
+    class_: Class = None,
+    topic: Annotated[
+        str | None, typer.Option(help="Where to; default: where each came from.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    set_: Set = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Send dead letters back to the topics they came from, as they were.
+
+    They stay in the dead-letter topic. A letter that cannot be used again comes back with its count
+    of replays.
+    """
+    settings = read_settings(config, set_, kafka__bootstrap_servers=bootstrap_servers)
+    from consumer import dead_letters as letters
+
+    found = list(_letters(config, bootstrap_servers, dead_letters, stage, class_, set_))
+    if found and not yes:
+        typer.confirm(f"send back {len(found)} letters?", abort=True, err=True)
+    sent = letters.replay(settings.kafka.bootstrap_servers, found, topic=topic)
+    if output is Output.JSON:
+        print_json(dict(sent))
+        return
+    for name, count in sorted(sent.items()):
+        typer.echo(f"{count} letters sent to {printable(name)}", err=True)
+    if not sent:
+        typer.echo("no dead letters", err=True)
+
+
+def _letters(
+    config: Config,
+    bootstrap_servers: str | None,
+    topic: str | None,
+    stage: str | None,
+    reason: str | None,
+    set_: list[str] | None,
+) -> Iterator[Letter]:
+    settings = read_settings(
+        config, set_, kafka__bootstrap_servers=bootstrap_servers, kafka__dead_letters=topic
+    )
+    from consumer.dead_letters import read_letters
+
+    kafka = settings.kafka
+    return read_letters(kafka.bootstrap_servers, kafka.dead_letters, stage=stage, reason=reason)
+
+
+def _facts(letter: Letter) -> dict[str, object]:
+    return {
+        "place": letter.place,
+        **letter.error,
+        "replays": letter.replays,
+        "key": None if letter.key is None else letter.key.decode(errors="backslashreplace"),
+        "value": None if letter.value is None else letter.value.decode(errors="backslashreplace"),
+        "headers": {
+            name: value.decode(errors="backslashreplace") for name, value in letter.headers
+        },
+    }
+
+
+def _text(raw: bytes | None) -> str:
+    return "-" if raw is None else printable(raw.decode(errors="backslashreplace"))
