@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from consumer.settings import Settings
+    from policy_state.store import StatsStore
 
 log = logging.getLogger("offramp")
 
@@ -81,45 +82,16 @@ def run_worker(
         signal.signal(number, on_signal)
     if settings.worker.liveness_file is not None:  # a predecessor's says nothing of this worker
         settings.worker.liveness_file.unlink(missing_ok=True)
-    engine = engine or _load_engine(settings)
-    facts = ModelFacts(engine.fingerprint, engine.config.exit_layers, engine.config.labels)
+    engine = engine or load_engine(settings)
     with RedisStore(settings.redis.url, timeout_s=settings.redis.timeout_s) as store:
-        options = settings.policy
-        opened = store.open(
-            PolicyMeta(
-                name=options.name,
-                fingerprint=facts.fingerprint,
-                layers=facts.layers,
-                settings=PolicySettings(
-                    policy=options.policy,
-                    cost=options.cost,
-                    cost_weight=options.cost_weight,
-                    alpha=options.alpha,
-                ),
-            )
-        )
-        step = Step(
-            infer=engine.run,
-            model=facts,
-            policy=build(opened.meta.settings, facts.layers),
-            routes=settings.routes,
-            form=settings.kafka.format,
-        )
+        step = build_step(settings, engine, store)
         stream = KafkaStream(
             settings.kafka,
             instance=settings.instance,
             topics=subscription(settings.routes),
             reached=reached,
         )
-        log.info(
-            "started instance=%s group=%s model=%s layers=%s policy=%s created=%s",
-            settings.instance,
-            settings.kafka.group,
-            facts.fingerprint,
-            ",".join(map(str, facts.layers)),
-            opened.meta.name,
-            opened.created,
-        )
+        log.info("started instance=%s group=%s", settings.instance, settings.kafka.group)
         try:
             Worker(stream, step, store, settings).run(stop)
         finally:
@@ -127,7 +99,49 @@ def run_worker(
     log.info("stopped instance=%s", settings.instance)
 
 
-def _load_engine(settings: Settings) -> Inference:
+def build_step(settings: Settings, engine: Inference, store: StatsStore) -> Step:
+    """Open the policy, creating it on first use, and return the step that plays it.
+
+    Raises:
+        PolicyStateError: the store does not answer, or holds the policy for another model.
+    """
+    facts = ModelFacts(engine.fingerprint, engine.config.exit_layers, engine.config.labels)
+    options = settings.policy
+    opened = store.open(
+        PolicyMeta(
+            name=options.name,
+            fingerprint=facts.fingerprint,
+            layers=facts.layers,
+            settings=PolicySettings(
+                policy=options.policy,
+                cost=options.cost,
+                cost_weight=options.cost_weight,
+                alpha=options.alpha,
+            ),
+        )
+    )
+    log.info(
+        "policy name=%s created=%s model=%s layers=%s",
+        options.name,
+        opened.created,
+        facts.fingerprint,
+        ",".join(map(str, facts.layers)),
+    )
+    return Step(
+        infer=engine.run,
+        model=facts,
+        policy=build(opened.meta.settings, facts.layers),
+        routes=settings.routes,
+        form=settings.kafka.format,
+    )
+
+
+def load_engine(settings: Settings) -> Inference:
+    """Load the model that the settings name.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
     from model.engine import Engine
 
     options = settings.model

@@ -1,0 +1,89 @@
+"""Offramp inside another stream library: records in, predictions out, no Kafka."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from consumer.counting import Counting
+from consumer.records import Record
+from consumer.settings import Settings, load_settings
+from consumer.wiring import build_step, load_engine
+from policy_state.backends.redis import RedisStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from consumer.step import Outcome
+    from consumer.wiring import Inference
+
+__all__ = ["Offramp", "Record", "Settings", "load_settings"]
+
+
+class Offramp:
+    """The processing step of a worker, for any host that has records in micro-batches.
+
+    The host reads, writes and commits; Offramp parses, routes, chooses exits, predicts and learns.
+    A record's topic, partition and offset say which it is: one that comes again after a crash of
+    the host is predicted again but counted once, as long as its offsets grow within a partition. So
+    a host without offsets numbers its records.
+
+        with Offramp(load_settings()) as offramp:
+            outcome = offramp.process(records)
+
+    Not for use by several threads at once.
+    """
+
+    def __init__(self, settings: Settings, *, engine: Inference | None = None) -> None:
+        """Load the model and open the policy.
+
+        Args:
+            settings: the `kafka` section is not used, but for `kafka.format`.
+            engine: the model to run; by default the one that the settings name.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+            PolicyStateError: the store does not answer, or holds the policy for another model.
+        """
+        engine = engine or load_engine(settings)
+        self._store = RedisStore(settings.redis.url, timeout_s=settings.redis.timeout_s)
+        self._step = build_step(settings, engine, self._store)
+        self._counting = Counting(
+            self._store, topic_id=lambda topic: topic, exits=self._step.model.exits
+        )
+
+    def process(self, records: Sequence[Record]) -> Outcome:
+        """Predict and learn from a micro-batch.
+
+        Args:
+            records: in order within each partition.
+
+        Returns:
+            A prediction or a dead letter for every record. `consumer.events.encode_prediction`
+            turns a prediction into the documented JSON.
+
+        Raises:
+            StoreUnavailable: nothing was learnt; the same records may be given again.
+        """
+        events, letters = self._step.read(records)
+        exits = self._step.decide(events, self._counting.current({e.domain for e in events}))
+        outcome = self._step.predict(events, exits).with_letters(letters)
+        self._counting.count(records, outcome.predictions)
+        return outcome
+
+    def close(self) -> None:
+        """Close the connection to the store."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        """Return it."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()

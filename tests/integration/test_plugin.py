@@ -1,0 +1,62 @@
+"""Offramp inside another stream library."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+from consumer.plugin import Offramp, Record, load_settings
+from policy_state.backends.redis import RedisStore
+from policy_state.report import read_reports
+from tests.tiny_model import write_tiny_model
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+def test_records_given_twice_are_predicted_twice_and_counted_once(redis_url, model):
+    """A host that starts again from its checkpoint changes no counter."""
+    settings = load_settings(options={"redis.url": redis_url, "model.path": str(model)})
+    records = [Record("texts.films", 0, i, 0, None, b"good film .") for i in range(5)]
+    broken = Record("texts.films", 0, 5, 0, None, b"\xff")
+    with Offramp(settings) as offramp:
+        for _ in range(2):
+            outcome = offramp.process([*records, broken])
+            assert [p.event.record.offset for p in outcome.predictions] == [0, 1, 2, 3, 4]
+            assert [letter.reason for letter in outcome.dead_letters] == ["invalid-utf8"]
+    with RedisStore(redis_url) as store:
+        (report,) = read_reports(store, "default")
+    assert (report.domain, report.texts) == ("films", 5)
+
+
+def test_the_bytewax_example_runs(redis_url, model, tmp_path):
+    """The dataflow of the docs predicts every line of a file, and the domain learns from them."""
+    lines = tmp_path / "lines.txt"
+    lines.write_bytes(b"good film .\nbad , very bad service .\n" * 40 + b"\xff\n")
+    environ = {
+        "OFFRAMP_REDIS__URL": redis_url,
+        "OFFRAMP_MODEL__PATH": str(model),
+        "LINES": str(lines),
+    }
+    result = subprocess.run(
+        [sys.executable, "-m", "bytewax.run", "docs.examples.bytewax_flow"],
+        env={**os.environ, **environ},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    *said, refused = result.stdout.splitlines()
+    assert refused == "texts.lines[0]@80: invalid-utf8"
+    assert [orjson.loads(line)["source"]["offset"] for line in said] == list(range(80))
+    with RedisStore(redis_url) as store:
+        assert read_reports(store, "default")[0].texts == 80
