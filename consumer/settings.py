@@ -33,6 +33,9 @@ PREFIX = "OFFRAMP_"
 PRETRAINED = Path(__file__).parent.parent / "model" / "pretrained" / "reviews-small"
 
 
+NonNegative = Annotated[float, Field(ge=0)]
+
+
 class Section(BaseModel):
     """A group of settings: unknown names are errors, values do not change."""
 
@@ -82,8 +85,14 @@ class ModelSettings(Section):
 
     path: Path = Field(PRETRAINED, description="folder of a multi-exit model")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
+        "auto", description="auto: bf16 where a short race shows it faster"
+    )
     max_tokens: Annotated[int, Field(ge=3)] | None = Field(
         None, description="longer texts are cut; default: as many as the model has positions"
+    )
+    max_batch_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="tokens that run at once, which bounds the memory"
     )
 
 
@@ -92,11 +101,11 @@ class PolicyOptions(Section):
 
     name: str = Field("default", min_length=1, description="counters are kept under this name")
     policy: Literal["uee-ucb"] = "uee-ucb"
-    cost: Literal["layers", "split"] | tuple[Annotated[float, Field(ge=0)], ...] = "layers"
-    cost_weight: Annotated[float, Field(ge=0)] = Field(
+    cost: Literal["layers", "split", "measured"] | tuple[NonNegative, ...] = "layers"
+    cost_weight: NonNegative = Field(
         0.1, description="what the full depth costs, in units of error; the paper has 1"
     )
-    alpha: Annotated[float, Field(ge=0)] = Field(1.0, description="width of the bonus")
+    alpha: NonNegative = Field(1.0, description="width of the bonus")
 
 
 class BatchSettings(Section):

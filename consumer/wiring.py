@@ -114,7 +114,7 @@ def build_step(settings: Settings, engine: Inference, store: StatsStore) -> Step
             layers=facts.layers,
             settings=PolicySettings(
                 policy=options.policy,
-                cost=options.cost,
+                cost=_cost(settings, facts),
                 cost_weight=options.cost_weight,
                 alpha=options.alpha,
             ),
@@ -136,6 +136,15 @@ def build_step(settings: Settings, engine: Inference, store: StatsStore) -> Step
     )
 
 
+def _cost(settings: Settings, model: ModelFacts) -> str | tuple[float, ...]:
+    """Return the cost vector, or the name of one; `measured` is read from beside the model."""
+    if settings.policy.cost != "measured":
+        return settings.policy.cost
+    from model.costs import read_costs
+
+    return read_costs(settings.model.path, fingerprint=model.fingerprint)
+
+
 def load_engine(settings: Settings) -> Inference:
     """Load the model that the settings name.
 
@@ -145,7 +154,13 @@ def load_engine(settings: Settings) -> Inference:
     from model.engine import Engine
 
     options = settings.model
-    return Engine(options.path, device=options.device, max_tokens=options.max_tokens)
+    return Engine(
+        options.path,
+        device=options.device,
+        precision=options.precision,
+        max_tokens=options.max_tokens,
+        max_batch_tokens=options.max_batch_tokens,
+    )
 
 
 def _log_to_stderr(level: str) -> None:

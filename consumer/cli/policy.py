@@ -1,43 +1,76 @@
-"""`offramp policy`: what the workers have learnt."""
+"""`offramp policy`: what the workers have learnt, and who changed it."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import (
-    Config,
-    Output,
-    OutputOption,
-    PolicyName,
-    RedisUrl,
-    Set,
-    print_json,
-    print_table,
-    printable,
-    read_settings,
+from consumer.cli import policy_change, policy_check, policy_move
+from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.policy_common import (
+    Domain,
+    Format,
+    FormatOption,
+    Watch,
+    clock,
+    connected,
+    emit,
+    open_named,
+    opened_policy,
+    percent,
+    repeat,
+    since,
+    span,
 )
 
 if TYPE_CHECKING:
-    from policy_state.report import DomainReport
+    from collections.abc import Sequence
 
-app = typer.Typer(help="The learnt exits: list the domains, look into one.", no_args_is_help=True)
+    from policy_state.admin import AuditEntry
+    from policy_state.backends.redis import RedisStore
+    from policy_state.report import DomainReport
+    from policy_state.store import DomainSnapshot, OpenedPolicy
+
+EXIT_CODES = """Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and
+not confirmed, 4 doctor or diff found something."""
+
+app = typer.Typer(
+    help="The learnt exits: look, explain, change, move, check.\n\n" + EXIT_CODES,
+    no_args_is_help=True,
+)
 
 LIST_EXAMPLES = """Examples:
 
-`offramp policy list`
+`offramp policy list --watch`
 
 `offramp policy list --limit 20 --redis-url redis://localhost:6379/0`
 
-`offramp policy list -o json | jq '.[] | select(.exit > 2).domain'`
+`offramp policy list -o json | jq '.domains[] | select(.exit > 2).domain'`
 """
 SHOW_EXAMPLES = """Examples:
 
 `offramp policy show hotels`
 
 `offramp policy show hotels -o json`
+"""
+EXPLAIN_EXAMPLES = """Examples:
+
+`offramp policy explain hotels`
+"""
+HISTORY_EXAMPLES = """Examples:
+
+`offramp policy history hotels`
+"""
+AUDIT_EXAMPLES = """Examples:
+
+`offramp policy audit --limit 20`
+
+`offramp policy audit -o csv > audit.csv`
+"""
+WORKERS_EXAMPLES = """Examples:
+
+`offramp policy workers --watch`
 """
 
 
@@ -48,101 +81,287 @@ def list_(
     policy: PolicyName = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many domains.")] = 1000,
     set_: Set = None,
-    output: OutputOption = Output.TABLE,
+    output: FormatOption = Format.TABLE,
+    watch: Watch = False,
 ) -> None:
-    """List the domains, the most recently active first, with the exit each has learnt."""
-    reports = _reports(config, redis_url, policy, set_, None, limit)
-    if output is Output.JSON:
-        print_json([report.to_dict() for report in reports])
-        return
-    print_table(
-        [
-            {
-                "domain": r.domain,
-                "texts": r.texts,
-                "exit": r.exit,
-                "layer": r.layer,
-                "layers saved": percent(r.layers_saved),
-                "disagreement": percent(r.disagreement),
-                "texts per exit": " ".join(str(e.played) for e in r.exits),
-                "last text": since(r.last_seen_ms),
-            }
-            for r in reports
-        ],
-        empty="no domains yet",
-    )
+    """List the domains with the exit each has learnt.
+
+    First those pinned or frozen, then those well used, then those hardly used.
+    """
+
+    def draw(store: RedisStore, name: str) -> None:
+        from policy_state.report import read_reports
+
+        reports = read_reports(store, name, limit=limit)
+        snapshots = store.read([report.domain for report in reports])
+        emit(
+            output,
+            "policy-list",
+            [report.to_dict() | _held(snapshots[report.domain]) for report in reports],
+            rows_name="domains",
+            table=[_list_row(report, snapshots[report.domain]) for report in reports],
+            empty="no domains yet",
+            policy=name,
+        )
+
+    with connected(config, redis_url, policy, set_) as (store, name):
+        repeat(watch, lambda: draw(store, name))
 
 
 @app.command("show", epilog=SHOW_EXAMPLES)
 def show(
-    domain: Annotated[str, typer.Argument(help="The domain, as `policy list` names it.")],
+    domain: Domain,
     config: Config = None,
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
     set_: Set = None,
-    output: OutputOption = Output.TABLE,
+    output: FormatOption = Format.TABLE,
+    watch: Watch = False,
 ) -> None:
     """Show one domain: what each exit was seen to do, and which one is best by that."""
-    (report,) = _reports(config, redis_url, policy, set_, [domain], 1)
-    if report.last_seen_ms is None:
-        from policy_state.errors import InvalidDomain
 
-        raise InvalidDomain(f"domain {printable(domain)!r} is not known; see `offramp policy list`")
-    if output is Output.JSON:
-        print_json(report.to_dict())
-        return
-    typer.echo(
-        f"{printable(report.domain)}: exit {report.exit} (layer {report.layer}) "
-        f"after {report.texts} texts, {percent(report.layers_saved)} of layers saved, "
-        f"last text {since(report.last_seen_ms)}"
-    )
-    print_table(
-        [
-            {
-                "": "*" if e.exit == report.exit else "",
-                "exit": e.exit,
-                "layer": e.layer,
-                "cost": e.cost,
-                "played": e.played,
-                "share": percent(e.share),
-                "observed": e.observed,
-                "disagreement": percent(e.disagreement),
-                "reward": e.reward,
-                "index": e.index,
-            }
-            for e in report.exits
-        ],
-        empty="",
-    )
+    def draw(store: RedisStore, name: str) -> None:
+        report, snapshot, opened = _one(store, name, domain)
+        rows = _exit_rows(report, snapshot)
+        if output is Format.TABLE:
+            typer.echo(_header(report, snapshot, opened))
+        emit(
+            output,
+            "policy-show",
+            rows,
+            rows_name="exits",
+            table=[_exit_cells(row) for row in rows],
+            policy=name,
+            revision=opened.revision,
+            **{k: v for k, v in report.to_dict().items() if k != "exits"},
+            **_held(snapshot),
+        )
+
+    with connected(config, redis_url, policy, set_) as (store, name):
+        repeat(watch, lambda: draw(store, name))
 
 
-def percent(share: float | None) -> str:
-    """Return a share as a percentage."""
-    return "-" if share is None else f"{share:.1%}"
+@app.command("explain", epilog=EXPLAIN_EXAMPLES)
+def explain(
+    domain: Domain,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    set_: Set = None,
+) -> None:
+    """Say in one paragraph why the domain is at its exit, and what would change that."""
+    with connected(config, redis_url, policy, set_) as (store, name):
+        from policy_state.explaining import explain as explained
+
+        report, snapshot, opened = _one(store, name, domain)
+        weight = opened.meta.settings.cost_weight
+        typer.echo(
+            f"{printable(domain)}: " + printable(explained(report, snapshot, cost_weight=weight))
+        )
 
 
-def since(time_ms: int | None) -> str:
-    """Return how long ago a time was."""
-    if time_ms is None:
-        return "never"
-    seconds = max(0, int(datetime.now(UTC).timestamp() - time_ms / 1000))
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"
+@app.command("history", epilog=HISTORY_EXAMPLES)
+def history(
+    domain: Domain,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many changes.")] = 100,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """List what was changed in a domain, the newest first, with the texts that were lost by it."""
+    with opened_policy(config, redis_url, policy, set_) as store:
+        _emit_audit("policy-history", store.audit(domain=domain, limit=limit), output)
 
 
-def _reports(
-    config: Config,
-    redis_url: str | None,
-    policy: str | None,
-    set_: list[str] | None,
-    domains: list[str] | None,
-    limit: int,
-) -> list[DomainReport]:
-    settings = read_settings(config, set_, redis__url=redis_url, policy__name=policy)
-    from policy_state.backends.redis import RedisStore
+@app.command("audit", epilog=AUDIT_EXAMPLES)
+def audit(
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many changes.")] = 100,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """List who changed what, when and why, the newest first."""
+    with opened_policy(config, redis_url, policy, set_) as store:
+        _emit_audit("policy-audit", store.audit(limit=limit), output)
+
+
+@app.command("workers", epilog=WORKERS_EXAMPLES)
+def workers(
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+    watch: Watch = False,
+) -> None:
+    """List the workers that are alive."""
+    with connected(config, redis_url, None, set_) as (store, _):
+
+        def draw() -> None:
+            alive = store.workers()
+            names = dict.fromkeys(name for fields in alive.values() for name in fields)
+            rows = [
+                {"instance": instance, **{name: fields.get(name) for name in names}}
+                for instance, fields in alive.items()
+            ]
+            emit(output, "policy-workers", rows, rows_name="workers", empty="no workers")
+
+        repeat(watch, draw)
+
+
+policy_change.add_to(app)
+policy_move.add_to(app)
+policy_check.add_to(app)
+
+
+def _one(
+    store: RedisStore, name: str, domain: str
+) -> tuple[DomainReport, DomainSnapshot, OpenedPolicy]:
+    """Return what is known of one domain, or raise that it is not known."""
+    from policy_state.errors import DomainNotFound
     from policy_state.report import read_reports
+    from policy_state.store import DomainSnapshot
 
-    with RedisStore(settings.redis.url, timeout_s=settings.redis.timeout_s) as store:
-        return read_reports(store, settings.policy.name, domains=domains, limit=limit)
+    (report,) = read_reports(store, name, domains=[domain])
+    open_named(store, name)
+    snapshot = store.read([domain])[domain]
+    opened = store.describe()
+    if snapshot == DomainSnapshot.unseen(opened.meta.exits):
+        raise DomainNotFound(f"domain {printable(domain)} is not known; see `offramp policy list`")
+    return report, snapshot, opened
+
+
+def _held(snapshot: DomainSnapshot) -> dict[str, Any]:
+    return {
+        "epoch": snapshot.epoch,
+        "pin": snapshot.pin,
+        "pin_until_ms": snapshot.pin_until_ms,
+        "pin_reason": snapshot.pin_reason,
+        "frozen": snapshot.frozen,
+        "freeze_reason": snapshot.freeze_reason,
+    }
+
+
+def _flags(snapshot: DomainSnapshot) -> str:
+    flags = ["pinned"] if snapshot.pin is not None else []
+    return " ".join([*flags, *(["frozen"] if snapshot.frozen else [])])
+
+
+def _list_row(r: DomainReport, snapshot: DomainSnapshot) -> dict[str, object]:
+    return {
+        "domain": r.domain,
+        "texts": r.texts,
+        "exit": r.exit if snapshot.pin is None else snapshot.pin,
+        "layer": r.layer if snapshot.pin is None else r.exits[snapshot.pin].layer,
+        "layers saved": percent(r.layers_saved),
+        "disagreement": percent(r.disagreement),
+        "texts per exit": " ".join(str(e.played) for e in r.exits),
+        "flags": _flags(snapshot),
+        "last text": since(r.last_seen_ms),
+    }
+
+
+def _header(r: DomainReport, snapshot: DomainSnapshot, opened: OpenedPolicy) -> str:
+    lines = [
+        f"{printable(r.domain)}: exit {r.exit} (layer {r.layer}) after {r.texts} texts, "
+        f"{percent(r.layers_saved)} of layers saved, last text {since(r.last_seen_ms)}",
+        f"policy {printable(opened.meta.name)}, settings revision {opened.revision}, "
+        f"{since(opened.created_ms)} created, epoch {snapshot.epoch}",
+    ]
+    if snapshot.pin is not None:
+        until = ""
+        if snapshot.pin_until_ms is not None:
+            until = f" until {clock(snapshot.pin_until_ms)}"
+        lines.append(f"pinned to exit {snapshot.pin}{until}: {printable(snapshot.pin_reason)}")
+    if snapshot.frozen:
+        lines.append(f"frozen: {printable(snapshot.freeze_reason)}")
+    return "\n".join(lines)
+
+
+def _exit_rows(r: DomainReport, snapshot: DomainSnapshot) -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    from policy_state.explaining import interval
+
+    rows = []
+    for e in r.exits:
+        ends = interval(snapshot.stats.disagreed[e.exit], e.observed)
+        bonus = None if e.index is None or e.reward is None else e.index - e.reward
+        flags = ["best"] if e.exit == r.exit else []
+        flags += ["pinned"] if e.exit == snapshot.pin else []
+        flags += ["unseen"] if not e.observed else []
+        rows.append(
+            asdict(e)
+            | {
+                "disagreement_low": ends[0] if ends else None,
+                "disagreement_high": ends[1] if ends else None,
+                "bonus": bonus,
+                "flags": flags,
+            }
+        )
+    return rows
+
+
+def _exit_cells(row: dict[str, Any]) -> dict[str, object]:
+    low, high = row["disagreement_low"], row["disagreement_high"]
+    return {
+        "exit": row["exit"],
+        "layer": row["layer"],
+        "cost": row["cost"],
+        "played": row["played"],
+        "share": percent(row["share"]),
+        "n": row["observed"],
+        "disagreement": percent(row["disagreement"]),
+        "95 %": "-" if low is None else f"{low:.1%}..{high:.1%}",
+        "reward": row["reward"],
+        "bonus": row["bonus"],
+        "index": row["index"],
+        "flags": " ".join(row["flags"]),
+    }
+
+
+def _emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None:
+    rows = [
+        {
+            "time_ms": e.time_ms,
+            "action": e.action,
+            "domain": e.domain,
+            "by": e.by,
+            "reason": e.reason,
+            "detail": dict(e.detail),
+            "before": None if e.before is None else e.before.stats.to_fields(),
+        }
+        for e in entries
+    ]
+    table = [
+        {
+            "when (UTC)": clock(e.time_ms),
+            "action": e.action,
+            "domain": e.domain,
+            "by": e.by,
+            "reason": e.reason,
+            "detail": _detail(e),
+        }
+        for e in entries
+    ]
+    emit(output, kind, rows, rows_name="changes", table=table, empty="no changes")
+
+
+def _detail(entry: AuditEntry) -> str:
+    said = [
+        f"{name}={span(value) if name == 'for_ms' else value}"
+        for name, value in entry.detail.items()
+        if not isinstance(value, dict)
+    ]
+    said += [
+        f"{name}.{field}={value}"
+        for name, group in entry.detail.items()
+        if isinstance(group, dict)
+        for field, value in group.items()
+    ]
+    if entry.before is not None:
+        said.append(f"before: {entry.before.stats.texts} texts")
+    return " ".join(said)

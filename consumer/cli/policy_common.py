@@ -1,0 +1,254 @@
+"""What the policy commands share: the open policy, formats, confirmation, completion."""
+
+from __future__ import annotations
+
+import csv
+import getpass
+import io
+import json
+import os
+import re
+import socket
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from consumer.cli.common import print_table, printable, read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from policy_state.backends.redis import RedisStore
+
+VERSION = 1
+"""Of the JSON and YAML documents; rises when a field changes its meaning or goes."""
+
+EXIT_NOT_CONFIRMED = 3
+EXIT_FOUND = 4
+
+_WATCH_S = 2.0
+_COMPLETIONS = 200
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
+_UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+class Format(StrEnum):
+    """How data is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+    CSV = "csv"
+
+
+FormatOption = Annotated[
+    Format, typer.Option("--output", "-o", help="A table for people, the others for programs.")
+]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Show it again every two seconds.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Change it without asking.")]
+By = Annotated[
+    str | None,
+    typer.Option("--by", metavar="WHO", envvar="OFFRAMP_USER", help="Who, for the audit."),
+]
+Reason = Annotated[str, typer.Option("--reason", "-r", metavar="WHY", help="Why, for the audit.")]
+
+
+def complete_domain(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return known domains that begin so; those that a shell would take for more are left out."""
+    from consumer.errors import ConsumerError
+    from policy_state.errors import PolicyStateError
+
+    given = ctx.params
+    try:
+        with opened_policy(
+            given.get("config"), given.get("redis_url"), given.get("policy"), None
+        ) as store:
+            names = store.domains(limit=5000)
+    except (ConsumerError, PolicyStateError):
+        return []
+    plain = [name for name in names if all(c.isalnum() or c in "._-/@:+=," for c in name)]
+    return [name for name in plain if name.startswith(incomplete)][:_COMPLETIONS]
+
+
+Domain = Annotated[
+    str,
+    typer.Argument(help="The domain, as `policy list` names it.", autocompletion=complete_domain),
+]
+
+
+@contextmanager
+def connected(
+    config: Path | None, redis_url: str | None, policy: str | None, set_: Sequence[str] | None
+) -> Iterator[tuple[RedisStore, str]]:
+    """Yield a store and the name of the policy that is meant."""
+    settings = read_settings(config, set_, redis__url=redis_url, policy__name=policy)
+    from policy_state.backends.redis import RedisStore
+
+    with RedisStore(
+        settings.redis.url,
+        timeout_s=settings.redis.timeout_s,
+        password_file=getattr(settings.redis, "password_file", None),
+        ca_file=getattr(settings.redis, "ca_file", None),
+    ) as store:
+        yield store, settings.policy.name
+
+
+@contextmanager
+def opened_policy(
+    config: Path | None, redis_url: str | None, policy: str | None, set_: Sequence[str] | None
+) -> Iterator[RedisStore]:
+    """Yield a store with the policy open.
+
+    Raises:
+        PolicyNotFound: there is none of that name.
+    """
+    with connected(config, redis_url, policy, set_) as (store, name):
+        open_named(store, name)
+        yield store
+
+
+def open_named(store: RedisStore, name: str) -> None:
+    """Open a policy that exists, or raise `PolicyNotFound` with those that do."""
+    from policy_state.errors import PolicyNotFound
+
+    metas = {meta.name: meta for meta in store.policies()}
+    if name not in metas:
+        known = ", ".join(sorted(map(printable, metas))) or "none yet"
+        raise PolicyNotFound(f"policy {printable(name)} not found; there is: {known}")
+    store.open(metas[name])
+
+
+def emit(
+    output: Format,
+    kind: str,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    rows_name: str,
+    table: Sequence[Mapping[str, object]] | None = None,
+    empty: str = "nothing",
+    **head: object,
+) -> None:
+    """Print rows as asked for; `head` goes before them in JSON and YAML, `table` into a table."""
+    document = {"version": VERSION, "kind": kind, **head, rows_name: list(rows)}
+    if output is Format.TABLE:
+        print_table(table if table is not None else rows, empty=empty)
+    elif output is Format.CSV:
+        typer.echo(as_csv(rows), nl=False)
+    else:
+        print_document(output, document)
+
+
+def print_document(output: Format, document: Mapping[str, Any]) -> None:
+    """Print a document as JSON or YAML."""
+    if output is Format.YAML:
+        import yaml
+
+        # Through JSON: tuples and enumerations become what any reader of YAML knows.
+        plain = json.loads(json.dumps(document))
+        typer.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=False), nl=False)
+    else:
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=True))
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as CSV; what is nested is JSON inside a cell."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({name: _cell(value) for name, value in row.items()})
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value)
+    # A spreadsheet runs what begins like a formula; a quote keeps it text.
+    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@"}:
+        return "'" + value
+    return value
+
+
+def repeat(watch: bool, draw: Callable[[], None]) -> None:
+    """Draw once, or again and again until Ctrl-C."""
+    if not watch:
+        draw()
+        return
+    try:
+        while True:
+            if sys.stdout.isatty():
+                typer.clear()
+            draw()
+            sys.stdout.flush()
+            time.sleep(_WATCH_S)
+    except KeyboardInterrupt:
+        return
+
+
+def confirm(preview: str, *, yes: bool) -> None:
+    """Say what would change; return if it is wanted, else end with code 3 and nothing changed."""
+    typer.echo(preview, err=True)
+    if yes:
+        return
+    if sys.stdin.isatty() and typer.confirm("Change it?", err=True):
+        return
+    typer.echo("nothing was changed; --yes changes it without asking", err=True)
+    raise typer.Exit(EXIT_NOT_CONFIRMED)
+
+
+def who(by: str | None) -> str:
+    """Return who makes a change: as given, else user and host."""
+    if by:
+        return by
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"[:200]
+
+
+def duration_ms(text: str) -> int:
+    """Read a duration such as `2h`, `30min`, `1.5d`.
+
+    Raises:
+        InvalidSettings: it is none.
+    """
+    from consumer.errors import InvalidSettings
+
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise InvalidSettings(f"duration {printable(text)!r}, expected like 30s, 45min, 2h or 7d")
+    return int(float(match[1]) * _UNIT_MS[match[2]])
+
+
+def percent(share: float | None) -> str:
+    """Return a share as a percentage."""
+    return "-" if share is None else f"{share:.1%}"
+
+
+def since(time_ms: int | None) -> str:
+    """Return how long ago a time was."""
+    if time_ms is None:
+        return "never"
+    return f"{span(datetime.now(UTC).timestamp() * 1000 - time_ms)} ago"
+
+
+def span(length_ms: float) -> str:
+    """Return a length of time in its largest unit."""
+    seconds = max(0, int(length_ms / 1000))
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def clock(time_ms: int) -> str:
+    """Return a time for people, in UTC."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
