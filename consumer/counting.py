@@ -88,13 +88,17 @@ class Counting:
 
     def _part(self, part: PartitionDeltas, texts: Sequence[Prediction]) -> PartitionDeltas:
         """Return the part with what its texts, from its first offset on, add to their domains."""
-        deltas: dict[str, ExitStats] = {}
+        labels: dict[str, list[tuple[int, ...]]] = {}
         for text in texts:
             if text.event.record.offset >= part.first_offset:
-                learnt = ExitStats.from_labels(text.exit_labels, exits=self._exits)
-                domain = text.event.domain
-                deltas[domain] = deltas[domain] + learnt if domain in deltas else learnt
-        return replace(part, deltas=deltas)
+                labels.setdefault(text.event.domain, []).append(text.exit_labels)
+        return replace(
+            part,
+            deltas={
+                domain: ExitStats.from_texts(rows, exits=self._exits)
+                for domain, rows in labels.items()
+            },
+        )
 
     def _remember(self, snapshots: Mapping[str, DomainSnapshot]) -> None:
         now = time.monotonic()

@@ -22,7 +22,7 @@ from consumer.settings import PRETRAINED
 from consumer.topics import create_topics
 from demo.fleet import WorkerDied, check_alive, feed, read_all, workers
 from demo.texts import Text, draw, read_texts, sample_files
-from demo.view import DomainSummary, Summary, live_table, summary_panel
+from demo.view import DomainSummary, Summary, live_table, save_picture, summary_panel
 from deploy.local.process import ServerError
 from deploy.local.services import Services, local_services
 from model.engine import Engine
@@ -94,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
         with console.status("comparing with full depth"):
             summary = _sum_up(services, texts, reports, total, seconds, args.model)
         console.print(summary_panel(summary))
+        if args.picture:
+            save_picture(args.picture, reports, summary)
         if args.output == "json":
             print(json.dumps(asdict(summary), indent=2))
         if args.keep:
@@ -236,6 +238,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=PRETRAINED, help="model folder (the shipped)")
     parser.add_argument("--seed", type=int, default=0, help="order of the texts (%(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave it running, for exploring")
+    parser.add_argument(
+        "--picture", metavar="FILE.svg", type=Path, help="save the table and summary as a picture"
+    )
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     args = parser.parse_args()
     args.input = dict(args.input) if args.input else sample_files()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text as RichText
@@ -13,6 +15,7 @@ from consumer.cli.policy import percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from policy_state.report import DomainReport
 
@@ -112,6 +115,15 @@ def summary_panel(summary: Summary) -> Panel:
     grid.add_row(table)
     grid.add_row(lines)
     return Panel(grid, title="What was learnt", title_align="left", expand=False)
+
+
+def save_picture(path: Path, reports: Mapping[str, DomainReport], summary: Summary) -> None:
+    """Write the last table and the summary as an SVG file."""
+    screen = Console(record=True, file=io.StringIO(), width=110)
+    names = [d.domain for d in summary.domains]
+    screen.print(live_table(reports, names, total=summary.events, rate=summary.events_per_second))
+    screen.print(summary_panel(summary))
+    screen.save_svg(str(path), title="make demo")
 
 
 def _shares(shares: Sequence[float]) -> RichText:
