@@ -25,7 +25,7 @@ from consumer.routes import subscription
 from consumer.settings import Settings, load_settings
 from consumer.topics import create_topics
 from consumer.transactions import Outgoing
-from consumer.wiring import Inference, build_step
+from consumer.wiring import Inference, open_policy
 from consumer.worker import Worker
 from deploy.local.services import Services, local_services
 from policy_state.backends.redis import RedisStore
@@ -201,7 +201,8 @@ def worker_rate(
     )
     with RedisStore(services.redis) as store:
         stream = NotedStream(settings, marks)
-        worker = Worker(stream, build_step(settings, engine, store), store, settings)
+        step, opened = open_policy(settings, engine, store)
+        worker = Worker(stream, step, store, opened, settings)
         thread = threading.Thread(target=worker.run, args=(stop,))
         thread.start()
         while marks.total() < events and thread.is_alive():

@@ -2,108 +2,228 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from policy_state.errors import PolicyNotFound, StoreUnavailable
+from policy_state.offsets import Status
+from policy_state.pending import Pending
 from policy_state.stats import ExitStats
-from policy_state.store import PartitionDeltas, Status
+from policy_state.store import DomainSnapshot, PartitionDeltas
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from consumer.records import Prediction, Record
-    from policy_state.store import DomainSnapshot, StatsStore
+    from policy_state.offsets import Range
+    from policy_state.store import Applied, OpenedPolicy, StatsStore
+
+log = logging.getLogger("offramp.counting")
 
 _FRESH_S = 5.0
 _KEPT = 10_000
+_PAUSE_S = (0.5, 1.0, 2.0, 5.0)
 
 
 class Counting:
     """Counts texts once each, and keeps the snapshots that come back.
 
-    `current` may be called in one thread while `count` runs in another.
+    While the store is away, what was learnt is held, summed up, and brought when it is back;
+    exits are chosen from what was known last. `current` may be called in one thread while `count`
+    runs in another.
     """
 
-    def __init__(self, store: StatsStore, *, topic_id: Callable[[str], str], exits: int) -> None:
+    def __init__(
+        self,
+        store: StatsStore,
+        opened: OpenedPolicy,
+        *,
+        topic_id: Callable[[str], str],
+        on_settings: Callable[[Applied], None] = lambda _: None,
+    ) -> None:
+        """Start with nothing known.
+
+        Args:
+            store: with the policy open.
+            opened: that policy.
+            topic_id: the id of a topic by its name.
+            on_settings: called with an answer whose settings are of a new revision.
+        """
         self._store = store
+        self._meta = opened.meta
+        self._revision = opened.revision
         self._topic_id = topic_id
-        self._exits = exits
+        self._on_settings = on_settings
         self._lock = threading.Lock()
         self._snapshots: OrderedDict[str, tuple[DomainSnapshot, float]] = OrderedDict()
+        self._pending = Pending()
+        self._failures = 0
+        self._try_at = 0.0
+        self._answered = time.monotonic()
+
+    @property
+    def held_texts(self) -> int:
+        """How many texts are predicted and not yet in the store."""
+        return self._pending.texts
+
+    @property
+    def lost_texts(self) -> int:
+        """How many texts could not be counted."""
+        return self._pending.lost_texts
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the store last answered."""
+        return time.monotonic() - self._answered
+
+    @property
+    def away(self) -> bool:
+        """Whether the store did not answer last time."""
+        return self._failures > 0
 
     def current(self, domains: set[str]) -> Mapping[str, DomainSnapshot]:
-        """Return the counters of domains, read anew where the last answer is old.
-
-        Raises:
-            StoreError: the store cannot tell.
-        """
+        """Return what is known of domains: read anew where it is old and the store answers."""
         now = time.monotonic()
         with self._lock:
             known = {d: self._snapshots[d] for d in domains if d in self._snapshots}
-        fresh = {d: snapshot for d, (snapshot, at) in known.items() if at > now - _FRESH_S}
-        if stale := domains - fresh.keys():
-            read = self._store.read(stale)
-            self._remember(read)
-            fresh |= read
-        return fresh
+        found = {domain: snapshot for domain, (snapshot, _) in known.items()}
+        old = {d for d in domains if d not in known or known[d][1] < now - _FRESH_S}
+        if old and self._may_ask():
+            answer = self._ask(lambda: self._store.apply((), watch=old))
+            if answer is not None:
+                found |= answer.snapshots
+        return found
 
-    def count(self, records: Sequence[Record], predictions: Sequence[Prediction]) -> None:
+    def count(
+        self,
+        records: Sequence[Record],
+        predictions: Sequence[Prediction],
+        epochs: Mapping[str, int],
+    ) -> None:
         """Add a batch to the shared counters; what was counted before is left out.
 
         Args:
             records: all records of the batch, in order per partition.
             predictions: those that became texts.
+            epochs: of the snapshots that the exits were chosen with, by domain.
 
         Raises:
-            StoreError: nothing was counted, or it is not known; calling again is safe.
+            StoreError: the store refuses for good; nothing was counted.
         """
         texts: dict[tuple[str, int], list[Prediction]] = {}
         for prediction in predictions:
             record = prediction.event.record
-            texts.setdefault((record.topic, record.partition), []).append(prediction)
-        spans: dict[tuple[str, int], tuple[int, int]] = {}
-        for r in records:
-            first, _ = spans.get((r.topic, r.partition), (r.offset, 0))
-            spans[r.topic, r.partition] = (first, r.offset + 1)
-        parts = {
-            (topic, partition): self._part(
-                PartitionDeltas(self._topic_id(topic), partition, first, following, {}),
-                texts.get((topic, partition), []),
+            texts.setdefault((self._topic_id(record.topic), record.partition), []).append(
+                prediction
             )
-            for (topic, partition), (first, following) in spans.items()
-        }
-        while parts:
-            answer = self._store.apply(list(parts.values()))
-            self._remember(answer.snapshots)
-            parts = {
-                key: self._part(
-                    replace(part, first_offset=outcome.counted_upto), texts.get(key, [])
-                )
-                for (key, part), outcome in zip(parts.items(), answer.outcomes, strict=True)
-                if outcome.status is Status.OVERLAP
-            }
+        spans: dict[tuple[str, int], Range] = {}
+        for r in records:
+            key = (self._topic_id(r.topic), r.partition)
+            first, _ = spans.get(key, (r.offset, 0))
+            spans[key] = (first, r.offset + 1)
+        for key, span in spans.items():
+            self._hold(key, [span], texts.get(key, ()), epochs)
+        self.flush(texts, epochs)
 
-    def _part(self, part: PartitionDeltas, texts: Sequence[Prediction]) -> PartitionDeltas:
-        """Return the part with what its texts, from its first offset on, add to their domains."""
+    def flush(
+        self,
+        texts: Mapping[tuple[str, int], Sequence[Prediction]] | None = None,
+        epochs: Mapping[str, int] | None = None,
+    ) -> bool:
+        """Bring what is held to the store, if it may be asked; return whether all of it is there.
+
+        Args:
+            texts: those of the batch at hand, to cut it where a part was counted before.
+            epochs: see `count`.
+        """
+        while self._may_ask() and (parts := self._pending.parts()):
+            answer = self._ask(lambda parts=parts: self._store.apply(parts))  # type: ignore[misc]
+            if answer is None:
+                return False
+            for part, outcome in self._pending.settled(answer.outcomes):
+                key = (part.topic_id, part.partition)
+                if texts and any(
+                    p.event.record.offset >= part.first_offset for p in texts.get(key, ())
+                ):
+                    self._hold(key, outcome.missing, texts[key], epochs or {})
+                else:
+                    self._pending.give_up(part)
+        return not len(self._pending)
+
+    def _hold(
+        self,
+        key: tuple[str, int],
+        ranges: Iterable[Range],
+        texts: Sequence[Prediction],
+        epochs: Mapping[str, int],
+    ) -> None:
+        """Put the texts of some offsets of a partition on their way."""
+        for first, following in ranges:
+            part = self._part(key, (first, following), texts, epochs)
+            outcome = self._pending.add(part)
+            if outcome.status is Status.OVERLAP:
+                self._hold(key, outcome.missing, texts, epochs)
+
+    def _part(
+        self,
+        key: tuple[str, int],
+        span: Range,
+        texts: Sequence[Prediction],
+        epochs: Mapping[str, int],
+    ) -> PartitionDeltas:
         labels: dict[str, list[tuple[int, ...]]] = {}
         for text in texts:
-            if text.event.record.offset >= part.first_offset:
+            if span[0] <= text.event.record.offset < span[1]:
                 labels.setdefault(text.event.domain, []).append(text.exit_labels)
-        return replace(
-            part,
-            deltas={
-                domain: ExitStats.from_texts(rows, exits=self._exits)
-                for domain, rows in labels.items()
-            },
-        )
+        exits = self._meta.exits
+        deltas = {d: ExitStats.from_texts(rows, exits=exits) for d, rows in labels.items()}
+        return PartitionDeltas(*key, *span, deltas, {d: epochs[d] for d in deltas if d in epochs})
 
-    def _remember(self, snapshots: Mapping[str, DomainSnapshot]) -> None:
+    def _may_ask(self) -> bool:
+        """Say whether the store answered last time, or it is time to try again."""
+        return time.monotonic() >= self._try_at
+
+    def _ask(self, send: Callable[[], Applied]) -> Applied | None:
+        """Return the store's answer, or None where it is away: then not asked again for a while."""
+        try:
+            try:
+                answer = send()
+            except PolicyNotFound:
+                log.error(  # noqa: TRY400  (the store was emptied: no stack tells more)
+                    "policy is gone from the store, created anew name=%s; "
+                    "`offramp policy rebuild` brings back what was learnt",
+                    self._meta.name,
+                )
+                self._store.open(self._meta)
+                answer = send()
+        except StoreUnavailable as error:
+            pause_s = _PAUSE_S[min(self._failures, len(_PAUSE_S) - 1)]
+            self._failures += 1
+            self._try_at = time.monotonic() + pause_s
+            log.warning(
+                "store is away, going on with what is known held_texts=%d error=%s",
+                self._pending.texts,
+                error,
+            )
+            return None
+        if self._failures:
+            log.info("store is back held_texts=%d away_s=%.1f", self._pending.texts, self.age_s)
+        self._failures, self._try_at, self._answered = 0, 0.0, time.monotonic()
+        self._remember(answer)
+        return answer
+
+    def _remember(self, answer: Applied) -> None:
+        if answer.revision != self._revision:
+            self._revision = answer.revision
+            self._meta = replace(self._meta, settings=answer.settings)
+            self._on_settings(answer)
         now = time.monotonic()
         with self._lock:
-            for domain, snapshot in snapshots.items():
+            for domain, snapshot in answer.snapshots.items():
                 self._snapshots[domain] = (snapshot, now)
                 self._snapshots.move_to_end(domain)
             while len(self._snapshots) > _KEPT:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 from consumer.counting import Counting
 from consumer.records import Record
 from consumer.settings import Settings, load_settings
-from consumer.wiring import build_step, load_engine
+from consumer.wiring import load_engine, open_policy
 from policy_state.backends.redis import RedisStore
 
 if TYPE_CHECKING:
@@ -47,10 +47,8 @@ class Offramp:
         """
         engine = engine or load_engine(settings)
         self._store = RedisStore(settings.redis.url, timeout_s=settings.redis.timeout_s)
-        self._step = build_step(settings, engine, self._store)
-        self._counting = Counting(
-            self._store, topic_id=lambda topic: topic, exits=self._step.model.exits
-        )
+        self._step, opened = open_policy(settings, engine, self._store)
+        self._counting = Counting(self._store, opened, topic_id=lambda topic: topic)
 
     def process(self, records: Sequence[Record]) -> Outcome:
         """Predict and learn from a micro-batch.
@@ -65,10 +63,8 @@ class Offramp:
         Raises:
             StoreUnavailable: nothing was learnt; the same records may be given again.
         """
-        events, letters = self._step.read(records)
-        exits = self._step.decide(events, self._counting.current({e.domain for e in events}))
-        outcome = self._step.predict(events, exits).with_letters(letters)
-        self._counting.count(records, outcome.predictions)
+        outcome = self._step.run(records, self._counting.current)
+        self._counting.count(records, outcome.predictions, outcome.epochs)
         return outcome
 
     def close(self) -> None:

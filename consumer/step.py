@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from consumer.errors import InvalidEvent
@@ -57,10 +57,11 @@ class Outcome:
 
     predictions: tuple[Prediction, ...]
     dead_letters: tuple[DeadLetter, ...]
+    epochs: Mapping[str, int] = field(default_factory=dict)  # of the counters decided with
 
     def with_letters(self, letters: Sequence[DeadLetter]) -> Outcome:
         """Return the outcome with dead letters of earlier steps."""
-        return Outcome(self.predictions, (*letters, *self.dead_letters))
+        return replace(self, dead_letters=(*letters, *self.dead_letters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +97,25 @@ class Step:
         unseen = DomainSnapshot.unseen(self.model.exits)
         exits = [0] * len(events)
         for domain, rows in members.items():
-            chosen = self.policy.decide(snapshots.get(domain, unseen).stats, len(rows))
+            chosen = self._chosen(snapshots.get(domain, unseen), len(rows))
             for i, choice in zip(rows, chosen, strict=True):
                 exits[i] = choice
         return exits
+
+    def run(
+        self, records: Sequence[Record], current: Callable[[set[str]], Mapping[str, DomainSnapshot]]
+    ) -> Outcome:
+        """Do all of it: parse, route, decide with what `current` knows of the domains, infer."""
+        events, letters = self.read(records)
+        snapshots = current({event.domain for event in events})
+        outcome = self.predict(events, self.decide(events, snapshots)).with_letters(letters)
+        return replace(outcome, epochs={d: s.epoch for d, s in snapshots.items()})
+
+    def _chosen(self, snapshot: DomainSnapshot, count: int) -> tuple[int, ...]:
+        """Return the exits of one domain's events: the pinned one, or what the policy says."""
+        if snapshot.pin is not None:
+            return (snapshot.pin,) * count
+        return self.policy.decide(snapshot.stats, count)
 
     def predict(self, events: Sequence[Event], exits: Sequence[int]) -> Outcome:
         """Run the model once over the mixed batch.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from consumer.settings import Settings
-    from policy_state.store import StatsStore
+    from policy_state.store import OpenedPolicy, StatsStore
 
 log = logging.getLogger("offramp")
 
@@ -84,7 +84,7 @@ def run_worker(
         settings.worker.liveness_file.unlink(missing_ok=True)
     engine = engine or load_engine(settings)
     with RedisStore(settings.redis.url, timeout_s=settings.redis.timeout_s) as store:
-        step = build_step(settings, engine, store)
+        step, opened = open_policy(settings, engine, store)
         stream = KafkaStream(
             settings.kafka,
             instance=settings.instance,
@@ -93,13 +93,15 @@ def run_worker(
         )
         log.info("started instance=%s group=%s", settings.instance, settings.kafka.group)
         try:
-            Worker(stream, step, store, settings).run(stop)
+            Worker(stream, step, store, opened, settings).run(stop)
         finally:
             stream.close()
     log.info("stopped instance=%s", settings.instance)
 
 
-def build_step(settings: Settings, engine: Inference, store: StatsStore) -> Step:
+def open_policy(
+    settings: Settings, engine: Inference, store: StatsStore
+) -> tuple[Step, OpenedPolicy]:
     """Open the policy, creating it on first use, and return the step that plays it.
 
     Raises:
@@ -127,13 +129,14 @@ def build_step(settings: Settings, engine: Inference, store: StatsStore) -> Step
         facts.fingerprint,
         ",".join(map(str, facts.layers)),
     )
-    return Step(
+    step = Step(
         infer=engine.run,
         model=facts,
         policy=build(opened.meta.settings, facts.layers),
         routes=settings.routes,
         form=settings.kafka.format,
     )
+    return step, opened
 
 
 def _cost(settings: Settings, model: ModelFacts) -> str | tuple[float, ...]:

@@ -17,6 +17,7 @@ from consumer.kafka_stream import Batch, KafkaStream
 from consumer.pipeline import Abandoned, Pipeline
 from consumer.transactions import Outgoing
 from policy_state.errors import StoreUnavailable
+from policy_state.policy import build
 
 if TYPE_CHECKING:
     import threading
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from consumer.records import DeadLetter, Prediction
     from consumer.settings import Settings
     from consumer.step import Outcome, Step
-    from policy_state.store import StatsStore
+    from policy_state.store import Applied, OpenedPolicy, StatsStore
 
 log = logging.getLogger("offramp.worker")
 
@@ -51,13 +52,20 @@ class Worker:
     """
 
     def __init__(
-        self, stream: KafkaStream, step: Step, store: StatsStore, settings: Settings
+        self,
+        stream: KafkaStream,
+        step: Step,
+        store: StatsStore,
+        opened: OpenedPolicy,
+        settings: Settings,
     ) -> None:
         self._stream = stream
         self._step = step
         self._store = store
         self._settings = settings
-        self._counting = Counting(store, topic_id=stream.topic_id, exits=step.model.exits)
+        self._counting = Counting(
+            store, opened, topic_id=stream.topic_id, on_settings=self._take_settings
+        )
         self._pipeline: Pipeline[Batch, Outcome] = Pipeline(self._compute, self._commit)
         self._trouble = _Trouble()
         self._done = Counter(events=0, dead_letters=0, batches=0)
@@ -86,6 +94,8 @@ class Worker:
     def _advance(self) -> None:
         if self._pipeline.settle():
             self._trouble = _Trouble()
+        if self._pipeline.idle:
+            self._counting.flush()  # what is held does not wait for the next text
         if not self._pipeline.has_room:
             self._pipeline.wait(_WAIT_S)
             self._stream.keep_up(0)
@@ -93,13 +103,14 @@ class Worker:
             self._pipeline.submit(batch)
 
     def _compute(self, batch: Batch) -> Outcome:
-        begun = time.monotonic()
-        events, letters = self._step.read(batch.records)
-        exits = self._step.decide(events, self._counting.current({e.domain for e in events}))
-        outcome = self._step.predict(events, exits).with_letters(letters)
-        outcome = replace(outcome, dead_letters=tuple(filter(self._kept, outcome.dead_letters)))
-        log.debug("computed events=%d ms=%.0f", len(events), (time.monotonic() - begun) * 1000)
-        return outcome
+        outcome = self._step.run(batch.records, self._counting.current)
+        return replace(outcome, dead_letters=tuple(filter(self._kept, outcome.dead_letters)))
+
+    def _take_settings(self, answer: Applied) -> None:
+        """Go on with settings that were changed for all workers."""
+        log.info("settings changed revision=%d settings=%s", answer.revision, answer.settings)
+        policy = build(answer.settings, self._step.model.layers)
+        self._step = replace(self._step, policy=policy)
 
     def _kept(self, letter: DeadLetter) -> bool:
         """Say whether a dead letter is to be written; stop the worker where the settings say so."""
@@ -116,7 +127,7 @@ class Worker:
         self._stream.commit(
             batch,
             [*map(self._prediction, predictions), *map(self._dead_letter, letters)],
-            before_commit=lambda: self._counting.count(batch.records, predictions),
+            before_commit=lambda: self._counting.count(batch.records, predictions, outcome.epochs),
         )
         self._done.update(events=len(predictions), dead_letters=len(letters), batches=1)
         log.info(
@@ -150,6 +161,8 @@ class Worker:
             while not self._pipeline.idle and time.monotonic() < deadline:
                 self._pipeline.wait(_WAIT_S)
                 self._pipeline.settle()
+            if not self._counting.flush():
+                log.error("ends with texts not counted texts=%d", self._counting.held_texts)
         except _PASSING as error:
             log.warning("not finished before the stop, will be read again error=%s", error)
 
@@ -169,7 +182,7 @@ class Worker:
         if (file := self._settings.worker.liveness_file) is not None:
             file.touch()
         now = time.monotonic()
-        if now < self._next_heartbeat:
+        if now < self._next_heartbeat or self._counting.away:
             return
         self._next_heartbeat = now + _HEARTBEAT_S
         fields: dict[str, str | int] = {
@@ -178,6 +191,9 @@ class Worker:
             "pid": os.getpid(),
             "started": int(self._started),
             "partitions": ",".join(self._stream.assigned()[:50]),
+            "held_texts": self._counting.held_texts,
+            "lost_texts": self._counting.lost_texts,
+            "snapshot_age_ms": int(self._counting.age_s * 1000),
             **self._done,
         }
         try:

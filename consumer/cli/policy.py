@@ -1,4 +1,4 @@
-"""`offramp policy`: what the workers have learnt, and who changed it."""
+"""`offramp policy`: what the workers have learnt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli import policy_change, policy_check, policy_move
+from consumer.cli import policy_change, policy_check, policy_move, policy_rebuild, policy_set
 from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
 from consumer.cli.policy_common import (
     Domain,
@@ -17,20 +17,17 @@ from consumer.cli.policy_common import (
     connected,
     emit,
     open_named,
-    opened_policy,
     percent,
     repeat,
     since,
-    span,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from policy_state.admin import AuditEntry
     from policy_state.backends.redis import RedisStore
     from policy_state.report import DomainReport
     from policy_state.store import DomainSnapshot, OpenedPolicy
+
+__all__ = ["app", "percent", "since"]
 
 EXIT_CODES = """Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and
 not confirmed, 4 doctor or diff found something."""
@@ -57,20 +54,6 @@ SHOW_EXAMPLES = """Examples:
 EXPLAIN_EXAMPLES = """Examples:
 
 `offramp policy explain hotels`
-"""
-HISTORY_EXAMPLES = """Examples:
-
-`offramp policy history hotels`
-"""
-AUDIT_EXAMPLES = """Examples:
-
-`offramp policy audit --limit 20`
-
-`offramp policy audit -o csv > audit.csv`
-"""
-WORKERS_EXAMPLES = """Examples:
-
-`offramp policy workers --watch`
 """
 
 
@@ -160,60 +143,10 @@ def explain(
         )
 
 
-@app.command("history", epilog=HISTORY_EXAMPLES)
-def history(
-    domain: Domain,
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many changes.")] = 100,
-    set_: Set = None,
-    output: FormatOption = Format.TABLE,
-) -> None:
-    """List what was changed in a domain, the newest first, with the texts that were lost by it."""
-    with opened_policy(config, redis_url, policy, set_) as store:
-        _emit_audit("policy-history", store.audit(domain=domain, limit=limit), output)
-
-
-@app.command("audit", epilog=AUDIT_EXAMPLES)
-def audit(
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many changes.")] = 100,
-    set_: Set = None,
-    output: FormatOption = Format.TABLE,
-) -> None:
-    """List who changed what, when and why, the newest first."""
-    with opened_policy(config, redis_url, policy, set_) as store:
-        _emit_audit("policy-audit", store.audit(limit=limit), output)
-
-
-@app.command("workers", epilog=WORKERS_EXAMPLES)
-def workers(
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    set_: Set = None,
-    output: FormatOption = Format.TABLE,
-    watch: Watch = False,
-) -> None:
-    """List the workers that are alive."""
-    with connected(config, redis_url, None, set_) as (store, _):
-
-        def draw() -> None:
-            alive = store.workers()
-            names = dict.fromkeys(name for fields in alive.values() for name in fields)
-            rows = [
-                {"instance": instance, **{name: fields.get(name) for name in names}}
-                for instance, fields in alive.items()
-            ]
-            emit(output, "policy-workers", rows, rows_name="workers", empty="no workers")
-
-        repeat(watch, draw)
-
-
 policy_change.add_to(app)
 policy_move.add_to(app)
+policy_rebuild.add_to(app)
+policy_set.add_to(app)
 policy_check.add_to(app)
 
 
@@ -265,12 +198,13 @@ def _list_row(r: DomainReport, snapshot: DomainSnapshot) -> dict[str, object]:
 
 
 def _header(r: DomainReport, snapshot: DomainSnapshot, opened: OpenedPolicy) -> str:
-    lines = [
+    settings = f"policy {printable(opened.meta.name)}, settings revision {opened.revision}, "
+    settings += f"created {since(opened.created_ms)}, epoch {snapshot.epoch}"
+    first = (
         f"{printable(r.domain)}: exit {r.exit} (layer {r.layer}) after {r.texts} texts, "
-        f"{percent(r.layers_saved)} of layers saved, last text {since(r.last_seen_ms)}",
-        f"policy {printable(opened.meta.name)}, settings revision {opened.revision}, "
-        f"{since(opened.created_ms)} created, epoch {snapshot.epoch}",
-    ]
+        f"{percent(r.layers_saved)} of layers saved, last text {since(r.last_seen_ms)}"
+    )
+    lines = [first, settings]
     if snapshot.pin is not None:
         until = ""
         if snapshot.pin_until_ms is not None:
@@ -321,47 +255,3 @@ def _exit_cells(row: dict[str, Any]) -> dict[str, object]:
         "index": row["index"],
         "flags": " ".join(row["flags"]),
     }
-
-
-def _emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None:
-    rows = [
-        {
-            "time_ms": e.time_ms,
-            "action": e.action,
-            "domain": e.domain,
-            "by": e.by,
-            "reason": e.reason,
-            "detail": dict(e.detail),
-            "before": None if e.before is None else e.before.stats.to_fields(),
-        }
-        for e in entries
-    ]
-    table = [
-        {
-            "when (UTC)": clock(e.time_ms),
-            "action": e.action,
-            "domain": e.domain,
-            "by": e.by,
-            "reason": e.reason,
-            "detail": _detail(e),
-        }
-        for e in entries
-    ]
-    emit(output, kind, rows, rows_name="changes", table=table, empty="no changes")
-
-
-def _detail(entry: AuditEntry) -> str:
-    said = [
-        f"{name}={span(value) if name == 'for_ms' else value}"
-        for name, value in entry.detail.items()
-        if not isinstance(value, dict)
-    ]
-    said += [
-        f"{name}.{field}={value}"
-        for name, group in entry.detail.items()
-        if isinstance(group, dict)
-        for field, value in group.items()
-    ]
-    if entry.before is not None:
-        said.append(f"before: {entry.before.stats.texts} texts")
-    return " ".join(said)

@@ -33,6 +33,7 @@ EXIT_NOT_CONFIRMED = 3
 EXIT_FOUND = 4
 
 _WATCH_S = 2.0
+_CLEAR = "\x1b[H\x1b[2J"
 _COMPLETIONS = 200
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -170,10 +171,11 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def _cell(value: object) -> object:
     if isinstance(value, list | tuple | dict):
         return json.dumps(value)
+    if not isinstance(value, str):
+        return value
     # A spreadsheet runs what begins like a formula; a quote keeps it text.
-    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@"}:
-        return "'" + value
-    return value
+    quote = "'" if value[:1] in {"=", "+", "-", "@"} else ""
+    return quote + printable(value)
 
 
 def repeat(watch: bool, draw: Callable[[], None]) -> None:
@@ -184,7 +186,7 @@ def repeat(watch: bool, draw: Callable[[], None]) -> None:
     try:
         while True:
             if sys.stdout.isatty():
-                typer.clear()
+                typer.echo(_CLEAR, nl=False)
             draw()
             sys.stdout.flush()
             time.sleep(_WATCH_S)

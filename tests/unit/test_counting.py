@@ -7,19 +7,20 @@ from consumer.records import Event, Prediction, Record
 from policy_state.backends.memory import MemoryStore
 from policy_state.store import PolicyMeta
 
-EXITS = 3
-
 
 @pytest.fixture
 def store():
-    store = MemoryStore()
-    store.open(PolicyMeta(name="default", fingerprint="f", layers=(1, 2, 3)))
-    return store
+    return MemoryStore()
 
 
 @pytest.fixture
-def counting(store):
-    return Counting(store, topic_id=lambda topic: f"id-{topic}", exits=EXITS)
+def opened(store):
+    return store.open(PolicyMeta(name="default", fingerprint="f", layers=(1, 2, 3)))
+
+
+@pytest.fixture
+def counting(store, opened):
+    return Counting(store, opened, topic_id=lambda topic: f"id-{topic}")
 
 
 def batch(topic, partition, offsets, *, domain="films", labels=(0, 1)):
@@ -30,7 +31,7 @@ def batch(topic, partition, offsets, *, domain="films", labels=(0, 1)):
         )
         for r in records
     ]
-    return records, predictions
+    return records, predictions, {domain: 0}
 
 
 def texts(store, domain="films"):
@@ -40,7 +41,7 @@ def texts(store, domain="films"):
 def test_a_batch_over_several_partitions_and_domains_is_counted(store, counting):
     """Every text adds to its own domain, and the answer is remembered."""
     first, second = batch("a", 0, range(5)), batch("b", 1, range(3), domain="hotels")
-    counting.count(first[0] + second[0], first[1] + second[1])
+    counting.count(first[0] + second[0], first[1] + second[1], {})
     assert (texts(store), texts(store, "hotels")) == (5, 3)
     assert counting.current({"films"})["films"].stats.disagreed == (0, 5, 0)
 
@@ -61,16 +62,16 @@ def test_an_overlapping_batch_counts_what_is_new(store, counting):
 
 def test_dead_letters_move_the_watermark_without_counting(store, counting):
     """Records that became no text are passed over, once and for all."""
-    records, predictions = batch("a", 0, range(6))
-    counting.count(records, predictions[:2])
+    records, predictions, epochs = batch("a", 0, range(6))
+    counting.count(records, predictions[:2], epochs)
     assert texts(store) == 2
-    counting.count(records, predictions)
+    counting.count(records, predictions, epochs)
     assert texts(store) == 2
 
 
-def test_a_recreated_topic_is_counted_from_its_start(store):
+def test_a_recreated_topic_is_counted_from_its_start(store, opened):
     """Another topic id is another source, although name and offsets are the same."""
     for topic_id in ("one", "two"):
-        counting = Counting(store, topic_id=lambda _, i=topic_id: i, exits=EXITS)
+        counting = Counting(store, opened, topic_id=lambda _, i=topic_id: i)
         counting.count(*batch("a", 0, range(5)))
     assert texts(store) == 10

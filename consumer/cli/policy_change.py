@@ -1,0 +1,273 @@
+"""`offramp policy pin, unpin, freeze, unfreeze, reset, remove`: changes, previewed first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.policy_common import (
+    By,
+    Domain,
+    Format,
+    FormatOption,
+    Reason,
+    Yes,
+    confirm,
+    duration_ms,
+    emit,
+    opened_policy,
+    span,
+    who,
+)
+
+if TYPE_CHECKING:
+    from policy_state.admin import Change
+    from policy_state.backends.redis import RedisStore
+    from policy_state.store import DomainSnapshot
+
+PIN_EXAMPLES = """Examples:
+
+`offramp policy pin hotels --exit 3 --for 2h --reason "incident 12"`
+
+`offramp policy pin hotels --exit 3 --reason "contract" --yes`
+"""
+UNPIN_EXAMPLES = """Examples:
+
+`offramp policy unpin hotels --yes`
+"""
+FREEZE_EXAMPLES = """Examples:
+
+`offramp policy freeze hotels --reason "labels are being checked"`
+"""
+UNFREEZE_EXAMPLES = """Examples:
+
+`offramp policy unfreeze hotels --yes`
+"""
+RESET_EXAMPLES = """Examples:
+
+`offramp policy reset hotels --reason "new kind of reviews"`
+
+`offramp policy reset hotels --keep 0.1 --yes`
+"""
+REMOVE_EXAMPLES = """Examples:
+
+`offramp policy remove hotles --reason "a typing error" --yes`
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the group."""
+    app.command("pin", epilog=PIN_EXAMPLES)(pin)
+    app.command("unpin", epilog=UNPIN_EXAMPLES)(unpin)
+    app.command("freeze", epilog=FREEZE_EXAMPLES)(freeze)
+    app.command("unfreeze", epilog=UNFREEZE_EXAMPLES)(unfreeze)
+    app.command("reset", epilog=RESET_EXAMPLES)(reset)
+    app.command("remove", epilog=REMOVE_EXAMPLES)(remove)
+
+
+def pin(
+    domain: Domain,
+    exit_: Annotated[int, typer.Option("--exit", "-e", min=0, help="The exit, 0 is shallowest.")],
+    reason: Annotated[str, typer.Option("--reason", "-r", metavar="WHY", help="For the audit.")],
+    for_: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="How long, e.g. 2h; else for good.")
+    ] = None,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    by: By = None,
+    yes: Yes = False,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Send every text of a domain to one exit; the domain learns on.
+
+    Workers follow with their next answer from Redis. The domain need not have been seen yet.
+    """
+    from policy_state.admin import Pin
+
+    for_ms = None if for_ is None else duration_ms(for_)
+    with opened_policy(config, redis_url, policy, set_) as store:
+        _change(store, domain, Pin(exit_, for_ms), by, reason, yes=yes, output=output)
+
+
+def unpin(
+    domain: Domain,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Let the policy choose the exit of a domain again."""
+    from policy_state.admin import Unpin
+
+    with opened_policy(config, redis_url, policy, set_) as store:
+        _change(store, domain, Unpin(), by, reason, yes=yes, output=output)
+
+
+def freeze(
+    domain: Domain,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Count nothing more for a domain, so that its choice stays as it is."""
+    from policy_state.admin import Freeze
+
+    with opened_policy(config, redis_url, policy, set_) as store:
+        _change(store, domain, Freeze(), by, reason, yes=yes, output=output)
+
+
+def unfreeze(
+    domain: Domain,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Count a domain's texts again."""
+    from policy_state.admin import Unfreeze
+
+    with opened_policy(config, redis_url, policy, set_) as store:
+        _change(store, domain, Unfreeze(), by, reason, yes=yes, output=output)
+
+
+def reset(
+    domain: Domain,
+    keep: Annotated[
+        float, typer.Option(min=0.0, max=0.99, help="Share of what was learnt to keep.")
+    ] = 0.0,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Forget what a domain has learnt, all of it or but for a share.
+
+    Without a share a new epoch begins: texts that were decided before it are not counted any more.
+    """
+    from policy_state.admin import Reset
+
+    with opened_policy(config, redis_url, policy, set_) as store:
+        _change(store, domain, Reset(keep=keep), by, reason, yes=yes, output=output)
+
+
+def remove(
+    domain: Domain,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Forget a domain as if it had never been seen; its next text brings it back."""
+    from policy_state.admin import Remove
+
+    with opened_policy(config, redis_url, policy, set_) as store:
+        _change(store, domain, Remove(), by, reason, yes=yes, output=output)
+
+
+def _change(
+    store: RedisStore,
+    domain: str,
+    change: Change,
+    by: str | None,
+    reason: str,
+    *,
+    yes: bool,
+    output: Format,
+) -> None:
+    from policy_state.admin import Freeze, Pin, check_change
+    from policy_state.changes import changed
+    from policy_state.domains import domain_key
+    from policy_state.errors import DomainNotFound
+    from policy_state.store import DomainSnapshot
+
+    domain_key(domain)
+    opened = store.describe()
+    check_change(change, exits=opened.meta.exits)
+    unseen = DomainSnapshot.unseen(opened.meta.exits)
+    known = domain in _known(store, domain)
+    before = store.read([domain])[domain] if known else unseen
+    if not known and not isinstance(change, Pin | Freeze):
+        raise DomainNotFound(f"domain {printable(domain)} is not known; see `offramp policy list`")
+    after = changed(before, change, reason=reason, now_ms=0)
+    note = "" if known else " (not seen yet: it is written down for when its texts come)"
+    lines = _differences(before, after, change) or ["  nothing: it is so already"]
+    confirm("\n".join([f"{printable(domain)}{note}:", *lines]), yes=yes)
+    done = store.change(domain, change, by=who(by), reason=reason)
+    action = type(change).__name__.lower()
+    rows = [
+        {"domain": domain, "action": action, "when": when, **_flat(snapshot)}
+        for when, snapshot in (("before", done.before), ("after", done.after))
+    ]
+    emit(
+        output,
+        "policy-change",
+        rows,
+        rows_name="records",
+        table=[{k: v for k, v in row.items() if k != "counters"} for row in rows],
+        policy=opened.meta.name,
+    )
+
+
+def _known(store: RedisStore, domain: str) -> set[str]:
+    """Return the domain if it has a record of its own, rather than sharing one."""
+    from policy_state.store import OVERFLOW_DOMAIN, DomainSnapshot
+
+    found = store.read([domain, OVERFLOW_DOMAIN])
+    unseen = DomainSnapshot.unseen(store.describe().meta.exits)
+    if found[domain] == unseen:
+        return set()
+    shared = domain != OVERFLOW_DOMAIN and found[domain] == found[OVERFLOW_DOMAIN]
+    return set() if shared else {domain}
+
+
+def _flat(snapshot: DomainSnapshot) -> dict[str, Any]:
+    return {
+        "texts": snapshot.stats.texts,
+        "epoch": snapshot.epoch,
+        "pin": snapshot.pin,
+        "pin_until_ms": snapshot.pin_until_ms,
+        "frozen": snapshot.frozen,
+        "counters": snapshot.stats.to_fields(),
+    }
+
+
+def _differences(before: DomainSnapshot, after: DomainSnapshot | None, change: Change) -> list[str]:
+    from policy_state.admin import Pin
+
+    if after is None:
+        return [f"  removed, with {before.stats.texts} texts"]
+    old, new = _flat(before), _flat(after)
+    lines = [
+        f"  {name}: {'-' if old[name] is None else old[name]} -> "
+        f"{'-' if new[name] is None else new[name]}"
+        for name in ("texts", "epoch", "pin", "frozen")
+        if old[name] != new[name]
+    ]
+    if isinstance(change, Pin):
+        lines.append(f"  for: {'good' if change.for_ms is None else span(change.for_ms)}")
+    return lines

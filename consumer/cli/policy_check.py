@@ -1,0 +1,207 @@
+"""`offramp policy doctor, history, audit, workers`: is it sound, who changed it, who runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from consumer.cli.common import Bootstrap, Config, PolicyName, RedisUrl, Set, read_settings
+from consumer.cli.policy_common import (
+    EXIT_FOUND,
+    Domain,
+    Format,
+    FormatOption,
+    Watch,
+    clock,
+    connected,
+    emit,
+    opened_policy,
+    repeat,
+    span,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from consumer.settings import KafkaSettings
+    from policy_state.admin import AuditEntry
+
+HISTORY_EXAMPLES = """Examples:
+
+`offramp policy history hotels`
+"""
+AUDIT_EXAMPLES = """Examples:
+
+`offramp policy audit --limit 20`
+
+`offramp policy audit -o csv > audit.csv`
+"""
+WORKERS_EXAMPLES = """Examples:
+
+`offramp policy workers --watch`
+"""
+DOCTOR_EXAMPLES = """Examples:
+
+`offramp policy doctor`
+
+`offramp policy doctor --no-log -o json`
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the group."""
+    app.command("history", epilog=HISTORY_EXAMPLES)(history)
+    app.command("audit", epilog=AUDIT_EXAMPLES)(audit)
+    app.command("workers", epilog=WORKERS_EXAMPLES)(workers)
+    app.command("doctor", epilog=DOCTOR_EXAMPLES)(doctor)
+
+
+def history(
+    domain: Domain,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many changes.")] = 100,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """List what was changed in a domain, the newest first, with the texts that were lost by it."""
+    with opened_policy(config, redis_url, policy, set_) as store:
+        _emit_audit("policy-history", store.audit(domain=domain, limit=limit), output)
+
+
+def audit(
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many changes.")] = 100,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """List who changed what, when and why, the newest first."""
+    with opened_policy(config, redis_url, policy, set_) as store:
+        _emit_audit("policy-audit", store.audit(limit=limit), output)
+
+
+def workers(
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+    watch: Watch = False,
+) -> None:
+    """List the workers that are alive."""
+    with connected(config, redis_url, None, set_) as (store, _):
+
+        def draw() -> None:
+            alive = store.workers()
+            names = dict.fromkeys(name for fields in alive.values() for name in fields)
+            rows = [
+                {"instance": instance, **{name: fields.get(name) for name in names}}
+                for instance, fields in alive.items()
+            ]
+            emit(output, "policy-workers", rows, rows_name="workers", empty="no workers")
+
+        repeat(watch, draw)
+
+
+def doctor(
+    log: Annotated[
+        bool, typer.Option("--log/--no-log", help="Hold watermarks against Kafka's logs too.")
+    ] = True,
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Check a policy: counters, index, ledger, watermarks. Exit code 4 where there is a problem.
+
+    n falls with depth, d is at most n, texts that stopped add up to those that computed exit 0,
+    every listed domain is there, the sums over all domains agree with the domains, and nothing is
+    counted that Kafka has not.
+    """
+    settings = read_settings(config, set_, kafka__bootstrap_servers=bootstrap_servers)
+    with opened_policy(config, redis_url, policy, set_) as store:
+        from policy_state.doctor import examine
+
+        logs = _logs(settings.kafka) if log else None
+        examination = examine(store, logs=logs)
+        emit(
+            output,
+            "policy-doctor",
+            [asdict(finding) for finding in examination.findings],
+            rows_name="findings",
+            empty="nothing found",
+            healthy=examination.healthy,
+            domains=examination.domains,
+            texts=examination.texts,
+            partitions=examination.partitions,
+            log_checked=logs is not None,
+        )
+        typer.echo(
+            f"{examination.domains} domains, {examination.texts} texts, "
+            f"{examination.partitions} partitions: "
+            + ("healthy" if examination.healthy else "there are problems"),
+            err=True,
+        )
+    if not examination.healthy:
+        raise typer.Exit(EXIT_FOUND)
+
+
+def _logs(kafka: KafkaSettings) -> Mapping[str, tuple[int, int]] | None:
+    from consumer.errors import StreamUnavailable
+    from consumer.rebuilding import log_ranges
+
+    try:
+        return log_ranges(kafka)
+    except StreamUnavailable as error:
+        typer.echo(f"watermarks are not held against the log: {error}", err=True)
+        return None
+
+
+def _emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None:
+    rows = [
+        {
+            "time_ms": e.time_ms,
+            "action": e.action,
+            "domain": e.domain,
+            "by": e.by,
+            "reason": e.reason,
+            "detail": dict(e.detail),
+            "before": None if e.before is None else e.before.stats.to_fields(),
+        }
+        for e in entries
+    ]
+    table = [
+        {
+            "when (UTC)": clock(e.time_ms),
+            "action": e.action,
+            "domain": e.domain,
+            "by": e.by,
+            "reason": e.reason,
+            "detail": _detail(e),
+        }
+        for e in entries
+    ]
+    emit(output, kind, rows, rows_name="changes", table=table, empty="no changes")
+
+
+def _detail(entry: AuditEntry) -> str:
+    said = [
+        f"{name}={span(value) if name == 'for_ms' else value}"
+        for name, value in entry.detail.items()
+        if not isinstance(value, dict)
+    ]
+    said += [
+        f"{name}.{field}={value}"
+        for name, group in entry.detail.items()
+        if isinstance(group, dict)
+        for field, value in group.items()
+    ]
+    if entry.before is not None:
+        said.append(f"before: {entry.before.stats.texts} texts")
+    return " ".join(said)

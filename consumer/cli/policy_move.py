@@ -1,0 +1,267 @@
+"""`offramp policy export, import, diff, warm-start`: whole policies to and fro."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.policy_common import (
+    EXIT_FOUND,
+    By,
+    Format,
+    FormatOption,
+    Reason,
+    Yes,
+    confirm,
+    connected,
+    emit,
+    open_named,
+    opened_policy,
+    percent,
+    who,
+)
+
+if TYPE_CHECKING:
+    from policy_state.backends.redis import RedisStore
+    from policy_state.transfer import PolicyDocument
+
+EXPORT_EXAMPLES = """Examples:
+
+`offramp policy export > default.json`
+
+`offramp policy export --policy reviews --file reviews.json`
+"""
+IMPORT_EXAMPLES = """Examples:
+
+`offramp policy import default.json --yes`
+
+`offramp policy import default.json --policy staging --keep-known`
+"""
+DIFF_EXAMPLES = """Examples:
+
+`offramp policy diff default staging`
+
+`offramp policy diff yesterday.json default -o json`
+"""
+WARM_EXAMPLES = """Examples:
+
+`offramp policy warm-start --from default --to default@3f2a91c04d11 --weight 0.1`
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the group."""
+    app.command("export", epilog=EXPORT_EXAMPLES)(export)
+    app.command("import", epilog=IMPORT_EXAMPLES)(import_)
+    app.command("diff", epilog=DIFF_EXAMPLES)(diff)
+    app.command("warm-start", epilog=WARM_EXAMPLES)(warm_start)
+
+
+def export(
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Write here; default: stdout.")
+    ] = None,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    set_: Set = None,
+) -> None:
+    """Write all of a policy as JSON: settings, counters, watermarks.
+
+    Take it while workers count and `consistent` is false in it: then a few texts may be above the
+    watermarks and not in the counters, never counted twice.
+    """
+    with opened_policy(config, redis_url, policy, set_) as store:
+        from policy_state.transfer import export_policy, to_document
+
+        document = export_policy(store)
+        text = json.dumps(to_document(document), indent=1, ensure_ascii=True) + "\n"
+        if file is None:
+            typer.echo(text, nl=False)
+        else:
+            _write(file, text)
+        typer.echo(f"{len(document.domains)} domains exported", err=True)
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="An export; - reads stdin.")],
+    keep_known: Annotated[
+        bool, typer.Option("--keep-known", help="Leave domains out that the policy knows.")
+    ] = False,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Write an export into a policy, created where there is none.
+
+    Domains of the file replace those of the policy. Watermarks are taken for partitions that the
+    policy has not counted anything of: an empty policy then goes on where the export was made.
+    """
+    document = _read(file)
+    with connected(config, redis_url, policy, set_) as (store, name):
+        from policy_state.transfer import import_policy
+
+        known = "left out" if keep_known else "replaced"
+        confirm(
+            f"policy {printable(name)}: {len(document.domains)} domains of "
+            f"{printable(document.meta.name)} are written, those it knows are {known}",
+            yes=yes,
+        )
+        done = import_policy(
+            store, document, name=name, replace_known=not keep_known, by=who(by), reason=reason
+        )
+        row = {"policy": name, "written": done.written, "left_out": len(done.left_out)}
+        emit(output, "policy-import", [row], rows_name="imports")
+
+
+def diff(
+    left: Annotated[str, typer.Argument(metavar="A", help="A policy, or an export (.json).")],
+    right: Annotated[str, typer.Argument(metavar="B", help="A policy, or an export (.json).")],
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    all_: Annotated[bool, typer.Option("--all", help="Domains with the same exit too.")] = False,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Compare two policies: domains that only one has, or that have learnt another exit.
+
+    Exit code 4 where there are such domains.
+    """
+    with connected(config, redis_url, None, set_) as (store, _):
+        a, b = _document(store, left), _document(store, right)
+    of_a, of_b = _exits(a), _exits(b)
+    rows: list[dict[str, Any]] = []
+    for domain in sorted(of_a.keys() | of_b.keys()):
+        one, two = of_a.get(domain, {}), of_b.get(domain, {})
+        same = one.get("exit") == two.get("exit")
+        if all_ or not same:
+            rows.append(
+                {
+                    "domain": domain,
+                    **{f"{name}_a": one.get(name) for name in _COMPARED},
+                    **{f"{name}_b": two.get(name) for name in _COMPARED},
+                    "same": same,
+                }
+            )
+    shown = [
+        {
+            "domain": row["domain"],
+            "exit A": row["exit_a"],
+            "exit B": row["exit_b"],
+            "texts A": row["texts_a"],
+            "texts B": row["texts_b"],
+            "disagreement A": percent(row["disagreement_a"]),
+            "disagreement B": percent(row["disagreement_b"]),
+        }
+        for row in rows
+    ]
+    emit(
+        output,
+        "policy-diff",
+        rows,
+        rows_name="domains",
+        table=shown,
+        empty="every domain has the same exit in both",
+        a=left,
+        b=right,
+    )
+    if any(not row["same"] for row in rows):
+        raise typer.Exit(EXIT_FOUND)
+
+
+def warm_start(
+    from_: Annotated[str, typer.Option("--from", help="Policy, or export (.json), to take from.")],
+    to: Annotated[str, typer.Option("--to", help="Policy to give to.")],
+    weight: Annotated[
+        float, typer.Option(min=0.0001, max=1.0, help="Share of the counters to take.")
+    ] = 0.1,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Give a policy a share of what another has learnt, for domains it has not seen itself.
+
+    Both must have the same number of exits. Domains that it knows are left alone.
+    """
+    with connected(config, redis_url, None, set_) as (store, _):
+        from policy_state import transfer
+
+        source = _document(store, from_)
+        open_named(store, to)
+        confirm(
+            f"policy {printable(to)}: domains it does not know get {weight:.0%} of the counters "
+            f"of {len(source.domains)} domains of {printable(from_)}",
+            yes=yes,
+        )
+        done = transfer.warm_start(store, source, weight=weight, by=who(by), reason=reason)
+        row = {"policy": to, "written": done.written, "left_out": len(done.left_out)}
+        emit(output, "policy-warm-start", [row], rows_name="imports")
+
+
+_COMPARED = ("exit", "texts", "disagreement")
+
+
+def _document(store: RedisStore, name: str) -> PolicyDocument:
+    if name.endswith(".json"):
+        return _read(Path(name))
+    from policy_state.transfer import export_policy
+
+    open_named(store, name)
+    return export_policy(store)
+
+
+def _exits(document: PolicyDocument) -> dict[str, dict[str, Any]]:
+    from policy_state.costs import cost_vector
+    from policy_state.report import domain_report
+
+    settings = document.meta.settings
+    costs = cost_vector(settings.cost, document.meta.layers, weight=settings.cost_weight)
+    found = {}
+    for name, record in document.domains.items():
+        report = domain_report(name, record, document.meta.layers, costs, alpha=settings.alpha)
+        found[name] = {
+            "exit": report.exit if record.pin is None else record.pin,
+            "texts": report.texts,
+            "disagreement": report.disagreement,
+        }
+    return found
+
+
+def _read(file: Path) -> PolicyDocument:
+    from consumer.errors import InvalidSettings
+    from policy_state.errors import InvalidInput
+    from policy_state.transfer import from_document
+
+    name = "stdin" if str(file) == "-" else str(file)
+    try:
+        text = sys.stdin.read() if name == "stdin" else file.read_text(encoding="utf-8")
+        return from_document(json.loads(text))
+    except OSError as error:
+        raise InvalidSettings(f"{name}: cannot be read: {error.strerror}") from error
+    except InvalidInput as error:
+        raise InvalidSettings(f"{name}: {error}") from error
+    except ValueError as error:
+        raise InvalidSettings(f"{name}: not JSON: {error}") from error
+
+
+def _write(file: Path, text: str) -> None:
+    from consumer.errors import InvalidSettings
+
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidSettings(f"{file}: cannot be written: {error.strerror}") from error

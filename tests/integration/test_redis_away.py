@@ -1,0 +1,74 @@
+"""The worker while Redis is frozen, gone, or emptied: predictions never stop, counts are exact."""
+
+import time
+
+import pytest
+import redis
+
+from deploy.local.services import start_redis
+from tests.chaos.storm import Arena, Storm
+
+
+def wait_for(condition, timeout_s=60):
+    """Return once `condition` is true; fail where it is not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not true after {timeout_s} s"
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def server():
+    with start_redis() as server:
+        yield server
+
+
+@pytest.fixture
+def arena(kafka, server, tmp_path):
+    arena = Arena(kafka, server.url, tmp_path, Storm(partitions=2, bad_share=0.0))
+    arena.fleet.start("w0")
+    arena.produce(200)
+    wait_for(lambda: arena.counted() == 200)
+    yield arena
+    arena.fleet.close()
+
+
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+def test_predictions_go_on_without_redis_and_all_is_counted_afterwards(arena, server, how):
+    """What is learnt meanwhile is held and brought when Redis is back, each text once."""
+    if how == "frozen":
+        server.pause()
+    else:
+        redis.Redis.from_url(server.url).save()
+        server.kill()
+    arena.produce(600)
+    wait_for(lambda: len(arena.read(arena.out)) == 800)
+    if how == "frozen":
+        server.resume()
+    else:
+        server.restart()
+    arena.produce(100)
+    wait_for(lambda: arena.counted() == 900)
+    assert len(arena.read(arena.out)) == 900
+    assert arena.fleet.running["w0"].poll() is None
+    assert "store is away" in arena.fleet.log("w0")
+    assert "store is back" in arena.fleet.log("w0")
+
+
+def test_an_emptied_redis_stops_no_prediction(arena, server):
+    """After FLUSHALL the worker creates the policy anew, says so, and learns from there on."""
+    redis.Redis.from_url(server.url).flushall()
+    arena.produce(300)
+    wait_for(lambda: len(arena.read(arena.out)) == 500)
+    wait_for(lambda: arena.counted() == 300)
+    assert "policy is gone" in arena.fleet.log("w0")
+
+
+def test_what_is_held_is_brought_before_a_worker_ends(arena, server):
+    """SIGTERM while Redis is away: the counters are brought if it comes back within the drain."""
+    server.pause()
+    arena.produce(50)
+    wait_for(lambda: len(arena.read(arena.out)) == 250)
+    server.resume()
+    assert arena.fleet.stop("w0") == 0
+    assert arena.counted() == 250
