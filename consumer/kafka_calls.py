@@ -13,7 +13,7 @@ from consumer.errors import StreamUnavailable, WorkerFenced
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FENCED = (
+_FENCED = (
     kafka_errors.ProducerFencedError,
     kafka_errors.InvalidProducerEpochError,
     kafka_errors.FencedInstanceIdError,
@@ -54,7 +54,7 @@ def translated(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except FENCED as error:
+    except _FENCED as error:
         raise WorkerFenced(f"{doing}: another worker has this name: {error!r}") from error
     except kafka_errors.KafkaError as error:
         raise StreamUnavailable(f"{doing}: {error!r}") from error

@@ -223,8 +223,10 @@ class KafkaStream:
         """Drop what was read ahead of a partition; if it is ours, go to its committed offset."""
         self._buffer.drop(tuple(tp))
         if tp not in self._consumer.assignment():
+            log.info("gone partition=%s[%d]", tp.topic, tp.partition)
             return
         offset = self._consumer.committed(tp, timeout_ms=int(self._timeout_s * 1000))
+        log.info("reading again partition=%s[%d] offset=%s", tp.topic, tp.partition, offset)
         if offset is not None:
             self._consumer.seek(tp, offset)
         elif self._settings.start == "earliest":

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaProducer
-from kafka import errors as kafka_errors
 
-from consumer.errors import StreamUnavailable
-from consumer.kafka_calls import FENCED, bounded, translated
+from consumer.kafka_calls import bounded, translated
 from consumer.records import Headers
 
 if TYPE_CHECKING:
@@ -57,7 +55,7 @@ class Transactions:
         self._name = transactional_id
         self._timeout_s = timeout_s
         self._reached = reached
-        self._in_doubt = False  # a transaction's end is unknown: only a new producer can tell
+        self._failed = False
         self._producer = self._new_producer()
 
     def commit(
@@ -80,34 +78,34 @@ class Transactions:
         with translated("committing"):
             self._reached("begin")
             self._producer.begin_transaction()
-            try:
-                self._reached("write")
-                self._write(outgoing)
-                self._reached("offsets")
-                self._bounded(self._producer.send_offsets_to_transaction, offsets, membership)
-                self._reached("count")
-                before_commit()
-                self._reached("commit")
-                self._bounded(self._producer.commit_transaction)
-                self._reached("committed")
-            except FENCED:
-                raise
-            except BaseException:
-                self._abort()
-                raise
+            self._failed = True
+            self._reached("write")
+            self._write(outgoing)
+            self._reached("offsets")
+            self._bounded(self._producer.send_offsets_to_transaction, offsets, membership)
+            self._reached("count")
+            before_commit()
+            self._reached("commit")
+            self._bounded(self._producer.commit_transaction)
+            self._reached("committed")
+            self._failed = False
 
     def recover(self) -> None:
-        """Replace the producer where the end of its last transaction is not known.
+        """Replace the producer where its last transaction was not committed.
+
+        A new one of the same name ends that transaction, and waits until its end is known. The old
+        one cannot go on even after an abort: kafka-python keeps the offsets that were refused and
+        sends them with its next transaction, so that records would never be read.
 
         Raises:
             WorkerFenced, StreamUnavailable: a new one could not be made.
         """
-        if self._in_doubt:
+        if self._failed:
             log.warning("new producer transactional_id=%s", self._name)
             with translated("replacing the producer"):
                 self._producer.close(timeout=0)
                 self._producer = self._new_producer()
-            self._in_doubt = False
+            self._failed = False
 
     def close(self) -> None:
         """Close the connection."""
@@ -132,14 +130,6 @@ class Transactions:
             headers=list(item.headers),
             partition=partition,
         )
-
-    def _abort(self) -> None:
-        """Abort; where that fails a new producer has to: starting one aborts what is open."""
-        try:
-            self._bounded(self._producer.abort_transaction)
-        except (StreamUnavailable, kafka_errors.KafkaError) as error:
-            log.warning("abort failed error=%r", error)
-            self._in_doubt = True
 
     def _new_producer(self) -> KafkaProducer:
         producer = KafkaProducer(

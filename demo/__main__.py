@@ -47,6 +47,8 @@ EXAMPLES = """examples:
 """
 
 console = Console(stderr=True)
+if not console.is_terminal:
+    console = Console(stderr=True, width=110)
 
 
 def main() -> int:
