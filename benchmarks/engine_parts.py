@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import resource
-import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from benchmarks.engine_model import LAYERS, Workload, workload
 from benchmarks.report import Table
-from benchmarks.timing import paired
+from benchmarks.timing import Clock, paired
 from model.engine import Engine
 from model.linear import Kernel, prepacked
 
@@ -40,17 +42,25 @@ _KINDS = {
 def flops(load: Workload, layer: int) -> float:
     """Return the operations of running every text to the exit after `layer`, as we run it."""
     full = sum(n * (24 * _D**2 + 4 * n * _D) for n in load.tokens)
-    last = sum(n * 8 * _D**2 + 16 * _D**2 + 4 * n * _D for n in load.tokens)
+    last = sum(n * 4 * _D**2 + 20 * _D**2 + 4 * n * _D for n in load.tokens)
     heads = 2 * layer * _D**2 * len(load.tokens)
     return float((layer - 1) * full + last + heads)
 
 
-def matmul_peak(device: torch.device) -> float:
-    """Return the best bf16 rate of plain matrix products on this machine, operations a second."""
-    best = 0.0
+@dataclass(frozen=True, slots=True)
+class Products:
+    """Plain bf16 matrix products, the best this machine does: what shares of a peak refer to."""
+
+    run: Callable[[], object]
+    operations: float
+
+
+def best_products(device: torch.device, *, clock: Clock, seconds: float = 0.5) -> Products:
+    """Return the fastest of a few shapes and kernels, repeated to take about `seconds`."""
     shapes = ((1024, 3072, 768), (1024, 768, 3072), (2048, 2048, 2048))
     if device.type == "cuda":
         shapes = ((8192, 8192, 8192), (16384, 3072, 768), (16384, 768, 3072))
+    found = []
     for rows, out, inner in shapes:
         x = torch.randn(rows, inner, device=device, dtype=torch.bfloat16)
         weight = torch.randn(out, inner, device=device, dtype=torch.bfloat16)
@@ -59,21 +69,27 @@ def matmul_peak(device: torch.device) -> float:
         if device.type == "cpu":
             kernels.append(prepacked(weight, bias, False))
         for kernel in kernels:
+            once = partial(_times, kernel, x, 1)
+            spent = min(paired({"once": once}, rounds=10, clock=clock).seconds["once"])
+            found.append((2.0 * rows * out * inner / spent, spent, kernel, x))
+    rate, spent, kernel, x = max(found, key=lambda each: each[0])
+    times = max(1, round(seconds / spent))
+    return Products(partial(_times, kernel, x, times), times * rate * spent)
+
+
+def _times(kernel: Kernel, x: Tensor, times: int) -> None:
+    with torch.inference_mode():
+        for _ in range(times):
             kernel(x)
-            for _ in range(10):
-                _wait(device)
-                start = time.perf_counter()
-                kernel(x)
-                _wait(device)
-                best = max(best, 2.0 * rows * out * inner / (time.perf_counter() - start))
-    return best
+        _wait(x.device)
 
 
-def depth(
+def depth(  # noqa: PLR0913  (what to measure, and how)
     engine: Engine,
     load: Workload,
     *,
     rounds: int,
+    clock: Clock,
     peak: float,
     layers: tuple[int, ...] = LAYERS,
 ) -> tuple[Table, float]:
@@ -83,7 +99,7 @@ def depth(
         str(layer): lambda e=layer - 1: engine.run_tokens(tokens, [e] * len(load.texts))
         for layer in layers
     }
-    timings = paired(runs, rounds=rounds)
+    timings = paired(runs, rounds=rounds, clock=clock)
     twelve = timings.median_s("12") * 12 / 11.2  # the last layer runs as 0.2 of one
     rows = []
     worst = 0.0
@@ -99,10 +115,11 @@ def depth(
     return Table(title, columns, tuple(rows)), worst
 
 
-def heads_share(engine: Engine, load: Workload, *, rounds: int) -> float:
+def heads_share(engine: Engine, load: Workload, *, rounds: int, clock: Clock) -> float:
     """Return the time of all heads of a batch, as a share of running it to the last exit."""
     tokens = engine.tokenise(load.texts)
-    firsts = torch.randn(len(LAYERS), len(load.texts), _D, device=engine.device)
+    size = (len(LAYERS), len(load.texts), _D)
+    firsts = torch.randn(size, device=engine.device, dtype=torch.bfloat16)
 
     def heads() -> None:
         with torch.inference_mode():
@@ -111,12 +128,14 @@ def heads_share(engine: Engine, load: Workload, *, rounds: int) -> float:
 
     last = [len(LAYERS) - 1] * len(load.texts)
     timings = paired(
-        {"run": lambda: engine.run_tokens(tokens, last), "heads": heads}, rounds=max(rounds, 3)
+        {"run": lambda: engine.run_tokens(tokens, last), "heads": heads},
+        rounds=max(rounds, 3),
+        clock=clock,
     )
     return timings.median_s("heads") / timings.median_s("run")
 
 
-def mixed(engine: Engine, load: Workload, *, rounds: int) -> float:
+def mixed(engine: Engine, load: Workload, *, rounds: int, clock: Clock) -> float:
     """Return the time of a batch with exits after 1, 3, 7 and 12, over its four parts alone."""
     exits = [(0, 2, 6, 11)[i % 4] for i in range(len(load.texts))]
     whole = engine.tokenise(load.texts)
@@ -132,6 +151,7 @@ def mixed(engine: Engine, load: Workload, *, rounds: int) -> float:
     timings = paired(
         {"mixed": lambda: engine.run_tokens(whole, exits), "parts": separately},
         rounds=max(rounds, 3),
+        clock=clock,
     )
     return 1 / (timings.speedup("mixed", "parts") or 1.0)
 

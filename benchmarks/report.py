@@ -103,7 +103,8 @@ class Report:
 
 def command() -> str:
     """Return how this process was started, without the paths of this machine."""
-    return " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    arguments = [Path(arg).name if arg.startswith("/") else arg for arg in sys.argv[1:]]
+    return " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *arguments])
 
 
 def machine() -> dict[str, str]:

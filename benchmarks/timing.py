@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+Clock = Callable[[], float]
+
 
 @dataclass(frozen=True, slots=True)
 class Timings:
@@ -26,7 +28,17 @@ class Timings:
         return statistics.median(theirs / ours for theirs, ours in pairs)
 
 
-def paired(contestants: Mapping[str, Callable[[], object]], *, rounds: int) -> Timings:
+def clock_for(*, device: str, threads: int) -> Clock:
+    """Return the clock to compare with: CPU seconds of one thread, else the wall's.
+
+    CPU seconds leave out the time in which other processes had the core.
+    """
+    return time.process_time if device == "cpu" and threads == 1 else time.perf_counter
+
+
+def paired(
+    contestants: Mapping[str, Callable[[], object]], *, rounds: int, clock: Clock
+) -> Timings:
     """Time contestants side by side; each runs once before, so that kernels are built."""
     for run in contestants.values():
         run()
@@ -35,7 +47,7 @@ def paired(contestants: Mapping[str, Callable[[], object]], *, rounds: int) -> T
     for number in range(rounds):
         start_at = number % len(names)
         for name in names[start_at:] + names[:start_at]:
-            start = time.perf_counter()
+            start = clock()
             contestants[name]()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return Timings(seconds)

@@ -14,6 +14,9 @@ PolicyStateError
     ├── CounterOverflow                a counter would pass 2^53 - 1
     ├── PolicyNotOpen                  `open` was not called on this store
     ├── PolicyNotFound                 the policy is gone from the server (lost or deleted)
+    ├── DomainNotFound                 the policy has no such domain
+    ├── StoreFull                      the policy has no room for another domain
+    ├── SettingsConflict               somebody else changed the settings meanwhile
     └── FingerprintMismatch            the counters belong to another model
 
 The one exception to "nothing was written": after `StoreUnavailable` the call may have been done
@@ -50,19 +53,37 @@ class InvalidMatrix(InvalidInput):
 
 
 class StoreError(PolicyStateError):
-    """The store could not do what was asked."""
+    """The store could not do what was asked.
+
+    `cause` is a short stable word for metrics: `timeout`, `connection`, `loading`, `read-only`,
+    `out-of-memory`, `busy`, `cluster-down`, `persistence`, `login`, `permission`, `wrong-type`,
+    `corrupt`; `refused` for what the server said that is none of these, `store` for the rest.
+    """
+
+    cause = "store"
 
 
 class StoreUnavailable(StoreError):
     """No usable answer in time. Send the same again later: nothing is counted twice."""
 
+    def __init__(self, message: str, *, cause: str = "connection") -> None:
+        super().__init__(message)
+        self.cause = cause
+
 
 class StoreRefused(StoreError):
     """The server answered no, and would do so again."""
 
+    def __init__(self, message: str, *, cause: str = "refused") -> None:
+        super().__init__(message)
+        self.cause = cause
+
 
 class StoreCorrupt(StoreRefused):
     """A stored value is not what this package wrote there; nothing was changed."""
+
+    def __init__(self, message: str, *, cause: str = "corrupt") -> None:
+        super().__init__(message, cause=cause)
 
 
 class CounterOverflow(StoreError):
@@ -75,6 +96,18 @@ class PolicyNotOpen(StoreError):
 
 class PolicyNotFound(StoreError):
     """The policy is gone from the server; rebuild it, or open it again to start from nothing."""
+
+
+class DomainNotFound(StoreError):
+    """The policy has no such domain."""
+
+
+class StoreFull(StoreError):
+    """The policy has as many domains as it may; nothing was changed."""
+
+
+class SettingsConflict(StoreError):
+    """The settings were changed since they were read; nothing was changed. Read them again."""
 
 
 class FingerprintMismatch(StoreError):

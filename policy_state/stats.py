@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
 
 from policy_state.errors import InvalidStats
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 COUNT_MAX: Final = 2**53 - 1
 """Largest count kept: beyond it Lua and JavaScript numbers are no longer exact."""
+
+LETTERS: Final = {
+    "n": "observed",
+    "d": "disagreed",
+    "p": "played",
+    "g": "gained",
+    "l": "lost",
+    "a": "apart",
+    "o": "odd",
+}
+"""How each kind of counter is called in stored fields, before the number of the exit."""
+
+_NO_LABEL: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
 class ExitStats:
     """What each exit has been seen to do on the texts of one domain.
 
-    All three tuples have one entry per exit, shallowest first.
+    Every tuple has one entry per exit, shallowest first; those not given are all zeros. No count
+    of an exit is above `observed`. The counters say nothing of how exits are chosen, so they can
+    be counted again from predictions.
 
     >>> first = ExitStats.from_labels([0, 1], exits=3)
-    >>> first + ExitStats.from_labels([1], exits=3)
-    ExitStats(observed=(2, 1, 0), disagreed=(0, 1, 0), played=(1, 1, 0))
+    >>> (first + ExitStats.from_labels([1], exits=3)).observed
+    (2, 1, 0)
     """
 
     observed: tuple[int, ...]  # n[j]: texts that computed exit j
     disagreed: tuple[int, ...]  # d[j]: of those, texts whose label at j differed from exit 0's
     played: tuple[int, ...]  # p[j]: texts that stopped at exit j
+    gained: tuple[int, ...] = ()  # g[j]: texts that differ from exit 0 at j, not yet at j - 1
+    lost: tuple[int, ...] = ()  # l[j]: texts that differ from exit 0 at j - 1, no more at j
+    apart: tuple[int, ...] = ()  # a[j]: texts run to the last exit, whose label differs from j's
+    odd: tuple[int, ...] = ()  # o[j]: texts with an odd label at j; of two classes, class 1
 
     def __post_init__(self) -> None:
         """Refuse tuples of different lengths and negative counts."""
@@ -37,61 +61,105 @@ class ExitStats:
                 "observed, disagreed and played have "
                 f"{lengths[0]}, {lengths[1]} and {lengths[2]} entries, expected one per exit"
             )
-        if min(self.observed) < 0 or min(self.disagreed) < 0 or min(self.played) < 0:
-            raise InvalidStats(f"a count is negative: {self}")
+        for name in LETTERS.values():
+            counts = getattr(self, name) or (0,) * lengths[0]
+            if len(counts) != lengths[0]:
+                raise InvalidStats(f"{name} has {len(counts)} entries, expected {lengths[0]}")
+            if min(counts) < 0:
+                raise InvalidStats(f"a count is negative: {name} {counts}")
+            object.__setattr__(self, name, counts)
 
     @classmethod
-    def zeros(cls, exits: int) -> ExitStats:
+    def zeros(cls, exits: int) -> Self:
         """Return the counters of a domain that has seen no text."""
         nothing = (0,) * exits
         return cls(nothing, nothing, nothing)
 
     @classmethod
-    def from_labels(cls, exit_labels: Sequence[int], *, exits: int) -> ExitStats:
+    def from_labels(cls, exit_labels: Sequence[int], *, exits: int) -> Self:
         """Return what one text adds, given the labels of exits 0..k where it stopped at k."""
         depth = len(exit_labels)
         if not 1 <= depth <= exits:
             raise InvalidStats(f"{depth} exit labels for one text, this policy has {exits} exits")
-        first = exit_labels[0]
+        first, last = exit_labels[0], exit_labels[-1]
         unseen = (0,) * (exits - depth)
+        differs = [int(label != first) for label in exit_labels]
+        before = [0, *differs]
         return cls(
             observed=(1,) * depth + unseen,
-            disagreed=tuple(int(label != first) for label in exit_labels) + unseen,
+            disagreed=tuple(differs) + unseen,
             played=(0,) * (depth - 1) + (1,) + unseen,
+            gained=tuple(int(b < now) for b, now in zip(before, differs, strict=False)) + unseen,
+            lost=tuple(int(b > now) for b, now in zip(before, differs, strict=False)) + unseen,
+            apart=() if unseen else tuple(int(label != last) for label in exit_labels),
+            odd=tuple(label & 1 for label in exit_labels) + unseen,
         )
 
     @classmethod
-    def from_fields(cls, fields: Mapping[str, int | str | bytes], *, exits: int) -> ExitStats:
+    def from_texts(cls, exit_labels: Iterable[Sequence[int]], *, exits: int) -> Self:
+        """Return what many texts add; the same as adding up `from_labels`, many times as fast."""
+        rows = list(exit_labels)
+        depths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+        if rows and not (depths.min() >= 1 and depths.max() <= exits):
+            wrong = next(len(row) for row in rows if not 1 <= len(row) <= exits)
+            raise InvalidStats(f"{wrong} exit labels for one text, this policy has {exits} exits")
+        padded = zip_longest(*rows, (_NO_LABEL,) * exits, fillvalue=_NO_LABEL)
+        flat = np.fromiter(chain.from_iterable(padded), dtype=np.int64)
+        return cls.from_matrix(flat.reshape(exits, -1).T[:-1])
+
+    @classmethod
+    def from_matrix(cls, labels: NDArray[np.integer]) -> Self:
+        """Return what the rows of a matrix (texts, exits) add; -1 where an exit did not run."""
+        ran = labels != _NO_LABEL
+        differs = (labels != labels[:, :1]) & ran
+        steps = np.diff(differs.astype(np.int8), axis=1, prepend=0)
+        full = ran[:, -1:]
+        observed = ran.sum(axis=0)
+        return cls(
+            observed=_whole(observed),
+            disagreed=_whole(differs.sum(axis=0)),
+            played=_whole(observed - np.append(observed[1:], 0)),
+            gained=_whole((steps > 0).sum(axis=0)),
+            lost=_whole(((steps < 0) & ran).sum(axis=0)),
+            apart=_whole(((labels != labels[:, -1:]) & full).sum(axis=0)),
+            odd=_whole(((labels & 1) * ran).sum(axis=0)),
+        )
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, int | str | bytes], *, exits: int) -> Self:
         """Read what `to_fields` wrote; a missing field is 0, other fields are left alone."""
-
-        def counts(letter: str) -> tuple[int, ...]:
-            names = [f"{letter}{j}" for j in range(exits)]
-            return tuple(_count(fields.get(name, 0), name) for name in names)
-
-        return cls(observed=counts("n"), disagreed=counts("d"), played=counts("p"))
+        return cls(
+            **{
+                kind: tuple(
+                    _count(fields.get(name, 0), name)
+                    for name in (f"{letter}{j}" for j in range(exits))
+                )
+                for letter, kind in LETTERS.items()
+            }
+        )
 
     def to_fields(self) -> dict[str, int]:
-        """Return the counts that are not zero as `n0`.., `d0`.., `p0`...
+        """Return the counts that are not zero as `n0`.., `d0`.. and so on, by `LETTERS`.
 
-        >>> ExitStats.from_labels([0, 1], exits=3).to_fields()
-        {'n0': 1, 'n1': 1, 'd1': 1, 'p1': 1}
+        >>> ExitStats.from_labels([0, 2], exits=3).to_fields()
+        {'n0': 1, 'n1': 1, 'd1': 1, 'p1': 1, 'g1': 1}
         """
-        columns = (("n", self.observed), ("d", self.disagreed), ("p", self.played))
         return {
             f"{letter}{j}": count
-            for letter, counts in columns
-            for j, count in enumerate(counts)
+            for letter, kind in LETTERS.items()
+            for j, count in enumerate(getattr(self, kind))
             if count
         }
 
-    def __add__(self, other: ExitStats) -> ExitStats:
+    def __add__(self, other: Self) -> Self:
         """Return the counters of both together."""
         if self.exits != other.exits:
             raise InvalidStats(f"counters of {self.exits} exits plus counters of {other.exits}")
-        return ExitStats(
-            observed=_sums(self.observed, other.observed),
-            disagreed=_sums(self.disagreed, other.disagreed),
-            played=_sums(self.played, other.played),
+        return type(self)(
+            **{
+                kind: tuple(map(int.__add__, getattr(self, kind), getattr(other, kind)))
+                for kind in LETTERS.values()
+            }
         )
 
     @property
@@ -105,8 +173,8 @@ class ExitStats:
         return sum(self.played)
 
 
-def _sums(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(a + b for a, b in zip(left, right, strict=True))
+def _whole(counts: NDArray[np.integer]) -> tuple[int, ...]:
+    return tuple(counts.tolist())
 
 
 def _count(value: float | str | bytes, name: str) -> int:

@@ -4,15 +4,58 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from policy_state.domains import domain_key
 from policy_state.errors import FingerprintMismatch, InvalidSettings, InvalidStats
+from policy_state.offsets import Range, Status
 from policy_state.policy import PolicySettings
 from policy_state.stats import COUNT_MAX, ExitStats
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+
+__all__ = [
+    "OVERFLOW_DOMAIN",
+    "Applied",
+    "DomainSnapshot",
+    "Limits",
+    "OpenedPolicy",
+    "PartitionDeltas",
+    "PartitionOutcome",
+    "PolicyMeta",
+    "Refusal",
+    "StatsStore",
+    "Status",
+    "Totals",
+    "check_heartbeat",
+    "check_same_model",
+    "checked_domains",
+]
+
+OVERFLOW_DOMAIN: Final = "__overflow__"
+"""Where the texts of new domains are counted once a policy has as many as it may."""
+
+_HOUR_MS: Final = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many domains a policy keeps, and for how long without a text."""
+
+    domains: int = 100_000  # further ones share `OVERFLOW_DOMAIN`
+    idle_ms: int = 30 * 24 * _HOUR_MS
+    rare_idle_ms: int = 24 * _HOUR_MS  # for domains of fewer than `rare_texts`
+    rare_texts: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuse what would keep nothing."""
+        if not 1 <= self.domains <= COUNT_MAX:
+            raise InvalidSettings(f"{self.domains} domains, expected 1 or more")
+        if not (1 <= self.idle_ms <= COUNT_MAX and 1 <= self.rare_idle_ms <= COUNT_MAX):
+            raise InvalidSettings(f"idle after {self.idle_ms} and {self.rare_idle_ms} ms, from 1")
+        if not 0 <= self.rare_texts <= COUNT_MAX:
+            raise InvalidSettings(f"rare_texts {self.rare_texts}, expected 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +66,7 @@ class PolicyMeta:
     fingerprint: str  # digest of weights, tokenizer, labels, exits
     layers: tuple[int, ...]  # the layer of every exit
     settings: PolicySettings = field(default_factory=PolicySettings)
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         """Refuse names that cannot be told apart or shown."""
@@ -41,16 +85,17 @@ class OpenedPolicy:
     """The policy as the store holds it."""
 
     id: str
-    meta: PolicyMeta  # settings are the stored ones: those of whoever created the policy
+    meta: PolicyMeta  # settings and limits are the stored ones
     created: bool  # True where this call created it
+    revision: int = 1  # rises with every change of settings or limits
+    created_ms: int = 0  # the store's clock when it was created
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionDeltas:
     """What the texts of one piece of one partition add to their domains.
 
-    Covers the offsets `first_offset..next_offset - 1`. Not every offset need hold a text:
-    transaction markers and dead letters leave gaps.
+    Covers the offsets `first_offset..next_offset - 1`; not every offset need hold a text.
     """
 
     topic_id: str  # the id, not the name: a recreated topic starts at offset 0 again
@@ -58,6 +103,7 @@ class PartitionDeltas:
     first_offset: int
     next_offset: int
     deltas: Mapping[str, ExitStats]  # by domain
+    epochs: Mapping[str, int] = field(default_factory=dict)  # of the snapshots decided with
 
     def __post_init__(self) -> None:
         """Refuse a range that cannot be."""
@@ -75,20 +121,22 @@ class PartitionDeltas:
         return f"{self.topic_id}/{self.partition}"
 
 
-class Status(StrEnum):
-    """What became of one part. All three are normal answers."""
-
-    APPLIED = "applied"
-    DUPLICATE = "duplicate"  # all of it was counted before; nothing changed
-    OVERLAP = "overlap"  # some of it was counted before; nothing changed, the rest is not counted
-
-
 @dataclass(frozen=True, slots=True)
 class PartitionOutcome:
     """What became of one part, and where its partition now stands."""
 
     status: Status
-    counted_upto: int  # every offset below is counted
+    counted_upto: int  # offsets below are counted, gaps apart
+    missing: tuple[Range, ...] = ()  # of an overlap: the pieces to send again, each as a part
+    gap: int = 0  # offsets that this part left out above what was counted: later texts, or lost
+
+
+class Refusal(StrEnum):
+    """Why texts of a domain were not counted under its name. All are normal answers."""
+
+    FROZEN = "frozen"  # not counted: the domain does not learn for now
+    STALE_EPOCH = "stale-epoch"  # not counted: decided before the domain was started afresh
+    OVER_CAP = "over-cap"  # counted under `OVERFLOW_DOMAIN`: the policy has no room for new domains
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +145,12 @@ class DomainSnapshot:
 
     stats: ExitStats
     epoch: int  # how often the domain was started afresh
-    last_seen_ms: int | None  # the store's clock at the last change; None if never
+    last_seen_ms: int | None  # the store's clock at the last text; None if never
+    pin: int | None = None  # the exit that every text must take
+    pin_until_ms: int | None = None  # the store's clock; None: until it is unpinned
+    pin_reason: str = ""
+    frozen: bool = False  # counts nothing, so its choice stays
+    freeze_reason: str = ""
 
     @classmethod
     def unseen(cls, exits: int) -> DomainSnapshot:
@@ -111,14 +164,23 @@ class Applied:
 
     outcomes: tuple[PartitionOutcome, ...]  # one per part, in the order given
     snapshots: Mapping[str, DomainSnapshot]  # every domain of the parts and of `watch`, after it
+    refused: Mapping[str, Refusal]  # the domains not counted under their name; often none
+    revision: int  # of the settings
+    settings: PolicySettings  # those in force: where `revision` is new, take them
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """All domains of a policy together."""
+    """All domains of a policy together.
 
-    stats: ExitStats
+    The texts that its domains hold are `stats.observed[0] + brought - gone`; `stats` only grows.
+    """
+
+    stats: ExitStats  # everything counted from the stream
     domains: int
+    brought: int = 0  # texts that came with an import or a warm start
+    gone: int = 0  # texts that left with a reset, a removal or an idle domain
+    skipped: int = 0  # texts not counted: of a frozen domain or an old epoch
 
 
 class StatsStore(Protocol):
@@ -136,13 +198,27 @@ class StatsStore(Protocol):
         """
         ...
 
-    def apply(self, parts: Sequence[PartitionDeltas], *, watch: Collection[str] = ()) -> Applied:
+    def apply(
+        self,
+        parts: Sequence[PartitionDeltas],
+        *,
+        watch: Collection[str] = (),
+        replay: bool = False,
+    ) -> Applied:
         """Add the parts that were not counted before, all in one atomic step and one round trip.
 
-        Each part is held against its partition's watermark, in the order given: wholly below it
-        is a duplicate, partly below an overlap, and neither changes anything. A part that was sent
-        without getting an answer must be sent again as it was (not merged with later ones), so
-        that it is recognised. Everything is checked before the first write.
+        Each part is held against what was counted of its partition, in the order given: wholly
+        counted is a duplicate, partly an overlap, and neither changes anything. A part that was
+        sent without getting an answer must be sent again as it was (not merged with later ones),
+        so that it is recognised. Everything is checked before the first write.
+
+        A domain that the policy has no room for shows the snapshot of `OVERFLOW_DOMAIN`, where its
+        texts are counted.
+
+        Args:
+            parts: What to add.
+            watch: Further domains to answer with.
+            replay: The texts are of the past (a rebuild): frozen domains count them too.
 
         Raises:
             InvalidDomain: In the parts or in `watch`; nothing was sent.
@@ -159,11 +235,15 @@ class StatsStore(Protocol):
         ...
 
     def domains(self, *, offset: int = 0, limit: int = 100) -> tuple[str, ...]:
-        """Return a page of the domains seen so far, the most recently active first."""
+        """Return a page of the domains.
+
+        First those pinned or frozen, then those well used, then those hardly used; of each the
+        most recently active first.
+        """
         ...
 
     def totals(self) -> Totals:
-        """Return the sum over all domains."""
+        """Return the sums over all domains."""
         ...
 
     def policies(self) -> tuple[PolicyMeta, ...]:

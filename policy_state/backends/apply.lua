@@ -1,153 +1,316 @@
 -- Adds what partitions have learnt to their domains, each offset once, all of it or nothing.
 --
--- Every key of one policy carries the hash tag {<pid>}, so all of them live on one cluster node:
---
---   offramp:policies             HASH   policy name -> policy id (the only key without the tag)
---   offramp:{<pid>}:meta         HASH   name, fingerprint, layers, cost, alpha, settings, revision
---   offramp:{<pid>}:wm           HASH   "<topic id>/<partition>" -> next offset not yet counted
---   offramp:{<pid>}:idx          ZSET   encoded domain -> last activity, ms by this server's clock
---   offramp:{<pid>}:agg          HASH   n0.. d0.. p0..: sums over all domains
---   offramp:{<pid>}:d:<domain>   HASH   n0.. d0.. p0..: counters; epoch: how often started afresh
---   offramp:worker:<instance>    HASH   heartbeat of a worker, expires
---
--- A counter is a field of one lower-case letter and an exit number. Which letters there are is the
--- client's business: whatever it sends is added. A domain in a key is percent-encoded.
---
---   KEYS[1..4]   meta, wm, idx, agg
---   KEYS[5..]    d:<domain> of every domain to change or to return
+--   KEYS[1..6]   meta, wm, gaps, idx, agg, d:__overflow__ (see common.lua)
+--   KEYS[7..]    d:<domain> of every domain to change or to return
 --   ARGV[1]      fingerprint that meta must hold
---   ARGV[2]      JSON [[watermark field, first offset, next offset, [[d, {counter: add}]..]]..],
---                d counting the domains from 1
---   ARGV[3..]    the encoded domains, in the order of KEYS[5..]
+--   ARGV[2]      revision of the settings that the caller has
+--   ARGV[3]      1: texts of the past, frozen domains count them too
+--   ARGV[4]      JSON [[wm field, first offset, next offset, [[d, epoch or -1, [add..]]..],
+--                      [sum over d..]]..]
+--                d counting the domains from 1; -1: of any epoch; to add: n of all exits, d of all
+--                exits, and so on
+--   ARGV[5..6]   how many exits there are, and how many counters each
 --
 -- Returns one of
---   {'ok', {status, counted up to, status, ..} per part, {snapshot, ..} per domain}
---       a snapshot is "<last ms or nothing> <field> <value> <field> <value>.."
+--   {'ok', revision, settings or '', outcome per part, refusals, snapshot per domain}
+--       settings are given where the caller's revision is another; the last three are lines
+--       an outcome is "<status> <counted up to> <gap> <missing first-next>.."
+--       a refusal is "<d> frozen|stale-epoch|over-cap"
+--       for a snapshot see common.lua
 --   {'no-policy'}
 --   {'fingerprint', stored fingerprint}
 --   {'corrupt', key, field, value}
 --   {'overflow', key, field, value, addition}
---
--- Numbers are doubles here: exact up to MAX, hence the checks and '%.0f'.
 
-local MAX = 9007199254740991 -- 2^53 - 1
-local FIXED_KEYS = 4
-local meta, wm, idx, agg = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local parts = cjson.decode(ARGV[2])
-
-local function exact(number)
-  return string.format('%.0f', number)
-end
-
-local function count_in(text)
-  if not string.find(text, '^%d+$') then return nil end
-  local count = tonumber(text)
-  if count > MAX then return nil end
-  return count
-end
+local FIXED_KEYS = 6
+local TRIM = 8 -- idle domains that one call removes at most, of each class
+local GAPS_MAX = 32
+local meta_key, wm, gaps_key, idx, agg, overflow_key = unpack(KEYS, 1, FIXED_KEYS)
+local prefix = domain_prefix(meta_key)
+local replay = ARGV[3] == '1'
+local parts = cjson.decode(ARGV[4])
+local exits, size = tonumber(ARGV[5]), tonumber(ARGV[6])
+local problem
 
 -- 1. Read and check. A wrong type raises here, where nothing has been written.
 
-local fingerprint = redis.call('HGET', meta, 'fingerprint')
-if not fingerprint then return {'no-policy'} end
-if fingerprint ~= ARGV[1] then return {'fingerprint', fingerprint} end
+local meta
+meta, problem = load_meta(meta_key)
+if problem then return problem end
+if not meta then return {'no-policy'} end
+if meta.fingerprint ~= ARGV[1] then return {'fingerprint', meta.fingerprint} end
 
-local function load_counters(key)
-  local fields, flat = {}, redis.call('HGETALL', key)
-  for i = 1, #flat, 2 do
-    local field, value = flat[i], flat[i + 1]
-    if field == 'epoch' or string.find(field, '^%l%d+$') then
-      local count = count_in(value)
-      if not count then return nil, {'corrupt', key, field, value} end
-      fields[field] = count
+local now = server_ms()
+local records, asked = {}, {}
+
+local function record_of(key)
+  if not records[key] then
+    local found
+    found, problem = load_record(key, prefix, meta, now, size)
+    records[key] = found
+  end
+  return records[key]
+end
+
+local unknown = false
+for i = FIXED_KEYS + 1, #KEYS do
+  local record = record_of(KEYS[i])
+  if problem then return problem end
+  asked[i - FIXED_KEYS] = record
+  unknown = unknown or not record.known
+end
+
+local totals, expired = {}, {}
+if #parts > 0 then
+  totals, problem = load_totals(agg)
+  if problem then return problem end
+  local function find_idle(low, high)
+    local names = call('ZRANGEBYSCORE', idx, low, exact(high), 'LIMIT', 0, TRIM)
+    for _, name in ipairs(names) do
+      if not records[prefix .. name] then expired[#expired + 1] = name end
     end
   end
-  return fields
+  find_idle('-inf', now - meta.rare_idle_ms - CLASS)
+  find_idle('0', now - meta.idle_ms)
 end
 
-local stored, last_ms = {}, {}
-for i = FIXED_KEYS + 1, #KEYS do
-  local d, problem = i - FIXED_KEYS
-  stored[d], problem = load_counters(KEYS[i])
-  if problem then return problem end
-  last_ms[d] = redis.call('ZSCORE', idx, ARGV[2 + d]) or ''
-end
-local totals, problem = load_counters(agg)
-if problem then return problem end
+local free = unknown and room(idx, meta, #expired) or 0
 
 -- 2. Decide for each part, and sum up what is to be added.
 
-local marks, added, added_totals, answers = {}, {}, {}, {}
+local marks, changed, sums, refusals, outcomes = {}, {}, {}, {}, {}
+local ledger = {skipped = 0, gone = 0}
 
-local function add(target, present, key, field, addition)
-  local sum = target[field] or present[field] or 0
-  if sum > MAX - addition then
-    return {'overflow', key, field, exact(sum), exact(addition)}
+-- Adds `counts` to a record, and appends to `writes` what to write.
+local function add(record, counts, writes)
+  local counters, lists, length = record.counters, record.parsed, #writes
+  for exit = 1, exits do
+    if counts[exit] > 0 then
+      local field = tostring(exit - 1)
+      local list = lists[field]
+      if not list then
+        list = {}
+        lists[field] = list
+      end
+      local text, old, addition = added(list, counts, exit, exits, size)
+      if not text then
+        problem = {'overflow', record.key, field, exact(old), exact(addition)}
+        return
+      end
+      counters[field], writes[length + 1], writes[length + 2] = text, field, text
+      length = length + 2
+    end
   end
-  target[field] = sum + addition
 end
 
-for _, part in ipairs(parts) do
-  local source, first, next_offset, deltas = part[1], part[2], part[3], part[4]
-  local upto = marks[source]
-  if not upto then
-    local text = redis.call('HGET', wm, source) or '0'
-    upto = count_in(text)
-    if not upto then return {'corrupt', wm, source, text} end
+-- Adds to what all domains together get, `sign` times.
+local function sum_up(counts, sign)
+  for i, count in ipairs(counts) do sums[i] = (sums[i] or 0) + sign * count end
+end
+
+local function mark_of(source)
+  if not marks[source] then
+    local text = call('HGET', wm, source)
+    local upto = count_in(text or '0')
+    if not upto then
+      problem = {'corrupt', wm, source, text}
+      return nil
+    end
+    marks[source] = {upto = upto, was = text}
   end
-  local status = 'applied'
-  if next_offset <= upto then
-    status = 'duplicate'
-  elseif first < upto then
-    status = 'overlap'
-  else
-    upto = next_offset
-    marks[source] = upto
+  return marks[source]
+end
+
+local function gaps_of(source, mark)
+  if not mark.gaps then
+    mark.gaps = {}
+    local text = call('HGET', gaps_key, source) or ''
+    for first, following in string.gmatch(text, '(%d+)%-(%d+)') do
+      mark.gaps[#mark.gaps + 1] = {tonumber(first), tonumber(following)}
+    end
+  end
+  return mark.gaps
+end
+
+local function set_gaps(mark, gaps)
+  while #gaps > GAPS_MAX do
+    local smallest = 1
+    for i, gap in ipairs(gaps) do
+      if gap[2] - gap[1] < gaps[smallest][2] - gaps[smallest][1] then smallest = i end
+    end
+    table.remove(gaps, smallest)
+  end
+  mark.gaps, mark.gaps_changed = gaps, true
+end
+
+-- Returns status, gap opened, pieces missing: as `Counted.place`.
+local function place(source, mark, first, following)
+  local opened = 0
+  if first >= mark.upto then
+    if first > mark.upto then
+      local gaps = gaps_of(source, mark)
+      gaps[#gaps + 1] = {mark.upto, first}
+      set_gaps(mark, gaps)
+      if mark.was then opened = first - mark.upto end
+    end
+    mark.upto, mark.moved = following, true
+    return 'applied', opened, ''
+  end
+  local missing = {}
+  local function take(low, high)
+    local start, stop = math.max(low, first), math.min(high, following)
+    if start >= stop then return end
+    local last = missing[#missing]
+    if last and last[2] == start then last[2] = stop else missing[#missing + 1] = {start, stop} end
+  end
+  local gaps = gaps_of(source, mark)
+  for _, gap in ipairs(gaps) do take(gap[1], gap[2]) end
+  take(mark.upto, following)
+  if #missing == 0 then return 'duplicate', 0, '' end
+  if #missing > 1 or missing[1][1] ~= first or missing[1][2] ~= following then
+    local pieces = {}
+    for i, piece in ipairs(missing) do pieces[i] = exact(piece[1]) .. '-' .. exact(piece[2]) end
+    return 'overlap', 0, ' ' .. table.concat(pieces, ' ')
+  end
+  local left = {}
+  for _, gap in ipairs(gaps) do
+    if gap[1] < first then left[#left + 1] = {gap[1], math.min(gap[2], first)} end
+    if gap[2] > following then left[#left + 1] = {math.max(gap[1], following), gap[2]} end
+  end
+  set_gaps(mark, left)
+  mark.upto, mark.moved = math.max(mark.upto, following), true
+  return 'applied', 0, ''
+end
+
+-- Returns the record that takes the texts of asked[d], nil where none does.
+local function taker(d, epoch, texts)
+  local record, refusal = asked[d], nil
+  if not replay and record.numbers.frozen then
+    refusal = 'frozen'
+  elseif epoch >= 0 and epoch < (record.numbers.epoch or 0) then
+    refusal = 'stale-epoch'
+  end
+  if refusal then
+    refusals[#refusals + 1] = d .. ' ' .. refusal
+    ledger.skipped = ledger.skipped + texts
+    if record.known then changed[record] = changed[record] or {} end -- seen, though not counted
+    return nil
+  end
+  if not record.known then
+    if free < 1 and record.key ~= overflow_key then
+      refusals[#refusals + 1] = d .. ' over-cap'
+      record = record_of(overflow_key)
+      if problem then return nil end
+    else
+      free = free - 1
+      if epoch > 0 then record.numbers.epoch = epoch end
+    end
+    record.known = true
+  end
+  changed[record] = changed[record] or {}
+  return record
+end
+
+for i, part in ipairs(parts) do
+  local source, first, following, deltas = part[1], part[2], part[3], part[4]
+  local mark = mark_of(source)
+  if problem then return problem end
+  local status, opened, missing = place(source, mark, first, following)
+  if status == 'applied' then
+    sum_up(part[5], 1)
     for _, delta in ipairs(deltas) do
-      local d = delta[1]
-      for field, addition in pairs(delta[2]) do
-        added[d] = added[d] or {}
-        problem = add(added[d], stored[d], KEYS[FIXED_KEYS + d], field, addition)
-            or add(added_totals, totals, agg, field, addition)
-        if problem then return problem end
+      local record = taker(delta[1], delta[2], delta[3][1])
+      if record then add(record, delta[3], changed[record]) else sum_up(delta[3], -1) end
+      if problem then return problem end
+    end
+  end
+  outcomes[i] = status .. ' ' .. exact(mark.upto) .. ' ' .. exact(opened) .. missing
+end
+
+if #expired > 0 then
+  local gone = 0
+  for _, name in ipairs(expired) do
+    local held = redis.pcall('HMGET', prefix .. name, '0', 'gen') -- of any type: it goes
+    if not held.err and count_in(held[2] or '0') == meta.gen and are_counts(held[1] or '') then
+      gone = gone + texts_in({['0'] = held[1]})
+    end
+  end
+  ledger.gone = gone
+end
+local total_writes = {}
+for exit = 1, exits do
+  if (sums[exit] or 0) > 0 then
+    local field = tostring(exit - 1)
+    local list = parsed(totals[field] or '0', size)
+    local text, old, addition = added(list, sums, exit, exits, size)
+    if not text then return {'overflow', agg, field, exact(old), exact(addition)} end
+    total_writes[#total_writes + 1] = field
+    total_writes[#total_writes + 1] = text
+  end
+end
+for field, addition in pairs(ledger) do
+  local old = tonumber(totals[field] or 0)
+  if old > MAX - addition then return {'overflow', agg, field, exact(old), exact(addition)} end
+  if addition > 0 then
+    total_writes[#total_writes + 1] = field
+    total_writes[#total_writes + 1] = exact(old + addition)
+  end
+end
+
+-- 3. Write. Nothing below can fail half-way: types, values and permissions were checked.
+
+local moved, removes = false, #expired > 0
+for _, mark in pairs(marks) do
+  moved = moved or mark.moved
+  removes = removes or mark.gaps_changed
+end
+for record in pairs(changed) do removes = removes or record.stale or record.pin_ended end
+if moved then
+  may_add(idx)
+  if removes then may_remove(idx, prefix) end
+  for source, mark in pairs(marks) do
+    if mark.moved then
+      call('HSET', wm, source, exact(mark.upto))
+      if mark.gaps_changed then
+        local texts = {}
+        for i, gap in ipairs(mark.gaps) do texts[i] = exact(gap[1]) .. '-' .. exact(gap[2]) end
+        if #texts > 0 then
+          call('HSET', gaps_key, source, table.concat(texts, ' '))
+        else
+          call('HDEL', gaps_key, source)
+        end
       end
     end
   end
-  answers[#answers + 1] = status
-  answers[#answers + 1] = exact(upto)
-end
-
--- 3. Write. Nothing below can fail half-way: types and values were checked above.
-
-local function write(key, values)
-  local flat = {}
-  for field, value in pairs(values) do
-    flat[#flat + 1] = field
-    flat[#flat + 1] = exact(value)
+  for record, writes in pairs(changed) do
+    for field in pairs(record.stale or {}) do call('HDEL', record.key, field) end
+    if record.pin_ended then call('HDEL', record.key, 'pin', 'pin_until', 'pin_reason') end
+    record.numbers.t = now
+    if meta.gen > 0 then record.numbers.gen = meta.gen end
+    for field, value in pairs(record.numbers) do
+      local size = #writes
+      writes[size + 1], writes[size + 2] = field, exact(value)
+    end
+    call('HSET', record.key, unpack(writes))
+    call('ZADD', idx, index_score(record, meta), record.name)
   end
-  if #flat > 0 then redis.call('HSET', key, unpack(flat)) end
+  for _, name in ipairs(expired) do
+    call('DEL', prefix .. name)
+    call('ZREM', idx, name)
+  end
+  if #total_writes > 0 then call('HSET', agg, unpack(total_writes)) end
 end
 
-local time = redis.call('TIME')
-local now_ms = exact(tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
-for d, sums in pairs(added) do
-  write(KEYS[FIXED_KEYS + d], sums)
-  redis.call('ZADD', idx, now_ms, ARGV[2 + d])
-  last_ms[d] = now_ms
-  for field, sum in pairs(sums) do stored[d][field] = sum end
-end
-write(agg, added_totals)
-write(wm, marks)
-
--- 4. Return the fresh snapshots.
+-- 4. Return the fresh snapshots. A domain that there is no room for is shown as the shared one.
 
 local snapshots = {}
-for d, fields in ipairs(stored) do
-  local flat = {last_ms[d]}
-  for field, value in pairs(fields) do
-    flat[#flat + 1] = field
-    flat[#flat + 1] = exact(value)
+for d, record in ipairs(asked) do
+  if not record.known and free < 1 then
+    record = record_of(overflow_key)
+    if problem then record, problem = asked[d], nil end
   end
-  snapshots[d] = table.concat(flat, ' ') -- one string: the client reads it much faster
+  snapshots[d] = snapshot(record, exits, size)
 end
-return {'ok', answers, snapshots}
+local settings = meta.revision ~= ARGV[2] and meta.settings or ''
+local function lines(texts) return table.concat(texts, '\n') end
+return {'ok', meta.revision, settings, lines(outcomes), lines(refusals), lines(snapshots)}

@@ -2,153 +2,151 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import dataclasses
+from collections import defaultdict
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from policy_state.errors import CounterOverflow, PolicyNotOpen
-from policy_state.stats import COUNT_MAX, ExitStats
-from policy_state.store import (
-    Applied,
-    DomainSnapshot,
-    OpenedPolicy,
-    PartitionDeltas,
-    PartitionOutcome,
-    PolicyMeta,
-    Status,
-    Totals,
-    check_heartbeat,
-    check_same_model,
-    checked_domains,
-)
+from policy_state import admin
+from policy_state.admin import AuditEntry, Change, Changed, Freeze, Pin, Reset
+from policy_state.backends.memory_stats import MemoryStats, unpinned, wall_clock_ms
+from policy_state.changes import changed
+from policy_state.domains import domain_key
+from policy_state.errors import DomainNotFound, SettingsConflict, StoreFull
+from policy_state.offsets import Counted
+from policy_state.stats import ExitStats
+from policy_state.store import DomainSnapshot, Limits, OpenedPolicy, Totals, checked_domains
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Mapping
+
+    from policy_state.policy import PolicySettings
+
+__all__ = ["MemoryStore", "wall_clock_ms"]
 
 
-@dataclass(slots=True)
-class _State:
-    """Everything kept for one policy."""
+class MemoryStore(MemoryStats):
+    """Implements `PolicyAdmin`; workers that share the object share what they learn."""
 
-    meta: PolicyMeta
-    total: ExitStats
-    watermarks: dict[str, int] = field(default_factory=dict)
-    domains: dict[str, DomainSnapshot] = field(default_factory=dict)  # least recently active first
+    def describe(self) -> OpenedPolicy:
+        """Return the open policy with the settings in force now."""
+        with self.lock:
+            return dataclasses.replace(self.state().opened, created=False)
 
+    def change(self, domain: str, change: Change, *, by: str, reason: str) -> Changed:
+        """Change one domain's record."""
+        domain_key(domain)
+        with self.lock:
+            state = self.state()
+            admin.check_change(change, exits=state.meta.exits)
+            admin.check_signed(by, reason)
+            before = state.domains.get(domain)
+            unseen = DomainSnapshot.unseen(state.meta.exits)
+            if before is None:
+                if not isinstance(change, Pin | Freeze):
+                    raise DomainNotFound(f"policy {state.meta.name} has no such domain")
+                if state.room < 1:
+                    raise StoreFull(f"policy {state.meta.name} has no room for another domain")
+            old = unpinned(before or unseen, self.clock_ms())
+            if isinstance(change, Reset) and change.epoch not in {None, old.epoch}:
+                return Changed(old, old)
+            new = changed(old, change, reason=reason, now_ms=self.clock_ms())
+            if new is None or new == unseen:
+                state.domains.pop(domain, None)
+            else:
+                state.domains[domain] = new
+            left = old.stats.observed[0] - (new.stats.observed[0] if new else 0)
+            state.totals = dataclasses.replace(state.totals, gone=state.totals.gone + left)
+            detail = {name: value for name, value in asdict(change).items() if value is not None}
+            action = type(change).__name__.lower()
+            self._log(action, detail, domain, by, reason, old if left else None)
+            return Changed(old, new or unseen)
 
-def wall_clock_ms() -> int:
-    """Return the time of day in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
+    def configure(
+        self, settings: PolicySettings, limits: Limits, *, revision: int, by: str, reason: str
+    ) -> OpenedPolicy:
+        """Put settings in force for all workers, if the policy is still at `revision`."""
+        with self.lock:
+            state = self.state()
+            admin.check_signed(by, reason)
+            if state.opened.revision != revision:
+                raise SettingsConflict(
+                    f"policy {state.meta.name}: somebody changed the settings, revision "
+                    f"{state.opened.revision} is in force; nothing was written"
+                )
+            meta = dataclasses.replace(state.meta, settings=settings, limits=limits)
+            state.opened = dataclasses.replace(state.opened, meta=meta, revision=revision + 1)
+            detail = {"settings": asdict(settings), "limits": asdict(limits)}
+            self._log("configure", detail, None, by, reason)
+            return self.describe()
 
+    def load(self, records: Mapping[str, DomainSnapshot], *, replace: bool) -> tuple[str, ...]:
+        """Write whole domains from elsewhere; return those that were left out."""
+        with self.lock:
+            state = self.state()
+            left_out = []
+            ledger: dict[str, int] = defaultdict(int)
+            for name in checked_domains((), records, exits=state.meta.exits):
+                known = state.domains.get(name)
+                if (known is not None and not replace) or (known is None and state.room < 1):
+                    left_out.append(name)
+                    continue
+                ledger["gone"] += known.stats.observed[0] if known else 0
+                ledger["brought"] += records[name].stats.observed[0]
+                last_ms = records[name].last_seen_ms
+                state.domains[name] = dataclasses.replace(
+                    records[name], last_seen_ms=self.clock_ms() if last_ms is None else last_ms
+                )
+            state.totals = dataclasses.replace(
+                state.totals,
+                gone=state.totals.gone + ledger["gone"],
+                brought=state.totals.brought + ledger["brought"],
+            )
+            return tuple(left_out)
 
-class MemoryStore:
-    """Implements `StatsStore`; workers that share the object share what they learn."""
+    def watermarks(self) -> Mapping[str, Counted]:
+        """Return what is counted of each partition."""
+        with self.lock:
+            return dict(sorted(self.state().marks.items()))
 
-    def __init__(self, *, clock_ms: Callable[[], int] = wall_clock_ms) -> None:
-        """Start empty."""
-        self._clock_ms = clock_ms
-        self._lock = threading.Lock()
-        self._states: dict[str, _State] = {}
-        self._opened: _State | None = None
-        self._workers: dict[str, tuple[int, dict[str, str]]] = {}  # instance: (expiry, fields)
+    def adopt_watermarks(self, marks: Mapping[str, Counted]) -> None:
+        """Take these for the partitions that nothing was counted of so far."""
+        with self.lock:
+            state = self.state()
+            state.marks = dict(marks) | state.marks
 
-    def open(self, policy: PolicyMeta) -> OpenedPolicy:
-        """Bind this store to a policy, creating it on first use."""
-        with self._lock:
-            state = self._states.get(policy.name)
-            created = state is None
-            if state is None:
-                state = _State(meta=policy, total=ExitStats.zeros(policy.exits))
-                self._states[policy.name] = state
-            check_same_model(policy, state.meta)
-            self._opened = state
-            return OpenedPolicy(id=policy.name, meta=state.meta, created=created)
-
-    def apply(self, parts: Sequence[PartitionDeltas], *, watch: Collection[str] = ()) -> Applied:
-        """Add the parts that were not counted before, in one atomic step."""
-        with self._lock:
-            state = self._state()
-            exits = state.meta.exits
-            domains = checked_domains(parts, watch, exits=exits)
-            marks: dict[str, int] = {}
-            outcomes: list[PartitionOutcome] = []
-            added: dict[str, ExitStats] = {}
-            for part in parts:
-                upto = marks.get(part.source, state.watermarks.get(part.source, 0))
-                if part.next_offset <= upto:
-                    outcomes.append(PartitionOutcome(Status.DUPLICATE, upto))
-                elif part.first_offset < upto:
-                    outcomes.append(PartitionOutcome(Status.OVERLAP, upto))
-                else:
-                    marks[part.source] = part.next_offset
-                    outcomes.append(PartitionOutcome(Status.APPLIED, part.next_offset))
-                    for domain, delta in part.deltas.items():
-                        added[domain] = added.get(domain, ExitStats.zeros(exits)) + delta
-            added = {domain: delta for domain, delta in added.items() if delta.to_fields()}
-            total = sum(added.values(), state.total)
-            _check_limit("all domains", total)
-            changed = {
-                domain: state.domains.get(domain, DomainSnapshot.unseen(exits)).stats + delta
-                for domain, delta in added.items()
+    def restart(self, *, by: str, reason: str) -> None:
+        """Set all counters to zero and all offsets below the watermarks to not counted."""
+        with self.lock:
+            state = self.state()
+            zeros = ExitStats.zeros(state.meta.exits)
+            state.domains = {
+                name: dataclasses.replace(d, stats=zeros) for name, d in state.domains.items()
             }
-            for domain, stats in changed.items():
-                _check_limit(domain, stats)
-            now_ms = self._clock_ms()
-            for domain, stats in changed.items():
-                old = state.domains.pop(domain, DomainSnapshot.unseen(exits))
-                state.domains[domain] = DomainSnapshot(stats, old.epoch, last_seen_ms=now_ms)
-            state.watermarks.update(marks)
-            state.total = total
-            return Applied(tuple(outcomes), _snapshots(state, domains))
+            state.marks = {s: Counted(m.upto, ((0, m.upto),)) for s, m in state.marks.items()}
+            state.totals = Totals(zeros, 0)
+            self._log("restart", {}, None, by, reason)
 
-    def read(self, domains: Collection[str]) -> Mapping[str, DomainSnapshot]:
-        """Return the snapshot of each of the domains."""
-        return self.apply((), watch=domains).snapshots
+    def note(self, action: str, detail: Mapping[str, Any], *, by: str, reason: str) -> None:
+        """Write to the audit what was done in many steps."""
+        with self.lock:
+            admin.check_signed(by, reason)
+            self._log(action, detail, None, by, reason)
 
-    def domains(self, *, offset: int = 0, limit: int = 100) -> tuple[str, ...]:
-        """Return a page of the domains seen so far, the most recently active first."""
-        with self._lock:
-            return tuple(reversed(self._state().domains))[offset : offset + limit]
+    def audit(self, *, domain: str | None = None, limit: int = 100) -> tuple[AuditEntry, ...]:
+        """Return the latest changes, the newest first."""
+        with self.lock:
+            entries = reversed(self.state().audit)
+            return tuple(e for e in entries if domain is None or e.domain == domain)[:limit]
 
-    def totals(self) -> Totals:
-        """Return the sum over all domains."""
-        with self._lock:
-            state = self._state()
-            return Totals(stats=state.total, domains=len(state.domains))
-
-    def policies(self) -> tuple[PolicyMeta, ...]:
-        """Return all policies of the store, by name."""
-        with self._lock:
-            return tuple(state.meta for _, state in sorted(self._states.items()))
-
-    def heartbeat(self, instance: str, fields: Mapping[str, str | int], *, ttl_s: float) -> None:
-        """Show a worker as alive for `ttl_s` seconds."""
-        check_heartbeat(instance, fields, ttl_s)
-        with self._lock:
-            expiry_ms = self._clock_ms() + int(ttl_s * 1000)
-            shown = {name: str(value) for name, value in fields.items()}
-            self._workers[instance] = (expiry_ms, shown)
-
-    def workers(self) -> Mapping[str, Mapping[str, str]]:
-        """Return the workers alive, by instance."""
-        with self._lock:
-            now_ms = self._clock_ms()
-            self._workers = {i: kept for i, kept in self._workers.items() if kept[0] > now_ms}
-            return {instance: fields for instance, (_, fields) in sorted(self._workers.items())}
-
-    def _state(self) -> _State:
-        if self._opened is None:
-            raise PolicyNotOpen("no policy is open on this store: call open first")
-        return self._opened
-
-
-def _snapshots(state: _State, domains: tuple[str, ...]) -> dict[str, DomainSnapshot]:
-    unseen = DomainSnapshot.unseen(state.meta.exits)
-    return {domain: state.domains.get(domain, unseen) for domain in domains}
-
-
-def _check_limit(place: str, stats: ExitStats) -> None:
-    for name, count in stats.to_fields().items():
-        if count > COUNT_MAX:
-            raise CounterOverflow(f"{place}: {name} would be {count}, limit {COUNT_MAX}")
+    def _log(  # noqa: PLR0913, PLR0917 - private: the fields of an entry, in their order
+        self,
+        action: str,
+        detail: Mapping[str, Any],
+        domain: str | None,
+        by: str,
+        reason: str,
+        before: DomainSnapshot | None = None,
+    ) -> None:
+        entry = AuditEntry(self.clock_ms(), action, domain, by, reason, dict(detail), before)
+        self.state().audit.append(entry)

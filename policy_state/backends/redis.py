@@ -2,227 +2,228 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-import secrets
-from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.credentials import CredentialProvider
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
-from policy_state.backends import wire
-from policy_state.domains import decode_domain
-from policy_state.errors import (
-    InvalidSettings,
-    PolicyNotOpen,
-    StoreCorrupt,
-    StoreRefused,
-    StoreUnavailable,
-)
-from policy_state.store import (
-    Applied,
-    DomainSnapshot,
-    OpenedPolicy,
-    PartitionDeltas,
-    PolicyMeta,
-    Totals,
-    check_heartbeat,
-    check_same_model,
-    checked_domains,
-)
+from policy_state.backends.address import Address, parse_address
+from policy_state.backends.scripted_admin import ScriptedAdmin
+from policy_state.errors import InvalidSettings, StoreCorrupt, StoreRefused, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from types import TracebackType
+    from collections.abc import Callable, Sequence
 
-# Refusals that pass by themselves: failing over, full, busy. The client turns some of the server's
-# codes into classes and takes them off the message; inside a script others stay in the text.
-_PASSING_ERRORS = (
-    redis.OutOfMemoryError,
-    redis.ReadOnlyError,
-    redis.exceptions.ClusterDownError,
-    redis.exceptions.TryAgainError,
+# What the server says when it cannot serve for now: code, cause for metrics, words for people.
+# The client turns some codes into classes and takes them off the message; inside a script others
+# stay in the text.
+_PASSING: Final = (
+    ("READONLY", redis.ReadOnlyError, "read-only", "it is a read-only replica"),
+    ("OOM", redis.OutOfMemoryError, "out-of-memory", "its maxmemory is reached"),
+    ("LOADING", redis.BusyLoadingError, "loading", "it is loading its data"),
+    ("BUSY", None, "busy", "it is busy with somebody's script"),
+    ("CLUSTERDOWN", redis.exceptions.ClusterDownError, "cluster-down", "its cluster is down"),
+    ("TRYAGAIN", redis.exceptions.TryAgainError, "cluster-down", "its cluster moves the keys"),
+    ("MASTERDOWN", redis.exceptions.MasterDownError, "read-only", "its primary is away"),
+    ("NOREPLICAS", None, "persistence", "it has too few replicas to accept writes"),
+    ("MISCONF", None, "persistence", "it cannot save to disk and accepts no writes"),
 )
-_PASSING_CODES = frozenset({"OOM", "READONLY", "MISCONF", "NOREPLICAS", "BUSY"})
+
+# Redis says NOPERM of a command, and in these words of one inside a script.
+_NO_PERMISSION: Final = re.compile(r"(?i)no permission|user executing the script can't|ACL failure")
 
 
-class RedisStore:
-    """Implements `StatsStore` on a Redis 6.2 or newer, or a Valkey.
+class RedisStore(ScriptedAdmin):
+    """Implements `PolicyAdmin` on a Redis 6.2 or newer, or a Valkey 8 or newer.
 
-    The client's own retries are off. Instead a call that gets no answer is sent once more by
-    `_call`, which is safe because every call may be repeated: `apply` by its watermarks, the
-    others because they set what is already set.
+    The client's own retries are off. Instead a call that gets no answer is sent once more, which
+    is safe because every call may be repeated: `apply` by its watermarks, changes by their tokens,
+    the others because they set what is already set.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 2.0, resends: int = 1) -> None:
-        """Prepare a client; nothing is sent before the first call.
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = 2.0,
+        resends: int = 1,
+        password_file: Path | None = None,
+        ca_file: Path | None = None,
+    ) -> None:
+        """Prepare a client; nothing is sent to a server or a Sentinel before the first call.
 
         Args:
-            url: `redis://`, `rediss://` or `unix://` address.
+            url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://`: see
+                `address.parse_address`.
             timeout_s: Longest wait for a connection, and for each answer.
             resends: How often a call that got no answer is sent again before `StoreUnavailable`.
+            password_file: Read at every new connection, so the password may change; wins over the
+                one in the address.
+            ca_file: Certificates to trust with `rediss://`; default: those of the system.
         """
-        try:
-            self._client = redis.Redis.from_url(
-                url,
-                decode_responses=True,
-                encoding_errors="backslashreplace",  # a stray byte is shown, not a crash
-                socket_timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
-                retry=Retry(NoBackoff(), 0),
-            )
-        except ValueError:
-            # Neither the address nor the cause is shown: both may hold the password.
-            raise InvalidSettings(
-                "redis address: expected redis://, rediss:// or unix://, a host, a numeric port"
-            ) from None
-        self._resends = resends
-        self._apply = self._client.register_script(_script("apply.lua"))
-        self._open = self._client.register_script(_script("open.lua"))
-        self._opened: tuple[wire.PolicyKeys, PolicyMeta] | None = None
-
-    def __enter__(self) -> Self:
-        """Return the store itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the connections."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections; the store can be used again and then reconnects."""
-        self._client.close()
-
-    def open(self, policy: PolicyMeta) -> OpenedPolicy:
-        """Bind this store to a policy, creating it on first use."""
-        offered = secrets.token_hex(8)
-        self._call(lambda: self._client.hsetnx(wire.POLICIES_KEY, policy.name, offered))
-        pid = str(self._call(lambda: self._client.hget(wire.POLICIES_KEY, policy.name)))
-        keys = wire.PolicyKeys(pid)
-        new_fields = [text for pair in wire.meta_fields(policy).items() for text in pair]
-        created, flat = self._call(lambda: self._open(keys=[keys.meta], args=new_fields))
-        stored = dict(zip(flat[::2], flat[1::2], strict=True))
-        meta = wire.meta_from_fields(stored, key=keys.meta)
-        check_same_model(policy, meta)
-        self._opened = (keys, meta)
-        return OpenedPolicy(id=pid, meta=meta, created=bool(created))
-
-    def apply(self, parts: Sequence[PartitionDeltas], *, watch: Collection[str] = ()) -> Applied:
-        """Add the parts that were not counted before, in one atomic step and one round trip."""
-        keys, meta = self._bound()
-        domains = checked_domains(parts, watch, exits=meta.exits)
-        names = [keys.domain(domain) for domain in domains]
-        prefix = len(keys.domain(""))
-        reply = self._call(
-            lambda: self._apply(
-                keys=[keys.meta, keys.watermarks, keys.index, keys.totals, *names],
-                args=[
-                    meta.fingerprint,
-                    wire.apply_request(parts, domains),
-                    *(name[prefix:] for name in names),
-                ],
+        super().__init__(
+            _Connection(
+                parse_address(url),
+                timeout_s=timeout_s,
+                resends=resends,
+                password_file=password_file,
+                ca_file=ca_file,
             )
         )
-        return wire.apply_answer(reply, domains, meta)
 
-    def read(self, domains: Collection[str]) -> Mapping[str, DomainSnapshot]:
-        """Return the snapshot of each of the domains."""
-        return self.apply((), watch=domains).snapshots
 
-    def domains(self, *, offset: int = 0, limit: int = 100) -> tuple[str, ...]:
-        """Return a page of the domains seen so far, the most recently active first."""
-        keys, _ = self._bound()
-        if limit < 1:
-            return ()
-        last = offset + limit - 1
-        members = self._call(lambda: self._client.zrevrange(keys.index, offset, last))
-        return tuple(decode_domain(member) for member in members)
+class _Connection:
+    """Implements `Server`: sends, sends again, maps errors."""
 
-    def totals(self) -> Totals:
-        """Return the sum over all domains."""
-        keys, meta = self._bound()
-        stats = wire.counters(self._hash(keys.totals), key=keys.totals, exits=meta.exits)
-        return Totals(stats=stats, domains=self._call(lambda: self._client.zcard(keys.index)))
+    def __init__(
+        self,
+        address: Address,
+        *,
+        timeout_s: float,
+        resends: int,
+        password_file: Path | None,
+        ca_file: Path | None,
+    ) -> None:
+        self._address = address
+        self._resends = resends
+        self._options: dict[str, Any] = {
+            "decode_responses": True,
+            "encoding_errors": "backslashreplace",  # a stray byte is shown, not a crash
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": timeout_s,
+            "retry": Retry(NoBackoff(), 0),
+            "credential_provider": _Login(address, password_file),
+        }
+        if address.tls:
+            self._options |= {"ssl": True, "ssl_cert_reqs": "required"}
+            if ca_file is not None:
+                self._options["ssl_ca_certs"] = str(ca_file)
+        self._client: Any = None
 
-    def policies(self) -> tuple[PolicyMeta, ...]:
-        """Return all policies of the store, by name."""
-        found = []
-        for _, pid in sorted(self._hash(wire.POLICIES_KEY).items()):
-            key = wire.PolicyKeys(pid).meta
-            fields = self._hash(key)
-            if fields:  # none where a worker died between taking the name and creating the policy
-                found.append(wire.meta_from_fields(fields, key=key))
-        return tuple(found)
+    def script(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:  # noqa: ANN401
+        digest, text = _script(name)
+        return self._call(lambda client: _run_script(client, digest, text, keys, args))
 
-    def heartbeat(self, instance: str, fields: Mapping[str, str | int], *, ttl_s: float) -> None:
-        """Show a worker as alive for `ttl_s` seconds."""
-        check_heartbeat(instance, fields, ttl_s)
-        key = wire.worker_key(instance)
+    def command(self, *words: str | int) -> Any:  # noqa: ANN401
+        return self._call(lambda client: client.execute_command(*words))
 
-        def send() -> None:
-            with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.delete(key)
-                pipeline.hset(key, items=[text for pair in fields.items() for text in pair])
-                pipeline.pexpire(key, max(1, int(ttl_s * 1000)))
-                pipeline.execute()
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
-        self._call(send)
-
-    def workers(self) -> Mapping[str, Mapping[str, str]]:
-        """Return the workers alive, by instance."""
-        pattern = f"{wire.WORKER_PREFIX}*"
-        keys = self._call(lambda: sorted(set(self._client.scan_iter(pattern, count=1000))))
-        alive = {}
-        for key in keys:
-            fields = self._hash(key)
-            if fields:  # none where it expired meanwhile
-                alive[decode_domain(key.removeprefix(wire.WORKER_PREFIX))] = fields
-        return alive
-
-    def _bound(self) -> tuple[wire.PolicyKeys, PolicyMeta]:
-        if self._opened is None:
-            raise PolicyNotOpen("no policy is open on this store: call open first")
-        return self._opened
-
-    def _hash(self, key: str) -> dict[str, str]:
-        fields: dict[str, str] = self._call(lambda: self._client.hgetall(key))
-        return fields
-
-    def _call(self, send: Callable[[], Any]) -> Any:  # noqa: ANN401 - as the client declares it
+    def _call(self, send: Callable[[Any], Any]) -> Any:  # noqa: ANN401
         """Return what `send` returns; sent again where no answer came, errors mapped."""
-        for _ in range(self._resends):
+        left = self._resends
+        while True:
             try:
-                with _mapped_errors():
-                    return send()
-            except StoreUnavailable:
-                continue
-        with _mapped_errors():
-            return send()
+                return send(self._connected())
+            except redis.RedisError as error:
+                problem = _mapped(error)
+                if left == 0 or isinstance(problem, StoreRefused):
+                    raise problem from error
+                left -= 1
+
+    def _connected(self) -> Any:  # noqa: ANN401 - one of three clients
+        client = self._client
+        if client is None:
+            client = self._client = _client(self._address, self._options)
+        return client
 
 
-def _script(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+class _Login(CredentialProvider):
+    """Gives user and password to each new connection."""
+
+    def __init__(self, address: Address, password_file: Path | None) -> None:
+        self._username = address.username
+        self._password = address.password
+        self._file = password_file
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        password = self._password
+        if self._file is not None:
+            try:
+                password = self._file.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise InvalidSettings(f"password file {self._file}: {error}") from error
+        if self._username is not None:
+            return self._username, password or ""
+        return (password or "",)
 
 
-@contextmanager
-def _mapped_errors() -> Iterator[None]:
+def _client(address: Address, options: dict[str, Any]) -> Any:  # noqa: ANN401
+    logged_in = address.username is not None or address.password is not None
+    login: _Login = options["credential_provider"]
+    if not logged_in and login._file is None:  # noqa: SLF001 - of this file
+        options = {name: value for name, value in options.items() if name != "credential_provider"}
+    if address.kind == "sentinel":
+        plain = {"socket_timeout": options["socket_timeout"], "retry": options["retry"]}
+        sentinel = Sentinel(  # type: ignore[no-untyped-call]
+            address.hosts,
+            sentinel_kwargs={n: options[n] for n in options if n.startswith("ssl")} | plain,
+            **options,
+        )
+        return sentinel.master_for(  # type: ignore[no-untyped-call]
+            address.master, db=address.database
+        )
+    if address.kind == "cluster":
+        nodes = [
+            ClusterNode(host, port)  # type: ignore[no-untyped-call]
+            for host, port in address.hosts
+        ]
+        return RedisCluster(startup_nodes=nodes, **options)
+    if address.path:
+        return redis.Redis(unix_socket_path=address.path, **options)
+    ((host, port),) = address.hosts
+    return redis.Redis(host=host, port=port, db=address.database, **options)
+
+
+def _run_script(
+    client: Any,  # noqa: ANN401
+    digest: str,
+    text: str,
+    keys: Sequence[str],
+    args: Sequence[str | int],
+) -> Any:  # noqa: ANN401
     try:
-        yield
-    except (redis.AuthenticationError, redis.exceptions.AuthorizationError) as error:
-        raise StoreRefused(f"redis refused the login: {error}") from error
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise StoreUnavailable(f"redis did not answer: {error}") from error
-    except redis.RedisError as error:
-        codes = set(re.findall(r"\b[A-Z]+\b", str(error)))
-        if isinstance(error, _PASSING_ERRORS) or codes & _PASSING_CODES:
-            raise StoreUnavailable(f"redis cannot serve now: {error}") from error
-        if "WRONGTYPE" in codes:
-            raise StoreCorrupt(f"a key is of another type, nothing was written: {error}") from error
-        raise StoreRefused(f"redis refused: {error}") from error
+        return client.execute_command("EVALSHA", digest, len(keys), *keys, *args)
+    except redis.exceptions.NoScriptError:  # a restart or a failover forgot it
+        return client.execute_command("EVAL", text, len(keys), *keys, *args)
+
+
+@cache
+def _script(name: str) -> tuple[str, str]:
+    """Return the digest and the text of a script."""
+    folder = Path(__file__).parent
+    text = "".join((folder / part).read_text(encoding="utf-8") for part in ("common.lua", name))
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), text
+
+
+def _mapped(error: redis.RedisError) -> StoreUnavailable | StoreRefused:  # noqa: PLR0911 - a table
+    codes = set(re.findall(r"\b[A-Z]+\b", str(error)))
+    for code, kind, cause, words in _PASSING:
+        if code in codes or (kind is not None and isinstance(error, kind)):
+            return StoreUnavailable(f"redis cannot serve now, {words}: {error}", cause=cause)
+    if isinstance(error, redis.AuthenticationError) or codes & {"WRONGPASS", "NOAUTH"}:
+        return StoreRefused(f"redis refused the login: {error}", cause="login")
+    if "NOPERM" in codes or _NO_PERMISSION.search(str(error)):
+        return StoreRefused(
+            f"redis lets this user not do that, nothing was written: {error}", cause="permission"
+        )
+    if isinstance(error, redis.TimeoutError):
+        return StoreUnavailable(f"redis did not answer in time: {error}", cause="timeout")
+    if isinstance(error, (redis.ConnectionError, redis.exceptions.RedisClusterException)):
+        return StoreUnavailable(f"redis did not answer: {error}", cause="connection")
+    if "WRONGTYPE" in codes:
+        return StoreCorrupt(
+            f"a key is of another type, nothing was written: {error}", cause="wrong-type"
+        )
+    return StoreRefused(f"redis refused: {error}")

@@ -1,6 +1,8 @@
 """What only the Redis store promises, on real servers: its keys, its refusals, its resends."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -8,7 +10,9 @@ import redis
 
 from deploy.local.process import wait_until
 from deploy.local.services import Flavour, RedisServer, start_redis
+from policy_state.admin import Pin
 from policy_state.backends.redis import RedisStore
+from policy_state.doctor import examine
 from policy_state.errors import (
     FingerprintMismatch,
     InvalidSettings,
@@ -17,6 +21,7 @@ from policy_state.errors import (
     StoreRefused,
     StoreUnavailable,
 )
+from policy_state.policy import PolicySettings
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta, Status
 
@@ -66,30 +71,42 @@ def dump(raw: redis.Redis) -> dict[str, str]:
 
 
 def test_the_keys_are_those_of_the_map(store: RedisStore, raw: redis.Redis, prefix: str) -> None:
-    """Every key has the name, type and content that the map in `apply.lua` gives."""
-    store.apply([part(0, 3, {"hôtels": ONE})])
+    """Every key has the name, type and content that the map in `common.lua` gives."""
+    store.apply([part(2, 5, {"hôtels": ONE})])
+    store.change("hôtels", Pin(2), by="anna", reason="a b")
     store.heartbeat("w:1", {"events": 3}, ttl_s=60)
     assert keys(raw) == {
         "offramp:policies",
+        "offramp:workers",
         "offramp:worker:w%3A1",
-        *(prefix + name for name in ("meta", "wm", "idx", "agg", "d:h%C3%B4tels")),
+        *(prefix + name for name in ("meta", "wm", "gaps", "idx", "agg", "audit", "d:h%C3%B4tels")),
     }
-    counters = {"n0": "1", "n1": "1", "n2": "1", "d1": "1", "d2": "1", "p2": "1"}
-    assert raw.hgetall(prefix + "d:h%C3%B4tels") == raw.hgetall(prefix + "agg") == counters
-    assert raw.hgetall(prefix + "wm") == {"t1/0": "3"}
-    assert raw.zrange(prefix + "idx", 0, -1) == ["h%C3%B4tels"]
-    assert raw.hgetall(prefix + "meta") == {
-        "name": "sentiment",
+    counters = {"0": "1 0 0 0 0 0 0", "1": "1 1 0 1 0 0 1", "2": "1 1 1 0 0 0 1"}
+    domain = raw.hgetall(prefix + "d:h%C3%B4tels")
+    last_ms = int(domain.pop("t"))
+    assert domain == counters | {"pin": "2", "pin_reason": "a%20b"}
+    assert raw.hgetall(prefix + "agg") == counters
+    assert raw.hgetall(prefix + "wm") == {"t1/0": "5"}
+    assert raw.hgetall(prefix + "gaps") == {"t1/0": "0-2"}
+    assert raw.zrange(prefix + "idx", 0, -1, withscores=True) == [("h%C3%B4tels", last_ms + 1e15)]
+    ((_, entry),) = raw.xrange(prefix + "audit")
+    assert entry.items() >= {"action": "pin", "domain": "hôtels", "by": "anna"}.items()
+    meta = raw.hgetall(prefix + "meta")
+    assert int(meta.pop("created")) <= last_ms
+    assert json.loads(meta.pop("settings")) == asdict(PolicySettings())
+    assert meta == {
         "fingerprint": "f1",
         "layers": "[1, 3, 7, 12]",
-        "cost": '"layers"',
-        "alpha": "1.0",
-        "settings": '{"policy": "uee-ucb", "cost_weight": 0.1}',
+        "schema": "1",
         "revision": "1",
+        "domains": "100000",
+        "idle_ms": "2592000000",
+        "rare_idle_ms": "86400000",
+        "rare_texts": "100",
     }
 
 
-@pytest.mark.parametrize("broken", ["meta", "wm", "idx", "agg", "d:books"])
+@pytest.mark.parametrize("broken", ["meta", "wm", "gaps", "idx", "agg", "d:books"])
 def test_a_key_of_another_type_stops_the_whole_call(
     store: RedisStore, raw: redis.Redis, prefix: str, broken: str
 ) -> None:
@@ -98,14 +115,16 @@ def test_a_key_of_another_type_stops_the_whole_call(
     raw.delete(prefix + broken)
     raw.set(prefix + broken, "not a hash")
     before = dump(raw)
-    with pytest.raises(StoreCorrupt):
-        store.apply([part(1, 2, {"hotels": ONE, "books": ONE})], watch=["music"])
+    with pytest.raises(StoreCorrupt) as caught:
+        store.apply([part(2, 3, {"hotels": ONE, "books": ONE})], watch=["music"])
+    assert caught.value.cause == "wrong-type"
     assert dump(raw) == before
 
 
 @pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "1e3", " 1", str(COUNT_MAX + 1), "9" * 30])
 @pytest.mark.parametrize(
-    "place", ["wm t1/0", "agg n0", "d:books d1", "d:books n9", "d:music p0", "d:books epoch"]
+    "place",
+    ["wm t1/0", "agg 0", "agg gone", "d:books 1", "d:books 9", "d:music 0", "d:books epoch"],
 )
 def test_a_stored_value_that_is_no_count_stops_the_whole_call(
     store: RedisStore, raw: redis.Redis, prefix: str, place: str, value: str
@@ -124,18 +143,20 @@ def test_fields_of_other_kinds_are_left_alone(
     store: RedisStore, raw: redis.Redis, prefix: str
 ) -> None:
     """What else is noted with a domain stays as it is, stray bytes included; the epoch is read."""
-    raw.hset(prefix + "d:hotels", mapping={"pin": b"\xff", "n9": "4", "epoch": "3"})
+    raw.hset(prefix + "d:hotels", mapping={"note": b"\xff", "9": "4", "epoch": "3"})
     snapshot = store.apply([part(0, 1, {"hotels": ONE})]).snapshots["hotels"]
     assert (snapshot.stats, snapshot.epoch) == (ONE, 3)
-    assert command(raw, "HGET", prefix + "d:hotels", "pin") == b"\xff"
-    assert raw.hget(prefix + "d:hotels", "n9") == "4"
+    assert command(raw, "HGET", prefix + "d:hotels", "note") == b"\xff"
+    assert raw.hget(prefix + "d:hotels", "9") == "4"
+    store.change("hotels", Pin(1), by="anna", reason="")
+    assert command(raw, "HGET", prefix + "d:hotels", "note") == b"\xff"
 
 
 def test_sums_stay_exact_in_every_digit(store: RedisStore, raw: redis.Redis, prefix: str) -> None:
     """Large counts are stored as plain integers: Lua's short form of numbers would lose digits."""
-    raw.hset(prefix + "d:hotels", "n0", str(COUNT_MAX - 8))
+    raw.hset(prefix + "d:hotels", "0", f"{COUNT_MAX - 8} 5")
     store.apply([part(COUNT_MAX - 2, COUNT_MAX - 1, {"hotels": ONE})])
-    assert raw.hget(prefix + "d:hotels", "n0") == "9007199254740984"
+    assert raw.hget(prefix + "d:hotels", "0") == "9007199254740984 5 0 0 0 0 0"
     assert raw.hget(prefix + "wm", "t1/0") == "9007199254740990"
 
 
@@ -173,6 +194,22 @@ def test_a_meta_that_is_no_policy_is_named(
     raw.hdel(prefix + "meta", "layers")
     with pytest.raises(StoreCorrupt, match="KeyError 'layers'"):
         store.open(META)
+
+
+def test_the_doctor_sees_lost_and_unlisted_domains(
+    store: RedisStore, raw: redis.Redis, prefix: str
+) -> None:
+    """Texts that are in the sums and in no domain are a problem, and so is a damaged domain."""
+    store.apply([part(0, 9, {"hotels": ONE, "books": ONE + ONE})])
+    raw.delete(prefix + "d:hotels")
+    raw.zrem(prefix + "idx", "books")
+    assert {(f.check, f.place) for f in examine(store).findings} == {
+        ("index", "hotels"),
+        ("ledger", "all domains"),
+    }
+    raw.hset(prefix + "d:music", "0", "x")
+    raw.zadd(prefix + "idx", {"music": 1})
+    assert ("corrupt", "music") in {(f.check, f.place) for f in examine(store).findings}
 
 
 def test_scripts_are_loaded_again(store: RedisStore, raw: redis.Redis) -> None:

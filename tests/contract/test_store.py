@@ -90,7 +90,7 @@ def test_an_overlap_is_told_and_not_counted(store: StatsStore) -> None:
     store.apply([part(0, 5, {"hotels": ONE})])
     applied = store.apply([part(3, 9, {"hotels": DEEP}), part(0, 2, {"hotels": DEEP}, partition=1)])
     assert applied.outcomes == (
-        PartitionOutcome(Status.OVERLAP, 5),
+        PartitionOutcome(Status.OVERLAP, 5, missing=((5, 9),)),
         PartitionOutcome(Status.APPLIED, 2),
     )
     assert applied.snapshots["hotels"].stats == ONE + DEEP
@@ -106,11 +106,26 @@ def test_parts_of_one_call_are_held_against_each_other(store: StatsStore) -> Non
 
 
 def test_gaps_in_the_offsets_are_normal(store: StatsStore) -> None:
-    """A part may start above the watermark, and may move it without any text."""
+    """A part may start above what is counted, and may be without any text."""
     applied = store.apply([part(100, 200, {"hotels": ONE}), part(7, 8, partition=1)])
     assert [outcome.counted_upto for outcome in applied.outcomes] == [200, 8]
-    assert store.apply([part(0, 150, {"hotels": ONE})]).outcomes[0].status is Status.DUPLICATE
-    assert store.totals().stats == ONE
+    assert [outcome.gap for outcome in applied.outcomes] == [0, 0]  # the start of a partition
+    (outcome,) = store.apply([part(205, 210, {"hotels": ONE})]).outcomes
+    assert outcome == PartitionOutcome(Status.APPLIED, 210, gap=5)
+
+
+def test_a_gap_is_filled_by_whoever_brings_it(store: StatsStore) -> None:
+    """Texts that a worker held back while others went on are counted when they come, once."""
+    store.apply([part(0, 10, {"hotels": ONE}), part(20, 30, {"hotels": ONE})])
+    assert store.apply([part(10, 15, {"books": DEEP})]).outcomes[0].status is Status.APPLIED
+    assert store.apply([part(10, 15, {"books": DEEP})]).outcomes[0].status is Status.DUPLICATE
+    overlap = store.apply([part(12, 35, {"books": DEEP})]).outcomes[0]
+    assert (overlap.status, overlap.missing) == (Status.OVERLAP, ((15, 20), (30, 35)))
+    for first, upto in overlap.missing:
+        (outcome,) = store.apply([part(first, upto, {"books": DEEP})]).outcomes
+        assert outcome.status is Status.APPLIED
+    assert store.apply([part(0, 35)]).outcomes[0].status is Status.DUPLICATE
+    assert store.totals().stats.texts == 5
 
 
 def test_partitions_and_topics_have_their_own_watermarks(store: StatsStore) -> None:
@@ -212,6 +227,31 @@ def test_delivery_in_pieces_and_again_counts_every_text_once(
         first = upto
     assert {name: kept.stats for name, kept in store.read("ab").items()} == sums
     assert store.totals().stats == sums["a"] + sums["b"]
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_ranges_in_any_order_count_every_offset_once(
+    make_store: MakeStore, data: st.DataObject
+) -> None:
+    """However ranges overlap, and in whatever order they come, each offset adds its text once."""
+    store = make_store()
+    topic = uuid.uuid4().hex
+    store.open(PolicyMeta(topic, "f1", (1, 3, 7, 12)))
+    ranges = st.tuples(st.integers(0, 30), st.integers(1, 8))
+    counted: set[int] = set()
+
+    def bring(first: int, upto: int) -> PartitionOutcome:
+        size = upto - first
+        delta = ExitStats((size, 0, 0, 0), (0, 0, 0, 0), (size, 0, 0, 0))
+        return store.apply([part(first, upto, {"a": delta}, topic=topic)]).outcomes[0]
+
+    for first, size in data.draw(st.lists(ranges, min_size=1, max_size=10)):
+        outcome = bring(first, first + size)
+        for piece in outcome.missing:
+            assert bring(*piece).status is Status.APPLIED
+        counted |= set(range(first, first + size))
+        assert store.totals().stats.texts == len(counted)
 
 
 def test_threads_that_apply_at_once_lose_nothing(make_store: MakeStore) -> None:

@@ -1,0 +1,130 @@
+-- Changes one domain, or the settings, and writes who did it and why to the audit; once, however
+-- often the same call arrives.
+--
+--   KEYS      meta, wm, gaps, idx, agg, audit (see common.lua); d:<domain> of a domain to change
+--   ARGV[1]   token of this change
+--   ARGV[2]   audit entries to keep
+--   ARGV[3]   action: pin, unpin, freeze, unfreeze, reset, remove, configure, restart or a note
+--   ARGV[4]   JSON of the arguments: exit, for_ms, keep, epoch; revision, fields (of meta);
+--             note (anything else: only the audit entry is written); exits, size: see snapshot
+--   ARGV[5..] field, value.. of the audit entry
+--
+-- Returns one of
+--   {'ok', snapshot before, snapshot after}   zeros where no domain is changed
+--   {'no-policy'}, {'unknown'}, {'full'}, {'conflict', revision}
+--   {'corrupt', key, field, value}, {'overflow', key, field, value, addition}
+
+local REPEATS = 64 -- latest changes among which a repeated one is looked for
+local meta_key, wm, gaps, idx, agg, audit, domain_key = unpack(KEYS)
+local token, action, given = ARGV[1], ARGV[3], cjson.decode(ARGV[4])
+
+local meta, problem = load_meta(meta_key)
+if problem then return problem end
+if not meta then return {'no-policy'} end
+local now = server_ms()
+local prefix = domain_prefix(meta_key)
+local record = {counters = {}, parsed = {}, numbers = {}, notes = {}, others = {}}
+if domain_key then
+  record, problem = load_record(domain_key, prefix, meta, now)
+  if problem then return problem end
+end
+local before = snapshot(record, given.exits, given.size)
+
+for _, entry in ipairs(call('XREVRANGE', audit, '+', '-', 'COUNT', REPEATS)) do
+  for i = 1, #entry[2], 2 do
+    if entry[2][i] == 'token' and entry[2][i + 1] == token then return {'ok', before, before} end
+  end
+end
+
+if domain_key and not record.known then
+  if action ~= 'pin' and action ~= 'freeze' then return {'unknown'} end
+  if room(idx, meta, 0) < 1 then return {'full'} end
+end
+
+local totals
+totals, problem = load_totals(agg)
+if problem then return problem end
+local left = 0 -- texts that go
+local numbers, notes = record.numbers, record.notes
+
+-- The same arithmetic as `changes.scaled`.
+local function scale(counters, share)
+  local vectors, deepest = {}, -1
+  for field, text in pairs(counters) do
+    local vector, j = {}, tonumber(field)
+    for number in gmatch(text, '%d+') do vector[#vector + 1] = tonumber(number) end
+    vectors[j] = vector
+    deepest = math.max(deepest, j)
+  end
+  local scaled, lists, observed = {}, {}, 0
+  for j = deepest, 0, -1 do
+    local old = vectors[j] or {}
+    local played = math.floor((old[3] or 0) * share)
+    observed = observed + played
+    local new, seen = {}, old[1] or 0
+    for i, count in ipairs(old) do
+      local rest = seen > 0 and math.floor(count * (observed / seen)) or 0
+      new[i] = plain(math.min(rest, observed))
+    end
+    new[1], new[2], new[3] = plain(observed), new[2] or 0, plain(played)
+    if observed > 0 then scaled[tostring(j)], lists[tostring(j)] = concat(new, ' '), new end
+  end
+  return scaled, lists
+end
+
+may_write(idx, prefix, meta_key, meta)
+if action == 'pin' then
+  numbers.pin = given.exit
+  numbers.pin_until = given.for_ms and now + given.for_ms or nil
+  notes.pin_reason = given.note
+elseif action == 'unpin' then
+  numbers.pin, numbers.pin_until, notes.pin_reason = nil, nil, nil
+elseif action == 'freeze' then
+  numbers.frozen, notes.freeze_reason = 1, given.note
+elseif action == 'unfreeze' then
+  numbers.frozen, notes.freeze_reason = nil, nil
+elseif action == 'reset' then
+  if given.epoch and given.epoch ~= (numbers.epoch or 0) then return {'ok', before, before} end
+  local texts = texts_in(record.counters)
+  if given.keep > 0 then
+    record.counters, record.parsed = scale(record.counters, given.keep)
+  else
+    record.counters, record.parsed = {}, {}
+    numbers.epoch = (numbers.epoch or 0) + 1
+  end
+  left = texts - texts_in(record.counters)
+elseif action == 'remove' then
+  left = texts_in(record.counters)
+elseif action == 'configure' then
+  if meta.revision ~= given.revision then return {'conflict', meta.revision} end
+elseif action == 'restart' then
+  meta.gen = meta.gen + 1
+end
+local gone = tonumber(totals.gone or 0)
+if gone > MAX - left then return {'overflow', agg, 'gone', exact(gone), exact(left)} end
+
+local entry = {'token', token, unpack(ARGV, 5)}
+if left > 0 then -- what is lost can be read, and written again, from the audit
+  entry[#entry + 1] = 'before'
+  entry[#entry + 1] = before
+end
+call('XADD', audit, 'MAXLEN', '~', ARGV[2], '*', unpack(entry))
+if action == 'configure' then
+  call('HSET', meta_key, 'revision', exact(tonumber(meta.revision) + 1),
+             unpack(given.fields))
+elseif action == 'restart' then
+  call('HSET', meta_key, 'gen', exact(meta.gen))
+  call('DEL', agg)
+  local marks = call('HGETALL', wm)
+  for i = 1, #marks, 2 do call('HSET', gaps, marks[i], '0-' .. marks[i + 1]) end
+elseif action == 'remove' then
+  call('DEL', domain_key)
+  call('ZREM', idx, record.name)
+elseif domain_key then
+  write_record(record, idx, meta)
+end
+if left > 0 then call('HSET', agg, 'gone', exact(gone + left)) end
+if action == 'remove' then
+  record = {counters = {}, parsed = {}, numbers = {}, notes = {}}
+end
+return {'ok', before, snapshot(record, given.exits, given.size)}

@@ -1,0 +1,270 @@
+-- What the scripts of a policy share; the client puts it before each of them.
+--
+-- Every key of one policy carries the hash tag {<pid>}, so all of them live on one cluster node:
+--
+--   offramp:policies             HASH    policy name -> policy id
+--   offramp:{<pid>}:meta         HASH    fingerprint, layers, schema, settings, revision, created;
+--                                        domains, idle_ms, rare_idle_ms, rare_texts: the limits;
+--                                        gen: how often all counters were started afresh
+--   offramp:{<pid>}:wm           HASH    "<topic id>/<partition>" -> next offset not yet counted
+--   offramp:{<pid>}:gaps         HASH    the same -> "5-9 12-20": offsets below it not counted
+--   offramp:{<pid>}:idx          ZSET    encoded domain -> last activity, ms by this server's
+--                                        clock; plus CLASS while pinned or frozen, minus CLASS
+--                                        while hardly used
+--   offramp:{<pid>}:agg          HASH    0 1 ..: sums of all that was counted, growing only;
+--                                        brought, gone, skipped: see `Totals`
+--   offramp:{<pid>}:d:<domain>   HASH    0 1 ..: counters of each exit; t: last text, ms; epoch:
+--                                        how often started afresh; gen: that of meta when written;
+--                                        pin, pin_until, pin_reason; frozen, freeze_reason
+--   offramp:{<pid>}:audit        STREAM  who changed what and why (capped)
+--   offramp:worker:<instance>    HASH    heartbeat of a worker, expires
+--   offramp:workers              ZSET    encoded instance -> when its heartbeat expires, ms
+--
+-- The counters of an exit are one text, "60 12 3 ..": first n, texts that computed it, second d,
+-- third p, texts that stopped there; what comes after is the client's business (`stats.LETTERS`).
+-- Why one field an exit and not one a counter: docs/decisions/0011-one-field-per-exit.md.
+-- Domains in keys, and reasons, are percent-encoded.
+--
+-- Numbers are doubles here: exact up to MAX, hence the checks and '%d'.
+
+local MAX = 9007199254740991 -- 2^53 - 1
+local CLASS = 1e15 -- ms: far more than any time of day
+local NUMBERS = {t = true, epoch = true, gen = true, pin = true, pin_until = true, frozen = true}
+local NOTES = {pin_reason = true, freeze_reason = true}
+
+local call, concat, tonumber = redis.call, table.concat, tonumber
+local find, format, gmatch, match = string.find, string.format, string.gmatch, string.match
+
+local function exact(number)
+  return format('%d', number)
+end
+
+local function is_count(text)
+  return not find(text, '%D') and text ~= '' and (#text < 16 or tonumber(text) <= MAX)
+end
+
+local function count_in(text)
+  return is_count(text) and tonumber(text) or nil
+end
+
+-- Counters are fields whose name is an exit.
+local is_counter = setmetatable({}, {__index = function(known, field)
+  local answer = find(field, '^%d+$') ~= nil
+  known[field] = answer
+  return answer
+end})
+
+local LONG = string.rep('%d', 16)
+
+local function are_counts(text)
+  if not find(text, '^%d[%d ]*$') then return false end
+  if #text < 16 or not find(text, LONG) then return true end
+  for number in gmatch(text, '%d+') do
+    if tonumber(number) > MAX then return false end
+  end
+  return true
+end
+
+local function plain(number) -- concat writes fewer digits than a large count has
+  return number < 1e14 and number or exact(number)
+end
+
+-- Patterns and formats of texts with so many counters.
+local patterns = setmetatable({}, {__index = function(known, size)
+  known[size] = '^(%d+)' .. string.rep(' (%d+)', size - 1) .. '$'
+  return known[size]
+end})
+local formats = setmetatable({}, {__index = function(known, size)
+  known[size] = '%d' .. string.rep(' %d', size - 1)
+  return known[size]
+end})
+
+local zeros = setmetatable({}, {__index = function(known, size)
+  known[size] = '0' .. string.rep(' 0', size - 1)
+  return known[size]
+end})
+
+-- Returns the counters of an exit as a list; nil where they are none. `size`: how many are expected.
+local function parsed(text, size)
+  local numbers = {match(text, patterns[size])}
+  if numbers[1] then
+    if #text < 14 + 2 * size or not find(text, LONG) or are_counts(text) then return numbers end
+    return nil
+  end
+  if not are_counts(text) then return nil end
+  for number in gmatch(text, '%d+') do numbers[#numbers + 1] = number end
+  return numbers
+end
+
+-- Returns the sum of a list and of every `stride`-th of `additions` from `at` on, `size` of them, as
+-- text; nil, old and new where that is too much.
+local function added(numbers, additions, at, stride, size)
+  for i = 1, size do
+    local old, addition = numbers[i] or 0, additions[at + (i - 1) * stride]
+    local sum = old + addition
+    if sum > MAX then return nil, old, addition end
+    numbers[i] = sum
+  end
+  return format(formats[#numbers], unpack(numbers))
+end
+
+-- Returns n of exit 0: the texts of a domain.
+local function texts_in(counters)
+  return tonumber(match(counters['0'] or '0', '^%d+'))
+end
+
+-- What all keys of domains begin with, from the key of meta.
+local function domain_prefix(meta_key)
+  return string.sub(meta_key, 1, -#'meta' - 1) .. 'd:'
+end
+
+local function server_ms()
+  local time = call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- Returns {fingerprint, revision, settings, gen, domains, idle_ms, rare_idle_ms, rare_texts} by
+-- name, or nil where there is no policy.
+local function load_meta(key)
+  local names = {'fingerprint', 'revision', 'settings', 'gen',
+                 'domains', 'idle_ms', 'rare_idle_ms', 'rare_texts'}
+  local values, found = call('HMGET', key, unpack(names)), {}
+  if not values[1] then return nil end
+  for i, name in ipairs(names) do found[name] = values[i] or '0' end
+  for _, name in ipairs({'gen', 'domains', 'idle_ms', 'rare_idle_ms', 'rare_texts'}) do
+    local count = count_in(found[name])
+    if not count then return nil, {'corrupt', key, name, found[name]} end
+    found[name] = count
+  end
+  return found
+end
+
+local NONE = {} -- never written to
+
+-- Returns {key, name, known, counters, parsed, numbers, notes, others, stale} of a domain. Counters of
+-- an older generation are as good as gone: they are in stale. A pin whose time is over is none.
+-- `size`: how many counters an exit has, where they are to be parsed.
+local function load_record(key, prefix, meta, now, size)
+  local flat, counters, numbers, lists = call('HGETALL', key), {}, {}, {}
+  local record = {key = key, name = string.sub(key, #prefix + 1), known = #flat > 0,
+                  counters = counters, parsed = lists, numbers = numbers,
+                  notes = NONE, others = NONE}
+  for i = 1, #flat, 2 do
+    local field, value = flat[i], flat[i + 1]
+    if is_counter[field] then
+      local list = parsed(value, size or 1)
+      if not list then return nil, {'corrupt', key, field, value} end
+      counters[field], lists[field] = value, list
+    elseif NUMBERS[field] then
+      if not is_count(value) then return nil, {'corrupt', key, field, value} end
+      numbers[field] = tonumber(value)
+    else
+      local group = NOTES[field] and 'notes' or 'others'
+      if record[group] == NONE then record[group] = {} end
+      record[group][field] = value
+    end
+  end
+  if (numbers.gen or 0) ~= meta.gen then
+    record.stale, record.counters, record.parsed = counters, {}, {}
+  end
+  if numbers.pin_until and numbers.pin_until <= now then
+    record.pin_ended = true
+    numbers.pin, numbers.pin_until, record.notes.pin_reason = nil, nil, nil
+  end
+  return record
+end
+
+-- Returns "<counters of exit 0, of exit 1, ..>;<field>;<value>;.." with `size` counters for each of so
+-- many exits: one string, for the client reads it much faster than a nested array.
+local function snapshot(record, exits, size)
+  local flat, at = {}, 1
+  for exit = 1, exits do
+    local field = tostring(exit - 1)
+    local text, list = record.counters[field], record.parsed[field]
+    if not text then
+      text = zeros[size]
+    elseif #list ~= size then -- written by another version
+      for i = #list + 1, size do list[i] = 0 end
+      text = format(formats[size], unpack(list, 1, size))
+    end
+    flat[exit] = text
+  end
+  flat = {concat(flat, ' ')}
+  for field, value in pairs(record.numbers) do
+    flat[at + 1], flat[at + 2] = field, exact(value)
+    at = at + 2
+  end
+  for field, value in pairs(record.notes) do
+    flat[at + 1], flat[at + 2] = field, value
+    at = at + 2
+  end
+  return concat(flat, ';')
+end
+
+local function index_score(record, meta)
+  local numbers, last = record.numbers, record.numbers.t or 0
+  if numbers.pin or numbers.frozen then return exact(last + CLASS) end
+  if texts_in(record.counters) < meta.rare_texts then return exact(last - CLASS) end
+  return exact(last)
+end
+
+local function write_fields(key, ...)
+  local flat, size = {}, 0
+  for _, values in ipairs({...}) do
+    for field, value in pairs(values) do
+      flat[size + 1], flat[size + 2] = field, type(value) == 'number' and exact(value) or value
+      size = size + 2
+    end
+  end
+  if size > 0 then call('HSET', key, unpack(flat)) end
+end
+
+-- Writes all of a record anew; one without anything goes.
+local function write_record(record, idx, meta)
+  local groups = {record.counters, record.numbers, record.notes, record.others}
+  record.numbers.gen = nil
+  call('DEL', record.key)
+  if not (next(groups[1]) or next(groups[2]) or next(groups[3]) or next(groups[4])) then
+    call('ZREM', idx, record.name)
+    return
+  end
+  if meta.gen > 0 then record.numbers.gen = meta.gen end
+  write_fields(record.key, unpack(groups))
+  call('ZADD', idx, index_score(record, meta), record.name)
+end
+
+-- How many more domains there may be; the shared one does not take another's place.
+local function room(idx, meta, leaving)
+  local free = meta.domains - (call('ZCARD', idx) - leaving)
+  if free <= 0 and call('ZSCORE', idx, '__overflow__') then free = free + 1 end
+  return free
+end
+
+-- Adds to the ledger, and to the counters, of all domains.
+local function load_totals(key)
+  local totals, flat = {}, call('HGETALL', key)
+  for i = 1, #flat, 2 do
+    local valid = is_counter[flat[i]] and are_counts or is_count
+    if not valid(flat[i + 1]) then return nil, {'corrupt', key, flat[i], flat[i + 1]} end
+    totals[flat[i]] = flat[i + 1]
+  end
+  return totals
+end
+
+-- Raises, before anything is written, where this user may not do what will be done half-way, or the
+-- server is full: by commands without effect, of which HSET has none.
+local function may_add(idx)
+  call('ZADD', idx, 'XX', '0', '')
+end
+
+local function may_remove(idx, prefix)
+  call('ZREM', idx, '')
+  call('HDEL', prefix, '')
+  call('DEL', prefix)
+end
+
+local function may_write(idx, prefix, meta_key, meta)
+  may_add(idx)
+  may_remove(idx, prefix)
+  call('HSET', meta_key, 'fingerprint', meta.fingerprint)
+end

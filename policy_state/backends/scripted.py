@@ -1,0 +1,197 @@
+"""The worker's side of the store as calls of scripts; knows no client library."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from policy_state.backends import wire
+from policy_state.domains import decode_domain, encode_domain
+from policy_state.errors import PolicyNotOpen, StoreCorrupt
+from policy_state.store import (
+    Applied,
+    DomainSnapshot,
+    OpenedPolicy,
+    PartitionDeltas,
+    PolicyMeta,
+    Totals,
+    check_heartbeat,
+    check_same_model,
+    checked_domains,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from types import TracebackType
+
+    from policy_state.policy import PolicySettings
+
+_AUDIT_PAGE = 500
+
+
+class Server(Protocol):
+    """A Redis, or what speaks like one. Calls are sent again as needed; all may be repeated."""
+
+    def script(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:  # noqa: ANN401
+        """Run one of the scripts beside this file."""
+        ...
+
+    def command(self, *words: str | int) -> Any:  # noqa: ANN401
+        """Run one command."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class ScriptedStats:
+    """Implements `StatsStore` on a server that runs the scripts beside this file."""
+
+    def __init__(self, server: Server) -> None:
+        """Keep the server; nothing is sent before the first call."""
+        self.server = server
+        self._opened: tuple[wire.PolicyKeys, PolicyMeta] | None = None
+        self._settings: tuple[int, PolicySettings] | None = None  # the latest seen, with revision
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the store can be used again and then reconnects."""
+        self.server.close()
+
+    def open(self, policy: PolicyMeta) -> OpenedPolicy:
+        """Bind this store to a policy, creating it on first use."""
+        pid = self.server.command("HGET", wire.POLICIES_KEY, policy.name)
+        if pid is None:
+            self.server.command("HSETNX", wire.POLICIES_KEY, policy.name, secrets.token_urlsafe(6))
+            pid = self.server.command("HGET", wire.POLICIES_KEY, policy.name)
+        keys = wire.PolicyKeys(pid)
+        new = [text for pair in wire.meta_fields(policy).items() for text in pair]
+        opened = self.look(keys, policy.name, new)
+        check_same_model(policy, opened.meta)
+        self._opened = (keys, opened.meta)
+        self._settings = (opened.revision, opened.meta.settings)
+        return opened
+
+    def apply(
+        self,
+        parts: Sequence[PartitionDeltas],
+        *,
+        watch: Collection[str] = (),
+        replay: bool = False,
+    ) -> Applied:
+        """Add the parts that were not counted before, in one atomic step and one round trip."""
+        keys, meta = self.bound()
+        revision, settings = self._settings or (0, meta.settings)
+        domains = checked_domains(parts, watch, exits=meta.exits)
+        reply = self.server.script(
+            "apply.lua",
+            [
+                *keys.several("meta", "wm", "gaps", "idx", "agg"),
+                keys.overflow,
+                *map(keys.domain, domains),
+            ],
+            [
+                meta.fingerprint,
+                revision,
+                int(replay),
+                wire.apply_request(parts, domains),
+                meta.exits,
+                wire.KINDS,
+            ],
+        )
+        applied = wire.apply_answer(reply, domains, meta, settings)
+        if applied.revision != revision:
+            self._settings = (applied.revision, applied.settings)
+        return applied
+
+    def read(self, domains: Collection[str]) -> Mapping[str, DomainSnapshot]:
+        """Return the snapshot of each of the domains."""
+        return self.apply((), watch=domains).snapshots
+
+    def domains(self, *, offset: int = 0, limit: int = 100) -> tuple[str, ...]:
+        """Return a page of the domains."""
+        keys, _ = self.bound()
+        if limit < 1:
+            return ()
+        last = offset + limit - 1
+        members = self.server.command("ZREVRANGE", keys.key("idx"), offset, last)
+        return tuple(decode_domain(member) for member in members)
+
+    def totals(self) -> Totals:
+        """Return the sums over all domains."""
+        keys, meta = self.bound()
+        fields = self.server.command("HGETALL", keys.key("agg"))
+        try:
+            ledger = {name: int(fields.get(name, "0")) for name in ("brought", "gone", "skipped")}
+        except ValueError as error:
+            raise StoreCorrupt(f"{keys.key('agg')}: {error}") from error
+        return Totals(
+            stats=wire.counters(fields, key=keys.key("agg"), exits=meta.exits),
+            domains=self.server.command("ZCARD", keys.key("idx")),
+            **ledger,
+        )
+
+    def policies(self) -> tuple[PolicyMeta, ...]:
+        """Return all policies of the store, by name."""
+        found = []
+        for name, pid in sorted(self.server.command("HGETALL", wire.POLICIES_KEY).items()):
+            key = wire.PolicyKeys(pid).key("meta")
+            fields = self.server.command("HGETALL", key)
+            if fields:  # none where a worker died between taking the name and creating the policy
+                found.append(wire.meta_from_fields(fields, name=name, key=key))
+        return tuple(found)
+
+    def heartbeat(self, instance: str, fields: Mapping[str, str | int], *, ttl_s: float) -> None:
+        """Show a worker as alive for `ttl_s` seconds."""
+        check_heartbeat(instance, fields, ttl_s)
+        ttl_ms = max(1, int(ttl_s * 1000))
+        flat = [value for pair in fields.items() for value in pair]
+        expires_ms = int(
+            self.server.script("heartbeat.lua", [wire.worker_key(instance)], [ttl_ms, *flat])
+        )
+        self.server.command("ZADD", wire.WORKERS_KEY, expires_ms, encode_domain(instance))
+        self.server.command("ZREMRANGEBYSCORE", wire.WORKERS_KEY, "-inf", expires_ms - ttl_ms)
+
+    def workers(self) -> Mapping[str, Mapping[str, str]]:
+        """Return the workers alive, by instance."""
+        alive = {}
+        for member in sorted(self.server.command("ZRANGE", wire.WORKERS_KEY, 0, -1)):
+            instance = decode_domain(member)
+            fields = self.server.command("HGETALL", wire.worker_key(instance))
+            if fields:  # none where it expired
+                alive[instance] = fields
+        return alive
+
+    def look(self, keys: wire.PolicyKeys, name: str, new: Sequence[str] = ()) -> OpenedPolicy:
+        """Return a policy as it is stored; created from the fields of `new` where there is none."""
+        created, flat = self.server.script("open.lua", [keys.key("meta")], new)
+        stored = dict(zip(flat[::2], flat[1::2], strict=True))
+        if not stored:
+            wire.raise_problem(["no-policy"], self.bound()[1])
+        meta = wire.meta_from_fields(stored, name=name, key=keys.key("meta"))
+        return OpenedPolicy(
+            id=keys.pid,
+            meta=meta,
+            created=bool(created),
+            revision=int(stored.get("revision", "1")),
+            created_ms=int(stored.get("created", "0")),
+        )
+
+    def bound(self) -> tuple[wire.PolicyKeys, PolicyMeta]:
+        """Return the keys and the meta of the open policy."""
+        if self._opened is None:
+            raise PolicyNotOpen("no policy is open on this store: call open first")
+        return self._opened

@@ -1,0 +1,172 @@
+"""The operator's side of the store as calls of scripts; knows no client library."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from policy_state.admin import (
+    AUDIT_ENTRIES,
+    AuditEntry,
+    Change,
+    Changed,
+    check_change,
+    check_signed,
+)
+from policy_state.backends import wire
+from policy_state.backends.scripted import ScriptedStats
+from policy_state.domains import domain_key
+from policy_state.offsets import Counted, format_gaps, parse_gaps
+from policy_state.store import DomainSnapshot, Limits, OpenedPolicy, checked_domains
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from policy_state.policy import PolicySettings
+
+_AUDIT_PAGE = 500
+
+
+class ScriptedAdmin(ScriptedStats):
+    """Implements `PolicyAdmin` on a server that runs the scripts beside this file."""
+
+    def describe(self) -> OpenedPolicy:
+        """Return the open policy with the settings in force now."""
+        keys, meta = self.bound()
+        return self.look(keys, meta.name)
+
+    def change(self, domain: str, change: Change, *, by: str, reason: str) -> Changed:
+        """Change one domain's record."""
+        _, meta = self.bound()
+        domain_key(domain)
+        check_change(change, exits=meta.exits)
+        given = {name: value for name, value in asdict(change).items() if value is not None}
+        action = type(change).__name__.lower()
+        arguments = given | {"note": wire.encode_note(reason)}
+        before, after = self._change(action, arguments, given, domain, by, reason)
+        return Changed(wire.snapshot(before), wire.snapshot(after))
+
+    def configure(
+        self, settings: PolicySettings, limits: Limits, *, revision: int, by: str, reason: str
+    ) -> OpenedPolicy:
+        """Put settings in force for all workers, if the policy is still at `revision`."""
+        keys, _ = self.bound()
+        stored = self.server.command("HGETALL", keys.key("meta"))
+        fields = wire.settings_fields(settings, limits, stored)
+        flat = [text for pair in fields.items() for text in pair]
+        self._change(
+            "configure",
+            {"revision": str(revision), "fields": flat},
+            {"settings": asdict(settings), "limits": asdict(limits)},
+            None,
+            by,
+            reason,
+        )
+        return self.describe()
+
+    def load(self, records: Mapping[str, DomainSnapshot], *, replace: bool) -> tuple[str, ...]:
+        """Write whole domains from elsewhere; return those that were left out."""
+        keys, meta = self.bound()
+        names = checked_domains((), records, exits=meta.exits)
+        reply = self.server.script(
+            "load.lua",
+            [*keys.several("meta", "idx", "agg"), *map(keys.domain, names)],
+            [
+                meta.fingerprint,
+                int(replace),
+                json.dumps([wire.record_groups(records[name]) for name in names]),
+            ],
+        )
+        wire.raise_problem(reply, meta)
+        return tuple(names[number - 1] for number in reply[1])
+
+    def watermarks(self) -> Mapping[str, Counted]:
+        """Return what is counted of each partition."""
+        keys, _ = self.bound()
+        gaps = self.server.command("HGETALL", keys.key("gaps"))
+        marks = self.server.command("HGETALL", keys.key("wm"))
+        return {
+            source: Counted(int(upto), parse_gaps(gaps.get(source, "")))
+            for source, upto in sorted(marks.items())
+        }
+
+    def adopt_watermarks(self, marks: Mapping[str, Counted]) -> None:
+        """Take these for the partitions that nothing was counted of so far."""
+        keys, meta = self.bound()
+        flat: list[str | int] = []
+        for source, mark in marks.items():
+            flat += [source, mark.upto, format_gaps(mark.gaps)]
+        reply = self.server.script("marks.lua", keys.several("meta", "wm", "gaps"), flat)
+        wire.raise_problem(reply, meta)
+
+    def restart(self, *, by: str, reason: str) -> None:
+        """Set all counters to zero and all offsets below the watermarks to not counted."""
+        self._change("restart", {}, {}, None, by, reason)
+
+    def note(self, action: str, detail: Mapping[str, Any], *, by: str, reason: str) -> None:
+        """Write to the audit what was done in many steps."""
+        self._change(action, {}, detail, None, by, reason)
+
+    def audit(self, *, domain: str | None = None, limit: int = 100) -> tuple[AuditEntry, ...]:
+        """Return the latest changes, the newest first."""
+        keys, _ = self.bound()
+        found: list[AuditEntry] = []
+        last = "+"
+        while len(found) < limit:
+            page = self.server.command(
+                "XREVRANGE", keys.key("audit"), last, "-", "COUNT", _AUDIT_PAGE
+            )
+            if not page:
+                break
+            last = f"({page[-1][0]}"
+            entries = (_audit_entry(id_, fields) for id_, fields in page)
+            found += [entry for entry in entries if domain is None or entry.domain == domain]
+        return tuple(found[:limit])
+
+    def _change(  # noqa: PLR0913, PLR0917 - private: what the script takes, in its order
+        self,
+        action: str,
+        arguments: Mapping[str, Any],
+        detail: Mapping[str, Any],
+        domain: str | None,
+        by: str,
+        reason: str,
+    ) -> tuple[str, str]:
+        """Return the domain's snapshots before and after, as the script writes them."""
+        keys, meta = self.bound()
+        check_signed(by, reason)
+        entry = {"action": action, "by": by, "reason": reason, "detail": json.dumps(detail)}
+        if domain is not None:
+            entry["domain"] = domain
+        reply = self.server.script(
+            "change.lua",
+            [
+                *keys.several("meta", "wm", "gaps", "idx", "agg", "audit"),
+                *([keys.domain(domain)] if domain is not None else []),
+            ],
+            [
+                f"{time.time_ns():x}-{secrets.token_hex(8)}",
+                AUDIT_ENTRIES,
+                action,
+                json.dumps({**arguments, "exits": meta.exits, "size": wire.KINDS}),
+                *(text for pair in entry.items() for text in pair),
+            ],
+        )
+        wire.raise_problem(reply, meta)
+        return reply[1], reply[2]
+
+
+def _audit_entry(entry_id: str, fields: Mapping[str, str]) -> AuditEntry:
+    before = fields.get("before")
+    return AuditEntry(
+        time_ms=int(entry_id.partition("-")[0]),
+        action=fields.get("action", ""),
+        domain=fields.get("domain"),
+        by=fields.get("by", ""),
+        reason=fields.get("reason", ""),
+        detail=json.loads(fields.get("detail", "{}")),
+        before=None if before is None else wire.snapshot(before),
+    )

