@@ -152,7 +152,10 @@ class MultiExitEncoder(nn.Module):
         self.elasticbert = Backbone(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.classifiers = nn.ModuleDict(
-            {str(n - 1): nn.Linear(config.hidden_size, len(config.labels)) for n in config.exit_layers}
+            {
+                str(layer - 1): nn.Linear(config.hidden_size, len(config.labels))
+                for layer in config.exit_layers
+            }
         )
         self.apply(_init)
 
