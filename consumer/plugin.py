@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Self
 from consumer.counting import Counting
 from consumer.records import Record
 from consumer.settings import Settings, load_settings
-from consumer.wiring import load_engine, open_policy
-from policy_state.backends.redis import RedisStore
+from consumer.wiring import load_engine, open_policy, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +45,7 @@ class Offramp:
             PolicyStateError: the store does not answer, or holds the policy for another model.
         """
         engine = engine or load_engine(settings)
-        self._store = RedisStore(settings.redis.url, timeout_s=settings.redis.timeout_s)
+        self._store = open_store(settings)
         self._step, opened = open_policy(settings, engine, self._store)
         self._counting = Counting(self._store, opened, topic_id=lambda topic: topic)
 

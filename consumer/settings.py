@@ -74,6 +74,8 @@ class RedisSettings(Section):
 
     url: str = "redis://localhost:6379/0"
     timeout_s: Annotated[float, Field(gt=0)] = 2.0
+    password_file: Path | None = Field(None, description="read anew at every connection")
+    ca_file: Path | None = Field(None, description="certificates to trust, for rediss://")
 
     @field_serializer("url")
     def _redacted(self, url: str) -> str:

@@ -83,7 +83,7 @@ def run_worker(
     if settings.worker.liveness_file is not None:  # a predecessor's says nothing of this worker
         settings.worker.liveness_file.unlink(missing_ok=True)
     engine = engine or load_engine(settings)
-    with RedisStore(settings.redis.url, timeout_s=settings.redis.timeout_s) as store:
+    with open_store(settings) as store:
         step, opened = open_policy(settings, engine, store)
         stream = KafkaStream(
             settings.kafka,
@@ -97,6 +97,21 @@ def run_worker(
         finally:
             stream.close()
     log.info("stopped instance=%s", settings.instance)
+
+
+def open_store(settings: Settings) -> RedisStore:
+    """Return the store that the settings name; nothing is sent to it yet.
+
+    Raises:
+        InvalidSettings: the address is none.
+    """
+    redis = settings.redis
+    return RedisStore(
+        redis.url,
+        timeout_s=redis.timeout_s,
+        password_file=redis.password_file,
+        ca_file=redis.ca_file,
+    )
 
 
 def open_policy(

@@ -94,8 +94,8 @@ def connected(
     with RedisStore(
         settings.redis.url,
         timeout_s=settings.redis.timeout_s,
-        password_file=getattr(settings.redis, "password_file", None),
-        ca_file=getattr(settings.redis, "ca_file", None),
+        password_file=settings.redis.password_file,
+        ca_file=settings.redis.ca_file,
     ) as store:
         yield store, settings.policy.name
 

@@ -197,7 +197,7 @@ class Arena:
         return found
 
 
-def weather(  # noqa: C901  (one branch a kind of blow)
+def weather(  # noqa: C901, PLR0912, PLR0915  (one branch a kind of blow)
     arena: Arena, report: Report, *, kafka_server, redis_server
 ) -> None:
     """Let it all happen, while events keep coming."""
@@ -214,7 +214,7 @@ def weather(  # noqa: C901  (one branch a kind of blow)
     share, topics = storm.events // (len(blows) + 1), 1
     arena.produce(share + storm.events % (len(blows) + 1))
     for blow in blows:
-        arena.produce(share)
+        arena.produce(share // 2)
         time.sleep(storm.quiet_s)
         name = rng.choice(names)
         before, begun = arena.counted(), time.monotonic()
@@ -223,7 +223,9 @@ def weather(  # noqa: C901  (one branch a kind of blow)
             fleet.kill(name)
             fleet.start(name, crash_at=step, after=rng.randrange(3))
             report.kills += 1
-            if _wait(lambda n=name: fleet.running[n].poll() is not None, 30):
+            _wait(lambda n=name: "started" in fleet.log(n).rsplit("policy name", 1)[-1], 15)
+            arena.produce(share - share // 2)  # something to do, so that it comes to the step
+            if _wait(lambda n=name: fleet.running[n].poll() is not None, 15):
                 report.kills += 1
                 report.crashed_at[step] += 1
                 fleet.start(name)
@@ -249,6 +251,8 @@ def weather(  # noqa: C901  (one branch a kind of blow)
             redis_server.pause()
             time.sleep(5)
             redis_server.resume()
+        if blow != "kill":
+            arena.produce(share - share // 2)
         if _wait(lambda b=before: arena.counted() > b, 60):
             report.resume_s.append(time.monotonic() - begun)
         _restart_dead(fleet, names, report)
