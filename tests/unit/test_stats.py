@@ -21,8 +21,27 @@ def of_texts(many: list[list[int]]) -> ExitStats:
 def test_one_text_counts_every_exit_up_to_its_own() -> None:
     """A text is observed up to its exit, played there, and disagrees where it differs."""
     stats = ExitStats.from_labels([1, 0, 1], exits=EXITS)
-    assert stats == ExitStats(observed=(1, 1, 1, 0), disagreed=(0, 1, 0, 0), played=(0, 0, 1, 0))
+    assert stats == ExitStats(
+        observed=(1, 1, 1, 0),
+        disagreed=(0, 1, 0, 0),
+        played=(0, 0, 1, 0),
+        gained=(0, 1, 0, 0),
+        lost=(0, 0, 1, 0),
+        apart=(0, 0, 0, 0),
+        odd=(1, 0, 1, 0),
+    )
     assert (stats.exits, stats.texts) == (4, 1)
+
+
+def test_a_text_run_to_the_end_shows_who_differs_from_the_last_exit() -> None:
+    """Only a text of full depth tells which exits the last one would overrule."""
+    assert ExitStats.from_labels([1, 0, 1, 0], exits=EXITS).apart == (1, 0, 1, 0)
+
+
+@given(many=st.lists(texts))
+def test_many_texts_at_once_count_as_one_by_one(many: list[list[int]]) -> None:
+    """The fast way to count a batch gives the same counters as the plain one."""
+    assert ExitStats.from_texts(many, exits=EXITS) == of_texts(many)
 
 
 @given(many=st.lists(texts), other=st.lists(texts))
