@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         if args.output == "json":
             print(json.dumps(asdict(summary), indent=2))
         if args.keep:
-            _wait(environ, lambda: check_alive(running, logs))
+            _wait(environ, next(iter(texts)), lambda: check_alive(running, logs))
     return 0 if summary.predictions == total and not summary.duplicates else 1
 
 
@@ -185,14 +185,15 @@ def _sum_up(  # noqa: PLR0913, PLR0917  (everything there is, once)
     )
 
 
-def _wait(environ: dict[str, str], alive: Callable[[], None]) -> None:
+def _wait(environ: dict[str, str], domain: str, alive: Callable[[], None]) -> None:
     console.print("\nLeft running. In another terminal, in this folder:\n", style="bold")
     for name, value in environ.items():
         print(f"export {name}={value}", file=sys.stderr)
     for command in (
         "policy list",
-        "policy show films",
-        "produce demo/reviews/hotels.jsonl --topic texts.hotels",
+        f"policy show {domain}",
+        f"policy explain {domain}",
+        f"produce demo/reviews/hotels.jsonl --topic {_topic(domain)}",
     ):
         print(f".venv/bin/offramp {command}", file=sys.stderr)
     console.print("\nCtrl-C ends it.")
