@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -9,9 +10,12 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from policy_state.errors import PolicyNotFound, StoreUnavailable
+from policy_state.admin import Reset
+from policy_state.drift import DriftWatch
+from policy_state.errors import DomainNotFound, PolicyNotFound, StoreUnavailable
 from policy_state.offsets import Status
 from policy_state.pending import Pending
+from policy_state.policy import build
 from policy_state.stats import ExitStats
 from policy_state.store import DomainSnapshot, PartitionDeltas
 
@@ -19,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from consumer.records import Prediction, Record
+    from policy_state.admin import PolicyAdmin
     from policy_state.offsets import Range
-    from policy_state.store import Applied, OpenedPolicy, StatsStore
+    from policy_state.store import Applied, OpenedPolicy, PolicyMeta
 
 log = logging.getLogger("offramp.counting")
 
@@ -39,11 +44,12 @@ class Counting:
 
     def __init__(
         self,
-        store: StatsStore,
+        store: PolicyAdmin,
         opened: OpenedPolicy,
         *,
         topic_id: Callable[[str], str],
         on_settings: Callable[[Applied], None] = lambda _: None,
+        name: str = "worker",
     ) -> None:
         """Start with nothing known.
 
@@ -52,8 +58,11 @@ class Counting:
             opened: that policy.
             topic_id: the id of a topic by its name.
             on_settings: called with an answer whose settings are of a new revision.
+            name: who starts drifted domains afresh, for the audit.
         """
         self._store = store
+        self._name = name
+        self._watch = self._drift_watch(opened.meta)
         self._meta = opened.meta
         self._revision = opened.revision
         self._topic_id = topic_id
@@ -144,6 +153,7 @@ class Counting:
             answer = self._ask(lambda parts=parts: self._store.apply(parts))  # type: ignore[misc]
             if answer is None:
                 return False
+            self._look_for_drift(parts, answer)
             for part, outcome in self._pending.settled(answer.outcomes):
                 key = (part.topic_id, part.partition)
                 if texts and any(
@@ -153,6 +163,27 @@ class Counting:
                 else:
                     self._pending.give_up(part)
         return not len(self._pending)
+
+    def _look_for_drift(self, parts: Sequence[PartitionDeltas], answer: Applied) -> None:
+        """Start domains afresh whose latest texts are not what the counters before them say."""
+        for part, outcome in zip(parts, answer.outcomes, strict=True):
+            if outcome.status is not Status.APPLIED:
+                continue
+            for domain, delta in part.deltas.items():
+                now = answer.snapshots[domain]
+                if domain in answer.refused:
+                    continue
+                alarm = self._watch.add(domain, delta, known=now.stats, epoch=now.epoch)
+                if alarm is None:
+                    continue
+                log.warning("drift domain=%r %s", domain, alarm.reason)
+                change = Reset(keep=0, epoch=now.epoch)
+                with contextlib.suppress(DomainNotFound, StoreUnavailable):  # seen again later
+                    self._store.change(domain, change, by=self._name, reason=alarm.reason)
+
+    @staticmethod
+    def _drift_watch(meta: PolicyMeta) -> DriftWatch:
+        return DriftWatch(meta.exits, evidence=build(meta.settings, meta.layers).drift)
 
     def _hold(
         self,
@@ -220,6 +251,7 @@ class Counting:
         if answer.revision != self._revision:
             self._revision = answer.revision
             self._meta = replace(self._meta, settings=answer.settings)
+            self._watch = self._drift_watch(self._meta)
             self._on_settings(answer)
         now = time.monotonic()
         with self._lock:

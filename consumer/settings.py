@@ -102,12 +102,28 @@ class PolicyOptions(Section):
     """How an exit is chosen. Holds when the policy is created; later it is the store's."""
 
     name: str = Field("default", min_length=1, description="counters are kept under this name")
-    policy: Literal["uee-ucb"] = "uee-ucb"
+    policy: Literal["default", "uee-ucb"] = Field(
+        "default", description="uee-ucb is exactly the published one"
+    )
     cost: Literal["layers", "split", "measured"] | tuple[NonNegative, ...] = "layers"
     cost_weight: NonNegative = Field(
         0.1, description="what the full depth costs, in units of error; the paper has 1"
     )
-    alpha: NonNegative = Field(1.0, description="width of the bonus")
+    alpha: NonNegative = Field(1.0, description="width of the exploration bonus")
+    tolerance: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="aim for the cheapest exit with at most so much more error than the last one, "
+        "in place of `cost_weight`",
+    )
+    scouts: NonNegative = Field(12.0, description="explorers per round of all workers; 0: all")
+    prior: NonNegative = Field(20.0, description="texts that the prior of a new domain counts for")
+    probe_cost: NonNegative = Field(0.0002, description="spent per text on runs of full depth")
+    drift: NonNegative = Field(
+        14.0, description="evidence (nats) of change that starts a domain afresh; 0: never"
+    )
+    screen: bool = Field(True, description="leave out exits that say the same of every text")
+    monotone: bool = Field(True, description="take it that a deeper exit is never worse")
+    index: Literal["paired", "kl"] = Field("paired", description="how upper bounds are worked out")
 
 
 class BatchSettings(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from policy_state.policy import Policy
+    from policy_state.stats import ExitStats
 
 
 log = logging.getLogger("offramp.step")
@@ -65,6 +67,14 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Peers:
+    """What a worker knows of the others, so that all of them together explore enough, not more."""
+
+    workers: int = 1  # that decide on about the same counters at the same time
+    pool: ExitStats | None = None  # of all domains together
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """Offramp without a stream: give it records and the counters, get predictions back.
 
@@ -77,6 +87,7 @@ class Step:
     policy: Policy
     routes: tuple[Route, ...]
     form: Format = "auto"
+    rng: random.Random = field(default_factory=random.Random)  # spreads probes over batches
 
     def read(self, records: Sequence[Record]) -> tuple[list[Event], list[DeadLetter]]:
         """Parse and route: what can be used as events, what cannot as dead letters."""
@@ -89,7 +100,12 @@ class Step:
                 letters.append(DeadLetter(record, error.stage, error.reason, str(error)))
         return events, letters
 
-    def decide(self, events: Sequence[Event], snapshots: Mapping[str, DomainSnapshot]) -> list[int]:
+    def decide(
+        self,
+        events: Sequence[Event],
+        snapshots: Mapping[str, DomainSnapshot],
+        peers: Peers = Peers(),
+    ) -> list[int]:
         """Return an exit for each event, from the counters of its domain."""
         members: dict[str, list[int]] = {}
         for i, event in enumerate(events):
@@ -97,25 +113,32 @@ class Step:
         unseen = DomainSnapshot.unseen(self.model.exits)
         exits = [0] * len(events)
         for domain, rows in members.items():
-            chosen = self._chosen(snapshots.get(domain, unseen), len(rows))
+            chosen = self._chosen(snapshots.get(domain, unseen), len(rows), peers)
             for i, choice in zip(rows, chosen, strict=True):
                 exits[i] = choice
         return exits
 
     def run(
-        self, records: Sequence[Record], current: Callable[[set[str]], Mapping[str, DomainSnapshot]]
+        self,
+        records: Sequence[Record],
+        current: Callable[[set[str]], Mapping[str, DomainSnapshot]],
+        peers: Peers = Peers(),
     ) -> Outcome:
         """Do all of it: parse, route, decide with what `current` knows of the domains, infer."""
         events, letters = self.read(records)
         snapshots = current({event.domain for event in events})
-        outcome = self.predict(events, self.decide(events, snapshots)).with_letters(letters)
+        outcome = self.predict(events, self.decide(events, snapshots, peers)).with_letters(letters)
         return replace(outcome, epochs={d: s.epoch for d, s in snapshots.items()})
 
-    def _chosen(self, snapshot: DomainSnapshot, count: int) -> tuple[int, ...]:
+    def _chosen(self, snapshot: DomainSnapshot, count: int, peers: Peers) -> tuple[int, ...]:
         """Return the exits of one domain's events: the pinned one, or what the policy says."""
         if snapshot.pin is not None:
             return (snapshot.pin,) * count
-        return self.policy.decide(snapshot.stats, count)
+        if snapshot.frozen:  # nothing would be learnt, so nothing is tried
+            return (self.policy.assess(snapshot.stats, pool=peers.pool).exit,) * count
+        return self.policy.decide(
+            snapshot.stats, count, rng=self.rng, workers=peers.workers, pool=peers.pool
+        )
 
     def predict(self, events: Sequence[Event], exits: Sequence[int]) -> Outcome:
         """Run the model once over the mixed batch.

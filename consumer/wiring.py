@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from consumer.settings import Settings
-    from policy_state.store import OpenedPolicy, StatsStore
+    from policy_state.admin import PolicyAdmin
+    from policy_state.store import OpenedPolicy
 
 log = logging.getLogger("offramp")
 
@@ -115,7 +116,7 @@ def open_store(settings: Settings) -> RedisStore:
 
 
 def open_policy(
-    settings: Settings, engine: Inference, store: StatsStore
+    settings: Settings, engine: Inference, store: PolicyAdmin
 ) -> tuple[Step, OpenedPolicy]:
     """Open the policy, creating it on first use, and return the step that plays it.
 
@@ -130,10 +131,7 @@ def open_policy(
             fingerprint=facts.fingerprint,
             layers=facts.layers,
             settings=PolicySettings(
-                policy=options.policy,
-                cost=_cost(settings, facts),
-                cost_weight=options.cost_weight,
-                alpha=options.alpha,
+                cost=_cost(settings, facts), **options.model_dump(exclude={"name", "cost"})
             ),
         )
     )

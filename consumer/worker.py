@@ -15,6 +15,7 @@ from consumer.errors import StoppedByError, StreamUnavailable
 from consumer.events import dead_letter_headers, encode_prediction
 from consumer.kafka_stream import Batch, KafkaStream
 from consumer.pipeline import Abandoned, Pipeline
+from consumer.step import Peers
 from consumer.transactions import Outgoing
 from policy_state.errors import StoreUnavailable
 from policy_state.policy import build
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from consumer.records import DeadLetter, Prediction
     from consumer.settings import Settings
     from consumer.step import Outcome, Step
-    from policy_state.store import Applied, OpenedPolicy, StatsStore
+    from policy_state.admin import PolicyAdmin
+    from policy_state.store import Applied, OpenedPolicy
 
 log = logging.getLogger("offramp.worker")
 
 _HEARTBEAT_S = 2.0
 _HEARTBEAT_TTL_S = 15.0
+_LOOK_S = 10.0
 _PAUSE_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 _WAIT_S = 0.05
 _PASSING = (StreamUnavailable, StoreUnavailable, Abandoned)
@@ -55,7 +58,7 @@ class Worker:
         self,
         stream: KafkaStream,
         step: Step,
-        store: StatsStore,
+        store: PolicyAdmin,
         opened: OpenedPolicy,
         settings: Settings,
     ) -> None:
@@ -64,13 +67,19 @@ class Worker:
         self._store = store
         self._settings = settings
         self._counting = Counting(
-            store, opened, topic_id=stream.topic_id, on_settings=self._take_settings
+            store,
+            opened,
+            topic_id=stream.topic_id,
+            on_settings=self._take_settings,
+            name=settings.instance,
         )
         self._pipeline: Pipeline[Batch, Outcome] = Pipeline(self._compute, self._commit)
         self._trouble = _Trouble()
         self._done = Counter(events=0, dead_letters=0, batches=0)
+        self._peers = Peers()
         self._started = time.time()
         self._next_heartbeat = 0.0
+        self._next_look = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Process batches until `stop` is set, then finish what is under way.
@@ -103,7 +112,7 @@ class Worker:
             self._pipeline.submit(batch)
 
     def _compute(self, batch: Batch) -> Outcome:
-        outcome = self._step.run(batch.records, self._counting.current)
+        outcome = self._step.run(batch.records, self._counting.current, self._peers)
         return replace(outcome, dead_letters=tuple(filter(self._kept, outcome.dead_letters)))
 
     def _take_settings(self, answer: Applied) -> None:
@@ -198,5 +207,15 @@ class Worker:
         }
         try:
             self._store.heartbeat(self._settings.instance, fields, ttl_s=_HEARTBEAT_TTL_S)
+            if now >= self._next_look:
+                self._next_look = now + _LOOK_S
+                self._peers = self._look_around()
         except StoreUnavailable as error:
             log.warning("heartbeat failed error=%s", error)
+
+    def _look_around(self) -> Peers:
+        """Return how many workers share this one's counters, and what all domains have learnt."""
+        others = self._store.workers().values()
+        model = self._step.model.fingerprint
+        alike = sum(1 for fields in others if fields.get("model") == model)
+        return Peers(workers=max(1, alike), pool=self._store.totals().stats)

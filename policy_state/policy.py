@@ -4,43 +4,104 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from policy_state import uee_ucb
+from policy_state.assessment import Assessment, known_values
 from policy_state.costs import cost_vector
+from policy_state.default_policy import DefaultPolicy
 from policy_state.errors import InvalidSettings
+from policy_state.tolerance import TolerancePolicy
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Sequence
 
     from policy_state.stats import ExitStats
 
+POLICIES: Final = ("default", "uee-ucb")
+INDICES: Final = ("paired", "kl")
+
 
 @dataclass(frozen=True, slots=True)
 class PolicySettings:
-    """How exits are chosen from the counters. The counters themselves do not depend on it."""
+    """How exits are chosen from the counters. The counters themselves do not depend on it.
 
-    policy: str = "uee-ucb"
+    Everything from `index` on is for the default policy only.
+    """
+
+    policy: str = "default"  # or "uee-ucb", exactly as published
     cost: str | tuple[float, ...] = "layers"  # see `costs.cost_vector`
     cost_weight: float = 0.1  # how much cost counts against disagreement; the paper has 1
     alpha: float = 1.0  # width of the exploration bonus; the paper's code has 1
+    index: str = "paired"  # upper bounds from paired steps, or "kl": from every exit by itself
+    monotone: bool = True  # a deeper exit is never worse: bounds gains, decides between equal costs
+    scouts: float = 12.0  # explorers per round of all workers, over the span of costs; 0: all texts
+    prior: float = 20.0  # texts that the prior counts for; 0: last exit until all exits were seen
+    probe_cost: float = 0.0002  # reward per text given up for texts to the last exit; 0: no probes
+    screen: bool = True  # leave out exits that say the same of every text
+    drift: float = 14.0  # evidence (nats) of change that starts a domain afresh; 0: never
+    tolerance: float | None = None  # cheapest exit with at most so much extra error, certified
 
     def __post_init__(self) -> None:
-        """Refuse an alpha that no index can be computed with."""
-        if not (math.isfinite(self.alpha) and self.alpha >= 0):
-            raise InvalidSettings(f"alpha {self.alpha}, expected a finite number of 0 or more")
+        """Refuse what no exit can be chosen with."""
+        for name, allowed in (("policy", POLICIES), ("index", INDICES)):
+            if getattr(self, name) not in allowed:
+                raise InvalidSettings(
+                    f"{name} {getattr(self, name)!r} is unknown, expected {' or '.join(allowed)}"
+                )
+        for name in ("alpha", "scouts", "prior", "probe_cost", "drift"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
+                raise InvalidSettings(f"{name} {value}, expected a finite number of 0 or more")
+        for name in ("monotone", "screen"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidSettings(f"{name} {getattr(self, name)!r}, expected true or false")
+        if self.tolerance is not None and not 0 < self.tolerance < 1:
+            raise InvalidSettings(f"tolerance {self.tolerance}, expected a share above 0, below 1")
 
 
 class Policy(Protocol):
-    """Chooses exits. Pure: the same counters give the same exits."""
+    """Chooses exits. Pure: the same counters and the same generator give the same exits."""
 
     @property
     def name(self) -> str:
         """The name in `PolicySettings.policy`."""
         ...
 
-    def decide(self, stats: ExitStats, count: int) -> tuple[int, ...]:
-        """Return an exit for each of the `count` events that a micro-batch has of one domain."""
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """The cost of every exit, weighted."""
+        ...
+
+    @property
+    def drift(self) -> float:
+        """The evidence that starts a domain afresh, see `drift.DriftWatch`; 0: it never is."""
+        ...
+
+    def decide(
+        self,
+        stats: ExitStats,
+        count: int,
+        *,
+        rng: random.Random | None = None,
+        workers: int = 1,
+        pool: ExitStats | None = None,
+    ) -> tuple[int, ...]:
+        """Return an exit for each of the `count` events that a micro-batch has of one domain.
+
+        Args:
+            stats: The domain's counters, as fresh as the worker has them.
+            count: How many events to decide on.
+            rng: Spreads rare plays over workers and batches; one number is drawn per call. None:
+                one that starts from the counters.
+            workers: How many workers decide on about the same counters at the same time.
+            pool: The counters of all domains together, for what to think of a new one.
+        """
+        ...
+
+    def assess(self, stats: ExitStats, *, pool: ExitStats | None = None) -> Assessment:
+        """Return what the domain has settled on, and why."""
         ...
 
 
@@ -63,14 +124,43 @@ class UeeUcb:
         """Always `uee-ucb`."""
         return "uee-ucb"
 
-    def decide(self, stats: ExitStats, count: int) -> tuple[int, ...]:
+    @property
+    def drift(self) -> float:
+        """Always 0: it goes on with all that it ever saw."""
+        return 0.0
+
+    def decide(
+        self,
+        stats: ExitStats,
+        count: int,
+        *,
+        rng: random.Random | None = None,  # noqa: ARG002 - nothing is left to chance
+        workers: int = 1,  # noqa: ARG002 - all events explore, however many there are
+        pool: ExitStats | None = None,  # noqa: ARG002 - every domain starts from nothing
+    ) -> tuple[int, ...]:
         """Return `count` times the exit with the highest index."""
         return (uee_ucb.choose_exit(stats, self.costs, alpha=self.alpha),) * count
+
+    def assess(
+        self,
+        stats: ExitStats,
+        *,
+        pool: ExitStats | None = None,  # noqa: ARG002 - every domain starts from nothing
+    ) -> Assessment:
+        """Return the exit of the best mean, means and indices."""
+        seen = [n > 0 for n in stats.observed]
+        return Assessment(
+            exit=uee_ucb.best_exit(stats, self.costs),
+            rewards=known_values(uee_ucb.mean_rewards(stats, self.costs), seen),
+            indices=known_values(uee_ucb.indices(stats, self.costs, alpha=self.alpha), seen),
+        )
 
 
 def build(settings: PolicySettings, layers: Sequence[int]) -> Policy:
     """Return the policy that `settings` describe, for a model with exits after `layers`."""
-    if settings.policy != "uee-ucb":
-        raise InvalidSettings(f"policy {settings.policy!r} is unknown, expected uee-ucb")
     costs = cost_vector(settings.cost, layers, weight=settings.cost_weight)
-    return UeeUcb(costs=costs, alpha=settings.alpha)
+    if settings.policy == "uee-ucb":
+        return UeeUcb(costs=costs, alpha=settings.alpha)
+    if settings.tolerance is not None:
+        return TolerancePolicy(settings, tuple(layers))
+    return DefaultPolicy(settings, tuple(layers))

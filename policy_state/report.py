@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from policy_state.costs import cost_vector
+from policy_state.diagnostics import Diagnosis, diagnose
 from policy_state.errors import PolicyNotFound
-from policy_state.uee_ucb import best_exit, indices
+from policy_state.policy import build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from policy_state.policy import Policy
     from policy_state.store import DomainSnapshot, StatsStore
 
 
@@ -27,8 +27,8 @@ class ExitReport:
     share: float | None  # of all texts
     observed: int  # texts that computed this exit
     disagreement: float | None  # share of them whose label differed from exit 0's
-    reward: float | None  # disagreement minus the cost added over exit 0
-    index: float | None  # reward plus exploration bonus
+    reward: float | None  # what the policy thinks it gains, minus the cost added over exit 0
+    index: float | None  # the most that the reward may be, for all that is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,51 +43,44 @@ class DomainReport:
     disagreement: float | None  # of that exit with exit 0
     last_seen_ms: int | None
     exits: tuple[ExitReport, ...]
+    diagnosis: Diagnosis
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
-        return asdict(self)
+        return asdict(self) | {"warnings": list(self.diagnosis.warnings)}
 
 
 def domain_report(
-    domain: str,
-    snapshot: DomainSnapshot,
-    layers: Sequence[int],
-    costs: Sequence[float],
-    *,
-    alpha: float,
+    domain: str, snapshot: DomainSnapshot, layers: Sequence[int], policy: Policy
 ) -> DomainReport:
-    """Return the report of one domain; `costs` are weighted, as the policy uses them."""
+    """Return the report of one domain, as its policy sees it; `layers` has one per exit."""
     stats = snapshot.stats
-    bonused = indices(stats, costs, alpha=alpha)
-    rows = []
-    for j, layer in enumerate(layers):
-        seen = stats.observed[j]
-        disagreement = stats.disagreed[j] / seen if seen else None
-        rows.append(
-            ExitReport(
-                exit=j,
-                layer=layer,
-                cost=costs[j],
-                played=stats.played[j],
-                share=stats.played[j] / stats.texts if stats.texts else None,
-                observed=seen,
-                disagreement=disagreement,
-                reward=None if disagreement is None else disagreement + costs[0] - costs[j],
-                index=bonused[j] if math.isfinite(bonused[j]) else None,
-            )
+    assessment = policy.assess(stats)
+    rows = tuple(
+        ExitReport(
+            exit=j,
+            layer=layer,
+            cost=policy.costs[j],
+            played=stats.played[j],
+            share=stats.played[j] / stats.texts if stats.texts else None,
+            observed=stats.observed[j],
+            disagreement=stats.disagreed[j] / stats.observed[j] if stats.observed[j] else None,
+            reward=assessment.rewards[j],
+            index=assessment.indices[j],
         )
-    best = best_exit(stats, costs)
+        for j, layer in enumerate(layers)
+    )
     run = sum(count * layer for count, layer in zip(stats.played, layers, strict=True))
     return DomainReport(
         domain=domain,
         texts=stats.texts,
-        exit=best,
-        layer=layers[best],
+        exit=assessment.exit,
+        layer=layers[assessment.exit],
         layers_saved=1 - run / (stats.texts * layers[-1]) if stats.texts else None,
-        disagreement=rows[best].disagreement,
+        disagreement=rows[assessment.exit].disagreement,
         last_seen_ms=snapshot.last_seen_ms,
-        exits=tuple(rows),
+        exits=rows,
+        diagnosis=diagnose(stats, assessment, policy.costs, epoch=snapshot.epoch),
     )
 
 
@@ -105,10 +98,7 @@ def read_reports(
         known = ", ".join(sorted(metas)) or "none yet: a worker creates it when it starts"
         raise PolicyNotFound(f"policy {policy!r} not found; there is: {known}")
     meta = store.open(metas[policy]).meta
-    costs = cost_vector(meta.settings.cost, meta.layers, weight=meta.settings.cost_weight)
+    rules = build(meta.settings, meta.layers)
     names = store.domains(limit=limit) if domains is None else domains
     found = store.read(names)
-    return [
-        domain_report(name, found[name], meta.layers, costs, alpha=meta.settings.alpha)
-        for name in names
-    ]
+    return [domain_report(name, found[name], meta.layers, rules) for name in names]

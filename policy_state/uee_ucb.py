@@ -43,7 +43,7 @@ def indices(stats: ExitStats, costs: Sequence[float], *, alpha: float = 1.0) -> 
     log_t = math.log(stats.texts + 1)
     return tuple(
         reward + math.sqrt(alpha * log_t / seen) if seen else math.inf
-        for reward, seen in zip(_mean_rewards(stats, costs), stats.observed, strict=True)
+        for reward, seen in zip(mean_rewards(stats, costs), stats.observed, strict=True)
     )
 
 
@@ -69,10 +69,11 @@ def best_exit(stats: ExitStats, costs: Sequence[float]) -> int:
     """
     if not all(stats.observed):
         return stats.exits - 1
-    return _first_best(_mean_rewards(stats, costs))
+    return _first_best(mean_rewards(stats, costs))
 
 
-def _mean_rewards(stats: ExitStats, costs: Sequence[float]) -> tuple[float, ...]:
+def mean_rewards(stats: ExitStats, costs: Sequence[float]) -> tuple[float, ...]:
+    """Return the mean reward of every exit, minus infinity where it was never observed."""
     if len(costs) != stats.exits:
         raise InvalidCosts(f"{len(costs)} costs for counters of {stats.exits} exits")
     return tuple(

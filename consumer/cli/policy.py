@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli import policy_change, policy_check, policy_move, policy_rebuild, policy_set
+from consumer.cli import (
+    policy_change,
+    policy_check,
+    policy_move,
+    policy_rebuild,
+    policy_set,
+    replay,
+)
 from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
 from consumer.cli.policy_common import (
     Domain,
@@ -147,6 +154,7 @@ policy_change.add_to(app)
 policy_move.add_to(app)
 policy_rebuild.add_to(app)
 policy_set.add_to(app)
+replay.add_to(app)
 policy_check.add_to(app)
 
 

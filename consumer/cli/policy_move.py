@@ -225,14 +225,13 @@ def _document(store: RedisStore, name: str) -> PolicyDocument:
 
 
 def _exits(document: PolicyDocument) -> dict[str, dict[str, Any]]:
-    from policy_state.costs import cost_vector
+    from policy_state.policy import build
     from policy_state.report import domain_report
 
-    settings = document.meta.settings
-    costs = cost_vector(settings.cost, document.meta.layers, weight=settings.cost_weight)
+    policy = build(document.meta.settings, document.meta.layers)
     found = {}
     for name, record in document.domains.items():
-        report = domain_report(name, record, document.meta.layers, costs, alpha=settings.alpha)
+        report = domain_report(name, record, document.meta.layers, policy)
         found[name] = {
             "exit": report.exit if record.pin is None else record.pin,
             "texts": report.texts,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -69,12 +68,14 @@ def set_settings(
     They take them with their next answer from Redis; counters stay. The revision rises, and of two
     changes at the same time one is told to look again.
     """
+    from policy_state.options import parse_options, with_values
+
     named = {"cost": cost, "cost_weight": cost_weight, "alpha": alpha}
     wanted = {name: value for name, value in named.items() if value is not None}
     with opened_policy(config, redis_url, policy, set_) as store:
         opened = store.describe()
-        settings = _settings(opened, wanted | _assigned(setting))
-        limits = replace(opened.meta.limits, **_checked(_assigned(limit), opened.meta.limits))
+        settings = _settings(opened, wanted | parse_options(setting or ()))
+        limits = with_values(opened.meta.limits, parse_options(limit or ()))
         before = asdict(opened.meta.settings) | asdict(opened.meta.limits)
         after = asdict(settings) | asdict(limits)
         rows = [
@@ -102,66 +103,9 @@ def set_settings(
 
 def _settings(opened: OpenedPolicy, wanted: dict[str, Any]) -> PolicySettings:
     """Return the settings with what is wanted changed, checked against the exits."""
+    from policy_state.options import with_values
     from policy_state.policy import build
 
-    if "cost" in wanted:
-        wanted["cost"] = _cost(wanted["cost"])
-    values = _checked(wanted, opened.meta.settings)
-    settings = replace(opened.meta.settings, **values)
+    settings = with_values(opened.meta.settings, wanted)
     build(settings, opened.meta.layers)
     return settings
-
-
-def _cost(value: Any) -> str | tuple[float, ...]:  # noqa: ANN401 - as typed by the user
-    from policy_state.errors import InvalidSettings
-
-    if isinstance(value, list):
-        return tuple(value)
-    if not isinstance(value, str) or value.replace("-", "").replace("_", "").isalpha():
-        return value  # type: ignore[no-any-return]
-    try:
-        return tuple(float(number) for number in value.split(","))
-    except ValueError:
-        raise InvalidSettings(
-            f"cost {printable(value)!r}, expected layers, split or one number per exit"
-        ) from None
-
-
-def _assigned(assignments: list[str] | None) -> dict[str, Any]:
-    from policy_state.errors import InvalidSettings
-
-    found: dict[str, Any] = {}
-    for assignment in assignments or ():
-        name, equals, text = assignment.partition("=")
-        if not equals or not name:
-            raise InvalidSettings(f"{printable(assignment)}: expected NAME=VALUE")
-        try:
-            found[name] = json.loads(text)
-        except ValueError:
-            found[name] = text
-    return found
-
-
-def _checked(wanted: dict[str, Any], old: PolicySettings | Any) -> dict[str, Any]:  # noqa: ANN401
-    """Return the values, if each is a field of `old` and of its kind."""
-    from policy_state.errors import InvalidSettings
-
-    names = [field.name for field in fields(old)]
-    for name, value in wanted.items():
-        if name not in names:
-            raise InvalidSettings(
-                f"{printable(name)} is unknown, expected one of {', '.join(names)}"
-            )
-        kind = type(getattr(old, name))
-        number = kind in {int, float} and isinstance(value, int | float) and value is not True
-        if (
-            name != "cost"
-            and getattr(old, name) is not None
-            and not (number if kind in {int, float} else isinstance(value, kind))
-        ):
-            raise InvalidSettings(f"{name} {printable(value)!r}, expected a {kind.__name__}")
-        if kind is float and number:
-            wanted[name] = float(value)
-        if kind is int and isinstance(value, float):
-            raise InvalidSettings(f"{name} {value}, expected a whole number")
-    return wanted

@@ -22,7 +22,7 @@ from policy_state.policy import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta
 
-META = PolicyMeta("default", "f1", (1, 3, 7, 12), PolicySettings(cost="layers", cost_weight=0.1))
+META = PolicyMeta("default", "f1", (1, 3, 7, 12), PolicySettings("uee-ucb", cost="layers"))
 HOSTILE = ["旅館 🏨", "=1+1", "a b'; rm -rf / #", "$(reboot)", "[red]x[/red]", "x\u0301\u200b"]
 
 

@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from policy_state.costs import cost_vector
-from policy_state.replay import read_matrix, replay_uee_ucb
+from policy_state.matrix import read_matrix
+from policy_state.outcomes import Scale, outcome
+from policy_state.policy import UeeUcb
+from policy_state.replay import replay, shuffles
 
 
 @pytest.mark.parametrize("exits", [4, 6])
@@ -22,15 +24,18 @@ def test_all_trials_play_as_published(
         shared_dir / f"data/exit_matrices/Exit_Predictions_TrainDevTest_IMDb_{exits}exits.csv"
     )
     costs = cost_vector(cost, expected["layers"])
-    replay = replay_uee_ucb(labels, costs, truth=truth)
+    orders = shuffles(len(labels), 20)
+    played = replay(UeeUcb(costs), labels, orders)
+    found = outcome(played, Scale(labels, truth, costs, tuple(expected["layers"])))
 
     published = [
         [trial.get(str(exit_ + 1), 0) for exit_ in range(exits)]
         for trial in expected["uee"]["counts_trials"]
     ]
     assert labels.shape == (50_000, exits)
-    assert replay.counts.tolist() == published
-    assert replay.accuracy is not None
-    assert replay.accuracy.mean() == pytest.approx(expected["uee"]["acc"], abs=1e-12)
-    mean_cost = (replay.counts @ np.array(costs)).mean() / len(labels)
-    assert mean_cost == pytest.approx(expected["uee"]["cost"], abs=1e-12)
+    assert [list(trial) for trial in found.counts] == published
+    assert found.accuracy == pytest.approx(expected["uee"]["acc"], abs=1e-12)
+    assert found.cost == pytest.approx(expected["uee"]["cost"], abs=1e-12)
+    for texts in ("1000", "10000", "50000"):
+        regret = expected["uee"]["regret"][texts]
+        assert found.regret[texts].mean == pytest.approx(regret[0], abs=1e-6)

@@ -3,6 +3,7 @@
 import pytest
 
 from policy_state.explaining import explain, interval
+from policy_state.policy import UeeUcb
 from policy_state.report import domain_report
 from policy_state.stats import ExitStats
 from policy_state.store import DomainSnapshot
@@ -14,7 +15,7 @@ COSTS = (0.1 / 6, 0.05, 0.1)
 def said(stats: ExitStats, **record: object) -> str:
     """Return the explanation of a domain with these counters."""
     snapshot = DomainSnapshot(stats, 0, 5, **record)  # type: ignore[arg-type]
-    report = domain_report("d", snapshot, LAYERS, COSTS, alpha=1.0)
+    report = domain_report("d", snapshot, LAYERS, UeeUcb(COSTS))
     return explain(report, snapshot, cost_weight=0.1)
 
 

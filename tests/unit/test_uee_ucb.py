@@ -1,16 +1,15 @@
 """UEE-UCB's choice, its policy, and its replay against a plain sequential loop."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy_state.errors import InvalidCosts, InvalidMatrix, InvalidSettings
+from policy_state.errors import InvalidCosts, InvalidSettings
 from policy_state.policy import PolicySettings, UeeUcb, build
-from policy_state.replay import read_matrix, replay_uee_ucb
+from policy_state.replay import shuffles, uee_ucb_one_by_one
 from policy_state.stats import ExitStats
 from policy_state.uee_ucb import best_exit, choose_exit, indices
 
@@ -78,7 +77,7 @@ def test_costs_must_fit_the_counters() -> None:
 
 def test_all_events_of_a_batch_play_the_index() -> None:
     """The first policy sends every event of a micro-batch to the exit of the highest index."""
-    policy = build(PolicySettings(cost=COSTS, cost_weight=1.0), (1, 3, 7, 12))
+    policy = build(PolicySettings("uee-ucb", cost=COSTS, cost_weight=1.0), (1, 3, 7, 12))
     stats = ExitStats(observed=(9, 9, 9, 9), disagreed=(0, 8, 8, 8), played=(0, 0, 0, 9))
     assert policy == UeeUcb(costs=COSTS, alpha=1.0)
     assert policy.name == "uee-ucb"
@@ -88,13 +87,13 @@ def test_all_events_of_a_batch_play_the_index() -> None:
 
 def test_the_default_weighs_cost_a_tenth() -> None:
     """Without settings costs are a tenth of the share of layers."""
-    assert build(PolicySettings(), (6, 12)) == UeeUcb(costs=(0.05, 0.1), alpha=1.0)
+    assert build(PolicySettings("uee-ucb"), (6, 12)) == UeeUcb(costs=(0.05, 0.1), alpha=1.0)
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
     """An unknown policy and an alpha that is no number of 0 or more are named."""
     with pytest.raises(InvalidSettings, match="'ucb' is unknown"):
-        build(PolicySettings(policy="ucb"), (1, 12))
+        PolicySettings(policy="ucb")
     for alpha in (-1.0, math.nan, math.inf):
         with pytest.raises(InvalidSettings, match="alpha"):
             PolicySettings(alpha=alpha)
@@ -108,75 +107,11 @@ def test_settings_that_make_no_sense_are_refused() -> None:
 def test_the_replay_is_the_sequential_loop(table: list[tuple[int, ...]], alpha: float) -> None:
     """The fast replay plays exactly what choosing and counting text by text plays."""
     costs = (0.1, 0.2, 0.4)
-    replay = replay_uee_ucb(np.array(table, dtype=np.int8), costs, alpha=alpha, trials=3)
+    matrix, orders = np.array(table, dtype=np.int8), shuffles(len(table), 3)
+    exits = uee_ucb_one_by_one(matrix, orders, costs, alpha=alpha)
     for trial in range(3):
         stats = ExitStats.zeros(3)
         for row in np.random.RandomState(trial).permutation(len(table)):
             chosen = choose_exit(stats, costs, alpha=alpha)
             stats += ExitStats.from_labels(table[row][: chosen + 1], exits=3)
-        assert tuple(replay.counts[trial]) == stats.played
-
-
-def test_accuracy_needs_the_truth() -> None:
-    """Accuracy is the share of right answers at the chosen exits, and absent without truth."""
-    labels = np.array([[0, 1], [0, 1], [0, 0], [0, 0]], dtype=np.int8)
-    always_last = replay_uee_ucb(
-        labels, (1, 0), trials=2, truth=np.array([1, 1, 0, 1], dtype=np.int8)
-    )
-    assert always_last.counts.tolist() == [[0, 4], [0, 4]]
-    assert always_last.accuracy is not None
-    assert always_last.accuracy.tolist() == [0.75, 0.75]
-    assert replay_uee_ucb(labels, (1, 0), trials=1).accuracy is None
-
-
-def test_a_matrix_that_does_not_fit_is_refused() -> None:
-    """A replay needs a text and one cost per exit."""
-    with pytest.raises(InvalidCosts, match="3 costs for a matrix of 2 exits"):
-        replay_uee_ucb(np.zeros((1, 2), dtype=np.int8), (1, 2, 3))
-    with pytest.raises(InvalidMatrix, match="without texts"):
-        replay_uee_ucb(np.zeros((0, 2), dtype=np.int8), (1, 2))
-
-
-def test_matrices_are_read_with_tabs_or_commas(tmp_path: Path) -> None:
-    """Both separators, both line ends, with and without the truth."""
-    path = tmp_path / "matrix"
-    path.write_bytes(b"0\t1\top_labels\r\n1\t0\t1\r\n2\t2\t0\r\n")
-    labels, truth = read_matrix(path)
-    assert labels.tolist() == [[1, 0], [2, 2]]
-    assert labels.dtype == np.int8
-    assert truth is not None
-    assert truth.tolist() == [1, 0]
-    path.write_text("0,1\n1,0")
-    labels, truth = read_matrix(path)
-    assert (labels.tolist(), truth) == ([[1, 0]], None)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (b"", "line 1, column 1: name '', expected '0'"),
-        (b"0,1\n", "2 exits and 0 texts"),
-        (b"op_labels\n1", "0 exits and 1 texts"),
-        (b"0,2\n1,1", "line 1, column 2: name '2', expected '1'"),
-        (b"0,1\n1,1\n1", "line 3: 1 columns, the first line has 2"),
-        (b"0,1\n1,1\n\n", "line 3: 1 columns"),
-        (b"0,1\n1,x", "line 2, column 2: 'x', expected a label 0..127"),
-        (b"0,1\n-1,1", "line 2, column 1: '-1'"),
-        (b"0,1\n1,128", "line 2, column 2: '128'"),
-        (b"0,1\n1,\xff", "cannot be read"),
-    ],
-)
-def test_a_broken_matrix_is_named_by_line_and_column(
-    tmp_path: Path, text: bytes, message: str
-) -> None:
-    """Whatever is wrong with a file is said with its place."""
-    path = tmp_path / "matrix.csv"
-    path.write_bytes(text)
-    with pytest.raises(InvalidMatrix, match=f"matrix.csv: {message}"):
-        read_matrix(path)
-
-
-def test_a_missing_matrix_is_named(tmp_path: Path) -> None:
-    """A path without a file raises the package's own error."""
-    with pytest.raises(InvalidMatrix, match=r"none\.csv: cannot be read"):
-        read_matrix(tmp_path / "none.csv")
+        assert tuple(np.bincount(exits[trial], minlength=3)) == stats.played

@@ -1,0 +1,194 @@
+"""What a domain's counters say, without labels, of how far its choice can be trusted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from policy_state.counters import Counters, constant_exits
+from policy_state.paired import certain_upper_bound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from policy_state.assessment import Assessment
+    from policy_state.stats import ExitStats
+
+_SURE: Final = 3.0
+"""Standard errors from which a difference is told as one."""
+
+_Z_95: Final = 1.959964
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A share of texts, with its 95 % interval (Wilson)."""
+
+    share: float
+    low: float
+    high: float
+    texts: int  # that it was taken over
+
+    @classmethod
+    def of(cls, hits: int, texts: int) -> Share | None:
+        """Return the share of `hits`; None of no texts.
+
+        >>> Share.of(5, 20)
+        Share(share=0.25, low=0.112, high=0.469, texts=20)
+        """
+        if texts < 1:
+            return None
+        share, square = min(hits, texts) / texts, _Z_95**2
+        middle = (share + square / (2 * texts)) / (1 + square / texts)
+        half = math.sqrt(share * (1 - share) / texts + square / (4 * texts**2))
+        half *= _Z_95 / (1 + square / texts)
+        low, high = max(0.0, middle - half), min(1.0, middle + half)
+        return cls(share, round(low, 3), round(high, 3), texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Falling:
+    """Disagreement with exit 0 that falls from one exit to a deeper one: the upper one errs."""
+
+    exit: int
+    deeper: int
+    fall: float  # share of texts, on the same texts
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Whether two rules with opposite biases choose the same exit.
+
+    The paper's rule counts disagreement with the first exit, the other one that with the last.
+    Under Strong Dominance both are right. Where they differ it does not hold well enough here.
+    """
+
+    first_anchored: int
+    last_anchored: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether they agree."""
+        return self.first_anchored == self.last_anchored
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """How clear the choice is: the runner-up, and what would make it the choice."""
+
+    runner_up: int
+    margin: float  # of estimated reward
+    texts_to_flip: int  # that would all have to speak against the choice
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What speaks for and against a domain's choice. None: not enough is known."""
+
+    violations: Share | None  # texts that surely violate Strong Dominance (two classes)
+    falling: tuple[Falling, ...]
+    constant: tuple[int, ...]  # exits that say the same of every text
+    agreement: Share | None  # of the chosen exit with the last one, on texts that reached both
+    extra_error: tuple[float, ...] | None  # per exit: at most so much more than the last exit's
+    certificate: Certificate | None
+    confidence: Confidence | None
+    drifts: int  # how often the domain was started afresh
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator should know, one sentence each."""
+        found = []
+        if self.constant:
+            exits = ", ".join(map(str, self.constant))
+            found.append(
+                f"exit {exits} gives (nearly) all texts the same label, so it is never chosen; "
+                "train the model with higher learning rates for its heads"
+            )
+            if 0 in self.constant:
+                found.append(
+                    "disagreement with exit 0 says nothing here: the last exit is the reference"
+                )
+        found += [
+            f"exit {fall.exit} disagrees with exit 0 on {fall.fall:.1%} more of the texts than the "
+            f"deeper exit {fall.deeper}: it errs there, Strong Dominance does not hold"
+            for fall in self.falling
+        ]
+        if self.certificate and not self.certificate.holds:
+            found.append(
+                f"seen from exit 0, exit {self.certificate.first_anchored} is best, seen from the "
+                f"last, exit {self.certificate.last_anchored}: labels would tell which"
+            )
+        return tuple(found)
+
+
+def diagnose(
+    stats: ExitStats, assessment: Assessment, costs: Sequence[float], *, epoch: int = 0
+) -> Diagnosis:
+    """Return what the counters say of the choice that `assessment` holds."""
+    counters, last = Counters.of(stats), stats.exits - 1
+    full = stats.observed[last]
+    # A label that comes back to exit 0's after leaving it was wrong before or is wrong now.
+    returns = max(range(stats.exits), key=lambda j: stats.lost[j])
+    rates = np.array(stats.apart) / max(full, 1)
+    return Diagnosis(
+        violations=Share.of(stats.lost[returns], stats.observed[returns]) if last > 1 else None,
+        falling=falling_disagreement(counters),
+        constant=tuple(np.flatnonzero(constant_exits(counters)).tolist()),
+        agreement=Share.of(full - min(full, stats.apart[assessment.exit]), full),
+        extra_error=tuple(certain_upper_bound(rates, np.array([full])).tolist()) if full else None,
+        certificate=_certificate(counters, costs) if full else None,
+        confidence=_confidence(stats, assessment),
+        drifts=epoch,
+    )
+
+
+def falling_disagreement(counters: Counters) -> tuple[Falling, ...]:
+    """Return the exits whose disagreement with exit 0 surely falls towards a deeper one.
+
+    The steps between two exits are taken on the same texts; of the deeper exits the one with the
+    clearest fall is told.
+    """
+    observed = np.maximum(counters.observed, 1)
+    steps = (counters.gained - counters.lost) / observed
+    variances = ((counters.gained + counters.lost) / observed - steps**2) / observed
+    found = []
+    for exit_ in range(1, len(steps) - 1):
+        falls = -steps[exit_ + 1 :].cumsum()
+        errors = np.sqrt(variances[exit_ + 1 :].cumsum())
+        clear = np.where(counters.observed[exit_ + 1 :] > 0, falls - _SURE * errors, -1)
+        if clear.max() > 0:
+            at = int(clear.argmax())
+            found.append(Falling(exit_, exit_ + 1 + at, float(falls[at])))
+    return tuple(found)
+
+
+def _certificate(counters: Counters, costs: Sequence[float]) -> Certificate:
+    steps = (counters.gained - counters.lost) / np.maximum(counters.observed, 1)
+    first = steps.cumsum() - np.array(costs)
+    last = -counters.apart / counters.observed[-1] - np.array(costs)
+    return Certificate(_deepest_best(first), _deepest_best(last))
+
+
+def _confidence(stats: ExitStats, assessment: Assessment) -> Confidence | None:
+    chosen = assessment.rewards[assessment.exit]
+    rivals = [
+        (reward, j)
+        for j, reward in enumerate(assessment.rewards)
+        if reward is not None and j != assessment.exit and j not in assessment.screened
+    ]
+    if chosen is None or not rivals:
+        return None
+    reward, runner_up = max(rivals)
+    texts = stats.observed[max(runner_up, assessment.exit)]
+    margin = chosen - reward
+    # Each text against it takes margin + 1 from the sum, and adds one to the count.
+    return Confidence(runner_up, margin, max(0, math.ceil(margin * texts / max(1 - margin, 1e-9))))
+
+
+def _deepest_best(values: NDArray[np.float64]) -> int:
+    return int(np.flatnonzero(values >= values.max() - 1e-12)[-1])

@@ -1,0 +1,80 @@
+"""Settings as people write them: `NAME=VALUE`, checked against the value that stands now."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from policy_state.errors import InvalidSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from _typeshed import DataclassInstance
+
+    T = TypeVar("T", bound=DataclassInstance)
+else:
+    T = TypeVar("T")
+
+
+def parse_options(options: Iterable[str]) -> dict[str, Any]:
+    """Return the values of `NAME=VALUE` options by name; values are JSON, or else plain words.
+
+    >>> parse_options(["alpha=0.5", "policy=uee-ucb"])
+    {'alpha': 0.5, 'policy': 'uee-ucb'}
+    """
+    found: dict[str, Any] = {}
+    for option in options:
+        name, equals, text = option.partition("=")
+        if not equals or not name:
+            raise InvalidSettings(f"{option!r}: expected NAME=VALUE")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
+def with_values(old: T, wanted: Mapping[str, Any]) -> T:
+    """Return the settings with some values changed, each of the kind that it was.
+
+    Raises:
+        InvalidSettings: No field of that name, a value of another kind, or one refused by `old`.
+    """
+    known = {field.name: str(field.type) for field in fields(old)}
+    values = {}
+    for name, value in wanted.items():
+        if name not in known:
+            raise InvalidSettings(f"{name!r} is unknown, expected one of {', '.join(known)}")
+        values[name] = _as_kind(name, known[name], value)
+    return replace(old, **values)
+
+
+def parse_costs(text: str) -> str | tuple[float, ...]:
+    """Return a cost setting as it is written on a command line: a name, or numbers with commas."""
+    if text.replace("-", "").isalpha():
+        return text
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InvalidSettings(
+            f"cost {text!r}, expected layers, split, or one number per exit with commas between"
+        ) from None
+
+
+def _as_kind(name: str, kind: str, value: Any) -> Any:  # noqa: ANN401 - whatever was written
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name == "cost":
+        return tuple(value) if isinstance(value, list) else parse_costs(str(value))
+    if value is None and kind.endswith("| None"):
+        return None
+    if kind == "bool" and isinstance(value, bool):
+        return value
+    if kind == "int" and number and float(value).is_integer():
+        return int(value)
+    if kind.startswith("float") and number:
+        return float(value)
+    if kind == "str" and isinstance(value, str):
+        return value
+    raise InvalidSettings(f"{name} {value!r}, expected a value of kind {kind}")

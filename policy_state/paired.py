@@ -1,0 +1,161 @@
+"""Paired gains: how much deeper exits gain, each compared with the one before it on the same texts.
+
+In the paper's letters, exits 1..K (here 0..K-1) have error rates gamma_j and costs C_j. Under
+Strong Dominance the gain of exit j over the first one shows without labels, as gamma_1 - gamma_j =
+P(y_j != y_1). UEE-UCB estimates it by the mean of 1{y_j != y_1} over the N_j texts that computed
+exit j, and compares the means of two exits as if they came from different texts. But a text that
+computes exit j computes all exits before it, so here every step is taken on the very same texts:
+
+    step_j = mean of 1{y_j != y_1} - 1{y_(j-1) != y_1}       over the N_j texts that computed j
+    gain_j = sum of step_i, i <= j                           each step from all texts it has
+
+A step is 0 on most texts: its variance v_j is a fraction of that of the two means. Let L, the
+leader, be the exit of the largest gain_j - C_j. What a deeper exit may gain at most is Bernstein's
+bound,
+
+    U_j = gain_j + sqrt(2 f_j V_j) + f_j / (3 N_j),  V_j = sum of v_i / N_i over L < i <= j,
+    f_j = alpha ln(1 + t / N_j)                      after t texts (the rate of KL-UCB+)
+
+Shallower exits get no bonus: playing them teaches nothing about what they lack. The next text plays
+the largest U_j - C_j.
+
+Everything works on arrays whose last axis are the exits, so that many trials of a replay go through
+one call.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Exits = NDArray[np.intp]
+
+_DOUBT: Final = 0.5
+"""Changed texts added to every step's variance, so that a few unchanged texts prove nothing."""
+
+_BISECTIONS: Final = 30
+
+DOUBT: Final = 0.05
+"""How likely a bound that is looked at all the time may ever be wrong."""
+
+
+class Bounds(NamedTuple):
+    """What the gain of every exit is by the counters, and what it may be at most."""
+
+    gain: Floats
+    upper: Floats
+    leader: Exits  # (...): the best by `gain`
+
+
+def paired_bounds(  # noqa: PLR0913 - one argument per letter of the formula
+    observed: Floats, gained: Floats, lost: Floats, texts: Floats, costs: Floats, *, alpha: float
+) -> Bounds:
+    """Return gain and U of every exit; `observed` must not hold zeros.
+
+    Args:
+        observed: N, (..., exits).
+        gained: Texts of `observed` that left exit 0's label at this exit, (..., exits).
+        lost: Texts of `observed` that came back to it at this exit, (..., exits).
+        texts: t, (..., 1).
+        costs: C, (exits,); infinite for exits that are not to be chosen.
+        alpha: Width of the bound.
+    """
+    step = (gained - lost) / observed
+    variance = (gained + lost + _DOUBT) / (observed + _DOUBT) - step * step
+    variance /= observed
+    gain = step.cumsum(axis=-1)
+    spread = variance.cumsum(axis=-1)
+    leader = last_best(gain - costs)
+    spread -= np.take_along_axis(spread, leader[..., None], axis=-1)
+    rate = alpha * np.log1p(texts / observed)
+    bonus = np.sqrt(2 * rate * np.maximum(spread, 0)) + rate / (3 * observed)
+    bonus *= np.arange(observed.shape[-1]) > leader[..., None]
+    return Bounds(gain, gain + bonus, leader)
+
+
+def kl_bounds(
+    observed: Floats, disagreed: Floats, texts: Floats, costs: Floats, *, alpha: float
+) -> Bounds:
+    """Return mean disagreement and its KL-UCB of every exit, each exit taken by itself.
+
+    The upper bound is the largest q with N kl(mean, q) <= alpha ln(1 + t / N), kl between coins.
+
+    Args:
+        observed: N without zeros, (..., exits).
+        disagreed: Texts of `observed` whose label differed from exit 0's, (..., exits).
+        texts: t, (..., 1).
+        costs: C, (exits,).
+        alpha: Width of the bound.
+    """
+    mean = disagreed / observed
+    upper = coin_upper_bound(mean, alpha * np.log1p(texts / observed) / observed)
+    return Bounds(mean, upper, last_best(mean - costs))
+
+
+def anchored_bounds(
+    full: Floats, apart: Floats, texts: Floats, costs: Floats, *, alpha: float
+) -> Bounds:
+    """Return minus the disagreement with the last exit, and its upper bound, of every exit.
+
+    Under Strong Dominance P(y_j != y_K) = gamma_j - gamma_K. Only texts that ran to the last exit
+    tell it, and they tell it of all exits.
+
+    Args:
+        full: Texts that ran to the last exit, not 0, (..., 1).
+        apart: Those whose label differed from the last exit's, (..., exits).
+        texts: t, (..., 1).
+        costs: C, (exits,) or (..., exits).
+        alpha: Width of the bound.
+    """
+    gain = -apart / full
+    leader = last_best(gain - costs)
+    rate = alpha * np.log1p(texts / full)
+    bonus = np.sqrt(2 * rate * (apart + _DOUBT) / (full + _DOUBT) / full) + rate / (3 * full)
+    bonus = bonus * (np.arange(apart.shape[-1]) != leader[..., None])
+    return Bounds(gain, gain + bonus, leader)
+
+
+def certain_upper_bound(mean: Floats, texts: Floats) -> Floats:
+    """Return what a share may be at most, however often one looks; 1 where nothing was seen.
+
+    Of all domains at most `DOUBT` ever see their true share above the bound, at any time.
+    """
+    many = np.maximum(texts, 1)
+    room = (math.log(1 / DOUBT) + 2 * np.log1p(np.log(many))) / many
+    return np.where(texts > 0, coin_upper_bound(mean, room), 1.0)
+
+
+def coin_upper_bound(mean: Floats, room: Floats | float) -> Floats:
+    """Return the largest q with kl(mean, q) <= room, kl between two coins."""
+    low, high = mean, np.minimum(mean + np.sqrt(room / 2), 1.0)  # Pinsker: never beyond
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        inside = coin_divergence(mean, middle) <= room
+        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+    return high
+
+
+def at_most_deeper(upper: Floats) -> Floats:
+    """Return every bound lowered to that of any deeper exit: a deeper exit is never worse."""
+    return np.minimum.accumulate(upper[..., ::-1], axis=-1)[..., ::-1]
+
+
+def last_best(values: Floats) -> Exits:
+    """Return the place of the largest value, the last one of equals."""
+    places: Exits = values.shape[-1] - 1 - values[..., ::-1].argmax(axis=-1)
+    return places
+
+
+def coin_divergence(p: Floats, q: Floats) -> Floats:
+    """Return kl(p, q) = p ln(p/q) + (1-p) ln((1-p)/(1-q)), with 0 ln 0 = 0."""
+    tiny = np.finfo(np.float64).tiny
+    q = np.clip(q, tiny, 1 - 1e-16)
+    ones = p * np.log(np.maximum(p, tiny) / q)
+    zeros = (1 - p) * np.log(np.maximum(1 - p, tiny) / (1 - q))
+    return ones + zeros

@@ -1,0 +1,139 @@
+"""The objective operators ask for: the cheapest exit with at most so much extra error."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from policy_state.assessment import Assessment, known_values
+from policy_state.costs import cost_vector
+from policy_state.counters import Counters
+from policy_state.paired import certain_upper_bound, last_best
+from policy_state.plays import probe_shares, scouts_in_all, spread, with_probes
+
+if TYPE_CHECKING:
+    from policy_state.counters import Bools
+    from policy_state.paired import Exits, Floats
+    from policy_state.policy import PolicySettings
+    from policy_state.stats import ExitStats
+
+_UNDECIDED: Final = 30.0
+"""Texts go to the last exit to decide on a cheaper one until 30 / tolerance texts did."""
+
+
+@dataclass(frozen=True)
+class TolerancePolicy:
+    """Plays the cheapest exit whose extra error over the last one is surely within a tolerance.
+
+    The extra error of exit j is at most P(y_j != y_K), whatever the labels are and whether or not
+    Strong Dominance holds: it is P(j wrong, K right) - P(j right, K wrong). Texts that ran to the
+    last exit tell it of all exits at once. Its upper bound holds at all times together, for 19 of
+    20 domains. Until some exit is certain, all texts go to the last one.
+
+    >>> from policy_state.policy import PolicySettings, build
+    >>> from policy_state.stats import ExitStats
+    >>> policy = build(PolicySettings(tolerance=0.02), (1, 3, 7, 12))
+    >>> alike = ExitStats.from_texts([(0, 1, 1, 1), (1, 1, 1, 1)] * 500, exits=4)
+    >>> policy.decide(alike, 3)
+    (1, 1, 1)
+    """
+
+    settings: PolicySettings
+    layers: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Always `default`: it is the default policy with another objective."""
+        return "default"
+
+    @property
+    def drift(self) -> float:
+        """The evidence that starts a domain afresh; 0: it never is."""
+        return self.settings.drift
+
+    @cached_property
+    def costs(self) -> tuple[float, ...]:
+        """The cost of every exit, weighted."""
+        return cost_vector(self.settings.cost, self.layers, weight=self.settings.cost_weight)
+
+    def decide(
+        self,
+        stats: ExitStats,
+        count: int,
+        *,
+        rng: random.Random | None = None,
+        workers: int = 1,
+        pool: ExitStats | None = None,  # noqa: ARG002 - nothing is taken on trust
+    ) -> tuple[int, ...]:
+        """Return an exit for each of the `count` events; see `Policy.decide`."""
+        if count < 1:
+            return ()
+        draw = (rng or random.Random(stats.texts)).random()
+        counters = Counters.of(stats)
+        scout, settled = map(int, self._choose(counters))
+        scouts = max(1, int(min(count, self._scouts_in_all / workers)))
+        due = float(self._probes_due(counters, count * workers)) / workers
+        probes = 0 if scout == self._last else math.floor(due + draw)
+        return spread(with_probes([scout] * scouts, probes, self._last), settled, count)
+
+    def decide_one_each(self, counters: Counters, draws: Floats) -> Exits:
+        """Return the exit of the next text of every domain: what `decide` returns for one event."""
+        scout, _ = self._choose(counters)
+        due = self._probes_due(counters, 1)
+        return np.where(due + draws >= 1, self._last, scout)
+
+    def assess(
+        self,
+        stats: ExitStats,
+        *,
+        pool: ExitStats | None = None,  # noqa: ARG002 - nothing is taken on trust
+    ) -> Assessment:
+        """Return the exit chosen; rewards are minus the extra error over the last exit."""
+        counters = Counters.of(stats)
+        full = counters.observed[self._last]
+        return Assessment(
+            exit=int(self._choose(counters)[1]),
+            rewards=known_values(-counters.apart / max(full, 1), [full > 0] * len(self.layers)),
+            indices=(None,) * len(self.layers),
+            anchor=self._last,
+        )
+
+    def _choose(self, counters: Counters) -> tuple[Exits, Exits]:
+        """Return where scouts and where all others go, (...)."""
+        tolerance, costs = self.settings.tolerance or 0.0, np.array(self.costs)
+        full = counters.observed[..., -1:]
+        share = counters.apart / np.maximum(full, 1)
+        certain = certain_upper_bound(share, full) <= tolerance
+        certain[..., -1] = True
+        settled = _cheapest(certain, costs)
+        hopeful = (share <= tolerance) & (costs < costs[settled][..., None])
+        undecided = hopeful.any(axis=-1) & (full[..., 0] < _UNDECIDED / tolerance)
+        return np.where(undecided, self._last, settled), settled
+
+    def _probes_due(self, counters: Counters, more: int) -> Floats:
+        """Return how many texts to the last exit are missing after `more` texts."""
+        share = self._probe_share[self._choose(counters)[1]]
+        due: Floats = share * (counters.observed[..., 0] + more) - counters.observed[..., -1]
+        return due
+
+    @cached_property
+    def _last(self) -> int:
+        return len(self.layers) - 1
+
+    @cached_property
+    def _scouts_in_all(self) -> float:
+        return scouts_in_all(self.costs, self.settings.scouts)
+
+    @cached_property
+    def _probe_share(self) -> Floats:
+        return probe_shares(self.costs, self.settings.probe_cost)
+
+
+def _cheapest(allowed: Bools, costs: Floats) -> Exits:
+    """Return the deepest of the cheapest exits that are allowed, (...)."""
+    return last_best(np.where(allowed, -costs, -np.inf))
