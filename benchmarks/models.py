@@ -29,6 +29,7 @@ from model.config import ModelConfig, read_config
 from model.data import LabelledTexts, read_labelled, write_matrix
 from model.engine import Engine
 from model.evaluation import ExitReport, report
+from policy_state.matrix import read_matrix
 
 _RESULTS = Path(__file__).parent / "results"
 _HELD_OUT = {"sst2": ("dev",), "agnews": ("test",)}  # the others are of no model's training
@@ -129,7 +130,7 @@ def measure(folder: Path, domains: Sequence[Domain], out: Path, settings: Settin
         run = f"{settings.precision}-{settings.max_tokens}-{len(domain.sample.texts)}"
         path = out / f"{folder.name}-{digest[:8]}" / f"{domain.name}-{run}.tsv"
         if path.exists():
-            rows = _read_matrix(path, config.exits)
+            rows = read_matrix(path)[0].tolist()
             cut[domain.name] = -1
         else:
             engine = engine or Engine(
@@ -139,6 +140,8 @@ def measure(folder: Path, domains: Sequence[Domain], out: Path, settings: Settin
             )
             rows, cut[domain.name] = _predict(engine, domain)
             path.parent.mkdir(parents=True, exist_ok=True)
+            facts = {"name": folder.name, "layers": config.exit_layers}
+            (path.parent / "model.json").write_text(json.dumps(facts), encoding="utf-8")
             with path.open("w", encoding="utf-8") as file:
                 write_matrix(file, rows, domain.sample.labels)
         reports[domain.name] = report(np.array(rows), domain.sample.labels)
@@ -184,11 +187,6 @@ def _predict(engine: Engine, domain: Domain) -> tuple[list[tuple[int, ...]], int
         rows += [result.labels for result in results]
         cut += sum(result.truncated for result in results)
     return rows, cut
-
-
-def _read_matrix(path: Path, exits: int) -> list[tuple[int, ...]]:
-    lines = path.read_text(encoding="utf-8").splitlines()[1:]
-    return [tuple(map(int, line.split("\t")[:exits])) for line in lines]
 
 
 def _command(settings: Settings, names: Sequence[str]) -> str:

@@ -25,13 +25,13 @@ def plot_replay(outcomes: Mapping[str, Outcome], path: Path, *, title: str) -> N
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     curves, shares = figure.subplots(1, 2)
-    _regret_curves(curves, outcomes)
+    regret_curves(curves, outcomes)
     _arm_shares(shares, outcomes)
     figure.suptitle(title)
     figure.savefig(path, dpi=150)
 
 
-def _regret_curves(axes: Axes, outcomes: Mapping[str, Outcome]) -> None:
+def regret_curves(axes: Axes, outcomes: Mapping[str, Outcome]) -> None:
     for name, outcome in outcomes.items():
         texts, mean, low, high = np.array(outcome.curve).T
         (line,) = axes.plot(texts, np.maximum(mean, _LOWEST_SHOWN), label=name)
