@@ -25,6 +25,7 @@
 local FIXED_KEYS = 6
 local TRIM = 8 -- idle domains that one call removes at most, of each class
 local GAPS_MAX = 32
+local UNPACKED = 2000 -- arguments of one call at most: Lua's stack holds 8000
 local meta_key, wm, gaps_key, idx, agg, overflow_key = unpack(KEYS, 1, FIXED_KEYS)
 local prefix = domain_prefix(meta_key)
 local replay = ARGV[3] == '1'
@@ -282,6 +283,7 @@ if moved then
       end
     end
   end
+  local scores, length = {}, 0
   for record, writes in pairs(changed) do
     for field in pairs(record.stale or {}) do call('HDEL', record.key, field) end
     if record.pin_ended then call('HDEL', record.key, 'pin', 'pin_until', 'pin_reason') end
@@ -292,8 +294,14 @@ if moved then
       writes[size + 1], writes[size + 2] = field, exact(value)
     end
     call('HSET', record.key, unpack(writes))
-    call('ZADD', idx, index_score(record, meta), record.name)
+    scores[length + 1], scores[length + 2] = index_score(record, meta), record.name
+    length = length + 2
+    if length == UNPACKED then
+      call('ZADD', idx, unpack(scores))
+      scores, length = {}, 0
+    end
   end
+  if length > 0 then call('ZADD', idx, unpack(scores)) end
   for _, name in ipairs(expired) do
     call('DEL', prefix .. name)
     call('ZREM', idx, name)

@@ -284,12 +284,12 @@ def test_completion_knows_domains_and_offers_no_code(store: RedisStore, redis_ur
 
 
 def test_the_policy_commands_start_without_heavy_imports(redis_url: str, store: RedisStore) -> None:
-    """Listing and explaining import no torch, no transformers, no Kafka."""
+    """Listing and explaining import no torch, no transformers, no numpy, no Kafka."""
     code = (
         "import sys; from typer.testing import CliRunner; from consumer.cli.app import app;"
         "r = [CliRunner().invoke(app, ['policy', *a]) for a in (['list'], ['explain', 'hotels'])];"
         "assert not any(x.exit_code for x in r), r;"
-        "print(sorted({'torch', 'transformers', 'kafka'} & set(sys.modules)))"
+        "print(sorted({'torch', 'transformers', 'numpy', 'kafka'} & set(sys.modules)))"
     )
     result = subprocess.run(
         [sys.executable, "-c", code],
