@@ -63,7 +63,7 @@ class PolicyKeys:
     pid: str
 
     def key(self, name: str) -> str:
-        """Return one of meta, wm, gaps, idx, agg, audit."""
+        """Return one of meta, wm, gaps, idx, agg, audit, samples."""
         return f"offramp:{{{self.pid}}}:{name}"
 
     def several(self, *names: str) -> list[str]:
