@@ -70,6 +70,8 @@ class Counting:
         self._lock = threading.Lock()
         self._snapshots: OrderedDict[str, tuple[DomainSnapshot, float]] = OrderedDict()
         self._pending = Pending()
+        self.gap_offsets = 0
+        """Offsets left out below what was counted; `doctor` tells which are still open."""
         self._failures = 0
         self._try_at = 0.0
         self._answered = time.monotonic()
@@ -153,6 +155,7 @@ class Counting:
             answer = self._ask(lambda parts=parts: self._store.apply(parts))  # type: ignore[misc]
             if answer is None:
                 return False
+            self._note_gaps(parts, answer)
             self._look_for_drift(parts, answer)
             for part, outcome in self._pending.settled(answer.outcomes):
                 key = (part.topic_id, part.partition)
@@ -163,6 +166,18 @@ class Counting:
                 else:
                     self._pending.give_up(part)
         return not len(self._pending)
+
+    def _note_gaps(self, parts: Sequence[PartitionDeltas], answer: Applied) -> None:
+        """Enter the offsets that nobody counted before a part: markers, held elsewhere, or lost."""
+        for part, outcome in zip(parts, answer.outcomes, strict=True):
+            if outcome.gap:
+                self.gap_offsets += outcome.gap
+                log.info(
+                    "gap source=%s before=%d offsets=%d",
+                    part.source,
+                    part.first_offset,
+                    outcome.gap,
+                )
 
     def _look_for_drift(self, parts: Sequence[PartitionDeltas], answer: Applied) -> None:
         """Start domains afresh whose latest texts are not what the counters before them say."""

@@ -202,6 +202,7 @@ class Worker:
             "partitions": ",".join(self._stream.assigned()[:50]),
             "held_texts": self._counting.held_texts,
             "lost_texts": self._counting.lost_texts,
+            "gap_offsets": self._counting.gap_offsets,
             "snapshot_age_ms": int(self._counting.age_s * 1000),
             **self._done,
         }
