@@ -170,7 +170,11 @@ class Worker:
             while not self._pipeline.idle and time.monotonic() < deadline:
                 self._pipeline.wait(_WAIT_S)
                 self._pipeline.settle()
-            if not self._counting.flush():
+            while not (counted := self._counting.flush(insist=True)) and (
+                time.monotonic() < deadline
+            ):
+                time.sleep(_WAIT_S)
+            if not counted:
                 log.error("ends with texts not counted texts=%d", self._counting.held_texts)
         except _PASSING as error:
             log.warning("not finished before the stop, will be read again error=%s", error)
