@@ -8,11 +8,12 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from policy_state.admin import Reset
 from policy_state.drift import DriftWatch
-from policy_state.errors import DomainNotFound, PolicyNotFound, StoreUnavailable
+from policy_state.errors import DomainNotFound, PolicyNotFound, StoreError, StoreUnavailable
 from policy_state.offsets import Status
 from policy_state.pending import Pending
 from policy_state.policy import build
@@ -70,8 +71,10 @@ class Counting:
         self._lock = threading.Lock()
         self._snapshots: OrderedDict[str, tuple[DomainSnapshot, float]] = OrderedDict()
         self._pending = Pending()
-        self._failures = 0
-        self._try_at = 0.0
+        self.gap_offsets = 0
+        """Offsets left out below what was counted; `doctor` tells which are still open."""
+        self._away = False
+        self._failures = 0  # in a row
         self._answered = time.monotonic()
 
     @property
@@ -91,8 +94,8 @@ class Counting:
 
     @property
     def away(self) -> bool:
-        """Whether the store did not answer last time."""
-        return self._failures > 0
+        """Whether the store does not answer; nobody waits for it then."""
+        return self._away
 
     def current(self, domains: set[str]) -> Mapping[str, DomainSnapshot]:
         """Return what is known of domains: read anew where it is old and the store answers."""
@@ -101,7 +104,7 @@ class Counting:
             known = {d: self._snapshots[d] for d in domains if d in self._snapshots}
         found = {domain: snapshot for domain, (snapshot, _) in known.items()}
         old = {d for d in domains if d not in known or known[d][1] < now - _FRESH_S}
-        if old and self._may_ask():
+        if old and not self._away:
             answer = self._ask(lambda: self._store.apply((), watch=old))
             if answer is not None:
                 found |= answer.snapshots
@@ -142,17 +145,21 @@ class Counting:
         self,
         texts: Mapping[tuple[str, int], Sequence[Prediction]] | None = None,
         epochs: Mapping[str, int] | None = None,
+        *,
+        insist: bool = False,
     ) -> bool:
-        """Bring what is held to the store, if it may be asked; return whether all of it is there.
+        """Bring what is held to the store, unless it is away; return whether all of it is there.
 
         Args:
             texts: those of the batch at hand, to cut it where a part was counted before.
             epochs: see `count`.
+            insist: ask also where it is away, and wait as long as a call may take.
         """
-        while self._may_ask() and (parts := self._pending.parts()):
+        while (insist or not self._away) and (parts := self._pending.parts()):
             answer = self._ask(lambda parts=parts: self._store.apply(parts))  # type: ignore[misc]
             if answer is None:
                 return False
+            self._note_gaps(parts, answer)
             self._look_for_drift(parts, answer)
             for part, outcome in self._pending.settled(answer.outcomes):
                 key = (part.topic_id, part.partition)
@@ -163,6 +170,18 @@ class Counting:
                 else:
                     self._pending.give_up(part)
         return not len(self._pending)
+
+    def _note_gaps(self, parts: Sequence[PartitionDeltas], answer: Applied) -> None:
+        """Enter the offsets that nobody counted before a part: markers, held elsewhere, or lost."""
+        for part, outcome in zip(parts, answer.outcomes, strict=True):
+            if outcome.gap:
+                self.gap_offsets += outcome.gap
+                log.info(
+                    "gap source=%s before=%d offsets=%d",
+                    part.source,
+                    part.first_offset,
+                    outcome.gap,
+                )
 
     def _look_for_drift(self, parts: Sequence[PartitionDeltas], answer: Applied) -> None:
         """Start domains afresh whose latest texts are not what the counters before them say."""
@@ -214,12 +233,8 @@ class Counting:
         deltas = {d: ExitStats.from_texts(rows, exits=exits) for d, rows in labels.items()}
         return PartitionDeltas(*key, *span, deltas, {d: epochs[d] for d in deltas if d in epochs})
 
-    def _may_ask(self) -> bool:
-        """Say whether the store answered last time, or it is time to try again."""
-        return time.monotonic() >= self._try_at
-
     def _ask(self, send: Callable[[], Applied]) -> Applied | None:
-        """Return the store's answer, or None where it is away: then not asked again for a while."""
+        """Return the store's answer, or None where it is away: then not asked until it is back."""
         try:
             try:
                 answer = send()
@@ -232,20 +247,35 @@ class Counting:
                 self._store.open(self._meta)
                 answer = send()
         except StoreUnavailable as error:
-            pause_s = _PAUSE_S[min(self._failures, len(_PAUSE_S) - 1)]
-            self._failures += 1
-            self._try_at = time.monotonic() + pause_s
             log.warning(
                 "store is away, going on with what is known held_texts=%d error=%s",
                 self._pending.texts,
                 error,
             )
+            with self._lock:
+                known, self._away = self._away, True
+                self._failures += 1
+            if not known:
+                threading.Thread(target=self._await_store, name="await-store", daemon=True).start()
             return None
         if self._failures:
             log.info("store is back held_texts=%d away_s=%.1f", self._pending.texts, self.age_s)
-        self._failures, self._try_at, self._answered = 0, 0.0, time.monotonic()
+        self._failures, self._answered = 0, time.monotonic()
         self._remember(answer)
         return answer
+
+    def _await_store(self) -> None:
+        """Ask until the store answers: here, so that predictions wait for no timeout."""
+        for pause_s in chain(_PAUSE_S[self._failures - 1 :], repeat(_PAUSE_S[-1])):
+            time.sleep(pause_s)
+            try:
+                self._store.apply(())
+            except StoreUnavailable:
+                continue
+            except StoreError:  # an answer too; whoever asks next is told
+                break
+            break
+        self._away = False
 
     def _remember(self, answer: Applied) -> None:
         if answer.revision != self._revision:

@@ -126,6 +126,30 @@ class PolicyOptions(Section):
     index: Literal["paired", "kl"] = Field("paired", description="how upper bounds are worked out")
 
 
+class StoreSettings(Section):
+    """Whose counters are used, and for how many domains. Limits hold for a policy that is created.
+
+    Later they are the store's: `offramp policy set --limit`.
+    """
+
+    on_mismatch: Literal["stop", "new", "warm-start"] = Field(
+        "stop",
+        description="where the policy belongs to another model; new: count under NAME@FINGERPRINT; "
+        "warm-start: the same, and begin with a share of what NAME has learnt",
+    )
+    warm_start_weight: Annotated[float, Field(gt=0, le=1)] = Field(0.1, description="that share")
+    domains: Annotated[int, Field(ge=1)] = Field(
+        100_000, description="with counters of their own; further ones share `__overflow__`"
+    )
+    idle_s: Annotated[float, Field(ge=1)] = Field(
+        30 * 86_400.0, description="a domain without a text for so long is forgotten"
+    )
+    rare_texts: Annotated[int, Field(ge=0)] = Field(
+        100, description="a domain of fewer texts is forgotten sooner"
+    )
+    rare_idle_s: Annotated[float, Field(ge=1)] = Field(86_400.0, description="namely after so long")
+
+
 class BatchSettings(Section):
     """When a micro-batch is full."""
 
@@ -177,6 +201,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     model: ModelSettings = ModelSettings()
     policy: PolicyOptions = PolicyOptions()
+    store: StoreSettings = StoreSettings()
     batch: BatchSettings = BatchSettings()
     errors: ErrorSettings = ErrorSettings()
     worker: WorkerSettings = WorkerSettings()

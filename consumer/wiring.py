@@ -16,7 +16,8 @@ from consumer.step import ModelFacts, Step, TextResult
 from consumer.worker import Worker
 from policy_state.backends.redis import RedisStore
 from policy_state.policy import PolicySettings, build
-from policy_state.store import PolicyMeta
+from policy_state.store import Limits, PolicyMeta
+from policy_state.transfer import open_or_start_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,8 +125,9 @@ def open_policy(
         PolicyStateError: the store does not answer, or holds the policy for another model.
     """
     facts = ModelFacts(engine.fingerprint, engine.config.exit_layers, engine.config.labels)
-    options = settings.policy
-    opened = store.open(
+    options, kept = settings.policy, settings.store
+    opened = open_or_start_new(
+        store,
         PolicyMeta(
             name=options.name,
             fingerprint=facts.fingerprint,
@@ -133,11 +135,20 @@ def open_policy(
             settings=PolicySettings(
                 cost=_cost(settings, facts), **options.model_dump(exclude={"name", "cost"})
             ),
-        )
+            limits=Limits(
+                domains=kept.domains,
+                idle_ms=int(kept.idle_s * 1000),
+                rare_idle_ms=int(kept.rare_idle_s * 1000),
+                rare_texts=kept.rare_texts,
+            ),
+        ),
+        on_mismatch=kept.on_mismatch,
+        weight=kept.warm_start_weight,
+        by=settings.instance,
     )
     log.info(
         "policy name=%s created=%s model=%s layers=%s",
-        options.name,
+        opened.meta.name,
         opened.created,
         facts.fingerprint,
         ",".join(map(str, facts.layers)),

@@ -170,7 +170,11 @@ class Worker:
             while not self._pipeline.idle and time.monotonic() < deadline:
                 self._pipeline.wait(_WAIT_S)
                 self._pipeline.settle()
-            if not self._counting.flush():
+            while not (counted := self._counting.flush(insist=True)) and (
+                time.monotonic() < deadline
+            ):
+                time.sleep(_WAIT_S)
+            if not counted:
                 log.error("ends with texts not counted texts=%d", self._counting.held_texts)
         except _PASSING as error:
             log.warning("not finished before the stop, will be read again error=%s", error)
@@ -202,6 +206,7 @@ class Worker:
             "partitions": ",".join(self._stream.assigned()[:50]),
             "held_texts": self._counting.held_texts,
             "lost_texts": self._counting.lost_texts,
+            "gap_offsets": self._counting.gap_offsets,
             "snapshot_age_ms": int(self._counting.age_s * 1000),
             **self._done,
         }

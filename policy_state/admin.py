@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from policy_state.errors import InvalidInput, InvalidSettings
+from policy_state.samples import Sample
 from policy_state.store import DomainSnapshot, Limits, OpenedPolicy, StatsStore
 
 if TYPE_CHECKING:
@@ -146,6 +147,10 @@ class PolicyAdmin(StatsStore, Protocol):
 
     def audit(self, *, domain: str | None = None, limit: int = 100) -> tuple[AuditEntry, ...]:
         """Return the latest changes, the newest first; of one domain or of everything."""
+        ...
+
+    def samples(self, domain: str, *, limit: int = 100) -> tuple[Sample, ...]:
+        """Return the latest samples of a domain, the newest first; see `samples.sample_step`."""
         ...
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "check_heartbeat",
     "check_same_model",
     "checked_domains",
+    "is_same_model",
 ]
 
 OVERFLOW_DOMAIN: Final = "__overflow__"
@@ -280,9 +281,14 @@ def checked_domains(
     return tuple(domains)
 
 
+def is_same_model(asked: PolicyMeta, stored: PolicyMeta) -> bool:
+    """Return whether the counters of both can be added up."""
+    return (asked.fingerprint, asked.layers) == (stored.fingerprint, stored.layers)
+
+
 def check_same_model(asked: PolicyMeta, stored: PolicyMeta) -> None:
     """Raise `FingerprintMismatch` where the stored counters were learnt with another model."""
-    if asked.fingerprint != stored.fingerprint or asked.layers != stored.layers:
+    if not is_same_model(asked, stored):
         raise FingerprintMismatch(
             f"policy {asked.name}: this model has fingerprint {asked.fingerprint} and layers "
             f"{asked.layers}, the stored counters belong to {stored.fingerprint} and "

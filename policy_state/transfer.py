@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from policy_state.changes import scaled
-from policy_state.errors import InvalidInput
+from policy_state.errors import FingerprintMismatch, InvalidInput
 from policy_state.offsets import Counted
 from policy_state.policy import PolicySettings
 from policy_state.stats import ExitStats
-from policy_state.store import DomainSnapshot, Limits, OpenedPolicy, PolicyMeta
+from policy_state.store import (
+    DomainSnapshot,
+    Limits,
+    OpenedPolicy,
+    PolicyMeta,
+    is_same_model,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
 
 KIND: Final = "offramp-policy"
 VERSION: Final = 1
+ON_MISMATCH: Final = ("stop", "new", "warm-start")
+_FINGERPRINT_SHOWN: Final = 12  # characters
 _PAGE: Final = 200
 
 
@@ -150,25 +158,27 @@ def open_or_start_new(
         by: Who, for the audit.
 
     Raises:
-        FingerprintMismatch: Under `stop`.
+        FingerprintMismatch: Under `stop`, or under `warm-start` where NAME has another number of
+            exits: its counters say nothing about this model.
     """
-    stored = {meta.name: meta for meta in store.policies()}.get(policy.name)
-    same = stored is None or (stored.fingerprint, stored.layers) == (
-        policy.fingerprint,
-        policy.layers,
-    )
-    if same or on_mismatch == "stop":
+    if on_mismatch not in ON_MISMATCH:
+        raise InvalidInput(f"on mismatch {on_mismatch!r}, expected one of {', '.join(ON_MISMATCH)}")
+    known = {meta.name: meta for meta in store.policies()}
+    old = known.get(policy.name)
+    if on_mismatch == "stop" or old is None or is_same_model(policy, old):
         return store.open(policy)
-    if on_mismatch not in {"new", "warm-start"}:
-        raise InvalidInput(f"on mismatch {on_mismatch!r}, expected stop, new or warm-start")
-    name = f"{policy.name}@{policy.fingerprint[:12]}"
-    fresh = PolicyMeta(name, policy.fingerprint, policy.layers, policy.settings, policy.limits)
-    source = None
-    if on_mismatch == "warm-start" and stored is not None:
-        store.open(stored)
-        source = export_policy(store)
+    fresh = replace(policy, name=f"{policy.name}@{policy.fingerprint[:_FINGERPRINT_SHOWN]}")
+    if on_mismatch == "new" or fresh.name in known:
+        return store.open(fresh)
+    if old.exits != policy.exits:
+        raise FingerprintMismatch(
+            f"policy {old.name} has {old.exits} exits, this model has {policy.exits}: "
+            f"{fresh.name} cannot start warm from it, only new"
+        )
+    store.open(old)
+    source = export_policy(store)
     opened = store.open(fresh)
-    if opened.created and source is not None:
+    if opened.created:
         warm_start(store, source, weight=weight, by=by, reason=f"new model {policy.fingerprint}")
     return opened
 

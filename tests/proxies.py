@@ -18,7 +18,7 @@ class Proxy:
         """Listen on a free port for clients of the server at `port`."""
         self.delay_s = 0.0  # before every answer
         self.answers_to_lose = 0  # the server did it, the client's connection is cut instead
-        self._target = port
+        self.target = port
         self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -47,7 +47,7 @@ class Proxy:
         try:
             if self._tls is not None:
                 client = self._tls.wrap_socket(client, server_side=True)
-            server = socket.create_connection(("127.0.0.1", self._target))
+            server = socket.create_connection(("127.0.0.1", self.target))
         except OSError:
             _close(client)
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from consumer.cli.policy_common import (
     connected,
     emit,
     opened_policy,
+    percent,
     repeat,
     span,
 )
@@ -27,10 +28,14 @@ if TYPE_CHECKING:
 
     from consumer.settings import KafkaSettings
     from policy_state.admin import AuditEntry
+    from policy_state.report import DomainReport
+    from policy_state.samples import Sample
 
 HISTORY_EXAMPLES = """Examples:
 
 `offramp policy history hotels`
+
+`offramp policy history hotels -o csv > hotels.csv`
 """
 AUDIT_EXAMPLES = """Examples:
 
@@ -63,13 +68,81 @@ def history(
     config: Config = None,
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many changes.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many samples and changes.")] = 100,
     set_: Set = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """List what was changed in a domain, the newest first, with the texts that were lost by it."""
+    """Show how a domain came to be at its exit: samples and changes, the newest first.
+
+    A sample is kept at 16, 24, 32, 48, 64 .. texts, twice a doubling. Its exit is the one that the
+    settings in force now choose from the counters of then.
+    """
     with opened_policy(config, redis_url, policy, set_) as store:
-        _emit_audit("policy-history", store.audit(domain=domain, limit=limit), output)
+        from policy_state.policy import build
+        from policy_state.report import domain_report
+
+        meta = store.describe().meta
+        rules = build(meta.settings, meta.layers)
+        changes = store.audit(domain=domain, limit=limit)
+        rows = [_history_row(change=change) for change in changes]
+        rows += [
+            _history_row(sample, domain_report(domain, sample.record, meta.layers, rules))
+            for sample in store.samples(domain, limit=limit)
+        ]
+        rows = sorted(rows, key=lambda row: -row["time_ms"])[:limit]
+        details = {(e.time_ms, e.action): _detail(e) for e in changes}
+        emit(
+            output,
+            "policy-history",
+            rows,
+            rows_name="entries",
+            table=[_history_cells(row, details) for row in rows],
+            empty="no samples and no changes yet",
+            domain=domain,
+        )
+
+
+def _history_row(
+    sample: Sample | None = None,
+    report: DomainReport | None = None,
+    *,
+    change: AuditEntry | None = None,
+) -> dict[str, Any]:
+    """Return a sample or a change; all have the same fields."""
+    row: dict[str, Any] = dict.fromkeys(
+        (
+            *("time_ms", "what", "texts", "exit", "layer", "disagreement", "layers_saved"),
+            *("played", "epoch", "by", "reason", "detail", "before"),
+        )
+    )
+    if change is not None:
+        before = None if change.before is None else change.before.stats.to_fields()
+        row |= {"time_ms": change.time_ms, "what": change.action, "by": change.by}
+        row |= {"reason": change.reason, "detail": dict(change.detail), "before": before}
+    if sample is not None and report is not None:
+        row |= {"time_ms": sample.time_ms, "what": "sample", "texts": report.texts}
+        row |= {"exit": report.exit, "layer": report.layer, "disagreement": report.disagreement}
+        row |= {"layers_saved": report.layers_saved, "epoch": sample.record.epoch}
+        row |= {"played": [each.played for each in report.exits]}
+    return row
+
+
+def _history_cells(
+    row: Mapping[str, Any], details: Mapping[tuple[int, str], str]
+) -> dict[str, object]:
+    sampled = row["what"] == "sample"
+    return {
+        "when (UTC)": clock(row["time_ms"]),
+        "what": row["what"],
+        "texts": row["texts"],
+        "exit": row["exit"],
+        "layer": row["layer"],
+        "disagreement": percent(row["disagreement"]),
+        "texts per exit": " ".join(map(str, row["played"])) if sampled else None,
+        "by": row["by"],
+        "reason": row["reason"],
+        "detail": details.get((row["time_ms"], row["what"])),
+    }
 
 
 def audit(

@@ -1,7 +1,7 @@
 -- Adds what partitions have learnt to their domains, each offset once, all of it or nothing.
 --
---   KEYS[1..6]   meta, wm, gaps, idx, agg, d:__overflow__ (see common.lua)
---   KEYS[7..]    d:<domain> of every domain to change or to return
+--   KEYS[1..7]   meta, wm, gaps, idx, agg, d:__overflow__, samples (see common.lua)
+--   KEYS[8..]    d:<domain> of every domain to change or to return
 --   ARGV[1]      fingerprint that meta must hold
 --   ARGV[2]      revision of the settings that the caller has
 --   ARGV[3]      1: texts of the past, frozen domains count them too
@@ -10,6 +10,7 @@
 --                d counting the domains from 1; -1: of any epoch; to add: n of all exits, d of all
 --                exits, and so on
 --   ARGV[5..6]   how many exits there are, and how many counters each
+--   ARGV[7]      samples to keep
 --
 -- Returns one of
 --   {'ok', revision, settings or '', outcome per part, refusals, snapshot per domain}
@@ -22,10 +23,11 @@
 --   {'corrupt', key, field, value}
 --   {'overflow', key, field, value, addition}
 
-local FIXED_KEYS = 6
+local FIXED_KEYS = 7
 local TRIM = 8 -- idle domains that one call removes at most, of each class
 local GAPS_MAX = 32
-local meta_key, wm, gaps_key, idx, agg, overflow_key = unpack(KEYS, 1, FIXED_KEYS)
+local UNPACKED = 2000 -- arguments of one call at most: Lua's stack holds 8000
+local meta_key, wm, gaps_key, idx, agg, overflow_key, samples = unpack(KEYS, 1, FIXED_KEYS)
 local prefix = domain_prefix(meta_key)
 local replay = ARGV[3] == '1'
 local parts = cjson.decode(ARGV[4])
@@ -182,6 +184,13 @@ local function place(source, mark, first, following)
   return 'applied', 0, ''
 end
 
+-- Rises where a sample is kept; the same arithmetic as `samples.sample_step`.
+local function sample_step(texts)
+  if texts < 16 then return 0 end
+  local share, power = math.frexp(texts)
+  return 2 * power + (share >= 0.75 and 1 or 0)
+end
+
 -- Returns the record that takes the texts of asked[d], nil where none does.
 local function taker(d, epoch, texts)
   local record, refusal = asked[d], nil
@@ -220,7 +229,12 @@ for i, part in ipairs(parts) do
     sum_up(part[5], 1)
     for _, delta in ipairs(deltas) do
       local record = taker(delta[1], delta[2], delta[3][1])
-      if record then add(record, delta[3], changed[record]) else sum_up(delta[3], -1) end
+      if record then
+        record.new_texts = (record.new_texts or 0) + delta[3][1]
+        add(record, delta[3], changed[record])
+      else
+        sum_up(delta[3], -1)
+      end
       if problem then return problem end
     end
   end
@@ -282,6 +296,7 @@ if moved then
       end
     end
   end
+  local scores, length = {}, 0
   for record, writes in pairs(changed) do
     for field in pairs(record.stale or {}) do call('HDEL', record.key, field) end
     if record.pin_ended then call('HDEL', record.key, 'pin', 'pin_until', 'pin_reason') end
@@ -292,8 +307,20 @@ if moved then
       writes[size + 1], writes[size + 2] = field, exact(value)
     end
     call('HSET', record.key, unpack(writes))
-    call('ZADD', idx, index_score(record, meta), record.name)
+    local texts = texts_in(record.counters)
+    scores[length + 1], scores[length + 2] = index_score(record, meta, texts), record.name
+    length = length + 2
+    if length == UNPACKED then
+      call('ZADD', idx, unpack(scores))
+      scores, length = {}, 0
+    end
+    if not replay and sample_step(texts) > sample_step(texts - (record.new_texts or 0)) then
+      -- Counting is more than its history: where a sample cannot be written, there is none.
+      redis.pcall('XADD', samples, 'MAXLEN', '~', ARGV[7], '*',
+                  'domain', record.name, 'record', snapshot(record, exits, size))
+    end
   end
+  if length > 0 then call('ZADD', idx, unpack(scores)) end
   for _, name in ipairs(expired) do
     call('DEL', prefix .. name)
     call('ZREM', idx, name)

@@ -17,6 +17,7 @@
 --                                        how often started afresh; gen: that of meta when written;
 --                                        pin, pin_until, pin_reason; frozen, freeze_reason
 --   offramp:{<pid>}:audit        STREAM  who changed what and why (capped)
+--   offramp:{<pid>}:samples      STREAM  domains as they were at some numbers of texts (capped)
 --   offramp:worker:<instance>    HASH    heartbeat of a worker, expires
 --   offramp:workers              ZSET    encoded instance -> when its heartbeat expires, ms
 --
@@ -201,10 +202,10 @@ local function snapshot(record, exits, size)
   return concat(flat, ';')
 end
 
-local function index_score(record, meta)
+local function index_score(record, meta, texts)
   local numbers, last = record.numbers, record.numbers.t or 0
   if numbers.pin or numbers.frozen then return exact(last + CLASS) end
-  if texts_in(record.counters) < meta.rare_texts then return exact(last - CLASS) end
+  if texts < meta.rare_texts then return exact(last - CLASS) end
   return exact(last)
 end
 
@@ -230,7 +231,7 @@ local function write_record(record, idx, meta)
   end
   if meta.gen > 0 then record.numbers.gen = meta.gen end
   write_fields(record.key, unpack(groups))
-  call('ZADD', idx, index_score(record, meta), record.name)
+  call('ZADD', idx, index_score(record, meta, texts_in(record.counters)), record.name)
 end
 
 -- How many more domains there may be; the shared one does not take another's place.

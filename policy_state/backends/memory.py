@@ -14,6 +14,7 @@ from policy_state.changes import changed
 from policy_state.domains import domain_key
 from policy_state.errors import DomainNotFound, SettingsConflict, StoreFull
 from policy_state.offsets import Counted
+from policy_state.samples import Sample
 from policy_state.stats import ExitStats
 from policy_state.store import DomainSnapshot, Limits, OpenedPolicy, Totals, checked_domains
 
@@ -138,6 +139,12 @@ class MemoryStore(MemoryStats):
         with self.lock:
             entries = reversed(self.state().audit)
             return tuple(e for e in entries if domain is None or e.domain == domain)[:limit]
+
+    def samples(self, domain: str, *, limit: int = 100) -> tuple[Sample, ...]:
+        """Return the latest samples of a domain, the newest first."""
+        with self.lock:
+            kept = reversed(self.state().samples)
+            return tuple(sample for name, sample in kept if name == domain)[:limit]
 
     def _log(  # noqa: PLR0913, PLR0917 - private: the fields of an entry, in their order
         self,

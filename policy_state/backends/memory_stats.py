@@ -13,6 +13,7 @@ from policy_state.admin import AuditEntry
 from policy_state.backends.adding import Adding
 from policy_state.errors import PolicyNotOpen
 from policy_state.offsets import Counted
+from policy_state.samples import SAMPLES, Sample, sample_step
 from policy_state.stats import ExitStats
 from policy_state.store import (
     OVERFLOW_DOMAIN,
@@ -44,6 +45,7 @@ class State:
     marks: dict[str, Counted] = field(default_factory=dict)
     domains: dict[str, DomainSnapshot] = field(default_factory=dict)  # latest change last
     audit: deque[AuditEntry] = field(default_factory=lambda: deque(maxlen=admin.AUDIT_ENTRIES))
+    samples: deque[tuple[str, Sample]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
 
     @property
     def meta(self) -> PolicyMeta:
@@ -119,8 +121,11 @@ class MemoryStats:
                 for name in idle:
                     del state.domains[name]
                 for name in adding.touched:
-                    state.domains.pop(name, None)
-                    state.domains[name] = replace(adding.records[name], last_seen_ms=now_ms)
+                    before = state.domains.pop(name, None)
+                    record = replace(adding.records[name], last_seen_ms=now_ms)
+                    state.domains[name] = record
+                    if not replay and _takes_sample(before, record):
+                        state.samples.append((name, Sample(now_ms, record)))
                 state.marks.update(adding.marks)
                 state.totals = adding.totals
             return Applied(
@@ -188,6 +193,11 @@ def unpinned(record: DomainSnapshot, now_ms: int) -> DomainSnapshot:
     if record.pin_until_ms is None or record.pin_until_ms > now_ms:
         return record
     return replace(record, pin=None, pin_until_ms=None, pin_reason="")
+
+
+def _takes_sample(before: DomainSnapshot | None, after: DomainSnapshot) -> bool:
+    texts = before.stats.observed[0] if before else 0
+    return sample_step(after.stats.observed[0]) > sample_step(texts)
 
 
 def _held(record: DomainSnapshot) -> bool:

@@ -44,7 +44,7 @@ _NO_PERMISSION: Final = re.compile(r"(?i)no permission|user executing the script
 class RedisStore(ScriptedAdmin):
     """Implements `PolicyAdmin` on a Redis 6.2 or newer, or a Valkey 8 or newer.
 
-    The client's own retries are off. Instead a call that gets no answer is sent once more, which
+    The client's own retries are off. Instead a call whose connection broke is sent once more, which
     is safe because every call may be repeated: `apply` by its watermarks, changes by their tokens,
     the others because they set what is already set.
     """
@@ -64,7 +64,8 @@ class RedisStore(ScriptedAdmin):
             url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://`: see
                 `address.parse_address`.
             timeout_s: Longest wait for a connection, and for each answer.
-            resends: How often a call that got no answer is sent again before `StoreUnavailable`.
+            resends: How often a call whose connection broke is sent again before
+                `StoreUnavailable`; one that got no answer in time is not.
             password_file: Read at every new connection, so the password may change; wins over the
                 one in the address.
             ca_file: Certificates to trust with `rediss://`; default: those of the system.
@@ -121,14 +122,15 @@ class _Connection:
             self._client = None
 
     def _call(self, send: Callable[[Any], Any]) -> Any:  # noqa: ANN401
-        """Return what `send` returns; sent again where no answer came, errors mapped."""
+        """Return what `send` returns; sent again where the connection broke, errors mapped."""
         left = self._resends
         while True:
             try:
                 return send(self._connected())
             except redis.RedisError as error:
                 problem = _mapped(error)
-                if left == 0 or isinstance(problem, StoreRefused):
+                slow = problem.cause == "timeout"  # sent again it would be as slow
+                if left == 0 or slow or isinstance(problem, StoreRefused):
                     raise problem from error
                 left -= 1
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from policy_state.backends import wire
 from policy_state.domains import decode_domain, encode_domain
 from policy_state.errors import PolicyNotOpen, StoreCorrupt
+from policy_state.samples import SAMPLES
 from policy_state.store import (
     Applied,
     DomainSnapshot,
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from policy_state.policy import PolicySettings
-
-_AUDIT_PAGE = 500
 
 
 class Server(Protocol):
@@ -101,6 +100,7 @@ class ScriptedStats:
             [
                 *keys.several("meta", "wm", "gaps", "idx", "agg"),
                 keys.overflow,
+                keys.key("samples"),
                 *map(keys.domain, domains),
             ],
             [
@@ -110,6 +110,7 @@ class ScriptedStats:
                 wire.apply_request(parts, domains),
                 meta.exits,
                 wire.KINDS,
+                SAMPLES,
             ],
         )
         applied = wire.apply_answer(reply, domains, meta, settings)

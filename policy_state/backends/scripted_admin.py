@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from dataclasses import asdict
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from policy_state.admin import (
@@ -18,16 +19,17 @@ from policy_state.admin import (
 )
 from policy_state.backends import wire
 from policy_state.backends.scripted import ScriptedStats
-from policy_state.domains import domain_key
+from policy_state.domains import domain_key, encode_domain
 from policy_state.offsets import Counted, format_gaps, parse_gaps
+from policy_state.samples import Sample
 from policy_state.store import DomainSnapshot, Limits, OpenedPolicy, checked_domains
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from policy_state.policy import PolicySettings
 
-_AUDIT_PAGE = 500
+_PAGE = 500
 
 
 class ScriptedAdmin(ScriptedStats):
@@ -112,19 +114,26 @@ class ScriptedAdmin(ScriptedStats):
 
     def audit(self, *, domain: str | None = None, limit: int = 100) -> tuple[AuditEntry, ...]:
         """Return the latest changes, the newest first."""
-        keys, _ = self.bound()
-        found: list[AuditEntry] = []
-        last = "+"
-        while len(found) < limit:
-            page = self.server.command(
-                "XREVRANGE", keys.key("audit"), last, "-", "COUNT", _AUDIT_PAGE
-            )
-            if not page:
-                break
+        entries = (_audit_entry(id_, fields) for id_, fields in self._latest("audit"))
+        wanted = (entry for entry in entries if domain is None or entry.domain == domain)
+        return tuple(islice(wanted, limit))
+
+    def samples(self, domain: str, *, limit: int = 100) -> tuple[Sample, ...]:
+        """Return the latest samples of a domain, the newest first."""
+        name = encode_domain(domain)
+        samples = (
+            Sample(_time_ms(id_), wire.snapshot(fields["record"]))
+            for id_, fields in self._latest("samples")
+            if fields.get("domain") == name
+        )
+        return tuple(islice(samples, limit))
+
+    def _latest(self, stream: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """Yield the entries of a stream, the newest first, read page by page."""
+        key, last = self.bound()[0].key(stream), "+"
+        while page := self.server.command("XREVRANGE", key, last, "-", "COUNT", _PAGE):
+            yield from page
             last = f"({page[-1][0]}"
-            entries = (_audit_entry(id_, fields) for id_, fields in page)
-            found += [entry for entry in entries if domain is None or entry.domain == domain]
-        return tuple(found[:limit])
 
     def _change(  # noqa: PLR0913, PLR0917 - private: what the script takes, in its order
         self,
@@ -159,10 +168,14 @@ class ScriptedAdmin(ScriptedStats):
         return reply[1], reply[2]
 
 
+def _time_ms(entry_id: str) -> int:
+    return int(entry_id.partition("-")[0])
+
+
 def _audit_entry(entry_id: str, fields: Mapping[str, str]) -> AuditEntry:
     before = fields.get("before")
     return AuditEntry(
-        time_ms=int(entry_id.partition("-")[0]),
+        time_ms=_time_ms(entry_id),
         action=fields.get("action", ""),
         domain=fields.get("domain"),
         by=fields.get("by", ""),

@@ -10,6 +10,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
+import orjson
+
 from policy_state.domains import encode_domain
 from policy_state.errors import (
     CounterOverflow,
@@ -49,7 +51,6 @@ KINDS: Final = len(LETTERS)
 """How many counters an exit has."""
 
 _NOTHING: Final = (0,) * KINDS
-_to_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 _columns: Final = attrgetter(*LETTERS.values())
 _LIMITS: Final = tuple(field.name for field in fields(Limits))
 _SETTINGS: Final = frozenset(field.name for field in fields(PolicySettings))
@@ -62,7 +63,7 @@ class PolicyKeys:
     pid: str
 
     def key(self, name: str) -> str:
-        """Return one of meta, wm, gaps, idx, agg, audit."""
+        """Return one of meta, wm, gaps, idx, agg, audit, samples."""
         return f"offramp:{{{self.pid}}}:{name}"
 
     def several(self, *names: str) -> list[str]:
@@ -147,7 +148,7 @@ def apply_request(parts: Sequence[PartitionDeltas], domains: Sequence[str]) -> s
         ]
         total = list(map(sum, zip(*(row[2] for row in rows), strict=True)))
         request.append([part.source, part.first_offset, part.next_offset, rows, total])
-    return _to_json(request)
+    return orjson.dumps(request).decode()
 
 
 def apply_answer(
@@ -207,14 +208,9 @@ def counters(fields: Mapping[str, str], *, key: str, exits: int) -> ExitStats:
     """Return the counters in a hash, or raise `StoreCorrupt`."""
     try:
         rows = [_row(fields.get(name, "")) for name in exit_names(exits)]
-        return _stats([number for row in rows for number in row])
+        return ExitStats(*zip(*rows, strict=True))
     except (InvalidStats, ValueError) as error:
         raise StoreCorrupt(f"{key}: {error}") from error
-
-
-def _stats(numbers: Sequence[int]) -> ExitStats:
-    """Return counters from those of exit 0, those of exit 1, and so on."""
-    return ExitStats(*(tuple(numbers[kind::KINDS]) for kind in range(KINDS)))
 
 
 @cache
@@ -238,11 +234,15 @@ def _vectors(stats: ExitStats) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def snapshot(text: str) -> DomainSnapshot:
-    """Read a snapshot as the scripts write it."""
+    """Read a snapshot as the scripts write it: they have checked its counters."""
     numbers, *flat = text.split(";")
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    try:  # those of exit 0, of exit 1, and so on; three times as fast as int() of each
+        counts = tuple(orjson.loads(f"[{numbers.replace(' ', ',')}]"))
+    except ValueError as error:  # what somebody wrote by hand, such as 007
+        raise StoreCorrupt(f"counters {numbers:.80}: {error}") from error
     return DomainSnapshot(
-        stats=_stats(list(map(int, numbers.split(" ")))),
+        stats=ExitStats.trusted([counts[kind::KINDS] for kind in range(KINDS)]),
         epoch=int(fields.get("epoch", "0")),
         last_seen_ms=_optional(fields, "t"),
         pin=_optional(fields, "pin"),

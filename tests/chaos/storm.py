@@ -15,8 +15,12 @@ from pathlib import Path
 import orjson
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from consumer.rebuilding import log_ranges
+from consumer.settings import KafkaSettings
 from consumer.topics import create_topics
 from policy_state.backends.redis import RedisStore
+from policy_state.doctor import Severity, examine
+from policy_state.errors import StoreUnavailable
 from policy_state.report import read_reports
 
 CRASH_STEPS = ("begin", "write", "offsets", "count", "commit", "committed")
@@ -56,6 +60,8 @@ class Report:
     missing: int = 0
     disordered: int = 0
     unhealthy_exits: list[str] = field(default_factory=list)
+    examinations: int = 0
+    problems: list[str] = field(default_factory=list)  # that the doctor found in the counters
 
 
 class Fleet:
@@ -178,6 +184,17 @@ class Arena:
         except Exception:  # noqa: BLE001  (frozen or restarting: that is the storm)
             return -1
 
+    def examine(self, report: Report, *, logs=None) -> None:
+        """Enter what `offramp policy doctor` finds; nothing where Redis does not answer."""
+        try:
+            with RedisStore(self.redis_url) as store:
+                read_reports(store, "default", domains=[])  # opens it
+                findings = examine(store, logs=logs).findings
+        except StoreUnavailable:
+            return
+        report.examinations += 1
+        report.problems += [str(f) for f in findings if f.severity is Severity.PROBLEM]
+
     def read(self, topic: str) -> list:
         """Return the committed records of a topic."""
         consumer = KafkaConsumer(
@@ -255,6 +272,7 @@ def weather(  # noqa: C901, PLR0912, PLR0915  (one branch a kind of blow)
             arena.produce(share - share // 2)
         if _wait(lambda b=before: arena.counted() > b, 60):
             report.resume_s.append(time.monotonic() - begun)
+        arena.examine(report)
         _restart_dead(fleet, names, report)
 
 
@@ -273,6 +291,7 @@ def check(arena: Arena, report: Report) -> Report:
     report.twice = sum(count - 1 for count in seen.values())
     report.missing = len(arena.sent.keys() - seen.keys())
     report.counted = arena.counted()
+    arena.examine(report, logs=log_ranges(KafkaSettings(bootstrap_servers=arena.kafka)))
     wrong = {r.key.decode() for r in letters} ^ {k for k, ok in arena.sent.items() if not ok}
     report.missing += len(wrong)
     last: dict[tuple[int, str, int], int] = defaultdict(lambda: -1)

@@ -1,8 +1,12 @@
 """Exactly once, proven by killing things. `make chaos` runs the long form."""
 
 import os
+import threading
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import pytest
+import redis
 
 from deploy.local.services import start_kafka, start_redis
 from tests.chaos.storm import Arena, Report, Storm, check, weather
@@ -20,28 +24,65 @@ LONG = Storm(
 )
 
 
+IS_LONG = os.environ.get("OFFRAMP_CHAOS") == "long"
+
+
 def storms():
-    if os.environ.get("OFFRAMP_CHAOS") == "long":
-        return [LONG, Storm(seed=1), Storm(seed=2)]
-    return [SHORT]
+    return [replace(LONG, seed=seed) for seed in range(3)] if IS_LONG else [SHORT]
+
+
+def run(storm, logs, *, meanwhile=None):
+    """Run a storm and return the arena, what came of it, and the ends of the workers' logs."""
+    with start_kafka() as kafka, start_redis() as server:
+        arena = Arena(kafka.address, server.url, logs, storm)
+        report = Report()
+        try:
+            with meanwhile(server.url) if meanwhile else nullcontext():
+                weather(arena, report, kafka_server=kafka, redis_server=server)
+                check(arena, report)
+        finally:
+            arena.fleet.close()
+    ends = "\n".join(arena.fleet.log(f"w{i}")[-3000:] for i in range(storm.workers))
+    return arena, report, ends
+
+
+@contextmanager
+def forgetting(redis_url):
+    """Remove what says which offsets are counted, again and again."""
+    stop = threading.Event()
+
+    def forget():
+        with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+            while not stop.wait(0.01):
+                for key in client.scan_iter("offramp:*:wm"):
+                    client.delete(key, key.removesuffix("wm") + "gaps")
+
+    thread = threading.Thread(target=forget)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
 
 
 @pytest.mark.parametrize("storm", storms(), ids=lambda s: f"{s.events}-events-seed-{s.seed}")
 def test_every_event_is_predicted_once_and_counted_once(storm, tmp_path, record_property):
     """Under kills at every step of a commit, freezes and new topics nothing is lost or doubled."""
-    with start_kafka() as kafka, start_redis() as redis:
-        arena = Arena(kafka.address, redis.url, tmp_path, storm)
-        report = Report()
-        try:
-            weather(arena, report, kafka_server=kafka, redis_server=redis)
-            check(arena, report)
-        finally:
-            arena.fleet.close()
-        good = sum(arena.sent.values())
-        record_property("report", repr(report))
-        logs = "\n".join(arena.fleet.log(f"w{i}")[-3000:] for i in range(storm.workers))
-        assert (report.twice, report.missing, report.disordered) == (0, 0, 0), (report, logs)
-        assert report.predictions == report.counted == good, (report, logs)
-        assert report.dead_letters == len(arena.sent) - good
-        assert report.kills >= storm.kills
-        assert report.crashed_at, report
+    arena, report, logs = run(storm, tmp_path)
+    good = sum(arena.sent.values())
+    record_property("report", repr(report))
+    assert (report.twice, report.missing, report.disordered) == (0, 0, 0), (report, logs)
+    assert report.predictions == report.counted == good, (report, logs)
+    assert report.dead_letters == len(arena.sent) - good
+    assert report.kills >= storm.kills
+    assert report.crashed_at, report
+    assert report.problems == [], report
+    assert report.examinations > storm.kills // 2, report
+
+
+@pytest.mark.skipif(not IS_LONG, reason="a test of the test, in `make chaos` only")
+def test_without_watermarks_the_same_storm_counts_twice(tmp_path):
+    """A test of the test above: texts that come again are counted again, predictions are not."""
+    arena, report, logs = run(SHORT, tmp_path, meanwhile=forgetting)
+    good = sum(arena.sent.values())
+    assert (report.twice, report.missing) == (0, 0), (report, logs)
+    assert report.counted > report.predictions == good, (report, logs)

@@ -121,6 +121,17 @@ def test_a_key_of_another_type_stops_the_whole_call(
     assert dump(raw) == before
 
 
+def test_texts_count_even_where_a_sample_cannot_be_kept(
+    store: RedisStore, raw: redis.Redis, prefix: str
+) -> None:
+    """History is worth less than counting: a key of another type in its place stops nothing."""
+    raw.set(prefix + "samples", "not a stream")
+    many = sum([ONE] * 19, ONE)
+    assert store.apply([part(0, 1, {"hotels": many})]).snapshots["hotels"].stats == many
+    with pytest.raises(StoreCorrupt):
+        store.samples("hotels")
+
+
 @pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "1e3", " 1", str(COUNT_MAX + 1), "9" * 30])
 @pytest.mark.parametrize(
     "place",

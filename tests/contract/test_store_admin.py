@@ -300,3 +300,30 @@ def test_a_restart_counts_the_past_again_and_the_present_on(store: PolicyAdmin) 
     assert (store.totals().stats.texts, balance(store)) == (4, 0)
     change(store, "books", Unfreeze())
     assert balance(store) == 0
+
+
+def test_samples_tell_how_a_domain_came_to_be(store: PolicyAdmin) -> None:
+    """Twice a doubling a domain is noted down as it then is; its own samples, the latest first."""
+    seen = {}
+    for offset in range(70):
+        deltas = {"hôtels": ONE, "books": DEEP} if offset < 20 else {"hôtels": ONE}
+        seen[offset + 1] = store.apply([part(offset, offset + 1, deltas)]).snapshots["hôtels"]
+    samples = store.samples("hôtels")
+    assert [s.record.stats.texts for s in samples] == [64, 48, 32, 24, 16]
+    assert all(s.record == seen[s.record.stats.texts] for s in samples)
+    assert all(s.time_ms >= (s.record.last_seen_ms or 0) for s in samples)
+    assert store.samples("hôtels", limit=2) == samples[:2]
+    assert [s.record.stats.texts for s in store.samples("books")] == [16]
+    assert store.samples("absent") == ()
+
+
+def test_a_new_epoch_is_sampled_anew_and_the_past_is_not(store: PolicyAdmin) -> None:
+    """After a reset samples start small again; one large call takes one; a rebuild takes none."""
+    for epoch in (0, 1):
+        store.apply([part(epoch, epoch + 1, {"hotels": sum([ONE] * 999, ONE)})])
+        change(store, "hotels", Reset())
+    store.apply([part(2, 3, {"hotels": sum([ONE] * 99, ONE)})], replay=True)
+    assert [(s.record.epoch, s.record.stats.texts) for s in store.samples("hotels")] == [
+        (1, 1000),
+        (0, 1000),
+    ]

@@ -255,8 +255,12 @@ def test_a_new_model_stops_or_starts_a_policy_of_its_own(make_store: MakeStore) 
     assert (third.meta.name, held(store)) == ("sentiment@f3", {})
     same = open_or_start_new(store, META, on_mismatch="new", by="w1")
     assert (same.id, held(store)) == (old.id, sums(texts(1000)))
-    with pytest.raises(InvalidInput, match="expected stop, new or warm-start"):
+    with pytest.raises(InvalidInput, match="expected one of stop, new, warm-start"):
         open_or_start_new(store, other, on_mismatch="x", by="w1")
+    fewer = replace(META, fingerprint="f4", layers=(1, 12))
+    with pytest.raises(FingerprintMismatch, match="has 4 exits, this model has 2"):
+        open_or_start_new(store, fewer, on_mismatch="warm-start", by="w1")
+    assert "sentiment@f4" not in {meta.name for meta in store.policies()}
 
 
 def test_the_doctor_names_what_does_not_hang_together(store: PolicyAdmin) -> None:

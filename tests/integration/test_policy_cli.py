@@ -136,9 +136,10 @@ def test_pin_and_unpin(store: RedisStore, offramp: Any) -> None:
     assert snapshot.pin_until_ms is not None
     offramp("unpin", "hotels", "--yes")
     assert store.read(["hotels"])["hotels"].pin is None
-    (unpin, pin) = data(offramp("history", "hotels", "-o", "json"))["changes"]
+    unpin, pin, sample = data(offramp("history", "hotels", "-o", "json"))["entries"]
+    assert (sample["what"], sample["texts"], sample["exit"]) == ("sample", 60, 1)
     assert (pin["by"], pin["reason"], pin["detail"]["exit"]) == ("anna", "incident 12", 3)
-    assert unpin["action"] == "unpin"
+    assert unpin["what"] == "unpin"
     assert "incident 12" in offramp("audit").stdout
 
 
@@ -155,8 +156,12 @@ def test_freeze_reset_remove(store: RedisStore, offramp: Any) -> None:
     assert store.read(["hotels"])["hotels"].epoch == 1
     offramp("remove", "music", "-y")
     assert "music" not in store.domains()
-    changes = data(offramp("history", "hotels", "-o", "json"))["changes"]
-    assert [row["before"]["n0"] for row in changes] == [30, 60]
+    entries = data(offramp("history", "hotels", "-o", "json"))["entries"]
+    assert [(row["what"], (row["before"] or {}).get("n0")) for row in entries] == [
+        ("reset", 30),
+        ("reset", 60),
+        ("sample", None),
+    ]
     offramp("doctor", "--no-log")
     for command in ("unpin", "reset", "remove", "unfreeze"):
         assert "not known" in str(offramp(command, "nowhere", "--yes", code=1).exception)
@@ -164,6 +169,28 @@ def test_freeze_reset_remove(store: RedisStore, offramp: Any) -> None:
     assert "exits 0..3" in str(
         offramp("pin", "hotels", "-e", "4", "-r", "x", "-y", code=1).exception
     )
+
+
+def test_history_shows_how_the_choice_came_about(store: RedisStore, offramp: Any) -> None:
+    """Samples and changes in one list, the newest first, each sample with the exit of then."""
+    for texts, differing in ((20, 0.0), (20, 0.5), (200, 0.5)):
+        count(store, {"cars": stats(texts, differing)})
+    store.change("cars", Freeze(), by="bob", reason="enough")
+    count(store, {"cars": stats(500, 0.0)})
+    entries = data(offramp("history", "cars", "-o", "json"))["entries"]
+    assert [(e["what"], e["texts"], e["exit"], e["played"]) for e in entries] == [
+        ("freeze", None, None, None),
+        ("sample", 240, 1, [0, 0, 0, 240]),
+        ("sample", 40, 1, [0, 0, 0, 40]),
+        ("sample", 20, 0, [0, 0, 0, 20]),
+    ]
+    table = offramp("history", "cars").stdout
+    assert table.count("sample") == 3
+    assert "enough" in table
+    assert len(data(offramp("history", "cars", "--limit", "2", "-o", "json"))["entries"]) == 2
+    (row, *_) = csv.DictReader(io.StringIO(offramp("history", "cars", "-o", "csv").stdout))
+    assert (row["what"], row["by"]) == ("freeze", "bob")
+    assert offramp("history", "absent").stderr.strip() == "no samples and no changes yet"
 
 
 def test_set_changes_settings_for_all(store: RedisStore, offramp: Any) -> None:

@@ -69,6 +69,15 @@ def test_dead_letters_move_the_watermark_without_counting(store, counting):
     assert texts(store) == 2
 
 
+def test_offsets_left_out_are_told(counting):
+    """What lies between two batches of a partition is a gap; before its first batch it is not."""
+    counting.count(*batch("a", 0, range(100, 105)))
+    assert counting.gap_offsets == 0
+    counting.count(*batch("a", 0, range(107, 109)))
+    counting.count(*batch("a", 1, range(3)))
+    assert counting.gap_offsets == 2
+
+
 def test_a_recreated_topic_is_counted_from_its_start(store, opened):
     """Another topic id is another source, although name and offsets are the same."""
     for topic_id in ("one", "two"):

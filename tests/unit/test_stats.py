@@ -1,11 +1,11 @@
 """The counters of one domain: their algebra and their stored form."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy_state.errors import InvalidStats
-from policy_state.stats import COUNT_MAX, ExitStats
+from policy_state.stats import COUNT_MAX, LETTERS, ExitStats
 
 EXITS = 4
 texts = st.lists(st.integers(0, 3), min_size=1, max_size=EXITS)
@@ -38,6 +38,7 @@ def test_a_text_run_to_the_end_shows_who_differs_from_the_last_exit() -> None:
     assert ExitStats.from_labels([1, 0, 1, 0], exits=EXITS).apart == (1, 0, 1, 0)
 
 
+@settings(deadline=None)  # the first batch imports numpy
 @given(many=st.lists(texts))
 def test_many_texts_at_once_count_as_one_by_one(many: list[list[int]]) -> None:
     """The fast way to count a batch gives the same counters as the plain one."""
@@ -71,6 +72,13 @@ def test_stored_fields_read_back(many: list[list[int]], kind: type) -> None:
     stats = of_texts(many)
     fields = {name: kind(count) for name, count in stats.to_fields().items()}
     assert ExitStats.from_fields(fields, exits=EXITS) == stats
+
+
+@given(many=st.lists(texts))
+def test_trusted_counters_are_the_same(many: list[list[int]]) -> None:
+    """Counters that are not checked again are equal to those that are."""
+    stats = of_texts(many)
+    assert ExitStats.trusted([getattr(stats, kind) for kind in LETTERS.values()]) == stats
 
 
 def test_fields_leave_zeros_out_and_others_alone() -> None:

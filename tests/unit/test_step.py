@@ -1,6 +1,6 @@
 """The processing step without a stream: parse, route, decide, infer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -65,6 +65,15 @@ def test_each_domain_is_decided_from_its_own_counters(step):
     hotels, _ = step.read(records(b"c", topic="texts.hotels"))
     snapshots = {"films": DomainSnapshot(known, epoch=0, last_seen_ms=1)}
     assert step.decide([films[0], *hotels, films[1]], snapshots) == [1, 2, 1]
+
+
+def test_a_frozen_domain_is_not_explored(step):
+    """Nothing would be learnt there: its texts take the exit it has settled on."""
+    known = ExitStats(observed=(999, 990, 3), disagreed=(0, 400, 1), played=(9, 987, 3))
+    snapshot = DomainSnapshot(known, epoch=0, last_seen_ms=1)
+    events, _ = step.read(records(b"a"))
+    assert step.decide(events, {"films": snapshot}) == [2]
+    assert step.decide(events, {"films": replace(snapshot, frozen=True)}) == [1]
 
 
 def test_predictions_carry_the_labels_of_all_exits_up_to_theirs(step):
