@@ -206,6 +206,8 @@ def _list_row(r: DomainReport, snapshot: DomainSnapshot) -> dict[str, object]:
 
 
 def _header(r: DomainReport, snapshot: DomainSnapshot, opened: OpenedPolicy) -> str:
+    from policy_state.explaining import findings
+
     settings = f"policy {printable(opened.meta.name)}, settings revision {opened.revision}, "
     settings += f"created {since(opened.created_ms)}, epoch {snapshot.epoch}"
     first = (
@@ -220,26 +222,30 @@ def _header(r: DomainReport, snapshot: DomainSnapshot, opened: OpenedPolicy) -> 
         lines.append(f"pinned to exit {snapshot.pin}{until}: {printable(snapshot.pin_reason)}")
     if snapshot.frozen:
         lines.append(f"frozen: {printable(snapshot.freeze_reason)}")
+    if found := findings(r.diagnosis):
+        lines.append(" ".join(found))
+    lines += [f"warning: {warning}" for warning in r.diagnosis.warnings]
     return "\n".join(lines)
 
 
 def _exit_rows(r: DomainReport, snapshot: DomainSnapshot) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
-    from policy_state.explaining import interval
+    from policy_state.diagnostics import Share
 
     rows = []
     for e in r.exits:
-        ends = interval(snapshot.stats.disagreed[e.exit], e.observed)
+        share = Share.of(snapshot.stats.disagreed[e.exit], e.observed)
         bonus = None if e.index is None or e.reward is None else e.index - e.reward
         flags = ["best"] if e.exit == r.exit else []
         flags += ["pinned"] if e.exit == snapshot.pin else []
         flags += ["unseen"] if not e.observed else []
+        flags += ["constant"] if e.exit in r.diagnosis.constant else []
         rows.append(
             asdict(e)
             | {
-                "disagreement_low": ends[0] if ends else None,
-                "disagreement_high": ends[1] if ends else None,
+                "disagreement_low": share.low if share else None,
+                "disagreement_high": share.high if share else None,
                 "bonus": bonus,
                 "flags": flags,
             }

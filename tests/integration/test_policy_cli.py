@@ -109,10 +109,10 @@ def test_explain_is_one_paragraph(store: RedisStore, offramp: Any) -> None:
     said = offramp("explain", "cars").stdout
     assert said.count("\n") == 1
     for text in (
-        "After 400 texts exit 2 (layer 7) has the best mean reward",
+        "After 400 texts exit 2 (layer 7) has the best estimated reward",
         "differed from exit 0's in 30.0% of 400 texts",
         "runner-up is exit 1 (layer 3)",
-        "So would a cost weight above 0.15; it is 0.1.",
+        "at a cost weight above 0.15; the weight is 0.1.",
     ):
         assert text in said
     store.change("cars", Pin(3), by="bob", reason="a contract")

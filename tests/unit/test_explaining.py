@@ -2,7 +2,8 @@
 
 import pytest
 
-from policy_state.explaining import explain, interval
+from policy_state.diagnostics import Share
+from policy_state.explaining import explain
 from policy_state.policy import UeeUcb
 from policy_state.report import domain_report
 from policy_state.stats import ExitStats
@@ -25,9 +26,10 @@ def said(stats: ExitStats, **record: object) -> str:
 )
 def test_the_interval_is_wilsons(hits: int, trials: int, low: float, high: float) -> None:
     """Known values of the 95 % interval; at the ends it stays a share."""
-    ends = interval(hits, trials)
-    assert ends == pytest.approx((low, high), abs=0.001)
-    assert interval(0, 0) is None
+    share = Share.of(hits, trials)
+    assert share is not None
+    assert (share.low, share.high) == pytest.approx((low, high), abs=0.001)
+    assert Share.of(0, 0) is None
 
 
 def test_what_would_change_it_is_said() -> None:
@@ -37,7 +39,7 @@ def test_what_would_change_it_is_said() -> None:
     assert "After 900 texts exit 1 (layer 6)" in text
     assert "runner-up is exit 2 (layer 12), 0.0278 behind" in text
     tie = (320 - 300) / 900 / (12 / 12 - 6 / 12)
-    assert f"So would a cost weight below {tie:.3g}; it is 0.1." in text
+    assert f"at a cost weight below {tie:.3g}; the weight is 0.1." in text
 
 
 def test_what_operators_did_comes_first() -> None:
