@@ -17,6 +17,8 @@
 --                                        how often started afresh; gen: that of meta when written;
 --                                        pin, pin_until, pin_reason; frozen, freeze_reason
 --   offramp:{<pid>}:audit        STREAM  who changed what and why (capped)
+--   offramp:{routes:<group>}:table  HASH    revision; routes: JSON list, in order
+--   offramp:{routes:<group>}:audit  STREAM  who changed the routes of that group and why (capped)
 --   offramp:worker:<instance>    HASH    heartbeat of a worker, expires
 --   offramp:workers              ZSET    encoded instance -> when its heartbeat expires, ms
 --

@@ -17,7 +17,7 @@ from policy_state.admin import (
     check_signed,
 )
 from policy_state.backends import wire
-from policy_state.backends.scripted import ScriptedStats
+from policy_state.backends.scripted_routes import ScriptedRoutes, audit_entry
 from policy_state.domains import domain_key
 from policy_state.offsets import Counted, format_gaps, parse_gaps
 from policy_state.store import DomainSnapshot, Limits, OpenedPolicy, checked_domains
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _AUDIT_PAGE = 500
 
 
-class ScriptedAdmin(ScriptedStats):
+class ScriptedAdmin(ScriptedRoutes):
     """Implements `PolicyAdmin` on a server that runs the scripts beside this file."""
 
     def describe(self) -> OpenedPolicy:
@@ -122,7 +122,7 @@ class ScriptedAdmin(ScriptedStats):
             if not page:
                 break
             last = f"({page[-1][0]}"
-            entries = (_audit_entry(id_, fields) for id_, fields in page)
+            entries = (audit_entry(id_, fields) for id_, fields in page)
             found += [entry for entry in entries if domain is None or entry.domain == domain]
         return tuple(found[:limit])
 
@@ -157,16 +157,3 @@ class ScriptedAdmin(ScriptedStats):
         )
         wire.raise_problem(reply, meta)
         return reply[1], reply[2]
-
-
-def _audit_entry(entry_id: str, fields: Mapping[str, str]) -> AuditEntry:
-    before = fields.get("before")
-    return AuditEntry(
-        time_ms=int(entry_id.partition("-")[0]),
-        action=fields.get("action", ""),
-        domain=fields.get("domain"),
-        by=fields.get("by", ""),
-        reason=fields.get("reason", ""),
-        detail=json.loads(fields.get("detail", "{}")),
-        before=None if before is None else wire.snapshot(before),
-    )
