@@ -69,7 +69,7 @@ def history(
 ) -> None:
     """List what was changed in a domain, the newest first, with the texts that were lost by it."""
     with opened_policy(config, redis_url, policy, set_) as store:
-        _emit_audit("policy-history", store.audit(domain=domain, limit=limit), output)
+        emit_audit("policy-history", store.audit(domain=domain, limit=limit), output)
 
 
 def audit(
@@ -82,7 +82,7 @@ def audit(
 ) -> None:
     """List who changed what, when and why, the newest first."""
     with opened_policy(config, redis_url, policy, set_) as store:
-        _emit_audit("policy-audit", store.audit(limit=limit), output)
+        emit_audit("policy-audit", store.audit(limit=limit), output)
 
 
 def workers(
@@ -163,7 +163,8 @@ def _logs(kafka: KafkaSettings) -> Mapping[str, tuple[int, int]] | None:
         return None
 
 
-def _emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None:
+def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None:
+    """Print changes, the newest first."""
     rows = [
         {
             "time_ms": e.time_ms,
