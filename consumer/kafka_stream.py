@@ -221,6 +221,9 @@ class KafkaStream:
         if self._consumer.group_metadata().state == MemberState.STABLE:
             self._joining_since = None
             return
+        # kafka-python forgets a join that it began because the topics have changed and that was not
+        # over within one poll: it would stay outside the group. Being asked, it goes on with it.
+        self._consumer._coordinator.request_rejoin()  # noqa: SLF001
         now = time.monotonic()
         self._joining_since = self._joining_since or now
         if now - self._joining_since > self._settings.join_timeout_s:
