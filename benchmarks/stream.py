@@ -21,6 +21,7 @@ from kafka.structs import OffsetAndMetadata
 from benchmarks.free_model import FreeModel
 from benchmarks.report import Goal, Report, Table
 from consumer.kafka_stream import Batch, KafkaStream
+from consumer.route_watch import RouteWatch
 from consumer.routes import subscription
 from consumer.settings import Settings, load_settings
 from consumer.topics import create_topics
@@ -169,7 +170,7 @@ class NotedStream(KafkaStream):
 
     def __init__(self, settings: Settings, marks: Marks) -> None:
         super().__init__(
-            settings.kafka, instance=settings.instance, topics=subscription(settings.routes)
+            settings.kafka, instance=settings.instance, topics=subscription(settings.routes or ())
         )
         self._marks = marks
 
@@ -202,7 +203,7 @@ def worker_rate(
     with RedisStore(services.redis) as store:
         stream = NotedStream(settings, marks)
         step, opened = open_policy(settings, engine, store)
-        worker = Worker(stream, step, store, opened, settings)
+        worker = Worker(stream, step, store, opened, settings, RouteWatch(settings, store))
         thread = threading.Thread(target=worker.run, args=(stop,))
         thread.start()
         while marks.total() < events and thread.is_alive():

@@ -2,6 +2,7 @@
 
 ConsumerError
 ├── InvalidEvent       one record cannot be used: it goes to the dead letters, the batch goes on
+├── InvalidRoute       a route cannot be, or not beside the others
 ├── InvalidSettings    the configuration names something that cannot be
 ├── StoppedByError     a record cannot be used, and the settings say to stop then
 ├── StreamUnavailable  Kafka did not answer in time; the batch may be tried again
@@ -24,6 +25,10 @@ class InvalidEvent(ConsumerError):
         super().__init__(message)
         self.stage = stage
         self.reason = reason
+
+
+class InvalidRoute(ConsumerError):
+    """A route is wrong in itself, or cannot be beside the others."""
 
 
 class InvalidSettings(ConsumerError):

@@ -31,9 +31,17 @@ class EventBody(BaseModel):
     timestamp: Annotated[int, Field(ge=0)] | Annotated[AwareDatetime, Strict()] | None = None
     label: int | str | None = None
 
-    def field(self, name: str) -> object:
-        """Return a field of the event by name, also one that this version does not know."""
-        return getattr(self, name, None)
+    def field(self, path: str) -> object:
+        """Return a field of the event, also one that this version does not know.
+
+        A path such as `meta.source` leads into objects; None where it ends before that.
+        """
+        first, *rest = path.split(".")
+        fields = self.__dict__ if first in self.__dict__ else self.model_extra or {}
+        found: object = fields.get(first)
+        for name in rest:
+            found = found.get(name) if isinstance(found, dict) else None
+        return found
 
 
 def parse(record: Record, *, form: Format) -> EventBody:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ class KafkaStream:
         self._topics = topics
         self._timeout_s = settings.request_timeout_s
         self._topic_ids: dict[str, str] = {}
+        self._unread: set[str] = set()  # topics still assigned here that are no longer read
         self._buffer = Buffer(limit_bytes=settings.buffer_bytes)
         self._lost = _LostPartitions()
         self._joining_since: float | None = None
@@ -126,7 +128,11 @@ class KafkaStream:
         with translated("polling"):
             if self._joining_since is not None:
                 timeout_ms = max(timeout_ms, _JOIN_POLL_MS)
-            full = {tp for tp in self._consumer.assignment() if self._buffer.full(tuple(tp))}
+            full = {
+                tp
+                for tp in self._consumer.assignment()
+                if tp.topic in self._unread or self._buffer.full(tuple(tp))
+            }
             paused = self._consumer.paused()
             self._consumer.pause(*(full - paused))
             self._consumer.resume(*(paused - full))
@@ -137,6 +143,23 @@ class KafkaStream:
                 if tp in assigned:
                     self._buffer.add(map(_record, rows))
         self._check_joining()
+
+    def subscribe(self, topics: str) -> None:
+        """Read other topics from now on; no batch may be under way.
+
+        What was read ahead of a topic that is read no longer is given back at once. Its partitions
+        leave with the next rebalance; until then they stand still.
+
+        Raises:
+            StreamUnavailable: the broker does not answer; the topics are what they were.
+        """
+        with translated("subscribing"):
+            assigned = self._consumer.assignment()
+            unread = {tp for tp in assigned if not re.match(topics, tp.topic)}
+            for tp in unread:
+                self._reread(tp)
+            self._consumer.subscribe(pattern=topics, listener=self._lost)
+        self._topics, self._unread = topics, {tp.topic for tp in unread}
 
     def topic_id(self, topic: str) -> str:
         """Return the id of a topic: another one if it was deleted and created again.
@@ -198,6 +221,9 @@ class KafkaStream:
         if self._consumer.group_metadata().state == MemberState.STABLE:
             self._joining_since = None
             return
+        # kafka-python forgets a join that it began because the topics have changed and that was not
+        # over within one poll: it would stay outside the group. Being asked, it goes on with it.
+        self._consumer._coordinator.request_rejoin()  # noqa: SLF001
         now = time.monotonic()
         self._joining_since = self._joining_since or now
         if now - self._joining_since > self._settings.join_timeout_s:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from consumer.counting import Counting
 from consumer.records import Record
+from consumer.route_watch import RouteWatch
 from consumer.settings import Settings, load_settings
 from consumer.wiring import load_engine, open_policy, open_store
 
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from consumer.route_table import RouteTable
     from consumer.step import Outcome
     from consumer.wiring import Inference
+    from policy_state.store import Applied
 
 __all__ = ["Offramp", "Record", "Settings", "load_settings"]
 
@@ -37,7 +40,8 @@ class Offramp:
         """Load the model and open the policy.
 
         Args:
-            settings: the `kafka` section is not used, but for `kafka.format`.
+            settings: of the `kafka` section only `format`, `group` and `dead_letters` are used,
+                the latter two for the routes.
             engine: the model to run; by default the one that the settings name.
 
         Raises:
@@ -47,7 +51,13 @@ class Offramp:
         engine = engine or load_engine(settings)
         self._store = open_store(settings)
         self._step, opened = open_policy(settings, engine, self._store)
-        self._counting = Counting(self._store, opened, topic_id=lambda topic: topic)
+        self._policy = opened.meta.settings
+        self._counting = Counting(
+            self._store, opened, topic_id=lambda topic: topic, on_settings=self._take_settings
+        )
+        self._watch = RouteWatch(settings, self._store)
+        self._routes: RouteTable | None = None
+        self._watch.start()
 
     def process(self, records: Sequence[Record]) -> Outcome:
         """Predict and learn from a micro-batch.
@@ -62,13 +72,21 @@ class Offramp:
         Raises:
             StoreUnavailable: nothing was learnt; the same records may be given again.
         """
+        if self._routes is not self._watch.latest:
+            self._routes = self._watch.latest
+            self._step = self._step.playing(self._policy, self._routes.routes)
         outcome = self._step.run(records, self._counting.current)
         self._counting.count(records, outcome.predictions, outcome.epochs)
         return outcome
 
     def close(self) -> None:
         """Close the connection to the store."""
+        self._watch.close()
         self._store.close()
+
+    def _take_settings(self, answer: Applied) -> None:
+        """Go on with settings that were changed for all workers."""
+        self._policy, self._routes = answer.settings, None
 
     def __enter__(self) -> Self:
         """Return it."""

@@ -42,6 +42,7 @@ class Event:
     domain: str
     timestamp_ms: int
     output: str  # the topic its prediction goes to
+    cost_weight: float | None = None  # of its route; None: the policy's
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from consumer.errors import InvalidEvent
+from consumer.patterns import check_pattern, check_topic, domain_in
 from policy_state.domains import domain_key
 from policy_state.errors import InvalidDomain
 
@@ -17,23 +18,28 @@ if TYPE_CHECKING:
     from consumer.events import EventBody
     from consumer.records import Record
 
+NAME: Final = r"^[A-Za-z0-9._-]{1,64}$"
+
 _SOURCES = ("topic", "field", "header", "fixed")
-
-
-def _checked_pattern(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        msg = f"not a regular expression: {error}"
-        raise ValueError(msg) from error
-    return pattern
+_SOURCE_MAX_CHARACTERS = 200
 
 
 def _checked_source(source: str) -> str:
     kind, colon, name = source.partition(":")
     if kind not in _SOURCES or (kind == "topic") == bool(colon) or (colon and not name):
-        msg = "expected 'topic', 'field:NAME', 'header:NAME' or 'fixed:DOMAIN'"
+        msg = "expected 'topic', 'field:PATH', 'header:NAME' or 'fixed:DOMAIN'"
         raise ValueError(msg)
+    if len(source) > _SOURCE_MAX_CHARACTERS:
+        msg = f"{len(source)} characters, limit {_SOURCE_MAX_CHARACTERS}"
+        raise ValueError(msg)
+    if kind == "field" and not all(name.split(".")):
+        msg = f"{name!r} is no path: names with a dot between them expected, such as meta.shop"
+        raise ValueError(msg)
+    if kind == "fixed":
+        try:
+            domain_key(name)
+        except InvalidDomain as error:
+            raise ValueError(str(error)) from error
     return source
 
 
@@ -46,13 +52,15 @@ class Route(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    topics: Annotated[str, AfterValidator(_checked_pattern)]
+    name: Annotated[str, Field(pattern=NAME)] | None = None
+    topics: Annotated[str, AfterValidator(check_pattern)]
     domain: Annotated[str, AfterValidator(_checked_source)] = "topic"
-    output: str = "offramp.predictions"
+    output: Annotated[str, AfterValidator(check_topic)] = "offramp.predictions"
+    cost_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
     def matches(self, topic: str) -> bool:
         """Say whether the route is for this topic."""
-        return re.fullmatch(self.topics, topic) is not None
+        return domain_in(self.topics, topic) is not None
 
     def domain_of(self, record: Record, body: EventBody) -> str:
         """Return the domain of an event.
@@ -63,9 +71,7 @@ class Route(BaseModel):
         kind, _, name = self.domain.partition(":")
         found: object
         if kind == "topic":
-            match = re.fullmatch(self.topics, record.topic)
-            groups = match.groupdict() if match else {}
-            found = groups.get("domain") or record.topic
+            found = domain_in(self.topics, record.topic) or record.topic
         elif kind == "field":
             found = body.field(name)
         elif kind == "header":
@@ -79,6 +85,15 @@ class Route(BaseModel):
             return domain_key(found)
         except InvalidDomain as error:
             raise InvalidEvent("route", "invalid-domain", f"{self.domain}: {error}") from error
+
+    def may_lead_to(self, domain: str) -> bool:
+        """Say whether a text of this route can be of this domain, as far as that can be told."""
+        kind, _, name = self.domain.partition(":")
+        if kind == "fixed":
+            return domain == name
+        if kind == "topic" and "(?P<domain>" not in self.topics:
+            return self.matches(domain)
+        return True
 
 
 def route_for(routes: Sequence[Route], topic: str) -> Route | None:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,8 +30,9 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from consumer.errors import InvalidSettings
+from consumer.errors import InvalidRoute, InvalidSettings
 from consumer.events import Format
+from consumer.route_table import check_routes
 from consumer.routes import Route
 
 if TYPE_CHECKING:
@@ -205,13 +214,25 @@ class Settings(BaseSettings):
     batch: BatchSettings = BatchSettings()
     errors: ErrorSettings = ErrorSettings()
     worker: WorkerSettings = WorkerSettings()
-    routes: Annotated[tuple[Route, ...], Field(min_length=1)] = (
-        Route(topics=r"texts\.(?P<domain>.+)"),
+    routes: Annotated[tuple[Route, ...], Field(min_length=1)] | None = Field(
+        None, description="these and no others; default: those in Redis, see `offramp route`"
     )
     instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = Field(
         default_factory=lambda: re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100],
         description="unique name of this worker in its group, the same after a restart",
     )
+
+    @field_validator("routes")
+    @classmethod
+    def _checked_routes(
+        cls, routes: tuple[Route, ...] | None, info: ValidationInfo
+    ) -> tuple[Route, ...] | None:
+        try:
+            if routes is not None and "kafka" in info.data:
+                check_routes(routes, dead_letters=info.data["kafka"].dead_letters)
+        except InvalidRoute as error:
+            raise ValueError(str(error)) from error
+        return routes
 
     @classmethod
     def settings_customise_sources(

@@ -11,6 +11,7 @@ from consumer.errors import InvalidEvent
 from consumer.events import Format, parse, timestamp_ms
 from consumer.records import DeadLetter, Event, Prediction, Record
 from consumer.routes import Route, route_for
+from policy_state.policy import PolicySettings, build
 from policy_state.store import DomainSnapshot
 
 if TYPE_CHECKING:
@@ -85,9 +86,10 @@ class Step:
     infer: Callable[[Sequence[str], Sequence[int]], Sequence[TextResult]]
     model: ModelFacts
     policy: Policy
-    routes: tuple[Route, ...]
+    routes: tuple[Route, ...] = ()
     form: Format = "auto"
     rng: random.Random = field(default_factory=random.Random)  # spreads probes over batches
+    weighted: Mapping[float, Policy] = field(default_factory=dict)  # for routes of own cost weight
 
     def read(self, records: Sequence[Record]) -> tuple[list[Event], list[DeadLetter]]:
         """Parse and route: what can be used as events, what cannot as dead letters."""
@@ -107,13 +109,14 @@ class Step:
         peers: Peers = Peers(),
     ) -> list[int]:
         """Return an exit for each event, from the counters of its domain."""
-        members: dict[str, list[int]] = {}
+        members: dict[tuple[str, float | None], list[int]] = {}
         for i, event in enumerate(events):
-            members.setdefault(event.domain, []).append(i)
+            members.setdefault((event.domain, event.cost_weight), []).append(i)
         unseen = DomainSnapshot.unseen(self.model.exits)
         exits = [0] * len(events)
-        for domain, rows in members.items():
-            chosen = self._chosen(snapshots.get(domain, unseen), len(rows), peers)
+        for (domain, weight), rows in members.items():
+            policy = self.policy if weight is None else self.weighted[weight]
+            chosen = self._chosen(policy, snapshots.get(domain, unseen), len(rows), peers)
             for i, choice in zip(rows, chosen, strict=True):
                 exits[i] = choice
         return exits
@@ -130,14 +133,31 @@ class Step:
         outcome = self.predict(events, self.decide(events, snapshots, peers)).with_letters(letters)
         return replace(outcome, epochs={d: s.epoch for d, s in snapshots.items()})
 
-    def _chosen(self, snapshot: DomainSnapshot, count: int, peers: Peers) -> tuple[int, ...]:
+    def _chosen(
+        self, policy: Policy, snapshot: DomainSnapshot, count: int, peers: Peers
+    ) -> tuple[int, ...]:
         """Return the exits of one domain's events: the pinned one, or what the policy says."""
         if snapshot.pin is not None:
             return (snapshot.pin,) * count
         if snapshot.frozen:  # nothing would be learnt, so nothing is tried
-            return (self.policy.assess(snapshot.stats, pool=peers.pool).exit,) * count
-        return self.policy.decide(
+            return (policy.assess(snapshot.stats, pool=peers.pool).exit,) * count
+        return policy.decide(
             snapshot.stats, count, rng=self.rng, workers=peers.workers, pool=peers.pool
+        )
+
+    def playing(self, settings: PolicySettings, routes: Sequence[Route]) -> Step:
+        """Return the step with other settings of its policy, or other routes.
+
+        A route's cost weight takes the place of the policy's where its texts are decided on. The
+        counters are the same: they say what was seen, not what it costs.
+        """
+        weights = {route.cost_weight for route in routes if route.cost_weight is not None}
+        layers = self.model.layers
+        return replace(
+            self,
+            policy=build(settings, layers),
+            routes=tuple(routes),
+            weighted={w: build(replace(settings, cost_weight=w), layers) for w in weights},
         )
 
     def predict(self, events: Sequence[Event], exits: Sequence[int]) -> Outcome:
@@ -203,4 +223,5 @@ class Step:
             domain=route.domain_of(record, body),
             timestamp_ms=timestamp_ms(body, record),
             output=route.output,
+            cost_weight=route.cost_weight,
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from consumer.errors import InvalidSettings
 from consumer.kafka_stream import KafkaStream
+from consumer.route_watch import RouteWatch
 from consumer.routes import subscription
 from consumer.step import ModelFacts, Step, TextResult
 from consumer.worker import Worker
@@ -86,17 +87,20 @@ def run_worker(
         settings.worker.liveness_file.unlink(missing_ok=True)
     engine = engine or load_engine(settings)
     with open_store(settings) as store:
+        routes = RouteWatch(settings, store)
         step, opened = open_policy(settings, engine, store)
         stream = KafkaStream(
             settings.kafka,
             instance=settings.instance,
-            topics=subscription(settings.routes),
+            topics=subscription(routes.latest.routes),
             reached=reached,
         )
         log.info("started instance=%s group=%s", settings.instance, settings.kafka.group)
         try:
-            Worker(stream, step, store, opened, settings).run(stop)
+            routes.start()
+            Worker(stream, step, store, opened, settings, routes).run(stop)
         finally:
+            routes.close()
             stream.close()
     log.info("stopped instance=%s", settings.instance)
 
@@ -119,7 +123,7 @@ def open_store(settings: Settings) -> RedisStore:
 def open_policy(
     settings: Settings, engine: Inference, store: PolicyAdmin
 ) -> tuple[Step, OpenedPolicy]:
-    """Open the policy, creating it on first use, and return the step that plays it.
+    """Open the policy, creating it on first use, and return a step that plays it, without routes.
 
     Raises:
         PolicyStateError: the store does not answer, or holds the policy for another model.
@@ -157,7 +161,6 @@ def open_policy(
         infer=engine.run,
         model=facts,
         policy=build(opened.meta.settings, facts.layers),
-        routes=settings.routes,
         form=settings.kafka.format,
     )
     return step, opened

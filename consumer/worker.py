@@ -15,15 +15,16 @@ from consumer.errors import StoppedByError, StreamUnavailable
 from consumer.events import dead_letter_headers, encode_prediction
 from consumer.kafka_stream import Batch, KafkaStream
 from consumer.pipeline import Abandoned, Pipeline
+from consumer.routes import subscription
 from consumer.step import Peers
 from consumer.transactions import Outgoing
 from policy_state.errors import StoreUnavailable
-from policy_state.policy import build
 
 if TYPE_CHECKING:
     import threading
 
     from consumer.records import DeadLetter, Prediction
+    from consumer.route_watch import RouteWatch
     from consumer.settings import Settings
     from consumer.step import Outcome, Step
     from policy_state.admin import PolicyAdmin
@@ -54,16 +55,20 @@ class Worker:
     given back together with those behind it, and read again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what `wiring` has put together
         self,
         stream: KafkaStream,
         step: Step,
         store: PolicyAdmin,
         opened: OpenedPolicy,
         settings: Settings,
+        routes: RouteWatch,
     ) -> None:
         self._stream = stream
-        self._step = step
+        self._watch = routes
+        self._routes = routes.latest
+        self._policy = opened.meta.settings
+        self._step = step.playing(self._policy, self._routes.routes)
         self._store = store
         self._settings = settings
         self._counting = Counting(
@@ -105,7 +110,10 @@ class Worker:
             self._trouble = _Trouble()
         if self._pipeline.idle:
             self._counting.flush()  # what is held does not wait for the next text
-        if not self._pipeline.has_room:
+        other_routes = self._watch.latest is not self._routes
+        if other_routes and self._pipeline.idle:
+            self._take_routes()
+        elif other_routes or not self._pipeline.has_room:
             self._pipeline.wait(_WAIT_S)
             self._stream.keep_up(0)
         elif batch := self._stream.collect(self._settings.batch):
@@ -118,8 +126,16 @@ class Worker:
     def _take_settings(self, answer: Applied) -> None:
         """Go on with settings that were changed for all workers."""
         log.info("settings changed revision=%d settings=%s", answer.revision, answer.settings)
-        policy = build(answer.settings, self._step.model.layers)
-        self._step = replace(self._step, policy=policy)
+        self._policy = answer.settings
+        self._step = self._step.playing(self._policy, self._routes.routes)
+
+    def _take_routes(self) -> None:
+        """Go on with other routes; nothing is under way that was read by the old ones."""
+        table = self._watch.latest
+        log.info("routes changed now=%s routes=%s", table.version, ",".join(table.names))
+        self._stream.subscribe(subscription(table.routes))
+        self._step = self._step.playing(self._policy, table.routes)
+        self._routes = table
 
     def _kept(self, letter: DeadLetter) -> bool:
         """Say whether a dead letter is to be written; stop the worker where the settings say so."""
@@ -204,6 +220,7 @@ class Worker:
             "pid": os.getpid(),
             "started": int(self._started),
             "partitions": ",".join(self._stream.assigned()[:50]),
+            "routes": self._routes.version,
             "held_texts": self._counting.held_texts,
             "lost_texts": self._counting.lost_texts,
             "gap_offsets": self._counting.gap_offsets,

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from consumer import __version__
-from consumer.cli import config, dlq, model, policy, produce, training, worker
+from consumer.cli import config, dlq, model, policy, produce, route, topics, training, worker
 
 app = typer.Typer(
     name="offramp",
@@ -20,6 +20,8 @@ app = typer.Typer(
 app.command("worker", epilog=worker.EXAMPLES)(worker.worker)
 app.command("produce", epilog=produce.EXAMPLES)(produce.produce)
 app.add_typer(policy.app, name="policy")
+app.add_typer(route.app, name="route")
+app.add_typer(topics.app, name="topics")
 app.command("train", epilog=training.TRAIN_EXAMPLES)(model.train)
 app.command("pretrain", epilog=training.PRETRAIN_EXAMPLES)(model.pretrain)
 app.add_typer(model.app, name="model")

@@ -155,7 +155,7 @@ def audit(
 ) -> None:
     """List who changed what, when and why, the newest first."""
     with opened_policy(config, redis_url, policy, set_) as store:
-        _emit_audit("policy-audit", store.audit(limit=limit), output)
+        emit_audit("policy-audit", store.audit(limit=limit), output)
 
 
 def workers(
@@ -236,7 +236,8 @@ def _logs(kafka: KafkaSettings) -> Mapping[str, tuple[int, int]] | None:
         return None
 
 
-def _emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None:
+def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None:
+    """Print changes, the newest first."""
     rows = [
         {
             "time_ms": e.time_ms,

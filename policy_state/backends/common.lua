@@ -18,6 +18,8 @@
 --                                        pin, pin_until, pin_reason; frozen, freeze_reason
 --   offramp:{<pid>}:audit        STREAM  who changed what and why (capped)
 --   offramp:{<pid>}:samples      STREAM  domains as they were at some numbers of texts (capped)
+--   offramp:{routes:<group>}:table  HASH    revision; routes: JSON list, in order
+--   offramp:{routes:<group>}:audit  STREAM  who changed the routes of that group and why (capped)
 --   offramp:worker:<instance>    HASH    heartbeat of a worker, expires
 --   offramp:workers              ZSET    encoded instance -> when its heartbeat expires, ms
 --

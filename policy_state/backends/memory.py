@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from policy_state import admin
 from policy_state.admin import AuditEntry, Change, Changed, Freeze, Pin, Reset
-from policy_state.backends.memory_stats import MemoryStats, unpinned, wall_clock_ms
+from policy_state.backends.memory_routes import MemoryRoutes
+from policy_state.backends.memory_stats import unpinned, wall_clock_ms
 from policy_state.changes import changed
 from policy_state.domains import domain_key
 from policy_state.errors import DomainNotFound, SettingsConflict, StoreFull
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["MemoryStore", "wall_clock_ms"]
 
 
-class MemoryStore(MemoryStats):
-    """Implements `PolicyAdmin`; workers that share the object share what they learn."""
+class MemoryStore(MemoryRoutes):
+    """Implements `PolicyAdmin` and `RouteStore`; who shares the object shares what is in it."""
 
     def describe(self) -> OpenedPolicy:
         """Return the open policy with the settings in force now."""

@@ -42,7 +42,7 @@ _NO_PERMISSION: Final = re.compile(r"(?i)no permission|user executing the script
 
 
 class RedisStore(ScriptedAdmin):
-    """Implements `PolicyAdmin` on a Redis 6.2 or newer, or a Valkey 8 or newer.
+    """Implements `PolicyAdmin` and `RouteStore` on a Redis 6.2 or newer, or a Valkey 8 or newer.
 
     The client's own retries are off. Instead a call whose connection broke is sent once more, which
     is safe because every call may be repeated: `apply` by its watermarks, changes by their tokens,

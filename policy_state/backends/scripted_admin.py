@@ -18,7 +18,7 @@ from policy_state.admin import (
     check_signed,
 )
 from policy_state.backends import wire
-from policy_state.backends.scripted import ScriptedStats
+from policy_state.backends.scripted_routes import ScriptedRoutes, audit_entry
 from policy_state.domains import domain_key, encode_domain
 from policy_state.offsets import Counted, format_gaps, parse_gaps
 from policy_state.samples import Sample
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _PAGE = 500
 
 
-class ScriptedAdmin(ScriptedStats):
+class ScriptedAdmin(ScriptedRoutes):
     """Implements `PolicyAdmin` on a server that runs the scripts beside this file."""
 
     def describe(self) -> OpenedPolicy:
@@ -114,7 +114,7 @@ class ScriptedAdmin(ScriptedStats):
 
     def audit(self, *, domain: str | None = None, limit: int = 100) -> tuple[AuditEntry, ...]:
         """Return the latest changes, the newest first."""
-        entries = (_audit_entry(id_, fields) for id_, fields in self._latest("audit"))
+        entries = (audit_entry(id_, fields) for id_, fields in self._latest("audit"))
         wanted = (entry for entry in entries if domain is None or entry.domain == domain)
         return tuple(islice(wanted, limit))
 
@@ -170,16 +170,3 @@ class ScriptedAdmin(ScriptedStats):
 
 def _time_ms(entry_id: str) -> int:
     return int(entry_id.partition("-")[0])
-
-
-def _audit_entry(entry_id: str, fields: Mapping[str, str]) -> AuditEntry:
-    before = fields.get("before")
-    return AuditEntry(
-        time_ms=_time_ms(entry_id),
-        action=fields.get("action", ""),
-        domain=fields.get("domain"),
-        by=fields.get("by", ""),
-        reason=fields.get("reason", ""),
-        detail=json.loads(fields.get("detail", "{}")),
-        before=None if before is None else wire.snapshot(before),
-    )

@@ -1,0 +1,215 @@
+"""`offramp route add, remove`: changes for all workers of a group, previewed first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from consumer.cli.common import Bootstrap, Config, RedisUrl, Set, printable
+from consumer.cli.policy_common import By, Format, FormatOption, Reason, Yes, confirm, emit, who
+from consumer.cli.route_common import (
+    Group,
+    RouteName,
+    cluster_if_there,
+    complete_route,
+    listing,
+    route_store,
+    taken_by,
+)
+
+if TYPE_CHECKING:
+    from consumer.route_table import RouteTable
+    from consumer.routes import Route
+    from consumer.settings import Settings
+    from consumer.topics import Cluster
+    from policy_state.backends.redis import RedisStore
+
+ADD_EXAMPLES = r"""Examples:
+
+`offramp route add 'reviews\.(?P<domain>.+)' --output predictions --cost-weight 0.3`
+
+`offramp route add 'orders|returns' --domain field:meta.shop --output shops --name shops`
+
+`offramp route add 'support\..+' --domain fixed:support --output predictions --before reviews`
+"""
+REMOVE_EXAMPLES = """Examples:
+
+`offramp route remove reviews --reason "the shop is closed"`
+"""
+
+_DOMAIN_SAID = {
+    "topic": "what the group `domain` of the pattern matches, else the topic's name",
+    "field": "the field {} of each text's JSON",
+    "header": "the header {} of each record",
+    "fixed": "{}",
+}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the group."""
+    app.command("add", epilog=ADD_EXAMPLES)(add)
+    app.command("remove", epilog=REMOVE_EXAMPLES)(remove)
+
+
+def add(
+    topics: Annotated[
+        str, typer.Argument(metavar="PATTERN", help="Regular expression for the whole name.")
+    ],
+    to: Annotated[str, typer.Option("--output", help="Topic that predictions go to.")],
+    domain: Annotated[
+        str, typer.Option(help="topic, field:PATH, header:NAME or fixed:DOMAIN.")
+    ] = "topic",
+    cost_weight: Annotated[
+        float | None,
+        typer.Option(help="What full depth costs its texts; default: the policy's cost weight."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Default: from how the pattern begins.")] = None,
+    before: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Goes before this one.", autocompletion=complete_route),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="In the place of the route of this name.")
+    ] = False,
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    group: Group = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    set_: Set = None,
+    output: Annotated[
+        Format, typer.Option("--format", "-o", help="A table for people, the others for programs.")
+    ] = Format.TABLE,
+) -> None:
+    """Let the workers of a group read more topics, within seconds and without a restart.
+
+    Of the routes that match a topic the first one counts; a new one goes to the end.
+    """
+    with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
+        from consumer.route_table import route_from, stored_table
+
+        fields = {
+            "name": name,
+            "topics": topics,
+            "domain": domain,
+            "output": to,
+            "cost_weight": cost_weight,
+        }
+        route = route_from(fields)
+        old = stored_table(store.routes(settings.kafka.group))
+        new = old.with_route(route, before=before, instead=replace)
+        added = next(r for r in new.routes if r.name == name or r.name not in old.names)
+        _check(settings, new)
+        cluster = cluster_if_there(settings.kafka)
+        lines = _described(added, old.named(added.name or "") if replace else None)
+        if cluster is not None:
+            lines += _in_cluster(new, added, cluster)
+        confirm("\n".join([_title(settings, added, "add"), *lines]), yes=yes)
+        _write(settings, store, new, added, "route-add", by, reason, output)
+
+
+def remove(
+    name: RouteName,
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    group: Group = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Let the workers of a group read no longer what a route is for.
+
+    What is not read stays in its topics; the group's offsets stay too.
+    """
+    with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
+        from consumer.route_table import stored_table
+        from consumer.routes import route_for
+
+        old = stored_table(store.routes(settings.kafka.group))
+        gone, new = old.named(name), old.without(name)
+        _check(settings, new)
+        cluster = cluster_if_there(settings.kafka)
+        lines = _described(gone, None)
+        if cluster is not None:
+            taken = taken_by(old, gone, list(cluster.partitions))
+            unread = [topic for topic in taken if route_for(new.routes, topic) is None]
+            lines.append(f"  no longer read: {listing(unread)}")
+        confirm("\n".join([_title(settings, gone, "remove"), *lines]), yes=yes)
+        _write(settings, store, new, gone, "route-remove", by, reason, output)
+
+
+def _check(settings: Settings, table: RouteTable) -> None:
+    from consumer.route_table import check_routes
+
+    check_routes(table.routes, dead_letters=settings.kafka.dead_letters)
+
+
+def _title(settings: Settings, route: Route, verb: str) -> str:
+    title = f"group {printable(settings.kafka.group)}: {verb} route {route.name}"
+    if settings.routes is None:
+        return title
+    return f"{title}\n  beware: this configuration gives routes, workers with it use no others"
+
+
+def _described(route: Route, old: Route | None) -> list[str]:
+    kind, _, name = route.domain.partition(":")
+    now = route.model_dump() | {"domain": _DOMAIN_SAID[kind].format(name)}
+    before = {} if old is None else old.model_dump()
+    lines = []
+    for field, value in now.items():
+        if field == "name" or (field == "cost_weight" and value is None and old is None):
+            continue
+        said = "the policy's" if value is None else printable(value)
+        changed = old is not None and before[field] != getattr(route, field)
+        was = f" (was {printable(before[field])})" if changed else ""
+        lines.append(f"  {field.replace('_', ' ')}: {said}{was}")
+    return lines
+
+
+def _in_cluster(table: RouteTable, route: Route, cluster: Cluster) -> list[str]:
+    taken = taken_by(table, route, list(cluster.partitions))
+    others = [t for t in sorted(cluster.partitions) if route.matches(t) and t not in taken]
+    lines = [f"  topics now: {listing(taken)}"]
+    if others:
+        lines.append(f"  taken by an earlier route: {listing(others)}")
+    if route.output not in cluster.partitions:
+        lines.append(f"  beware: {route.output} does not exist; see `offramp topics init`")
+    return lines
+
+
+def _write(
+    settings: Settings,
+    store: RedisStore,
+    table: RouteTable,
+    route: Route,
+    action: str,
+    by: str | None,
+    reason: str,
+    output: Format,
+) -> None:
+    from consumer.cli.route import row
+
+    done = store.write_routes(
+        settings.kafka.group,
+        table.documents(),
+        revision=table.revision,
+        action=action,
+        detail={"route": route.model_dump(exclude_none=True)},
+        by=who(by),
+        reason=reason,
+    )
+    emit(
+        output,
+        "route-change",
+        [row(route) for route in table.routes],
+        rows_name="routes",
+        empty="no routes are left: nothing is read",
+        group=settings.kafka.group,
+        revision=done.revision,
+    )

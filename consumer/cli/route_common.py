@@ -1,0 +1,114 @@
+"""What the commands for routes and topics share: the routes in force, completion, what matches."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from consumer.cli.common import printable, read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from consumer.route_table import RouteTable
+    from consumer.routes import Route
+    from consumer.settings import KafkaSettings, Settings
+    from consumer.topics import Cluster
+    from policy_state.backends.redis import RedisStore
+
+_SHOWN = 10
+
+Group = Annotated[
+    str | None, typer.Option("--group", "-g", help="Consumer group whose routes they are.")
+]
+
+
+@contextmanager
+def route_store(
+    config: Path | None,
+    redis_url: str | None,
+    group: str | None,
+    set_: Sequence[str] | None,
+    bootstrap_servers: str | None = None,
+) -> Iterator[tuple[Settings, RedisStore]]:
+    """Yield the settings and the store that they name; nothing is sent to it yet."""
+    settings = read_settings(
+        config,
+        set_,
+        redis__url=redis_url,
+        kafka__group=group,
+        kafka__bootstrap_servers=bootstrap_servers,
+    )
+    from policy_state.backends.redis import RedisStore
+
+    with RedisStore(
+        settings.redis.url,
+        timeout_s=settings.redis.timeout_s,
+        password_file=settings.redis.password_file,
+        ca_file=settings.redis.ca_file,
+    ) as store:
+        yield settings, store
+
+
+def complete_route(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of routes that begin so."""
+    from consumer.errors import ConsumerError
+    from consumer.route_watch import routes_in_force
+    from policy_state.errors import PolicyStateError
+
+    given = ctx.params
+    try:
+        with route_store(given.get("config"), given.get("redis_url"), given.get("group"), None) as (
+            settings,
+            store,
+        ):
+            names = routes_in_force(settings, store).names
+    except (ConsumerError, PolicyStateError):
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+RouteName = Annotated[
+    str,
+    typer.Argument(help="The route, as `route list` names it.", autocompletion=complete_route),
+]
+
+
+def cluster_if_there(kafka: KafkaSettings) -> Cluster | None:
+    """Return what Kafka has, or None, said on stderr, where it does not answer."""
+    from consumer.errors import StreamUnavailable
+    from consumer.topics import describe_cluster
+
+    try:
+        return describe_cluster(kafka)
+    except StreamUnavailable as error:
+        typer.echo(f"existing topics are not looked at: {error}", err=True)
+        return None
+
+
+def taken_by(table: RouteTable, route: Route, topics: Sequence[str]) -> list[str]:
+    """Return the topics that the route is the first to match."""
+    from consumer.routes import route_for
+
+    return [topic for topic in sorted(topics) if route_for(table.routes, topic) is route]
+
+
+def domain_said(route: Route, topic: str) -> str:
+    """Return the domain of a topic's texts, or where it is read from."""
+    from consumer.patterns import domain_in
+
+    kind, _, name = route.domain.partition(":")
+    if kind == "topic":
+        return domain_in(route.topics, topic) or topic
+    return name if kind == "fixed" else route.domain
+
+
+def listing(topics: Sequence[str]) -> str:
+    """Return topics in one line, the first ones of many."""
+    if not topics:
+        return "none"
+    more = f" and {len(topics) - _SHOWN} more" if len(topics) > _SHOWN else ""
+    return ", ".join(map(printable, topics[:_SHOWN])) + more

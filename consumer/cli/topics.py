@@ -1,0 +1,207 @@
+"""`offramp topics`: the topics that workers need, and how far they are behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from consumer.cli.common import Bootstrap, Config, RedisUrl, Set, printable
+from consumer.cli.policy_common import (
+    Format,
+    FormatOption,
+    Watch,
+    Yes,
+    confirm,
+    duration_ms,
+    emit,
+    repeat,
+    span,
+)
+from consumer.cli.route_common import Group, domain_said, route_store
+
+if TYPE_CHECKING:
+    from consumer.route_table import RouteTable
+    from consumer.settings import KafkaSettings
+    from consumer.topic_plan import Planned
+
+app = typer.Typer(
+    help="Topics: create those that workers need, see how far they are behind.\n\n"
+    "Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and not "
+    "confirmed.",
+    no_args_is_help=True,
+)
+
+INIT_EXAMPLES = """Examples:
+
+`offramp topics init texts.hotels texts.films`
+
+`offramp topics init texts.hotels --partitions 12 --retention 3d --yes`
+"""
+LIST_EXAMPLES = """Examples:
+
+`offramp topics list --watch`
+
+`offramp topics list -o json | jq '[.topics[].lag] | add'`
+"""
+
+
+@app.command("init", epilog=INIT_EXAMPLES)
+def init(
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="[TOPIC]...", help="Input topics.")
+    ] = None,
+    partitions: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Of inputs and outputs: the most workers.")
+    ] = 12,
+    dead_letter_partitions: Annotated[int, typer.Option(min=1, max=10_000)] = 1,
+    replication_factor: Annotated[
+        int | None, typer.Option(min=1, help="Default: 3, or all brokers where there are fewer.")
+    ] = None,
+    retention: Annotated[
+        str, typer.Option(metavar="TIME", help="How long inputs keep a text.")
+    ] = "7d",
+    output_retention: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="Predictions: `policy rebuild` counts from them."),
+    ] = "30d",
+    dead_letter_retention: Annotated[
+        str, typer.Option(metavar="TIME", help="Dead letters.")
+    ] = "30d",
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    group: Group = None,
+    yes: Yes = False,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Create the topics of a group that are missing: inputs, outputs, dead letters.
+
+    Outputs and the dead-letter topic are those of the routes and the settings; name the inputs that
+    a route has a pattern for. A topic that exists stays as it is.
+    """
+    with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
+        from consumer.route_watch import routes_in_force
+
+        table = routes_in_force(settings, store)
+    from consumer.topic_plan import Sizes, needed_topics
+    from consumer.topics import create_new_topics, describe_cluster
+
+    planned = needed_topics(
+        table,
+        inputs or [],
+        dead_letters=settings.kafka.dead_letters,
+        cluster=describe_cluster(settings.kafka),
+        sizes=Sizes(
+            partitions=partitions,
+            dead_letter_partitions=dead_letter_partitions,
+            replication_factor=replication_factor,
+            input_retention_ms=duration_ms(retention),
+            output_retention_ms=duration_ms(output_retention),
+            dead_letter_retention_ms=duration_ms(dead_letter_retention),
+        ),
+    )
+    missing = [plan for plan in planned if plan.partitions_now is None]
+    if missing:
+        lines = ["topics to be created:", *map(_line, missing), *_warnings(planned)]
+        confirm("\n".join(lines), yes=yes)
+        create_new_topics(settings.kafka, [plan.topic for plan in missing])
+    emit(
+        output,
+        "topics-init",
+        [_planned_row(plan) for plan in planned],
+        rows_name="topics",
+        created=len(missing),
+    )
+    if not any(plan.role == "input" for plan in planned):
+        typer.echo("no input topic was named: `offramp topics init TOPIC...`", err=True)
+
+
+@app.command("list", epilog=LIST_EXAMPLES)
+def list_(
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    group: Group = None,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+    watch: Watch = False,
+) -> None:
+    """List what a group reads and writes: partitions, lag, route, domain.
+
+    Lag is how many records the group has not committed yet; markers of transactions count too.
+    """
+    with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
+
+        def draw() -> None:
+            from consumer.route_watch import routes_in_force
+
+            rows = _listed(settings.kafka, routes_in_force(settings, store))
+            emit(output, "topics-list", rows, rows_name="topics", group=settings.kafka.group)
+
+        repeat(watch, draw)
+
+
+def _listed(kafka: KafkaSettings, table: RouteTable) -> list[dict[str, Any]]:
+    from consumer.routes import route_for
+    from consumer.topics import describe_cluster, group_lag
+
+    existing = describe_cluster(kafka).partitions
+    routed = {name: route_for(table.routes, name) for name in sorted(existing)}
+    lag = group_lag(kafka, {n: existing[n] for n, route in routed.items() if route is not None})
+    rows: list[dict[str, Any]] = [
+        {
+            "topic": name,
+            "role": "input",
+            "partitions": existing[name],
+            "lag": lag[name],
+            "route": route.name,
+            "domain": domain_said(route, name),
+        }
+        for name, route in routed.items()
+        if route is not None
+    ]
+    written = dict.fromkeys([route.output for route in table.routes], "output")
+    for name, role in {**written, kafka.dead_letters: "dead-letter"}.items():
+        rows.append(
+            {
+                "topic": name,
+                "role": role,
+                "partitions": existing.get(name, 0),  # 0: it does not exist
+                "lag": None,
+                "route": ",".join(r.name or "" for r in table.routes if r.output == name) or None,
+                "domain": None,
+            }
+        )
+    return rows
+
+
+def _line(plan: Planned) -> str:
+    topic = plan.topic
+    return (
+        f"  {printable(topic.name)} ({plan.role}): {topic.partitions} partitions, "
+        f"{topic.replication_factor} copies, {topic.configs['min.insync.replicas']} in sync, "
+        f"kept {span(int(topic.configs['retention.ms']))}"
+    )
+
+
+def _warnings(planned: list[Planned]) -> list[str]:
+    """Return what is odd about topics that exist already."""
+    counts = {
+        role: [p.partitions_now or p.topic.partitions for p in planned if p.role == role]
+        for role in ("input", "output")
+    }
+    if counts["input"] and counts["output"] and min(counts["output"]) < max(counts["input"]):
+        return ["  beware: an output has fewer partitions than an input"]
+    return []
+
+
+def _planned_row(plan: Planned) -> dict[str, Any]:
+    there = plan.partitions_now
+    return {
+        "topic": plan.topic.name,
+        "role": plan.role,
+        "state": "created" if there is None else "existed",
+        "partitions": plan.topic.partitions if there is None else there,
+    }

@@ -1,0 +1,95 @@
+"""Patterns of topics: regular expressions that are matched in a time with a bound."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from functools import lru_cache
+from math import prod
+from typing import Any, Final
+
+TOPIC_MAX_CHARACTERS: Final = 249  # Kafka's limit
+PATTERN_MAX_CHARACTERS: Final = 256
+
+# Two or three repeats in a row without an end, tried in all ways over the longest name.
+_WAYS_MAX: Final = (TOPIC_MAX_CHARACTERS + 1) ** 3
+_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+# What Python makes of a pattern. It has no public name; nothing else tells how a pattern is built.
+_parser: Any = importlib.import_module("re._parser")
+_REPEATS: Final = {"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"}
+_SINGLE: Final = {"LITERAL", "NOT_LITERAL", "ANY", "IN", "AT"}
+
+
+def check_pattern(pattern: str) -> str:
+    """Return the pattern if every topic's name can be held against it in a short time.
+
+    Python's matcher tries one way after the other. A pattern such as `(a+)+` has so many of them
+    that one name stops a worker for good, so the ways are counted first.
+
+    Raises:
+        ValueError: it is none, too long, or could take too long.
+    """
+    if not 1 <= len(pattern) <= PATTERN_MAX_CHARACTERS:
+        msg = f"pattern of {len(pattern)} characters, limit 1..{PATTERN_MAX_CHARACTERS}"
+        raise ValueError(msg)
+    try:
+        re.compile(f"^(?:{pattern})$")  # how it is used: flags for all of it are no part of that
+        ways = _ways(_parser.parse(pattern))
+    except (re.error, RecursionError, OverflowError) as error:
+        msg = f"not a regular expression: {error}"
+        raise ValueError(msg) from error
+    if ways > _WAYS_MAX:
+        msg = (
+            "matching it could take too long: at most three of * and + in a row, and none around "
+            "a group that repeats or has alternatives; use a class such as [a-z.-]* instead"
+        )
+        raise ValueError(msg)
+    return pattern
+
+
+def check_topic(name: str) -> str:
+    """Return the name if a topic can have it.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not _TOPIC.fullmatch(name) or name in {".", ".."}:
+        msg = (
+            f"{name[:40]!r} is no topic: 1..{TOPIC_MAX_CHARACTERS} letters, digits, dots, "
+            "underscores and dashes expected"
+        )
+        raise ValueError(msg)
+    return name
+
+
+@lru_cache(10_000)
+def domain_in(pattern: str, topic: str) -> str | None:
+    r"""Return what the group `domain` matched in a topic, else the topic; None where none matches.
+
+    >>> domain_in(r"reviews\.(?P<domain>.+)", "reviews.films")
+    'films'
+    """
+    match = re.fullmatch(pattern, topic)
+    return match and (match.groupdict().get("domain") or topic)
+
+
+def _ways(parsed: Any) -> int:  # noqa: ANN401 - Python's own, untyped
+    """Return in how many ways a pattern can be matched against a name, at most."""
+    return min(prod(_ways_of(str(kind), value) for kind, value in parsed), _WAYS_MAX + 1)
+
+
+def _ways_of(kind: str, value: Any) -> int:  # noqa: ANN401
+    if kind in _SINGLE:
+        return 1
+    if kind == "BRANCH":
+        return sum(map(_ways, value[1]))
+    if kind == "SUBPATTERN":
+        return _ways(value[3])
+    if kind in _REPEATS:
+        least, most, body = value
+        most = min(int(most), TOPIC_MAX_CHARACTERS)
+        each = _ways(body)
+        return max(1, most - int(least) + 1) if each == 1 else int(each**most)
+    msg = f"{kind.lower().replace('_', ' ')} is not allowed in a route"
+    raise re.error(msg)

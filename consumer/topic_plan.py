@@ -1,0 +1,98 @@
+"""Which topics a group needs, and how they should be."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from consumer.errors import InvalidRoute
+from consumer.patterns import check_topic
+from consumer.routes import route_for
+from consumer.topics import Cluster, NewTopic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from consumer.route_table import RouteTable
+
+Role = Literal["input", "output", "dead-letter"]
+
+_COPIES: Final = 3
+_MESSAGE_BYTES: Final = 1_048_588  # what a record of an input may have, by Kafka's default
+_HEADER_BYTES: Final = 64 << 10  # what a dead letter has on top of its record
+_NAMES_ONLY: Final = re.compile(r"(?:[A-Za-z0-9_-]|\\\.)+(?:\|(?:[A-Za-z0-9_-]|\\\.)+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How topics are made."""
+
+    partitions: int  # of inputs and outputs
+    dead_letter_partitions: int
+    replication_factor: int | None  # None: three, or as many as there are brokers
+    input_retention_ms: int
+    output_retention_ms: int
+    dead_letter_retention_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One topic that the group needs."""
+
+    role: Role
+    topic: NewTopic
+    partitions_now: int | None  # None: it does not exist
+
+
+def needed_topics(
+    table: RouteTable, inputs: Sequence[str], *, dead_letters: str, cluster: Cluster, sizes: Sizes
+) -> list[Planned]:
+    """Return inputs, outputs and the dead-letter topic, as they are to be created.
+
+    Inputs are those asked for, and those that routes name without a pattern.
+
+    Raises:
+        InvalidRoute: no route is for one of the inputs, or it is no name of a topic.
+    """
+    for name in inputs:
+        try:
+            check_topic(name)
+        except ValueError as error:
+            raise InvalidRoute(str(error)) from error
+        if route_for(table.routes, name) is None:
+            raise InvalidRoute(f"no route is for topic {name}; see `offramp route add`")
+    named = [n for route in table.routes for n in _named(route.topics)]
+    roles: dict[str, Role] = dict.fromkeys([*inputs, *named], "input")
+    roles |= dict.fromkeys([route.output for route in table.routes], "output")
+    roles[dead_letters] = "dead-letter"
+    return [
+        Planned(role, _topic(name, role, cluster, sizes), cluster.partitions.get(name))
+        for name, role in roles.items()
+    ]
+
+
+def _topic(name: str, role: Role, cluster: Cluster, sizes: Sizes) -> NewTopic:
+    copies = sizes.replication_factor or min(_COPIES, cluster.brokers)
+    retention_ms = {
+        "input": sizes.input_retention_ms,
+        "output": sizes.output_retention_ms,
+        "dead-letter": sizes.dead_letter_retention_ms,
+    }[role]
+    configs = {
+        "cleanup.policy": "delete",  # every record counts, also an older one of the same key
+        "min.insync.replicas": str(max(1, copies - 1)),
+        "retention.ms": str(retention_ms),
+    }
+    if role == "dead-letter":
+        configs["max.message.bytes"] = str(_MESSAGE_BYTES + _HEADER_BYTES)
+    dead = role == "dead-letter"
+    partitions = sizes.dead_letter_partitions if dead else sizes.partitions
+    return NewTopic(name, partitions, copies, configs)
+
+
+def _named(pattern: str) -> list[str]:
+    """Return the names that a pattern stands for, if it is nothing but names."""
+    if _NAMES_ONLY.fullmatch(pattern) is None:
+        return []
+    return pattern.replace("\\.", ".").split("|")

@@ -1,0 +1,33 @@
+-- Replaces the routes of a group, if they are still at the revision that the change starts from, and
+-- writes who did it and why to their history; once, however often the same call arrives.
+--
+--   KEYS      offramp:{routes:<group>}:table, offramp:{routes:<group>}:audit (see common.lua)
+--   ARGV[1]   token of this change
+--   ARGV[2]   entries of the history to keep
+--   ARGV[3]   the revision that the change starts from
+--   ARGV[4]   the new routes, JSON
+--   ARGV[5..] field, value.. of the entry
+--
+-- Returns one of
+--   {'ok', revision now}
+--   {'conflict', revision in force}
+--   {'corrupt', key, field, value}
+
+local REPEATS = 64 -- latest changes among which a repeated one is looked for
+local routes, audit = unpack(KEYS)
+
+local text = call('HGET', routes, 'revision') or '0'
+local revision = count_in(text)
+if not revision then return {'corrupt', routes, 'revision', text} end
+
+for _, entry in ipairs(call('XREVRANGE', audit, '+', '-', 'COUNT', REPEATS)) do
+  for i = 1, #entry[2], 2 do
+    if entry[2][i] == 'token' and entry[2][i + 1] == ARGV[1] then return {'ok', text} end
+  end
+end
+if text ~= ARGV[3] then return {'conflict', text} end
+
+call('HSET', routes, 'revision', text) -- raises, before anything changes, for a user who may not
+call('XADD', audit, 'MAXLEN', '~', ARGV[2], '*', 'token', ARGV[1], unpack(ARGV, 5))
+call('HSET', routes, 'revision', exact(revision + 1), 'routes', ARGV[4])
+return {'ok', exact(revision + 1)}

@@ -1,0 +1,177 @@
+"""Routes that change under running workers, on a real Kafka and a real Redis."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import orjson
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from consumer.topics import create_topics
+from policy_state.backends.redis import RedisStore
+from tests.tiny_model import write_tiny_model
+
+SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+class Fleet:
+    """Two workers that take their routes from Redis."""
+
+    def __init__(self, kafka: str, redis_url: str, model: Path, logs: Path) -> None:
+        self.name = f"r{time.time_ns()}"
+        self.kafka = kafka
+        self.redis_url = redis_url
+        self.logs = logs
+        self.out, self.dead = f"{self.name}-out", f"{self.name}-dead"
+        self.environ = {
+            **os.environ,
+            "OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": kafka,
+            "OFFRAMP_KAFKA__GROUP": self.name,
+            "OFFRAMP_KAFKA__DEAD_LETTERS": self.dead,
+            "OFFRAMP_REDIS__URL": redis_url,
+            "OFFRAMP_MODEL__PATH": str(model),
+            "OMP_NUM_THREADS": "1",
+        }
+        self.workers = {}
+        create_topics(kafka, {self.out: 2, self.dead: 1})
+
+    def start(self, *names: str) -> None:
+        """Start workers and wait until they are seen."""
+        for name in names:
+            with (self.logs / f"{name}.log").open("ab") as log:
+                self.workers[name] = subprocess.Popen(
+                    [sys.executable, "-m", "consumer", "worker", "--instance", name],
+                    env=self.environ,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+        with RedisStore(self.redis_url) as store:
+            self.wait_for(lambda: store.workers().keys() >= set(names))
+
+    def offramp(self, *args: str):
+        """Return what a command prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "consumer", *args, "-o", "json"],
+            env=self.environ,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return orjson.loads(done.stdout)
+
+    def route(self, *args: str):
+        """Change a route, and wait until both workers follow it."""
+        changed = self.offramp("route", *args, "--yes")
+        version = f"revision {changed['revision']}"
+        with RedisStore(self.redis_url) as store:
+            self.wait_for(lambda: {w["routes"] for w in store.workers().values()} == {version}, 15)
+
+    def readers(self, topic: str) -> Counter:
+        """Return how many partitions of a topic each worker reads."""
+        with RedisStore(self.redis_url) as store:
+            return Counter(
+                instance
+                for instance, fields in store.workers().items()
+                for partition in fields["partitions"].split(",")
+                if partition.startswith(f"{topic}[")
+            )
+
+    def produce(self, topic: str, first: int, upto: int) -> None:
+        """Write texts whose ids are numbers."""
+        producer = KafkaProducer(bootstrap_servers=self.kafka, acks="all", linger_ms=5)
+        for i in range(first, upto):
+            value = {"id": str(i), "text": "good film .", "meta": {"source": "shop-1"}}
+            producer.send(topic, key=str(i).encode(), value=orjson.dumps(value))
+        producer.flush(timeout=30)
+        producer.close()
+
+    def read(self, topic: str):
+        """Return the committed records of a topic."""
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.kafka,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+        )
+        partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)]
+        consumer.assign(partitions)
+        ends, found = consumer.end_offsets(partitions), []
+        while any(consumer.position(tp) < ends[tp] for tp in partitions):
+            found += [r for rows in consumer.poll(timeout_ms=200).values() for r in rows]
+        consumer.close()
+        return found
+
+    def predictions(self):
+        """Return the committed predictions."""
+        return [orjson.loads(record.value) for record in self.read(self.out)]
+
+    def wait_for(self, condition, timeout_s=SECONDS):
+        """Return once it is true; fail with the logs where it is not in time."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            logs = "\n".join(self.log(name)[-1500:] for name in self.workers)
+            assert time.monotonic() < deadline, f"not true after {timeout_s} s\n{logs}"
+            time.sleep(0.2)
+
+    def log(self, name: str) -> str:
+        return (self.logs / f"{name}.log").read_text(errors="replace")
+
+    def stop(self) -> None:
+        for process in self.workers.values():
+            process.send_signal(signal.SIGTERM)
+        assert [process.wait(40) for process in self.workers.values()] == [0] * len(self.workers)
+
+
+@pytest.fixture
+def fleet(kafka, redis_url, model_folder, tmp_path):
+    fleet = Fleet(kafka, redis_url, model_folder, tmp_path)
+    yield fleet
+    for process in fleet.workers.values():
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def test_workers_follow_routes_and_new_topics_without_a_restart(fleet):
+    """A route, then its topic, come under two workers: all is predicted; without it nothing is."""
+    fleet.start("a", "b")
+    pattern = rf"{fleet.name}\.(?P<domain>.+)"
+    fleet.route("add", pattern, "--name", "mine", "--output", fleet.out, "--cost-weight", "0.3")
+    films, hotels = f"{fleet.name}.films", f"{fleet.name}.hotels"
+    create_topics(fleet.kafka, {films: 4})
+    fleet.produce(films, 0, 200)
+    fleet.wait_for(lambda: len(fleet.predictions()) == 200)
+    assert {p["domain"] for p in fleet.predictions()} == {"films"}
+    fleet.wait_for(lambda: sorted(fleet.readers(films).values()) == [2, 2])
+
+    create_topics(fleet.kafka, {hotels: 4})
+    begun = time.monotonic()
+    fleet.produce(hotels, 200, 300)
+    fleet.wait_for(lambda: len(fleet.predictions()) == 300)
+    assert time.monotonic() - begun < 30
+    fleet.wait_for(lambda: sorted(fleet.readers(hotels).values()) == [2, 2])
+
+    fleet.route("remove", "mine")
+    fleet.wait_for(lambda: not fleet.readers(films) and not fleet.readers(hotels))
+    fleet.produce(films, 300, 350)
+    time.sleep(5)
+    assert len(fleet.predictions()) == 300
+
+    fleet.route("add", films, "--output", fleet.out, "--domain", "field:meta.source")
+    fleet.wait_for(lambda: len(fleet.predictions()) == 350)
+    counts = Counter(p["id"] for p in fleet.predictions())
+    assert counts == Counter(str(i) for i in range(350))
+    assert {p["domain"] for p in fleet.predictions() if int(p["id"]) >= 300} == {"shop-1"}
+    assert fleet.read(fleet.dead) == []
+    fleet.stop()
