@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError
 
 from consumer.errors import StreamUnavailable
+from consumer.kafka_calls import translated
+from consumer.kafka_client import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from consumer.records import Headers
+    from consumer.settings import KafkaSettings
 
 _PREFIX = "offramp.error."
 _REPLAYS = "offramp.replays"
@@ -50,22 +51,22 @@ class Letter:
 
 
 def read_letters(
-    bootstrap_servers: str, topic: str, *, stage: str | None = None, reason: str | None = None
+    settings: KafkaSettings, *, stage: str | None = None, reason: str | None = None
 ) -> Iterator[Letter]:
     """Yield the committed letters of a topic up to its end at the time of the call, oldest first.
 
     Args:
-        bootstrap_servers: addresses of Kafka.
-        topic: the dead-letter topic.
+        settings: where Kafka is, and the dead-letter topic.
         stage: only those of this stage, such as "parse".
         reason: only those of this class, such as "invalid-json".
 
     Raises:
         StreamUnavailable: Kafka does not answer, or there is no such topic.
     """
-    with _translated(f"reading {topic}"):
+    topic = settings.dead_letters
+    with translated(f"reading {topic}"):
         consumer = KafkaConsumer(
-            bootstrap_servers=bootstrap_servers.split(","),
+            **connect(settings),
             isolation_level="read_committed",
             auto_offset_reset="earliest",
             enable_auto_commit=False,
@@ -91,7 +92,7 @@ def read_letters(
 
 
 def replay(
-    bootstrap_servers: str,
+    settings: KafkaSettings,
     letters: Iterable[Letter],
     *,
     topic: str | None = None,
@@ -106,8 +107,8 @@ def replay(
         StreamUnavailable: Kafka did not take them.
     """
     sent: Counter[str] = Counter()
-    with _translated("replaying"):
-        producer = KafkaProducer(bootstrap_servers=bootstrap_servers.split(","), acks="all")
+    with translated("replaying"):
+        producer = KafkaProducer(**connect(settings), acks="all")
         try:
             futures = []
             for letter in letters:
@@ -153,11 +154,3 @@ def _confirm(producer: KafkaProducer, futures: list) -> None:  # type: ignore[ty
         if future.exception is not None:
             raise future.exception
     futures.clear()
-
-
-@contextmanager
-def _translated(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except KafkaError as error:
-        raise StreamUnavailable(f"{doing}: {error!r}") from error

@@ -4,6 +4,8 @@ ConsumerError
 ├── InvalidEvent       one record cannot be used: it goes to the dead letters, the batch goes on
 ├── InvalidRoute       a route cannot be, or not beside the others
 ├── InvalidSettings    the configuration names something that cannot be
+├── ServiceRefused     a service beside Kafka (schemas, tokens) says that this is not to be had
+├── ServiceUnavailable such a service did not answer; it may be asked again
 ├── StoppedByError     a record cannot be used, and the settings say to stop then
 ├── StreamUnavailable  Kafka did not answer in time; the batch may be tried again
 └── WorkerFenced       another worker has taken over this worker's name or partitions
@@ -33,6 +35,18 @@ class InvalidRoute(ConsumerError):
 
 class InvalidSettings(ConsumerError):
     """A setting is missing, unknown, or has a value that cannot be."""
+
+
+class ServiceRefused(ConsumerError):
+    """A service answers that this is not to be had, with an HTTP status of 4xx."""
+
+    def __init__(self, message: str, *, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ServiceUnavailable(ConsumerError):
+    """A service does not answer, or answers with an error of its own."""
 
 
 class StoppedByError(ConsumerError):

@@ -22,6 +22,7 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 from consumer.buffer import Buffer
 from consumer.errors import StreamUnavailable
 from consumer.kafka_calls import bounded, translated
+from consumer.kafka_client import connect
 from consumer.records import Record
 from consumer.transactions import Outgoing, Transactions
 
@@ -70,7 +71,7 @@ class KafkaStream:
                 end the process there.
 
         Raises:
-            StreamUnavailable: no broker answers.
+            StreamUnavailable: no broker answers, or it refuses this client.
         """
         self._settings = settings
         self._topics = topics
@@ -80,10 +81,7 @@ class KafkaStream:
         self._buffer = Buffer(limit_bytes=settings.buffer_bytes)
         self._lost = _LostPartitions()
         self._joining_since: float | None = None
-        self._client = {
-            "bootstrap_servers": settings.bootstrap_servers.split(","),
-            "client_id": f"offramp-{instance}",
-        }
+        self._client = connect(settings, name=f"offramp-{instance}")
         self._name = f"{settings.group}-{instance}"
         with translated("connecting"):
             self._admin = KafkaAdminClient(**self._client)

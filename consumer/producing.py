@@ -16,10 +16,13 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from consumer.errors import InvalidSettings, StreamUnavailable
+from consumer.kafka_client import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+    from consumer.settings import KafkaSettings
 
 FIELDS = ("text", "id", "domain", "timestamp", "label")
 _ENDINGS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "lines"}
@@ -30,7 +33,7 @@ def produce_file(  # noqa: PLR0913  (what and where to; the rest is keyword-only
     path: Path,
     *,
     topic: str,
-    bootstrap_servers: str,
+    settings: KafkaSettings,
     form: str = "auto",
     limit: int | None = None,
     rate: float | None = None,
@@ -41,7 +44,7 @@ def produce_file(  # noqa: PLR0913  (what and where to; the rest is keyword-only
     Args:
         path: the file; `-` is stdin.
         topic: it must exist.
-        bootstrap_servers: addresses of Kafka.
+        settings: where Kafka is.
         form: "tsv", "csv", "jsonl", "lines", or "auto" for what the file's ending says.
         limit: stop after so many.
         rate: at most so many a second.
@@ -56,9 +59,7 @@ def produce_file(  # noqa: PLR0913  (what and where to; the rest is keyword-only
     sent = 0
     begun = time.monotonic()
     try:
-        producer = KafkaProducer(
-            bootstrap_servers=bootstrap_servers.split(","), acks="all", linger_ms=20
-        )
+        producer = KafkaProducer(**connect(settings), acks="all", linger_ms=20)
         try:
             futures = []
             for value in chain(first, events):

@@ -12,6 +12,7 @@ from kafka.errors import CoordinatorNotAvailableError
 
 from consumer.errors import InvalidSettings, StreamUnavailable
 from consumer.kafka_calls import translated
+from consumer.kafka_client import connect
 from policy_state.domains import domain_key
 from policy_state.errors import InvalidDomain
 from policy_state.rebuilding import PredictedText
@@ -41,7 +42,7 @@ class PredictionLog:
         self._settings = settings
         self._topics = list(topics)
         self._fingerprint = fingerprint
-        client = {"bootstrap_servers": settings.bootstrap_servers.split(",")}
+        client = connect(settings)
         with translated("connecting"):
             self._consumer = KafkaConsumer(
                 **client,
@@ -165,7 +166,7 @@ def log_ranges(settings: KafkaSettings) -> dict[str, tuple[int, int]]:
     Raises:
         StreamUnavailable: no broker answers.
     """
-    client = {"bootstrap_servers": settings.bootstrap_servers.split(",")}
+    client = connect(settings)
     with translated("reading the logs' ends"):
         admin = KafkaAdminClient(**client)
         try:

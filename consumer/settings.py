@@ -32,6 +32,7 @@ from pydantic_settings import (
 
 from consumer.errors import InvalidRoute, InvalidSettings
 from consumer.events import Format
+from consumer.kafka_security import KafkaSecurity
 from consumer.route_table import check_routes
 from consumer.routes import Route
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "OFFRAMP_"
+_SECRET = re.compile("(password|secret|token)$")
 PRETRAINED = Path(__file__).parent.parent / "model" / "pretrained" / "reviews-small"
 
 
@@ -76,6 +78,7 @@ class KafkaSettings(Section):
     buffer_bytes: Annotated[int, Field(ge=1024)] = Field(
         4 << 20, description="records read ahead of one partition, at most"
     )
+    security: KafkaSecurity = KafkaSecurity()
 
 
 class RedisSettings(Section):
@@ -301,7 +304,10 @@ def _line(problem: Mapping[str, Any]) -> str:
     origin = f" (from {variable})" if variable in os.environ else ""
     value = problem["input"]
     shown = redacted_url(value) if isinstance(value, str) else value
-    return f"{'.'.join(names)}: {problem['msg']}; it is {shown!r}{origin}"
+    if _SECRET.search(names[-1]):
+        shown = "***"  # a secret where only a file's name may be
+    said = f"{'.'.join(names)}: {problem['msg']}"
+    return said if isinstance(value, dict) else f"{said}; it is {shown!r}{origin}"
 
 
 def _tree(options: Mapping[str, object]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kafka import KafkaProducer
 
 from consumer.kafka_calls import bounded, translated
+from consumer.kafka_client import check_login
 from consumer.records import Headers
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class Transactions:
             log.warning("new producer transactional_id=%s", self._name)
             with translated("replacing the producer"):
                 self._producer.close(timeout=0)
+                check_login(self._client, timeout_s=self._timeout_s)
                 self._producer = self._new_producer()
             self._failed = False
 

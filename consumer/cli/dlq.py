@@ -142,7 +142,7 @@ def replay(
     found = list(_letters(config, bootstrap_servers, dead_letters, stage, class_, set_))
     if found and not yes:
         typer.confirm(f"send back {len(found)} letters?", abort=True, err=True)
-    sent = letters.replay(settings.kafka.bootstrap_servers, found, topic=topic)
+    sent = letters.replay(settings.kafka, found, topic=topic)
     if output is Output.JSON:
         print_json(dict(sent))
         return
@@ -165,8 +165,7 @@ def _letters(
     )
     from consumer.dead_letters import read_letters
 
-    kafka = settings.kafka
-    return read_letters(kafka.bootstrap_servers, kafka.dead_letters, stage=stage, reason=reason)
+    return read_letters(settings.kafka, stage=stage, reason=reason)
 
 
 def _facts(letter: Letter) -> dict[str, object]:

@@ -59,7 +59,7 @@ def produce(
         sent = produce_file(
             file,
             topic=topic,
-            bootstrap_servers=settings.kafka.bootstrap_servers,
+            settings=settings.kafka,
             form=format_,
             limit=limit,
             rate=rate,

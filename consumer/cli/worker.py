@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.common import Bootstrap, Config, RedisUrl, Set, read_settings
+from consumer.cli.common import (
+    Bootstrap,
+    Config,
+    Output,
+    OutputOption,
+    RedisUrl,
+    Set,
+    print_json,
+    print_table,
+    read_settings,
+)
+
+if TYPE_CHECKING:
+    from consumer.settings import Settings
+
+_EXIT_FOUND = 4
 
 EXAMPLES = """Examples:
 
@@ -18,6 +33,8 @@ EXAMPLES = """Examples:
 `OFFRAMP_MODEL__PATH=/models/reviews offramp worker --set batch.max_events=64`
 
 `offramp worker --config offramp.toml --processes 4`
+
+`offramp worker --config offramp.toml --check`
 """
 
 
@@ -33,14 +50,21 @@ def worker(
     processes: Annotated[
         int, typer.Option(min=1, help="Run so many workers; INSTANCE-0, INSTANCE-1, ...")
     ] = 1,
+    check: Annotated[
+        bool, typer.Option("--check", help="Try everything a worker needs, and end.")
+    ] = False,
     set_: Set = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Read texts from Kafka, predict, write predictions, learn one exit per domain.
 
     Workers of one group share the partitions and learn together through Redis. SIGTERM and Ctrl-C
     finish what is under way, commit it, leave the group and end with exit code 0; a second signal
     ends at once. With --processes a worker that ends by itself is started again.
+
+    --check tries model, Redis, Kafka, topics and rights, changes nothing, and ends with exit code 4
+    where something is wrong.
     """
     settings = read_settings(
         config,
@@ -51,6 +75,9 @@ def worker(
         instance=instance,
         model__path=model,
     )
+    if check:
+        _check(settings, output)
+        return
     if processes == 1:
         from consumer.wiring import run_worker
 
@@ -75,3 +102,18 @@ def worker(
         drain_s=settings.worker.drain_s,
     )
     raise typer.Exit(code)
+
+
+def _check(settings: Settings, output: Output) -> None:
+    from dataclasses import asdict
+
+    from consumer.checking import check
+
+    findings = list(check(settings))
+    if output is Output.JSON:
+        print_json({"ok": all(f.ok for f in findings), "checks": [asdict(f) for f in findings]})
+    else:
+        rows = [asdict(f) | {"ok": "ok" if f.ok else "FAILED"} for f in findings]
+        print_table(rows, empty="nothing to check")
+    if not all(f.ok for f in findings):
+        raise typer.Exit(_EXIT_FOUND)

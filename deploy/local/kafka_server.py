@@ -32,16 +32,28 @@ _JVM_LOG_ARGS = (
 
 
 def broker_settings(
-    *, port: int, controller_port: int, listen: str = HOST, advertise: str = HOST
+    *,
+    port: int,
+    controller_port: int,
+    listen: str = HOST,
+    advertise: str = HOST,
+    secured: Mapping[str, int] | None = None,
 ) -> dict[str, str]:
-    """Return the properties of a node that is broker and controller, alone in its cluster."""
+    """Return the properties of a node that is broker and controller, alone in its cluster.
+
+    `secured` are further listeners: security protocol, such as SASL_SSL, to port.
+    """
+    further = (secured or {}).items()
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.voters": f"1@{HOST}:{controller_port}",
-        "listeners": f"PLAINTEXT://{listen}:{port},CONTROLLER://{HOST}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{advertise}:{port}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": f"PLAINTEXT://{listen}:{port},CONTROLLER://{HOST}:{controller_port}"
+        + "".join(f",{name}://{listen}:{number}" for name, number in further),
+        "advertised.listeners": f"PLAINTEXT://{advertise}:{port}"
+        + "".join(f",{name}://{advertise}:{number}" for name, number in further),
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
+        + "".join(f",{name}:{name}" for name, _ in further),
         "controller.listener.names": "CONTROLLER",
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": "0",
@@ -62,7 +74,12 @@ class KafkaServer(LocalServer):
     """A broker whose topics, groups and transactions survive `kill` and `restart`."""
 
     def __init__(
-        self, files: KafkaFiles, *, settings: Mapping[str, str], jvm_args: Sequence[str]
+        self,
+        files: KafkaFiles,
+        *,
+        settings: Mapping[str, str],
+        jvm_args: Sequence[str],
+        secured: Sequence[str] = (),
     ) -> None:
         """Prepare a broker; `settings` and `jvm_args` win over ours."""
         super().__init__("kafka", port=free_port())
@@ -71,8 +88,10 @@ class KafkaServer(LocalServer):
         self._cluster_id = _new_cluster_id()
         self._data = self.home / "data"
         self._settings_file = self.home / "server.properties"
+        self.secured = {protocol: free_port() for protocol in secured}
+        """The port of each further listener, by its security protocol."""
         self._settings = {
-            **broker_settings(port=self.port, controller_port=free_port()),
+            **broker_settings(port=self.port, controller_port=free_port(), secured=self.secured),
             **settings,
             "log.dirs": str(self._data),
         }
@@ -108,7 +127,10 @@ class KafkaServer(LocalServer):
 
 
 def start_kafka(
-    *, settings: Mapping[str, str] | None = None, jvm_args: Sequence[str] = ()
+    *,
+    settings: Mapping[str, str] | None = None,
+    jvm_args: Sequence[str] = (),
+    secured: Sequence[str] = (),
 ) -> KafkaServer:
     """Start a broker and return it when it answers; the first call ever downloads it.
 
@@ -116,6 +138,8 @@ def start_kafka(
         settings: further broker properties, e.g. `{"transactional.id.expiration.ms": "5000"}`;
             they win over `broker_settings`.
         jvm_args: further arguments of the JVM, e.g. `("-Xmx2g",)`.
+        secured: security protocols that get a listener beside the plain one, e.g. `("SASL_SSL",)`;
+            `settings` say what they ask of clients.
 
     Raises:
         ServerError: with what to install, or with the broker's own complaint.
@@ -127,7 +151,7 @@ def start_kafka(
             if not files.class_archive.exists():
                 _archive_classes(files)
     return start_on_free_port(
-        lambda: KafkaServer(files, settings=settings or {}, jvm_args=jvm_args)
+        lambda: KafkaServer(files, settings=settings or {}, jvm_args=jvm_args, secured=secured)
     )
 
 

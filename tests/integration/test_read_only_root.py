@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from consumer.producing import produce_file
+from consumer.settings import KafkaSettings
 from consumer.topics import create_topics
 from demo.fleet import read_all
 from tests.tiny_model import write_tiny_model
@@ -67,7 +68,12 @@ def test_worker_needs_nothing_but_tmp(kafka, redis_url, tmp_path):
     name = "read-only-root"
     create_topics(kafka, {f"{name}.films": 2, f"{name}.out": 2, f"{name}.dead": 1})
     reviews = ROOT / "demo" / "reviews" / "films.jsonl"
-    produce_file(reviews, topic=f"{name}.films", bootstrap_servers=kafka, limit=TEXTS)
+    produce_file(
+        reviews,
+        topic=f"{name}.films",
+        settings=KafkaSettings(bootstrap_servers=kafka),
+        limit=TEXTS,
+    )
     settings = {
         "HOME": "/tmp",  # noqa: S108
         "XDG_CACHE_HOME": "/tmp/.cache",  # noqa: S108

@@ -93,3 +93,38 @@ def test_passwords_are_not_shown():
     with pytest.raises(InvalidSettings) as caught:
         load_settings(options={"redis.timeout_s": "0", "redis.urls": "redis://a:secret@b"})
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("security", "expected"),
+    [
+        ({"protocol": "SASL_SSL"}, "SASL_SSL needs mechanism"),
+        (
+            {"protocol": "SASL_SSL", "mechanism": "PLAIN", "username": "a"},
+            "SASL_SSL PLAIN needs password_file",
+        ),
+        ({"protocol": "SASL_SSL", "mechanism": "OAUTHBEARER"}, "needs token_file"),
+        (
+            {"protocol": "SASL_SSL", "mechanism": "OAUTHBEARER", "token_url": "https://a"},
+            "needs client_id, client_secret_file",
+        ),
+        ({"protocol": "SSL", "cert_file": "c"}, "SSL needs key_file"),
+        ({"ca_file": "c"}, "PLAINTEXT has no use for ca_file"),
+        ({"protocol": "SSL", "username": "a"}, "SSL has no use for username"),
+        ({"protocol": "SASL_SSL", "mechanism": "SCRAM"}, "kafka.security.mechanism: "),
+        ({"token_url": "ftp://a"}, "kafka.security.token_url: "),
+    ],
+)
+def test_security_settings_that_do_not_fit_together_are_told(security, expected):
+    """What is missing, and what would be ignored, is an error that names the setting."""
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings(options={"kafka.security": security})
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["password", "client_secret", "key_password", "token"])
+def test_a_secret_is_no_setting_and_is_not_shown(name):
+    """Secrets are refused in settings, where only a file's name may be, and not repeated."""
+    with pytest.raises(InvalidSettings, match="'\\*\\*\\*'") as caught:
+        load_settings(options={f"kafka.security.{name}": "horse"})
+    assert "horse" not in str(caught.value)

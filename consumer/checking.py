@@ -1,0 +1,191 @@
+"""`offramp worker --check`: tries everything that a worker needs and says what is wrong."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kafka import KafkaAdminClient
+from kafka import errors as kafka_errors
+from kafka.admin import MemberToRemove
+
+from consumer.errors import ConsumerError, StreamUnavailable
+from consumer.kafka_calls import translated
+from consumer.kafka_client import connect
+from consumer.route_watch import routes_in_force
+from consumer.routes import Route, subscription
+from consumer.transactions import Transactions
+from consumer.wiring import load_engine, open_store
+from model.errors import ModelError
+from policy_state.errors import FingerprintMismatch, PolicyStateError
+from policy_state.store import PolicyMeta, check_same_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from consumer.kafka_client import Client
+    from consumer.settings import KafkaSettings, Settings
+    from consumer.wiring import Inference
+    from policy_state.backends.redis import RedisStore
+
+_TEXT = "This is a text to see whether the model runs."
+_LISTED = 5
+_TTL_S = 1.0
+_PAUSE_S = 0.2
+_UNKNOWN_TOPIC = 3  # error codes of the protocol
+_NOT_AUTHORIZED = 29
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one look showed."""
+
+    check: str
+    ok: bool
+    said: str
+    advice: str = ""  # what to do, where it is not well
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Yield what is found, in the order in which a worker would need it.
+
+    Nothing is read, written or joined: workers may run meanwhile. What builds on something that
+    failed is left out.
+    """
+    engine: Inference | None = None
+    try:
+        engine = load_engine(settings)
+        layers = engine.config.exit_layers
+        engine.run([_TEXT], [len(layers) - 1])
+        said = f"{engine.fingerprint}, {len(layers)} exits, predicts"
+        yield Finding("model", True, said)
+    except ModelError as error:
+        yield Finding("model", False, str(error), "see model.path, `offramp model check`")
+    with open_store(settings) as store:
+        yield from _store(settings, store, engine)
+        routes, finding = _routes(settings, store)
+        yield finding
+    try:
+        client = connect(settings.kafka, name=f"offramp-{settings.instance}-check")
+    except ConsumerError as error:
+        yield Finding("kafka", False, str(error), "see kafka.bootstrap_servers, kafka.security")
+        return
+    security = settings.kafka.security
+    way = " ".join(filter(None, (security.protocol, security.mechanism)))
+    yield Finding("kafka", True, f"{settings.kafka.bootstrap_servers} lets us in: {way}")
+    with translated("connecting"), KafkaAdminClient(**client) as admin:
+        if routes:
+            yield _inputs(routes, admin)
+        outputs = sorted({route.output for route in routes})
+        for topic in (*outputs, settings.kafka.dead_letters):
+            yield _target(topic, admin)
+        yield _group(settings.kafka, admin)
+    yield _transactions(settings, client)
+
+
+def _store(settings: Settings, store: RedisStore, engine: Inference | None) -> Iterator[Finding]:
+    try:
+        store.heartbeat(f"{settings.instance}-check", {"group": "check"}, ttl_s=_TTL_S)
+        stored = {meta.name: meta for meta in store.policies()}.get(settings.policy.name)
+        if stored is not None:
+            store.open(stored)
+            store.apply((), watch=("default",))
+    except PolicyStateError as error:
+        yield Finding("redis", False, str(error), "see redis.url and the user's rights")
+        return
+    yield Finding("redis", True, "answers, may be written to")
+    name = settings.policy.name
+    if stored is None:
+        yield Finding("policy", True, f"{name} does not exist yet: the first worker creates it")
+    elif engine is not None:
+        try:
+            check_same_model(
+                PolicyMeta(name, engine.fingerprint, engine.config.exit_layers), stored
+            )
+            yield Finding("policy", True, f"{name} belongs to this model")
+        except FingerprintMismatch as error:
+            yield Finding("policy", False, str(error), "see model.path, policy.name")
+
+
+def _routes(settings: Settings, store: RedisStore) -> tuple[tuple[Route, ...], Finding]:
+    """Return the routes in force, and say whether there are any."""
+    try:
+        routes = routes_in_force(settings, store).routes
+    except (PolicyStateError, ConsumerError) as error:
+        return (), Finding("routes", False, str(error), "see `offramp route list`")
+    if not routes:
+        return (), Finding("routes", False, "there are none", "see `offramp route add`")
+    return routes, Finding("routes", True, ", ".join(route.topics for route in routes[:_LISTED]))
+
+
+def _inputs(routes: Sequence[Route], admin: KafkaAdminClient) -> Finding:
+    """Say whether there are topics to read, and whether we may."""
+    pattern = re.compile(subscription(routes))
+    names = sorted(name for name in admin.list_topics() if pattern.match(name))
+    if not names:
+        advice = "create one, allow Describe, or see routes"
+        return Finding("input topics", False, "no topic matches a route", advice)
+    refused = [
+        topic["name"]
+        for topic in admin.describe_topics(names)
+        if "READ" not in topic["authorized_operations"]
+    ]
+    if refused:
+        return Finding("input topics", False, f"may not read {_some(refused)}", "allow Read on it")
+    return Finding("input topics", True, f"may read {_some(names)}")
+
+
+def _target(topic: str, admin: KafkaAdminClient) -> Finding:
+    """Say whether a topic is there and may be written to."""
+    what = f"topic {topic}"
+    found = admin.describe_topics([topic])[0]
+    if found["error_code"] == _UNKNOWN_TOPIC:
+        return Finding(what, False, "does not exist", "create it")
+    if found["error_code"] == _NOT_AUTHORIZED:
+        return Finding(what, False, "may not be seen", "allow Describe and Write on it")
+    if "WRITE" not in found["authorized_operations"]:
+        return Finding(what, False, "may not be written to", "allow Write on it")
+    return Finding(what, True, f"{len(found['partitions'])} partitions, may be written to")
+
+
+def _group(settings: KafkaSettings, admin: KafkaAdminClient) -> Finding:
+    """Say whether we may join the group: ask to take out a member that it never had."""
+    what = f"group {settings.group}"
+    nobody = MemberToRemove(member_id=f"offramp-check-{uuid.uuid4()}")
+    deadline = time.monotonic() + settings.request_timeout_s
+    while True:
+        try:
+            admin.remove_group_members(settings.group, [nobody])
+        except kafka_errors.UnknownMemberIdError:
+            pass
+        except kafka_errors.GroupAuthorizationFailedError:
+            return Finding(what, False, "may not be joined", "allow Describe and Read on it")
+        except kafka_errors.RetriableError:  # a cluster's first group: its coordinator starts
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE_S)
+            continue
+        return Finding(what, True, "may be joined")
+
+
+def _transactions(settings: Settings, client: Client) -> Finding:
+    """Say whether we may write transactions, under a name that fences no worker."""
+    name = f"{settings.kafka.group}-{settings.instance}-check"
+    what = f"transactional id {name}"
+    try:
+        with translated("opening"):
+            Transactions(
+                client, name, timeout_s=settings.kafka.request_timeout_s, reached=lambda _: None
+            ).close()
+    except StreamUnavailable as error:
+        advice = f"allow Write and Describe on those that begin with {settings.kafka.group}-"
+        return Finding(what, False, str(error), advice)
+    return Finding(what, True, "may be used")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more

@@ -1,0 +1,69 @@
+"""JSON over HTTP: one request, one answer, within a time."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import orjson
+
+from consumer.errors import ServiceRefused, ServiceUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_LIMIT_BYTES = 8 << 20
+_OURS = range(400, 500)  # the request is at fault: asking again does not help
+_PASSING = {408, 425, 429}
+
+
+def fetch_json(
+    url: str,
+    *,
+    timeout_s: float,
+    form: Mapping[str, str] | None = None,
+    login: tuple[str, str] | None = None,
+    ca_file: Path | None = None,
+) -> dict[str, Any]:
+    """Return the object that a URL answers with.
+
+    Args:
+        url: of http or https.
+        timeout_s: longest silence.
+        form: posted if given.
+        login: user and password.
+        ca_file: certificates to trust; by default the system's.
+
+    Raises:
+        ServiceRefused: the service answers that this is not to be had.
+        ServiceUnavailable: it does not answer, or not with an object.
+    """
+    body = None if form is None else urlencode(form).encode()
+    request = Request(url, data=body, headers={"Accept": "application/json"})  # noqa: S310  (http or https: the settings see to it)
+    if login is not None:
+        token = base64.b64encode(":".join(login).encode()).decode()
+        request.add_header("Authorization", f"Basic {token}")
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+        with urlopen(request, timeout=timeout_s, context=context) as answer:  # noqa: S310  (the same)
+            found = orjson.loads(answer.read(_LIMIT_BYTES))
+    except HTTPError as error:
+        with error:
+            said = f"{url}: answers {error.code} {error.reason}"
+        if error.code in _OURS and error.code not in _PASSING:
+            raise ServiceRefused(said, code=error.code) from None
+        raise ServiceUnavailable(said) from None
+    except URLError as error:
+        raise ServiceUnavailable(f"{url}: {error.reason}") from error
+    except OSError as error:
+        raise ServiceUnavailable(f"{url}: {error}") from error
+    except ValueError as error:
+        raise ServiceUnavailable(f"{url}: answers with no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ServiceUnavailable(f"{url}: answers with a {type(found).__name__}, not an object")
+    return found
