@@ -76,6 +76,7 @@ ALL = [
     "model",
     "redis",
     "policy",
+    "routes",
     "kafka",
     "input topics",
     "topic X-out",
