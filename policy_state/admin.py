@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from policy_state.errors import InvalidInput, InvalidSettings
 from policy_state.samples import Sample
-from policy_state.store import DomainSnapshot, Limits, OpenedPolicy, StatsStore
+from policy_state.store import DomainSnapshot, Limits, OpenedPolicy, PolicyMeta, StatsStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,6 +152,15 @@ class PolicyAdmin(StatsStore, Protocol):
     def samples(self, domain: str, *, limit: int = 100) -> tuple[Sample, ...]:
         """Return the latest samples of a domain, the newest first; see `samples.sample_step`."""
         ...
+
+
+def changed_settings(
+    before: PolicyMeta, settings: PolicySettings, limits: Limits
+) -> dict[str, list[Any]]:
+    """Return the settings and limits that differ by name, each as what it was and what it is."""
+    old = asdict(before.settings) | asdict(before.limits)
+    new = asdict(settings) | asdict(limits)
+    return {name: [old[name], new[name]] for name in new if old[name] != new[name]}
 
 
 def check_change(change: Change, *, exits: int) -> None:

@@ -14,6 +14,7 @@ from consumer.cli.policy_common import (
     FormatOption,
     Reason,
     Yes,
+    clock,
     confirm,
     duration_ms,
     emit,
@@ -228,7 +229,7 @@ def _change(
         "policy-change",
         rows,
         rows_name="records",
-        table=[{k: v for k, v in row.items() if k != "counters"} for row in rows],
+        table=[_cells(row) for row in rows],
         policy=opened.meta.name,
     )
 
@@ -254,6 +255,12 @@ def _flat(snapshot: DomainSnapshot) -> dict[str, Any]:
         "frozen": snapshot.frozen,
         "counters": snapshot.stats.to_fields(),
     }
+
+
+def _cells(row: dict[str, Any]) -> dict[str, object]:
+    until_ms = row["pin_until_ms"]
+    shown = {k: v for k, v in row.items() if k not in {"counters", "pin_until_ms"}}
+    return shown | {"pin until (UTC)": None if until_ms is None else clock(until_ms)}
 
 
 def _differences(before: DomainSnapshot, after: DomainSnapshot | None, change: Change) -> list[str]:

@@ -266,15 +266,10 @@ def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None
 
 def _detail(entry: AuditEntry) -> str:
     said = [
-        f"{name}={span(value) if name == 'for_ms' else value}"
+        f"{name}: {value[0]} -> {value[1]}"
+        if entry.action == "configure"
+        else f"{name}={span(value) if name == 'for_ms' else value}"
         for name, value in entry.detail.items()
-        if not isinstance(value, dict)
-    ]
-    said += [
-        f"{name}.{field}={value}"
-        for name, group in entry.detail.items()
-        if isinstance(group, dict)
-        for field, value in group.items()
     ]
     if entry.before is not None:
         said.append(f"before: {entry.before.stats.texts} texts")

@@ -88,7 +88,7 @@ local function add(record, counts, writes)
   local counters, lists, length = record.counters, record.parsed, #writes
   for exit = 1, exits do
     if counts[exit] > 0 then
-      local field = tostring(exit - 1)
+      local field = field_of[exit]
       local list = lists[field]
       if not list then
         list = {}
@@ -254,7 +254,7 @@ end
 local total_writes = {}
 for exit = 1, exits do
   if (sums[exit] or 0) > 0 then
-    local field = tostring(exit - 1)
+    local field = field_of[exit]
     local list = parsed(totals[field] or '0', size)
     local text, old, addition = added(list, sums, exit, exits, size)
     if not text then return {'overflow', agg, field, exact(old), exact(addition)} end

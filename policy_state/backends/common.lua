@@ -57,6 +57,12 @@ local is_counter = setmetatable({}, {__index = function(known, field)
   return answer
 end})
 
+-- The field of an exit, counted from 1 here.
+local field_of = setmetatable({}, {__index = function(known, exit)
+  known[exit] = tostring(exit - 1)
+  return known[exit]
+end})
+
 local LONG = string.rep('%d', 16)
 
 local function are_counts(text)
@@ -103,10 +109,11 @@ end
 -- text; nil, old and new where that is too much.
 local function added(numbers, additions, at, stride, size)
   for i = 1, size do
-    local old, addition = numbers[i] or 0, additions[at + (i - 1) * stride]
+    local old, addition = numbers[i] or 0, additions[at]
     local sum = old + addition
     if sum > MAX then return nil, old, addition end
     numbers[i] = sum
+    at = at + stride
   end
   return format(formats[#numbers], unpack(numbers))
 end
@@ -182,7 +189,7 @@ end
 local function snapshot(record, exits, size)
   local flat, at = {}, 1
   for exit = 1, exits do
-    local field = tostring(exit - 1)
+    local field = field_of[exit]
     local text, list = record.counters[field], record.parsed[field]
     if not text then
       text = zeros[size]

@@ -76,9 +76,9 @@ class MemoryStore(MemoryRoutes):
                     f"policy {state.meta.name}: somebody changed the settings, revision "
                     f"{state.opened.revision} is in force; nothing was written"
                 )
+            detail = admin.changed_settings(state.meta, settings, limits)
             meta = dataclasses.replace(state.meta, settings=settings, limits=limits)
             state.opened = dataclasses.replace(state.opened, meta=meta, revision=revision + 1)
-            detail = {"settings": asdict(settings), "limits": asdict(limits)}
             self._log("configure", detail, None, by, reason)
             return self.describe()
 

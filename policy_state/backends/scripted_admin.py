@@ -14,6 +14,7 @@ from policy_state.admin import (
     AuditEntry,
     Change,
     Changed,
+    changed_settings,
     check_change,
     check_signed,
 )
@@ -55,14 +56,14 @@ class ScriptedAdmin(ScriptedRoutes):
         self, settings: PolicySettings, limits: Limits, *, revision: int, by: str, reason: str
     ) -> OpenedPolicy:
         """Put settings in force for all workers, if the policy is still at `revision`."""
-        keys, _ = self.bound()
-        stored = self.server.command("HGETALL", keys.key("meta"))
+        old = self.describe().meta
+        stored = self.server.command("HGETALL", self.bound()[0].key("meta"))
         fields = wire.settings_fields(settings, limits, stored)
         flat = [text for pair in fields.items() for text in pair]
         self._change(
             "configure",
             {"revision": str(revision), "fields": flat},
-            {"settings": asdict(settings), "limits": asdict(limits)},
+            changed_settings(old, settings, limits),
             None,
             by,
             reason,

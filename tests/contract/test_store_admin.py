@@ -236,6 +236,8 @@ def test_settings_change_for_all_at_once(make_store: MakeStore) -> None:
     assert other.apply([]).revision == 1
     new = replace(PolicySettings(), cost=(0.1, 0.2, 0.3, 0.4), alpha=0.5)
     described = store.configure(new, Limits(domains=7), revision=1, by="anna", reason="cheaper")
+    assert store.audit()[0].detail["domains"] == [100_000, 7]
+    assert "idle_ms" not in store.audit()[0].detail
     assert (described.revision, described.meta.settings) == (2, new)
     assert described.meta.limits == Limits(domains=7)
     for _ in range(2):
