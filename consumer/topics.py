@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from consumer.settings import KafkaSettings
 
 _READY_S: Final = 30.0
+_ANSWER_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,17 @@ def create_new_topics(kafka: KafkaSettings, topics: Iterable[NewTopic]) -> None:
         _create(admin, list(topics))
 
 
-def describe_cluster(kafka: KafkaSettings) -> Cluster:
+def describe_cluster(kafka: KafkaSettings, *, timeout_s: float = _ANSWER_S) -> Cluster:
     """Return brokers and topics.
+
+    Args:
+        kafka: where.
+        timeout_s: longest wait for a first answer.
 
     Raises:
         StreamUnavailable: no broker answers.
     """
-    with _admin(kafka.bootstrap_servers) as admin:
+    with _admin(kafka.bootstrap_servers, timeout_s=timeout_s) as admin:
         names = [name for name in admin.list_topics() if not name.startswith("__")]
         described = admin.describe_topics(names) if names else []
         return Cluster(
@@ -108,16 +113,23 @@ def group_lag(kafka: KafkaSettings, topics: Mapping[str, int]) -> dict[str, int]
 
 
 @contextmanager
-def _admin(bootstrap_servers: str) -> Iterator[KafkaAdminClient]:
+def _admin(bootstrap_servers: str, *, timeout_s: float = _ANSWER_S) -> Iterator[KafkaAdminClient]:
     """Yield a client; errors of Kafka say which one was asked."""
     try:
-        admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers.split(","))
-        try:
-            yield admin
-        finally:
-            admin.close()
+        admin = KafkaAdminClient(
+            bootstrap_servers=bootstrap_servers.split(","),
+            bootstrap_timeout_ms=int(timeout_s * 1000),
+        )
+    except KafkaError as error:
+        raise StreamUnavailable(
+            f"kafka at {bootstrap_servers} did not answer within {timeout_s:g} s: {error!r}"
+        ) from error
+    try:
+        yield admin
     except KafkaError as error:
         raise StreamUnavailable(f"kafka at {bootstrap_servers}: {error!r}") from error
+    finally:
+        admin.close()
 
 
 def _create(admin: KafkaAdminClient, topics: Collection[NewTopic]) -> None:
