@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -12,11 +13,16 @@ import orjson
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from consumer.kafka_stream import KafkaStream
+from consumer.route_watch import RouteWatch
+from consumer.settings import BatchSettings, KafkaSettings, load_settings
 from consumer.topics import create_topics
+from deploy.local.services import start_redis
 from policy_state.backends.redis import RedisStore
 from tests.tiny_model import write_tiny_model
 
 SECONDS = 60
+METADATA_MAX_AGE_S = 3
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +44,7 @@ class Fleet:
             "OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": kafka,
             "OFFRAMP_KAFKA__GROUP": self.name,
             "OFFRAMP_KAFKA__DEAD_LETTERS": self.dead,
+            "OFFRAMP_KAFKA__METADATA_MAX_AGE_S": str(METADATA_MAX_AGE_S),
             "OFFRAMP_REDIS__URL": redis_url,
             "OFFRAMP_MODEL__PATH": str(model),
             "OMP_NUM_THREADS": "1",
@@ -175,3 +182,56 @@ def test_workers_follow_routes_and_new_topics_without_a_restart(fleet):
     assert {p["domain"] for p in fleet.predictions() if int(p["id"]) >= 300} == {"shop-1"}
     assert fleet.read(fleet.dead) == []
     fleet.stop()
+
+
+def test_new_topics_are_shared_by_all_workers_as_they_come(kafka):
+    """Each of four new topics is read soon, by both workers: a join begun in one poll ends."""
+    prefix = f"n{time.time_ns()}"
+    settings = KafkaSettings(
+        bootstrap_servers=kafka, group=prefix, metadata_max_age_s=METADATA_MAX_AGE_S
+    )
+    stop, streams = threading.Event(), {}
+
+    def read(name):
+        stream = KafkaStream(settings, instance=name, topics=rf"^(?:{prefix}\..+)$")
+        streams[name] = stream
+        while not stop.is_set():
+            stream.collect(BatchSettings())
+        stream.close()
+
+    threads = [threading.Thread(target=read, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    try:
+        for count in range(1, 5):
+            create_topics(kafka, {f"{prefix}.{count}": 4})
+            deadline = time.monotonic() + METADATA_MAX_AGE_S + 20
+            shares: list[int] = []
+            while shares != [2 * count] * 2:
+                assert time.monotonic() < deadline, f"topic {count}: partitions {shares}"
+                time.sleep(0.1)
+                shares = [len(stream.assigned()) for stream in streams.values()]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def write(store, *routes, revision):
+    store.write_routes(
+        "offramp", routes, revision=revision, action="add", detail={}, by="anna", reason=""
+    )
+
+
+def test_a_watch_keeps_the_last_routes_while_the_store_is_away():
+    """A server that ends takes no route away; what it tells when it is back is taken."""
+    with start_redis() as server, RedisStore(server.url, timeout_s=0.3) as store:
+        write(store, {"name": "x", "topics": "x"}, revision=0)
+        watch = RouteWatch(load_settings(), store)
+        server.pause()
+        watch.look()
+        assert watch.latest.names == ("x",)
+        server.resume()
+        write(store, {"name": "y", "topics": "y"}, revision=1)
+        watch.look()
+        assert watch.latest.names == ("y",)
