@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from consumer.cli.common import read_settings
@@ -33,15 +34,14 @@ def exits_by_route(
     routes: Sequence[Route], domain: str, snapshot: DomainSnapshot, opened: OpenedPolicy
 ) -> list[dict[str, Any]]:
     """Return the best exit of a domain by each of the routes that may lead to it."""
-    from policy_state.costs import cost_vector
-    from policy_state.uee_ucb import best_exit
+    from policy_state.policy import build
 
     layers, found = opened.meta.layers, []
     for route in routes:
         if route.cost_weight is None or not route.may_lead_to(domain):
             continue
-        costs = cost_vector(opened.meta.settings.cost, layers, weight=route.cost_weight)
-        best = best_exit(snapshot.stats, costs) if snapshot.pin is None else snapshot.pin
+        policy = build(replace(opened.meta.settings, cost_weight=route.cost_weight), layers)
+        best = policy.assess(snapshot.stats).exit if snapshot.pin is None else snapshot.pin
         found.append(
             {
                 "route": route.name,

@@ -198,7 +198,7 @@ def test_routes_can_be_changed_while_kafka_is_away(offramp, environ, nobody):
     """The preview says that it could not look, and the change is made."""
     away = {"OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": nobody}
     done = in_a_process(environ, "route", "add", PATTERN, "--output", "predictions", "-y", **away)
-    assert f"kafka at {nobody} did not answer within 3 s" in done.stderr
+    assert f"no broker answers after 3 s: {nobody}" in done.stderr
     assert listed(offramp)["revision"] == 1
 
 
@@ -209,7 +209,7 @@ def test_topics_cannot_be_looked_at_while_kafka_is_away(environ, nobody, args):
     done = in_a_process(environ, "topics", *args, **away)
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert f"kafka at {nobody} did not answer within 10 s" in line
+    assert f"no broker answers after 10 s: {nobody}" in line
 
 
 def test_routes_are_completed(offramp, environ):
