@@ -231,6 +231,23 @@ def test_routes_are_completed(offramp, environ):
     assert done.stdout.split() == ["reviews"], done.stderr
 
 
+def test_looking_at_routes_starts_without_heavy_imports(environ):
+    """Listing and completing routes import no torch, no transformers, no Kafka."""
+    code = (
+        "import sys; from typer.testing import CliRunner; from consumer.cli.app import app;"
+        "assert CliRunner().invoke(app, ['route', 'list']).exit_code == 0;"
+        "print(sorted({'torch', 'transformers', 'kafka'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
 def test_a_domain_shows_the_exits_of_routes_with_a_cost_weight(offramp, redis_url, environ):
     """Where a route has a cost weight of its own, its exit is told beside the policy's."""
     meta = PolicyMeta("default", "f1", (1, 3, 7, 12), PolicySettings("uee-ucb", cost_weight=0.1))
