@@ -12,13 +12,15 @@ from kafka.admin import OffsetSpec
 from kafka.errors import CoordinatorNotAvailableError, KafkaError, TopicAlreadyExistsError
 
 from consumer.errors import StreamUnavailable
+from consumer.kafka_calls import translated
+from consumer.kafka_client import connect
+from consumer.settings import KafkaSettings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from consumer.settings import KafkaSettings
-
 _READY_S: Final = 30.0
+_ANSWER_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,8 @@ def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -> None
     Raises:
         StreamUnavailable: the broker refused, or a topic did not get ready in time.
     """
-    with _admin(bootstrap_servers) as admin:
-        _create(admin, [NewTopic(name, count) for name, count in partitions.items()])
+    kafka = KafkaSettings(bootstrap_servers=bootstrap_servers)
+    create_new_topics(kafka, [NewTopic(name, count) for name, count in partitions.items()])
 
 
 def create_new_topics(kafka: KafkaSettings, topics: Iterable[NewTopic]) -> None:
@@ -57,17 +59,21 @@ def create_new_topics(kafka: KafkaSettings, topics: Iterable[NewTopic]) -> None:
     Raises:
         StreamUnavailable: the broker refused, or a topic did not get ready in time.
     """
-    with _admin(kafka.bootstrap_servers) as admin:
+    with _admin(kafka) as admin:
         _create(admin, list(topics))
 
 
-def describe_cluster(kafka: KafkaSettings) -> Cluster:
+def describe_cluster(kafka: KafkaSettings, *, timeout_s: float = _ANSWER_S) -> Cluster:
     """Return brokers and topics.
+
+    Args:
+        kafka: where.
+        timeout_s: longest wait for a first answer.
 
     Raises:
         StreamUnavailable: no broker answers.
     """
-    with _admin(kafka.bootstrap_servers) as admin:
+    with _admin(kafka, timeout_s=timeout_s) as admin:
         names = [name for name in admin.list_topics() if not name.startswith("__")]
         described = admin.describe_topics(names) if names else []
         return Cluster(
@@ -92,7 +98,7 @@ def group_lag(kafka: KafkaSettings, topics: Mapping[str, int]) -> dict[str, int]
     partitions = [TopicPartition(name, p) for name, count in topics.items() for p in range(count)]
     if not partitions:
         return {}
-    with _admin(kafka.bootstrap_servers) as admin:
+    with _admin(kafka) as admin:
         try:
             committed = admin.list_group_offsets([kafka.group])[kafka.group]
         except CoordinatorNotAvailableError:  # no group has ever committed anything
@@ -108,16 +114,16 @@ def group_lag(kafka: KafkaSettings, topics: Mapping[str, int]) -> dict[str, int]
 
 
 @contextmanager
-def _admin(bootstrap_servers: str) -> Iterator[KafkaAdminClient]:
-    """Yield a client; errors of Kafka say which one was asked."""
-    try:
-        admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers.split(","))
+def _admin(kafka: KafkaSettings, *, timeout_s: float = _ANSWER_S) -> Iterator[KafkaAdminClient]:
+    """Yield a client; who asks at a prompt does not wait for a broker as long as a worker does."""
+    timeout_s = min(timeout_s, kafka.request_timeout_s)
+    client = connect(kafka.model_copy(update={"request_timeout_s": timeout_s}))
+    with translated(f"kafka at {kafka.bootstrap_servers}"):
+        admin = KafkaAdminClient(**client)
         try:
             yield admin
         finally:
             admin.close()
-    except KafkaError as error:
-        raise StreamUnavailable(f"kafka at {bootstrap_servers}: {error!r}") from error
 
 
 def _create(admin: KafkaAdminClient, topics: Collection[NewTopic]) -> None:

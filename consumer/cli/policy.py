@@ -28,6 +28,7 @@ from consumer.cli.policy_common import (
     repeat,
     since,
 )
+from consumer.cli.route_weights import exits_by_route, in_words, weighted_routes
 
 if TYPE_CHECKING:
     from policy_state.backends.redis import RedisStore
@@ -93,6 +94,12 @@ def list_(
             empty="no domains yet",
             policy=name,
         )
+        if output is Format.TABLE and weighted_routes(store, config, set_):
+            typer.echo(
+                "some routes have a cost weight of their own: `offramp policy show` tells their "
+                "exits",
+                err=True,
+            )
 
     with connected(config, redis_url, policy, set_) as (store, name):
         repeat(watch, lambda: draw(store, name))
@@ -113,8 +120,11 @@ def show(
     def draw(store: RedisStore, name: str) -> None:
         report, snapshot, opened = _one(store, name, domain)
         rows = _exit_rows(report, snapshot)
+        routes = exits_by_route(weighted_routes(store, config, set_), domain, snapshot, opened)
         if output is Format.TABLE:
             typer.echo(_header(report, snapshot, opened))
+            if routes:
+                typer.echo(in_words(routes))
         emit(
             output,
             "policy-show",
@@ -125,6 +135,7 @@ def show(
             revision=opened.revision,
             **{k: v for k, v in report.to_dict().items() if k != "exits"},
             **_held(snapshot),
+            by_route=routes,
         )
 
     with connected(config, redis_url, policy, set_) as (store, name):
@@ -148,6 +159,9 @@ def explain(
         typer.echo(
             f"{printable(domain)}: " + printable(explained(report, snapshot, cost_weight=weight))
         )
+        routes = exits_by_route(weighted_routes(store, config, set_), domain, snapshot, opened)
+        if routes:
+            typer.echo(in_words(routes))
 
 
 policy_change.add_to(app)

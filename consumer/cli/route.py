@@ -101,7 +101,7 @@ def show(
             [{"topic": topic, "domain": domain_said(route, topic)} for topic in topics],
             rows_name="topics_now",
             empty="no topic matches now" if cluster else "",
-            **row(route),
+            route=row(route),
             source=table.source,
             revision=table.revision,
         )

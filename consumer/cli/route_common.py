@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from policy_state.backends.redis import RedisStore
 
 _SHOWN = 10
+_LOOK_S = 3.0
 
 Group = Annotated[
     str | None, typer.Option("--group", "-g", help="Consumer group whose routes they are.")
@@ -83,7 +84,7 @@ def cluster_if_there(kafka: KafkaSettings) -> Cluster | None:
     from consumer.topics import describe_cluster
 
     try:
-        return describe_cluster(kafka)
+        return describe_cluster(kafka, timeout_s=_LOOK_S)
     except StreamUnavailable as error:
         typer.echo(f"existing topics are not looked at: {error}", err=True)
         return None

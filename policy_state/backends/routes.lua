@@ -27,7 +27,8 @@ for _, entry in ipairs(call('XREVRANGE', audit, '+', '-', 'COUNT', REPEATS)) do
 end
 if text ~= ARGV[3] then return {'conflict', text} end
 
-call('HSET', routes, 'revision', text) -- raises, before anything changes, for a user who may not
+-- Raises, before anything changes, for a user who may not write it.
+call('HSET', routes, 'revision', text, 'routes', call('HGET', routes, 'routes') or '[]')
 call('XADD', audit, 'MAXLEN', '~', ARGV[2], '*', 'token', ARGV[1], unpack(ARGV, 5))
 call('HSET', routes, 'revision', exact(revision + 1), 'routes', ARGV[4])
 return {'ok', exact(revision + 1)}

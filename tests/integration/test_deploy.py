@@ -1,6 +1,7 @@
 """The image and the manifests are true to the worker and to each other."""
 
 import itertools
+import json
 import os
 import re
 import subprocess
@@ -11,9 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from consumer.route_table import BUILT_IN
 from consumer.settings import Settings, load_settings
 from deploy.local.kafka_files import kafka_version
 from deploy.local.kafka_server import broker_settings
+from policy_state.backends.redis import RedisStore
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -190,11 +193,10 @@ def test_images_are_the_ones_that_are_built(container, services, instructions):
         assert yaml.safe_load(text)["images"] == [{"name": "offramp", "newTag": variant}]
         assert variant in stages
     assert container["image"] == "offramp:cpu"
-    for name in ("worker-0", "worker-1", "generator"):
+    for name in ("topics", "worker-0", "worker-1", "generator"):
         assert services[name]["image"] == "offramp:cpu"
         assert services[name]["build"]["target"] == "cpu"
     assert services["kafka"]["image"] == f"apache/kafka:{kafka_version()}"
-    assert services["topics"]["image"] == services["kafka"]["image"]
     assert re.fullmatch(r"redis:7\.\d+-alpine", services["redis"]["image"])
 
 
@@ -213,7 +215,7 @@ def test_compose_services_have_no_rights_they_do_not_need(services):
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert "ports" not in service, name
     read_only = {name for name, service in services.items() if service.get("read_only")}
-    assert read_only == {"redis", "worker-0", "worker-1", "generator"}
+    assert read_only == {"redis", "topics", "worker-0", "worker-1", "generator"}
 
 
 def test_compose_services_start_in_order(services):
@@ -240,21 +242,28 @@ def test_compose_kafka_has_settings_that_a_real_broker_has_run_with(services):
     }
 
 
-def test_compose_creates_the_topics_that_are_used(services, tmp_path, monkeypatch):
-    """Every topic of the generator, the routes and the dead letters is created, once."""
-    script = services["topics"]["command"][0].replace("$$", "$")
-    shim = tmp_path / "kafka-topics.sh"
-    shim.write_text('#!/bin/sh\nwhile [ "$1" != --topic ]; do shift; done; echo "$2 $4"\n')
-    shim.chmod(0o755)
-    made = run("bash", "-euc", script.replace("/opt/kafka/bin", str(tmp_path)))
-    partitions = dict(line.split() for line in made.stdout.splitlines())
-    assert made.returncode == 0, made.stderr
+def test_compose_creates_the_topics_that_are_used(services, monkeypatch, kafka, redis_url):
+    """What the service runs makes every topic of generator, routes and dead letters."""
     settings = settings_under(services["worker-0"]["environment"], monkeypatch)
+    own = {
+        **services["topics"]["environment"],
+        "OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": kafka,
+        "OFFRAMP_REDIS__URL": redis_url,
+    }
+    made = run(
+        *(sys.executable, "-m", "consumer", *services["topics"]["command"], "-o", "json"),
+        cwd=ROOT,
+        env={**os.environ, **own},
+    )
+    assert made.returncode == 0, made.stderr
+    topics = {row["topic"]: row for row in json.loads(made.stdout)["topics"]}
     inputs = {f"texts.{file.stem}" for file in (ROOT / "demo" / "reviews").glob("*.jsonl")}
-    outputs = {settings.kafka.dead_letters, *(route.output for route in settings.routes)}
-    assert partitions.keys() == inputs | outputs
-    assert all(any(route.matches(topic) for route in settings.routes) for topic in inputs)
-    assert len(made.stdout.splitlines()) == len(partitions)
+    outputs = {settings.kafka.dead_letters, BUILT_IN.output}
+    assert settings.routes is None
+    assert topics.keys() == inputs | outputs
+    assert {name for name, row in topics.items() if row["role"] == "input"} == inputs
+    with RedisStore(redis_url) as store:  # where nobody wrote routes, as in a new compose project
+        assert store.routes_revision(settings.kafka.group) == 0
 
 
 def test_liveness_file_of_a_former_run_does_not_count(tmp_path):

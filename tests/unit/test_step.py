@@ -7,7 +7,7 @@ import pytest
 from consumer.records import Record
 from consumer.routes import Route
 from consumer.step import ModelFacts, Step
-from policy_state.policy import UeeUcb
+from policy_state.policy import PolicySettings, UeeUcb
 from policy_state.stats import ExitStats
 from policy_state.store import DomainSnapshot
 
@@ -74,6 +74,24 @@ def test_a_frozen_domain_is_not_explored(step):
     events, _ = step.read(records(b"a"))
     assert step.decide(events, {"films": snapshot}) == [2]
     assert step.decide(events, {"films": replace(snapshot, frozen=True)}) == [1]
+
+
+def test_a_cost_weight_of_a_route_counts_for_its_texts_alone(step):
+    """Texts of one domain, decided from the same counters, part where their routes do."""
+    step = step.playing(
+        PolicySettings("uee-ucb", cost_weight=0.1),
+        (
+            Route(topics="cheap", domain="fixed:films", cost_weight=5.0),
+            Route(topics="plain", domain="fixed:films"),
+        ),
+    )
+    events, _ = step.read([*records(b"a", topic="cheap"), *records(b"b", topic="plain")])
+    assert [event.domain for event in events] == ["films", "films"]
+    known = ExitStats(observed=(9999,) * 3, disagreed=(0, 4000, 4000), played=(0, 0, 9999))
+    snapshots = {"films": DomainSnapshot(known, epoch=0, last_seen_ms=1)}
+    assert step.decide(events, snapshots) == [0, 1]
+    pinned = {"films": DomainSnapshot(known, epoch=0, last_seen_ms=1, pin=2)}
+    assert step.decide(events, pinned) == [2, 2]
 
 
 def test_predictions_carry_the_labels_of_all_exits_up_to_theirs(step):

@@ -1,0 +1,338 @@
+"""`offramp route` and `offramp topics` as an operator uses them, on a real Redis and Kafka."""
+
+import csv
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.structs import OffsetAndMetadata
+from typer.testing import CliRunner
+
+from consumer.cli.app import app
+from consumer.settings import load_settings
+from consumer.topics import create_topics, describe_cluster
+from policy_state.backends.redis import RedisStore
+from policy_state.policy import PolicySettings
+from policy_state.stats import ExitStats
+from policy_state.store import PartitionDeltas, PolicyMeta
+
+PATTERN = r"reviews\.(?P<domain>.+)"
+
+
+@pytest.fixture
+def nobody():
+    """Return the address of a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def environ(redis_url, kafka):
+    return {
+        "OFFRAMP_REDIS__URL": redis_url,
+        "OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": kafka,
+        "OFFRAMP_KAFKA__GROUP": f"g{time.time_ns()}",
+        "OFFRAMP_USER": "anna",
+        "COLUMNS": "250",
+    }
+
+
+@pytest.fixture
+def offramp(environ):
+    """Return a function that runs a command and returns what came of it."""
+
+    def run(*args, code=0, **more):
+        result = CliRunner().invoke(app, args, env={**environ, **more})
+        failed = 1 if result.exception and not isinstance(result.exception, SystemExit) else None
+        assert (failed or result.exit_code) == code, (result.output, result.exception)
+        return result
+
+    return run
+
+
+def in_a_process(environ, *args, **more):
+    """Run a command in a process of its own: a client that finds no broker leaves sockets open."""
+    return subprocess.run(
+        [sys.executable, "-c", "from consumer.cli.app import main; main()", *args],
+        env={**os.environ, **environ, **more},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def data(result):
+    return json.loads(result.stdout)
+
+
+def listed(offramp):
+    return data(offramp("route", "list", "-o", "json"))
+
+
+def test_a_group_starts_with_the_built_in_route(offramp):
+    """Before any change `texts.<domain>` is read, and the list says where that comes from."""
+    before = listed(offramp)
+    assert (before["source"], before["revision"]) == ("built-in", 0)
+    assert [r["topics"] for r in before["routes"]] == [r"texts\.(?P<domain>.+)"]
+
+
+def test_a_route_is_added_shown_and_removed(offramp):
+    """The example of the documentation works, the built-in route stays until it is removed."""
+    added = data(
+        offramp(
+            *("route", "add", PATTERN, "--output", "predictions", "--cost-weight", "0.3"),
+            *("--reason", "a new source", "--yes", "-o", "json"),
+        )
+    )
+    assert (added["version"], added["kind"], added["revision"]) == (1, "route-change", 1)
+    assert [r["name"] for r in added["routes"]] == ["texts", "reviews"]
+    shown = data(offramp("route", "show", "reviews", "-o", "json"))
+    assert shown["route"]["output"] == "predictions"
+    assert (shown["route"]["cost_weight"], shown["source"]) == (0.3, "redis")
+    assert PATTERN in offramp("route", "show", "reviews").stdout
+    offramp("route", "remove", "texts", "--yes")
+    assert [r["name"] for r in listed(offramp)["routes"]] == ["reviews"]
+    assert "not found" in str(offramp("route", "remove", "texts", "-y", code=1).exception)
+    newest, oldest = data(offramp("route", "history", "-o", "json"))["changes"]
+    assert (newest["action"], oldest["action"]) == ("route-remove", "route-add")
+    assert (oldest["by"], oldest["reason"]) == ("anna", "a new source")
+    assert oldest["detail"]["route"]["cost_weight"] == 0.3
+    assert yaml.safe_load(offramp("route", "list", "-o", "yaml").stdout) == listed(offramp)
+
+
+def test_a_change_is_previewed(offramp, kafka):
+    """Without --yes nothing is written, code 3; the preview names topics, and what is amiss."""
+    tag = f"p{time.time_ns()}"
+    create_topics(kafka, {f"{tag}.films": 1, f"{tag}.hotels": 1})
+    told = offramp("route", "add", rf"{tag}\..+", "--output", f"{tag}-out", code=3).stderr
+    for text in (f"topics now: {tag}.films, {tag}.hotels", f"{tag}-out does not exist", "--yes"):
+        assert text in told
+    assert listed(offramp)["revision"] == 0
+    offramp("route", "add", rf"{tag}\.films", "--name", "one", "--output", f"{tag}-out", "-y")
+    told = offramp(
+        *("route", "add", rf"{tag}\..+", "--name", "all", "--output", f"{tag}-out"), code=3
+    ).stderr
+    assert f"topics now: {tag}.hotels" in told
+    assert f"taken by an earlier route: {tag}.films" in told
+    assert f"no longer read: {tag}.films" in offramp("route", "remove", "one", code=3).stderr
+
+
+def test_order_and_replacement(offramp):
+    """A route goes to the end, before another, or in the place of the one of its name."""
+    for name, more in (("b", ()), ("c", ()), ("a", ("--before", "b"))):
+        offramp("route", "add", f"{name}.*", "--name", name, "--output", "out", *more, "-y")
+    assert [r["name"] for r in listed(offramp)["routes"]] == ["texts", "a", "b", "c"]
+    told = offramp(
+        *("route", "add", "b.+", "--name", "b", "--replace", "--output", "out2", "--yes")
+    ).stderr
+    assert "topics: b.+ (was b.*)" in told
+    assert "output: out2 (was out)" in told
+    assert [(r["name"], r["output"]) for r in listed(offramp)["routes"]][2] == ("b", "out2")
+    assert "already" in str(
+        offramp("route", "add", "x", "--name", "b", "--output", "o", code=1).exception
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("(", "--output", "o"), "not a regular expression"),
+        (("(a+)+b", "--output", "o"), "could take too long"),
+        (("x" * 257, "--output", "o"), "limit 1..256"),
+        (("pred.*", "--output", "predictions"), "would come back to it"),
+        ((".+", "--output", "o"), "would come back to it"),
+        ((r"offramp\..+", "--output", "o"), "the dead-letter topic"),
+        (("a", "--output", "o", "--domain", "shop"), "expected 'topic', 'field:PATH'"),
+        (("a", "--output", "o", "--domain", "field:a..b"), "is no path"),
+        (("a", "--output", "o", "--domain", "fixed:\u202e"), "is not allowed"),
+        (("a", "--output", "o o"), "is no topic"),
+        (("a", "--output", "o", "--cost-weight", "-1"), "greater than or equal to 0"),
+        (("a", "--output", "o", "--cost-weight", "nan"), "finite"),
+        (("a", "--output", "o", "--name", "a b"), "pattern"),
+        (("a", "--output", "o", "--name", "texts"), "already"),
+        (("a", "--output", "o", "--before", "zzz"), "not found"),
+    ],
+)
+def test_a_route_that_cannot_be_is_refused_before_the_write(offramp, args, said):
+    """Each mistake is one line that says what is wrong, code 1, and nothing is written."""
+    assert said in str(offramp("route", "add", *args, "--yes", code=1).exception)
+    assert listed(offramp)["revision"] == 0
+
+
+def test_what_would_become_of_a_topic_is_told(offramp, kafka):
+    """Route, domain, output and whether the topics exist; code 4 where texts are not predicted."""
+    tag = f"t{time.time_ns()}"
+    create_topics(kafka, {f"{tag}.films": 1})
+    offramp("route", "add", rf"{tag}\.(?P<domain>.+)", "--output", f"{tag}-out", "-y")
+    offramp("route", "add", rf"{tag}\.f.+", "--name", "also", "--output", f"{tag}-out", "-y")
+    (found,) = data(offramp("route", "test", f"{tag}.films", "-o", "json"))["results"]
+    assert (found["route"], found["domain"]) == (tag, "films")
+    assert (found["output"], found["also_matched_by"]) == (f"{tag}-out", ["also"])
+    assert (found["topic_exists"], found["output_exists"]) == (True, False)
+    assert "films" in offramp("route", "test", f"{tag}.films").stdout
+    assert "no route" in offramp("route", "test", "elsewhere", code=4).stdout
+    assert "dead letter" in offramp("route", "test", f"{tag}.{'x' * 140}", code=4).stdout
+
+
+def test_routes_of_the_settings_win(offramp):
+    """A configuration that gives routes uses no others, and a change of those in Redis says so."""
+    own = {"OFFRAMP_ROUTES": '[{"topics": "mine", "output": "out"}]'}
+    offramp("route", "add", PATTERN, "--output", "predictions", "-y")
+    with_own = data(offramp("route", "list", "-o", "json", **own))
+    assert (with_own["source"], [r["name"] for r in with_own["routes"]]) == ("settings", ["mine"])
+    told = offramp("route", "add", "x", "--output", "o", code=3, **own).stderr
+    assert "this configuration gives routes" in told
+
+
+def test_routes_can_be_changed_while_kafka_is_away(offramp, environ, nobody):
+    """The preview says that it could not look, and the change is made."""
+    away = {"OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": nobody}
+    done = in_a_process(environ, "route", "add", PATTERN, "--output", "predictions", "-y", **away)
+    assert f"no broker answers after 3 s: {nobody}" in done.stderr
+    assert listed(offramp)["revision"] == 1
+
+
+@pytest.mark.parametrize("args", [("list",), ("init", "texts.x", "--yes")])
+def test_topics_cannot_be_looked_at_while_kafka_is_away(environ, nobody, args):
+    """One line names the address and the limit, code 1."""
+    away = {"OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": nobody}
+    done = in_a_process(environ, "topics", *args, **away)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert f"no broker answers after 10 s: {nobody}" in line
+
+
+def test_routes_are_completed(offramp, environ):
+    """The shell completes the names of routes."""
+    offramp("route", "add", PATTERN, "--output", "predictions", "-y")
+    done = subprocess.run(
+        [sys.executable, "-c", "from consumer.cli.app import app; app(prog_name='offramp')"],
+        env={
+            **os.environ,
+            **environ,
+            "_OFFRAMP_COMPLETE": "complete_bash",
+            "COMP_WORDS": "offramp route show re",
+            "COMP_CWORD": "3",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["reviews"], done.stderr
+
+
+def test_looking_at_routes_starts_without_heavy_imports(environ):
+    """Listing and completing routes import no torch, no transformers, no Kafka."""
+    code = (
+        "import sys; from typer.testing import CliRunner; from consumer.cli.app import app;"
+        "assert CliRunner().invoke(app, ['route', 'list']).exit_code == 0;"
+        "print(sorted({'torch', 'transformers', 'kafka'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_domain_shows_the_exits_of_routes_with_a_cost_weight(offramp, redis_url, environ):
+    """Where a route has a cost weight of its own, its exit is told beside the policy's."""
+    meta = PolicyMeta("default", "f1", (1, 3, 7, 12), PolicySettings("uee-ucb", cost_weight=0.1))
+    stats = ExitStats((400,) * 4, (0, 80, 90, 95), (0, 0, 0, 400))
+    with RedisStore(redis_url) as store:
+        store.open(meta)
+        store.apply([PartitionDeltas("t1", 0, 0, 1, {"films": stats})])
+    plain = data(offramp("policy", "show", "films", "-o", "json"))
+    assert (plain["by_route"], plain["exit"] > 0) == ([], True)
+    offramp("route", "add", PATTERN, "--output", "o", "--cost-weight", "5", "-y")
+    offramp("route", "add", "other", "--output", "o", "--cost-weight", "4", "-y")  # domain: other
+    (by_route,) = data(offramp("policy", "show", "films", "-o", "json"))["by_route"]
+    assert by_route == {"route": "reviews", "cost_weight": 5.0, "exit": 0, "layer": 1}
+    said = "by route reviews, cost weight 5: exit 0 (layer 1)"
+    assert said in offramp("policy", "show", "films").stdout
+    assert said in offramp("policy", "explain", "films").stdout
+    assert "cost weight of their own" in offramp("policy", "list").stderr
+
+
+def test_topics_are_created_once_and_with_sane_settings(offramp, kafka):
+    """What is missing is created after a preview; what exists is reported and left as it is."""
+    tag = f"i{time.time_ns()}"
+    dead = {"OFFRAMP_KAFKA__DEAD_LETTERS": f"{tag}-dead"}
+    offramp("route", "remove", "texts", "-y", **dead)
+    offramp("route", "add", rf"{tag}\.(?P<domain>.+)", "--output", f"{tag}-out", "-y", **dead)
+    offramp("route", "add", rf"{tag}-x|{tag}-y\.z", "--output", f"{tag}-out", "-y", **dead)
+    create_topics(kafka, {f"{tag}-out": 2})
+    args = ("topics", "init", f"{tag}.films", "--partitions", "3", "--retention", "2d")
+    told = offramp(*args, code=3, **dead).stderr
+    assert f"{tag}.films (input): 3 partitions, 1 copies, 1 in sync, kept 2 d" in told
+    assert "an output has fewer partitions than an input" in told
+    rows = data(offramp(*args, "--yes", "-o", "json", **dead))["topics"]
+    states = {row["topic"]: (row["role"], row["state"], row["partitions"]) for row in rows}
+    assert states == {
+        f"{tag}.films": ("input", "created", 3),
+        f"{tag}-x": ("input", "created", 3),
+        f"{tag}-y.z": ("input", "created", 3),
+        f"{tag}-out": ("output", "existed", 2),
+        f"{tag}-dead": ("dead-letter", "created", 1),
+    }
+    again = data(offramp(*args, "-o", "json", **dead))
+    assert again["created"] == 0
+    assert {row["state"] for row in again["topics"]} == {"existed"}
+    there = describe_cluster(load_settings(options={"kafka.bootstrap_servers": kafka}).kafka)
+    assert there.partitions[f"{tag}.films"] == 3
+    configs = _configs(kafka, f"{tag}-dead")
+    assert configs["cleanup.policy"] == "delete"
+    assert configs["retention.ms"] == str(30 * 86_400_000)
+    assert int(configs["max.message.bytes"]) > 1_048_588
+    wrong = offramp("topics", "init", "elsewhere", code=1, **dead).exception
+    assert "no route is for topic elsewhere" in str(wrong)
+
+
+def test_topics_are_listed_with_lag_route_and_domain(offramp, kafka, environ):
+    """Lag is what the group has not committed; every format has the same rows."""
+    tag = f"l{time.time_ns()}"
+    create_topics(kafka, {f"{tag}.films": 2, f"{tag}.hotels": 1, f"{tag}-out": 1})
+    offramp("route", "add", rf"{tag}\.(?P<domain>.+)", "--output", f"{tag}-out", "-y")
+    producer = KafkaProducer(bootstrap_servers=kafka, acks="all")
+    for i in range(10):
+        producer.send(f"{tag}.films", value=b"x", partition=i % 2)
+    producer.flush(timeout=30)
+    producer.close()
+    consumer = KafkaConsumer(bootstrap_servers=kafka, group_id=environ["OFFRAMP_KAFKA__GROUP"])
+    tp = TopicPartition(f"{tag}.films", 0)
+    consumer.assign([tp])
+    consumer.commit({tp: OffsetAndMetadata(3, "", -1)})
+    consumer.close(autocommit=False)
+    document = data(offramp("topics", "list", "-o", "json"))
+    rows = {r["topic"]: r for r in document["topics"] if r["topic"].startswith(tag)}
+    films = rows[f"{tag}.films"]
+    assert (films["lag"], films["partitions"], films["domain"]) == (7, 2, "films")
+    assert (films["route"], films["role"]) == (tag, "input")
+    assert (rows[f"{tag}.hotels"]["lag"], rows[f"{tag}-out"]["role"]) == (0, "output")
+    assert yaml.safe_load(offramp("topics", "list", "-o", "yaml").stdout) == document
+    table = list(csv.DictReader(io.StringIO(offramp("topics", "list", "-o", "csv").stdout)))
+    assert {r["topic"] for r in table} == {r["topic"] for r in document["topics"]}
+
+
+def _configs(kafka, topic):
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    admin.close()
+    text = json.dumps(found, default=str)
+    configs = json.loads(text)
+    while not {"retention.ms"} & set(configs):
+        configs = next(iter(configs.values())) if isinstance(configs, dict) else configs[0]
+    return {k: v["value"] if isinstance(v, dict) else v for k, v in configs.items()}
