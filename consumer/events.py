@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, ValidationError
@@ -12,9 +12,27 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, Valida
 from consumer.errors import InvalidEvent
 from consumer.records import DeadLetter, Headers, Prediction, Record
 
+if TYPE_CHECKING:
+    from consumer.schemas import Decode
+
 VERSION = 1
-Format = Literal["auto", "json", "text"]
+Format = Literal["auto", "json", "text", "avro", "json-schema"]
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+
+
+class Fields(BaseModel):
+    """Where the fields of an event stand in a value: names, or paths such as `payload.text`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str = "text"
+    id: str = "id"
+    domain: str = "domain"
+    timestamp: str = "timestamp"
+    label: str = "label"
+
+
+FIELDS = Fields()
 
 
 class EventBody(BaseModel):
@@ -44,19 +62,24 @@ class EventBody(BaseModel):
         return found
 
 
-def parse(record: Record, *, form: Format) -> EventBody:
-    """Read a record's value as JSON or as plain UTF-8 text.
+def parse(
+    record: Record, *, form: Format, fields: Fields = FIELDS, decode: Decode | None = None
+) -> EventBody:
+    """Read a record's value as JSON, as plain UTF-8 text, or with `decode`.
 
     Under "auto" a value that starts with `{` is JSON and anything else is the text itself.
 
     Raises:
         InvalidEvent: the value is missing, not UTF-8, not JSON, or lacks a usable text.
+        Exception: what else `decode` raises, where it is not the value's fault.
     """
     value = record.value
     if value is None:
         raise InvalidEvent("parse", "null-value", "the record has no value")
-    if form == "json" or (form == "auto" and value.lstrip()[:1] == b"{"):
-        body = _parse_json(value)
+    if decode is not None:
+        body = _pick(decode(value), fields)
+    elif form == "json" or (form == "auto" and value.lstrip()[:1] == b"{"):
+        body = _parse_json(value) if fields == FIELDS else _pick(_loads(value), fields)
     else:
         try:
             body = EventBody.model_construct(text=value.decode())
@@ -79,6 +102,34 @@ def _parse_json(value: bytes) -> EventBody:
         reason = "missing-text" if where == "text" else "invalid-field"
         msg = f"{where or 'event'}: {first['msg']}, got {_shown(first['input'])}"
         raise InvalidEvent("parse", reason, msg) from error
+
+
+def _loads(value: bytes) -> dict[str, Any]:
+    try:
+        found = orjson.loads(value)
+    except ValueError as error:
+        raise InvalidEvent("parse", "invalid-json", str(error)) from error
+    if not isinstance(found, dict):
+        raise InvalidEvent("parse", "invalid-field", f"event: {_shown(found)}, expected an object")
+    return found
+
+
+def _pick(found: dict[str, Any], fields: Fields) -> EventBody:
+    """Return the event whose fields stand where `fields` says."""
+    picked = {name: _at(found, path) for name, path in fields.model_dump().items()}
+    whole = {name: value for name, value in found.items() if name not in picked}
+    whole |= {name: value for name, value in picked.items() if value is not None}
+    try:
+        value = orjson.dumps(whole, default=lambda _: None)  # bytes and the like are no fields
+    except TypeError as error:  # too deep, or text that is none
+        raise InvalidEvent("parse", "invalid-field", f"event: {error}") from error
+    return _parse_json(value)
+
+
+def _at(value: object, path: str) -> object:
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _shown(value: object) -> str:

@@ -8,7 +8,7 @@ import socket
 import tomllib
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
 import yaml
@@ -20,6 +20,7 @@ from pydantic import (
     ValidationInfo,
     field_serializer,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -31,7 +32,7 @@ from pydantic_settings import (
 )
 
 from consumer.errors import InvalidRoute, InvalidSettings
-from consumer.events import Format
+from consumer.events import Fields, Format
 from consumer.kafka_security import KafkaSecurity
 from consumer.route_table import check_routes
 from consumer.routes import Route
@@ -53,6 +54,16 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
+class RegistrySettings(Section):
+    """Where the schemas of Avro and JSON Schema values are."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^@]+$")] | None = None
+    username: str | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = Field(None, description="certificates to trust; default: the system's")
+    timeout_s: Annotated[float, Field(gt=0)] = 5.0
+
+
 class KafkaSettings(Section):
     """Where the events come from and go to."""
 
@@ -60,6 +71,8 @@ class KafkaSettings(Section):
     group: str = Field("offramp", min_length=1, description="consumer group; workers share it")
     dead_letters: str = Field("offramp.dead-letters", description="topic for unusable records")
     format: Format = Field("auto", description="auto: JSON if it starts with {, else plain text")
+    fields: Fields = Fields()
+    registry: RegistrySettings = RegistrySettings()
     start: Literal["earliest", "latest"] = Field(
         "earliest", description="where a group that has no position begins"
     )
@@ -79,6 +92,13 @@ class KafkaSettings(Section):
         4 << 20, description="records read ahead of one partition, at most"
     )
     security: KafkaSecurity = KafkaSecurity()
+
+    @model_validator(mode="after")
+    def _registry_is_named(self) -> Self:
+        if self.format in {"avro", "json-schema"} and self.registry.url is None:
+            msg = f"format {self.format} needs registry.url"
+            raise ValueError(msg)
+        return self
 
 
 class RedisSettings(Section):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import random
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from consumer.errors import InvalidEvent
-from consumer.events import Format, parse, timestamp_ms
+from consumer.events import EventBody, parse, timestamp_ms
 from consumer.records import DeadLetter, Event, Prediction, Record
 from consumer.routes import Route, route_for
 from policy_state.policy import PolicySettings, build
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("offramp.step")
+
+_parse_any = partial(parse, form="auto")
 
 
 class TextResult(Protocol):
@@ -87,7 +90,7 @@ class Step:
     model: ModelFacts
     policy: Policy
     routes: tuple[Route, ...] = ()
-    form: Format = "auto"
+    parse: Callable[[Record], EventBody] = _parse_any
     rng: random.Random = field(default_factory=random.Random)  # spreads probes over batches
     weighted: Mapping[float, Policy] = field(default_factory=dict)  # for routes of own cost weight
 
@@ -212,7 +215,7 @@ class Step:
         ]
 
     def _event(self, record: Record) -> Event:
-        body = parse(record, form=self.form)
+        body = self.parse(record)
         route = route_for(self.routes, record.topic)
         if route is None:
             raise InvalidEvent("route", "no-route", f"no route is for topic {record.topic}")

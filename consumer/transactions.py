@@ -143,7 +143,11 @@ class Transactions:
             max_request_size=_MAX_REQUEST_BYTES,
             max_block_ms=int(self._timeout_s * 1000),
         )
-        producer.init_transactions()
+        try:
+            producer.init_transactions()
+        except BaseException:
+            producer.close(timeout=0)  # else its thread goes on
+            raise
         return producer
 
     def _bounded(self, call: Callable[..., None], *args: object) -> None:

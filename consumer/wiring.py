@@ -7,12 +7,15 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from consumer.errors import InvalidSettings
+from consumer.events import parse
 from consumer.kafka_stream import KafkaStream
 from consumer.route_watch import RouteWatch
 from consumer.routes import subscription
+from consumer.schemas import Registry
 from consumer.step import ModelFacts, Step, TextResult
 from consumer.worker import Worker
 from policy_state.backends.redis import RedisStore
@@ -23,7 +26,9 @@ from policy_state.transfer import open_or_start_new
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from consumer.settings import Settings
+    from consumer.events import EventBody
+    from consumer.records import Record
+    from consumer.settings import KafkaSettings, Settings
     from policy_state.admin import PolicyAdmin
     from policy_state.store import OpenedPolicy
 
@@ -161,9 +166,17 @@ def open_policy(
         infer=engine.run,
         model=facts,
         policy=build(opened.meta.settings, facts.layers),
-        form=settings.kafka.format,
+        parse=_parser(settings.kafka),
     )
     return step, opened
+
+
+def _parser(settings: KafkaSettings) -> Callable[[Record], EventBody]:
+    """Return what reads values of the format that the settings name."""
+    decode = None
+    if settings.format in {"avro", "json-schema"}:
+        decode = Registry(settings.registry, form=settings.format)
+    return partial(parse, form=settings.format, fields=settings.fields, decode=decode)
 
 
 def _cost(settings: Settings, model: ModelFacts) -> str | tuple[float, ...]:

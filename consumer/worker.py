@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from consumer import __version__
 from consumer.counting import Counting
-from consumer.errors import StoppedByError, StreamUnavailable
+from consumer.errors import ServiceUnavailable, StoppedByError, StreamUnavailable
 from consumer.events import dead_letter_headers, encode_prediction
 from consumer.kafka_stream import Batch, KafkaStream
 from consumer.pipeline import Abandoned, Pipeline
@@ -37,7 +37,7 @@ _HEARTBEAT_TTL_S = 15.0
 _LOOK_S = 10.0
 _PAUSE_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 _WAIT_S = 0.05
-_PASSING = (StreamUnavailable, StoreUnavailable, Abandoned)
+_PASSING = (StreamUnavailable, StoreUnavailable, ServiceUnavailable, Abandoned)
 
 
 @dataclass(slots=True)

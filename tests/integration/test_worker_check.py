@@ -134,8 +134,8 @@ def no_transactions(world):
     world.secured.forbid("TRANSACTIONAL_ID", world.prefix)
 
 
-def no_redis(world):
-    world.options["redis"] = {"url": "redis://127.0.0.1:1/0", "timeout_s": 0.2}
+def no_login(world):
+    world.options["redis"]["url"] = world.redis_url.replace("//", "//nobody:horse@")
 
 
 def no_model(world):
@@ -173,7 +173,7 @@ def other_model(world):
         (no_group, {"group X-group": "may not be joined"}),
         (only_describe_group, {"group X-group": "may not be joined"}),
         (no_transactions, {"transactional id X-group-a-check": "TransactionalIdAuthorization"}),
-        (no_redis, {"redis": "127.0.0.1"}),
+        (no_login, {"redis": "WRONGPASS|invalid"}),
         (no_model, {"model": "nowhere"}),
         (other_model, {"policy": "fingerprint"}),
     ],

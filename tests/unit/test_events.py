@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.errors import InvalidEvent
-from consumer.events import dead_letter_headers, encode_prediction, parse, timestamp_ms
+from consumer.events import Fields, dead_letter_headers, encode_prediction, parse, timestamp_ms
 from consumer.records import DeadLetter, Event, Prediction, Record
 
 
@@ -133,3 +133,43 @@ def test_dead_letter_headers_say_what_and_where():
     place = {name: headers[f"offramp.error.{name}"] for name in ("topic", "partition", "offset")}
     assert place == {"topic": b"t", "partition": b"1", "offset": b"2"}
     assert headers["offramp.error.timestamp"] == b"3"
+
+
+def test_fields_are_found_by_path():
+    """Each field may stand elsewhere, however deep; its old name means nothing then."""
+    fields = Fields(text="payload.text", id="meta.id", label="stars", timestamp="payload.at.ms")
+    value = {
+        "text": "old",
+        "payload": {"text": "good", "at": {"ms": 17}, "shop": "a"},
+        "meta": {"id": 3},
+        "stars": 1,
+        "domain": "films",
+    }
+    body = parse(record(json.dumps(value).encode()), form="json", fields=fields)
+    assert (body.text, body.id, body.label, body.timestamp) == ("good", 3, 1, 17)
+    assert (body.domain, body.field("payload.shop"), body.field("payload.no.way")) == (
+        "films",
+        "a",
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b'{"text": "a"}', "missing-text"),
+        (b'{"payload": "a"}', "missing-text"),
+        (b'{"payload": {"text": 5}}', "missing-text"),
+        (b'["a"]', "invalid-field"),
+        (b"{", "invalid-json"),
+        (b'{"a": ' * 5000, "invalid-json"),
+        (b'{"payload": {"text": "a"}, "b": ' + b"[" * 500 + b"]" * 500 + b"}", "invalid-field"),
+        (b'{"payload": {"text": "\xff"}}', "invalid-json"),
+        (b'{"payload": {"text": " "}}', "empty-text"),
+    ],
+)
+def test_what_is_wrong_behind_a_path_is_told_too(value, reason):
+    """Where fields have paths, the classes of errors are the same."""
+    with pytest.raises(InvalidEvent) as caught:
+        parse(record(value), form="json", fields=Fields(text="payload.text"))
+    assert caught.value.reason == reason
