@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Self
 
 from consumer.counting import Counting
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from consumer.step import Outcome
     from consumer.wiring import Inference
     from policy_state.store import Applied
+
+log = logging.getLogger("offramp.plugin")
 
 __all__ = ["Offramp", "Record", "Settings", "load_settings"]
 
@@ -69,8 +72,10 @@ class Offramp:
             A prediction or a dead letter for every record. `consumer.events.encode_prediction`
             turns a prediction into the documented JSON.
 
+        While the store is away, exits are chosen by what is known, and what is learnt is held.
+
         Raises:
-            StoreUnavailable: nothing was learnt; the same records may be given again.
+            StoreError: the store refuses for good; nothing of these records was learnt.
         """
         if self._routes is not self._watch.latest:
             self._routes = self._watch.latest
@@ -80,7 +85,9 @@ class Offramp:
         return outcome
 
     def close(self) -> None:
-        """Close the connection to the store."""
+        """Bring what is held to the store, and close the connection to it."""
+        if not self._counting.flush(insist=True):
+            log.error("ends with texts not counted texts=%d", self._counting.held_texts)
         self._watch.close()
         self._store.close()
 
