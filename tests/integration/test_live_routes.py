@@ -14,6 +14,7 @@ import orjson
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from consumer.errors import StreamUnavailable
 from consumer.kafka_stream import KafkaStream
 from consumer.route_watch import RouteWatch
 from consumer.settings import BatchSettings, KafkaSettings, load_settings
@@ -232,7 +233,10 @@ def test_new_topics_are_shared_by_all_workers_as_they_come(kafka):
         stream = KafkaStream(settings, instance=name, topics=rf"^(?:{prefix}\..+)$")
         streams[name] = stream
         while not stop.is_set():
-            stream.collect(BatchSettings())
+            try:
+                stream.collect(BatchSettings())
+            except StreamUnavailable:  # as a worker does
+                stream.rewind([])
         stream.close()
 
     threads = [threading.Thread(target=read, args=(name,)) for name in "ab"]
