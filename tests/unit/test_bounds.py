@@ -84,7 +84,7 @@ def test_kl_bounds_by_brute_force() -> None:
 
 @given(p=st.floats(0, 1), q=st.floats(0.001, 0.999))
 def test_the_divergence_of_coins_is_its_formula(p: float, q: float) -> None:
-    """p ln(p/q) + (1-p) ln((1-p)/(1-q)) with 0 ln 0 = 0; never negative; 0 for equal coins."""
+    """It is p ln(p/q) + (1-p) ln((1-p)/(1-q)) with 0 ln 0 = 0; never negative, 0 of equals."""
     terms = [a * math.log(a / b) for a, b in ((p, q), (1 - p, 1 - q)) if a > 0]
     assert coin_divergence(floats(p), floats(q))[0] == pytest.approx(sum(terms), abs=1e-9)
     assert coin_divergence(floats(p), floats(q))[0] >= -1e-12

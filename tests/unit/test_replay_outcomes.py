@@ -143,7 +143,7 @@ def test_the_best_exit_of_a_made_up_domain() -> None:
     labels, _ = domain.texts(50, np.random.default_rng(0))
     assert not labels[:, 1].any()
     for wrong in ({"errors": ()}, {"errors": (1.5,)}, {"errors": (0.1,), "violations": -0.1}):
-        with pytest.raises(InvalidSettings, match="expected shares in 0..1"):
+        with pytest.raises(InvalidSettings, match=r"expected shares in 0\.\.1"):
             SyntheticDomain(**wrong)
     with pytest.raises(InvalidSettings, match="2 classes or more"):
         SyntheticDomain((0.1,), classes=1)
