@@ -13,6 +13,7 @@ from policy_state.paired import (
     anchored_bounds,
     at_most_deeper,
     certain_upper_bound,
+    certainly_at_most,
     coin_divergence,
     coin_upper_bound,
     kl_bounds,
@@ -109,6 +110,16 @@ def test_the_certain_bound_is_1_of_nothing_and_shrinks() -> None:
     assert list(bounds) == sorted(bounds, reverse=True)
     assert 0.02 < bounds[2] < 0.05
     assert bounds[3] < 0.001
+
+
+@settings(deadline=None)
+@given(hits=st.integers(0, 300), texts=st.integers(0, 300), limit=st.floats(0.01, 0.5))
+def test_within_a_limit_is_what_the_certain_bound_says(hits: int, texts: int, limit: float) -> None:
+    """Asked without the bound itself, the answer is the same but for rounding at the limit."""
+    mean, n = floats(min(hits, texts) / max(texts, 1)), floats(texts)
+    bound = certain_upper_bound(mean, n)[0]
+    if abs(bound - limit) > 1e-6:
+        assert certainly_at_most(limit, mean, n)[0] == (bound <= limit)
 
 
 def test_ties_go_to_the_deepest() -> None:
