@@ -6,13 +6,13 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.admin import OffsetSpec
+from kafka import KafkaAdminClient, TopicPartition
 from kafka.errors import CoordinatorNotAvailableError
 
 from consumer.errors import InvalidSettings, StreamUnavailable
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
+from consumer.reading import TopicReader, high_watermarks, topic_ids
 from policy_state.domains import domain_key
 from policy_state.errors import InvalidDomain
 from policy_state.rebuilding import PredictedText
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 _COMMIT_WAIT_S: Final = 10.0
 _COMMIT_POLL_S: Final = 0.2
-_POLL_MS: Final = 500
-_SILENCE_S: Final = 60.0
 
 
 class PredictionLog:
@@ -40,34 +38,14 @@ class PredictionLog:
         self.skipped = 0
         """Records that are no predictions of this model."""
         self._settings = settings
-        self._topics = list(topics)
         self._fingerprint = fingerprint
-        client = connect(settings)
-        with translated("connecting"):
-            self._consumer = KafkaConsumer(
-                **client,
-                group_id=None,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                isolation_level="read_committed",
-            )
-            self._admin = KafkaAdminClient(**client)
-            self._ids = _topic_ids(self._admin)
-            absent = [topic for topic in self._topics if topic not in self._ids]
-        if absent:
-            self.close()
-            raise StreamUnavailable(f"topic {absent[0]} does not exist")
+        self._reader = TopicReader(settings, topics)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._consumer.close()
-        self._admin.close()
+        self._reader.close()
 
     def committed(self, *, at_least: Mapping[str, int]) -> dict[tuple[str, int], int]:
         """Return what the group has committed, by topic id and partition.
@@ -102,13 +80,13 @@ class PredictionLog:
         group = self._settings.group
         with translated("reading the group's offsets"):
             try:
-                found = self._admin.list_group_offsets([group])[group]
+                found = self._reader.admin.list_group_offsets([group])[group]
             except CoordinatorNotAvailableError:  # it starts, or moves the group
                 return None
         return {
-            (self._ids[tp.topic], tp.partition): int(entry.offset)
+            (self._reader.ids[tp.topic], tp.partition): int(entry.offset)
             for tp, entry in found.items()
-            if tp.topic in self._ids and entry.offset >= 0
+            if tp.topic in self._reader.ids and entry.offset >= 0
         }
 
     def texts(self) -> Iterator[PredictedText]:
@@ -117,35 +95,15 @@ class PredictionLog:
         Raises:
             StreamUnavailable: the broker stopped answering.
         """
-        with translated("reading predictions"):
-            partitions = [
-                TopicPartition(topic, number)
-                for topic in self._topics
-                for number in sorted(self._consumer.partitions_for_topic(topic) or ())
-            ]
-            ends = _high_watermarks(self._admin, partitions)
-            self._consumer.assign(partitions)
-            self._consumer.seek_to_beginning(*partitions)
-            left = {tp for tp in partitions if self._consumer.position(tp) < ends[tp]}
-            heard_at = time.monotonic()
-            while left:
-                for tp, records in self._consumer.poll(timeout_ms=_POLL_MS).items():
-                    heard_at = time.monotonic()
-                    for record in records:
-                        if record.offset < ends[tp]:
-                            yield from self._text(record.value)
-                left = {tp for tp in left if self._consumer.position(tp) < ends[tp]}
-                if time.monotonic() > heard_at + _SILENCE_S:
-                    raise StreamUnavailable(
-                        f"{len(left)} partitions of predictions gave nothing for {_SILENCE_S:g} s"
-                    )
+        for value in self._reader.values():
+            yield from self._text(value)
 
     def _text(self, value: bytes | None) -> Iterator[PredictedText]:
         try:
             body: dict[str, Any] = orjson.loads(value or b"")
             source = body["source"]
             text = PredictedText(
-                topic_id=self._ids[source["topic"]],
+                topic_id=self._reader.ids[source["topic"]],
                 partition=int(source["partition"]),
                 offset=int(source["offset"]),
                 domain=domain_key(body["domain"]),
@@ -170,27 +128,12 @@ def log_ranges(settings: KafkaSettings) -> dict[str, tuple[int, int]]:
     with translated("reading the logs' ends"):
         admin = KafkaAdminClient(**client)
         try:
-            ids = _topic_ids(admin)
+            ids = topic_ids(admin)
             counts = {d["name"]: len(d["partitions"]) for d in admin.describe_topics(list(ids))}
             partitions = [
                 TopicPartition(topic, number) for topic in ids for number in range(counts[topic])
             ]
-            ends = _high_watermarks(admin, partitions)
+            ends = high_watermarks(admin, partitions)
         finally:
             admin.close()
     return {f"{ids[tp.topic]}/{tp.partition}": (0, end) for tp, end in ends.items()}
-
-
-def _topic_ids(admin: KafkaAdminClient) -> dict[str, str]:
-    names = [name for name in admin.list_topics() if not name.startswith("__")]
-    return {d["name"]: str(d["topic_id"]) for d in admin.describe_topics(names)} if names else {}
-
-
-def _high_watermarks(
-    admin: KafkaAdminClient, partitions: Sequence[TopicPartition]
-) -> dict[TopicPartition, int]:
-    """Return the next offset of each log, transactions that are still open included."""
-    if not partitions:
-        return {}
-    found = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
-    return {tp: int(entry.offset) for tp, entry in found.items()}

@@ -38,8 +38,9 @@ class Share:
     def of(cls, hits: int, texts: int) -> Share | None:
         """Return the share of `hits`; None of no texts.
 
-        >>> Share.of(5, 20)
-        Share(share=0.25, low=0.112, high=0.469, texts=20)
+        >>> found = Share.of(5, 20)
+        >>> round(found.low, 3), found.share, round(found.high, 3)
+        (0.112, 0.25, 0.469)
         """
         if texts < 1:
             return None
@@ -47,8 +48,9 @@ class Share:
         middle = (share + square / (2 * texts)) / (1 + square / texts)
         half = math.sqrt(share * (1 - share) / texts + square / (4 * texts**2))
         half *= _Z_95 / (1 + square / texts)
-        low, high = max(0.0, middle - half), min(1.0, middle + half)
-        return cls(share, round(low, 3), round(high, 3), texts)
+        # At the ends rounding could leave the share just outside.
+        low, high = min(share, middle - half), max(share, middle + half)
+        return cls(share, max(0.0, low), min(1.0, high), texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class Confidence:
 
     runner_up: int
     margin: float  # of estimated reward
-    texts_to_flip: int  # that would all have to speak against the choice
+    texts_to_flip: int  # that would all have to run deep and speak against the choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +143,8 @@ def diagnose(
         constant=tuple(np.flatnonzero(constant_exits(counters)).tolist()),
         agreement=Share.of(full - min(full, stats.apart[assessment.exit]), full),
         extra_error=tuple(certain_upper_bound(rates, np.array([full])).tolist()) if full else None,
-        certificate=_certificate(counters, costs) if full else None,
-        confidence=_confidence(stats, assessment),
+        certificate=_certificate(counters, assessment, costs) if full else None,
+        confidence=_confidence(stats, assessment, costs),
         drifts=epoch,
     )
 
@@ -167,27 +169,39 @@ def falling_disagreement(counters: Counters) -> tuple[Falling, ...]:
     return tuple(found)
 
 
-def _certificate(counters: Counters, costs: Sequence[float]) -> Certificate:
+def _certificate(
+    counters: Counters, assessment: Assessment, costs: Sequence[float]
+) -> Certificate | None:
+    if 0 in assessment.screened:  # seen from exit 0 there is nothing
+        return None
+    charged = np.array(costs)
+    charged[list(assessment.screened)] = np.inf
     steps = (counters.gained - counters.lost) / np.maximum(counters.observed, 1)
-    first = steps.cumsum() - np.array(costs)
-    last = -counters.apart / counters.observed[-1] - np.array(costs)
-    return Certificate(_deepest_best(first), _deepest_best(last))
+    last = -counters.apart / counters.observed[-1]
+    return Certificate(_deepest_best(steps.cumsum() - charged), _deepest_best(last - charged))
 
 
-def _confidence(stats: ExitStats, assessment: Assessment) -> Confidence | None:
-    chosen = assessment.rewards[assessment.exit]
+def _confidence(
+    stats: ExitStats, assessment: Assessment, costs: Sequence[float]
+) -> Confidence | None:
+    """Return how clear the choice is, None where it does not rest on the rewards alone."""
+    exit_ = assessment.exit
+    chosen = assessment.rewards[exit_]
+    # What a text that speaks against the choice takes from the difference of the two rewards.
+    against = {j: 1 + costs[exit_] - cost for j, cost in enumerate(costs)}
     rivals = [
         (reward, j)
         for j, reward in enumerate(assessment.rewards)
-        if reward is not None and j != assessment.exit and j not in assessment.screened
+        if reward is not None and j != exit_ and j not in assessment.screened and against[j] > 0
     ]
-    if chosen is None or not rivals:
+    if chosen is None or assessment.indices[exit_] is None or not rivals:
         return None
     reward, runner_up = max(rivals)
-    texts = stats.observed[max(runner_up, assessment.exit)]
     margin = chosen - reward
-    # Each text against it takes margin + 1 from the sum, and adds one to the count.
-    return Confidence(runner_up, margin, max(0, math.ceil(margin * texts / max(1 - margin, 1e-9))))
+    if margin < 0:
+        return None
+    texts = stats.observed[max(runner_up, exit_, assessment.anchor)]
+    return Confidence(runner_up, margin, math.ceil(margin * texts / against[runner_up]))
 
 
 def _deepest_best(values: NDArray[np.float64]) -> int:

@@ -82,7 +82,7 @@ class DriftWindow:
             if oldest[0] <= self._blocks[newest][0]:
                 merged = (oldest[0] + middle[0], oldest[1] + middle[1])
                 self._blocks[newest - 2 : newest] = [merged]
-        while sum(size for size, _ in self._blocks) > _SPAN_BLOCKS:
+        while len(self._blocks) > 1 and sum(size for size, _ in self._blocks) > _SPAN_BLOCKS:
             del self._blocks[0]
 
     def _compare(self, known: Floats) -> Alarm | None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Bools = NDArray[np.bool_]
     Exits = NDArray[np.intp]
 
 _DOUBT: Final = 0.5
@@ -126,9 +127,19 @@ def certain_upper_bound(mean: Floats, texts: Floats) -> Floats:
 
     Of all domains at most `DOUBT` ever see their true share above the bound, at any time.
     """
+    return np.where(texts > 0, coin_upper_bound(mean, _certain_room(texts)), 1.0)
+
+
+def certainly_at_most(limit: float, mean: Floats, texts: Floats) -> Bools:
+    """Return whether `certain_upper_bound` is at most the limit, without working the bound out."""
+    far = coin_divergence(mean, np.full_like(mean, limit)) >= _certain_room(texts)
+    return (texts > 0) & (mean <= limit) & far
+
+
+def _certain_room(texts: Floats) -> Floats:
     many = np.maximum(texts, 1)
-    room = (math.log(1 / DOUBT) + 2 * np.log1p(np.log(many))) / many
-    return np.where(texts > 0, coin_upper_bound(mean, room), 1.0)
+    room: Floats = (math.log(1 / DOUBT) + 2 * np.log1p(np.log(many))) / many
+    return room
 
 
 def coin_upper_bound(mean: Floats, room: Floats | float) -> Floats:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from policy_state.errors import InvalidInput
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -15,10 +17,23 @@ if TYPE_CHECKING:
     from policy_state.outcomes import Outcome
 
 _LOWEST_SHOWN: Final = 0.1
+_ENDINGS: Final = (".png", ".svg", ".pdf")
+
+
+def check_plot_path(path: Path) -> None:
+    """Raise `InvalidInput` where no picture can be written, before there is one."""
+    if path.suffix.lower() not in _ENDINGS:
+        raise InvalidInput(f"plot {path}: expected a name that ends in {', '.join(_ENDINGS)}")
+    if not path.parent.is_dir():
+        raise InvalidInput(f"plot {path}: folder {path.parent} does not exist")
 
 
 def plot_replay(outcomes: Mapping[str, Outcome], path: Path, *, title: str) -> None:
-    """Write regret curves with intervals, and exit shares, as PNG, SVG or PDF by the ending."""
+    """Write regret curves with intervals, and exit shares, as PNG, SVG or PDF by the ending.
+
+    Raises:
+        InvalidInput: the file cannot be written.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -28,7 +43,10 @@ def plot_replay(outcomes: Mapping[str, Outcome], path: Path, *, title: str) -> N
     regret_curves(curves, outcomes)
     _arm_shares(shares, outcomes)
     figure.suptitle(title)
-    figure.savefig(path, dpi=150)
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise InvalidInput(f"plot {path}: cannot be written: {error}") from error
 
 
 def regret_curves(axes: Axes, outcomes: Mapping[str, Outcome]) -> None:

@@ -210,6 +210,8 @@ def _in_batches(
         if len(in_flight) <= fleet.delay:
             continue
         landed = in_flight.popleft()
+        if not landed:  # decided on before the domain started afresh
+            continue
         known = sum(landed, known)
         alarms = [
             watch.add("", delta, known=known, epoch=epoch)

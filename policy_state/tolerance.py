@@ -13,7 +13,7 @@ import numpy as np
 from policy_state.assessment import Assessment, known_values
 from policy_state.costs import cost_vector
 from policy_state.counters import Counters
-from policy_state.paired import certain_upper_bound, last_best
+from policy_state.paired import certainly_at_most, last_best
 from policy_state.plays import probe_shares, scouts_in_all, spread, with_probes
 
 if TYPE_CHECKING:
@@ -75,16 +75,17 @@ class TolerancePolicy:
             return ()
         draw = (rng or random.Random(stats.texts)).random()
         counters = Counters.of(stats)
-        scout, settled = map(int, self._choose(counters))
+        scout, settled = self._choose(counters)
         scouts = max(1, int(min(count, self._scouts_in_all / workers)))
-        due = float(self._probes_due(counters, count * workers)) / workers
+        due = float(self._probes_due(counters, count * workers, settled)) / workers
         probes = 0 if scout == self._last else math.floor(due + draw)
-        return spread(with_probes([scout] * scouts, probes, self._last), settled, count)
+        plays = with_probes([int(scout)] * scouts, probes, self._last)
+        return spread(plays, int(settled), count)
 
     def decide_one_each(self, counters: Counters, draws: Floats) -> Exits:
         """Return the exit of the next text of every domain: what `decide` returns for one event."""
-        scout, _ = self._choose(counters)
-        due = self._probes_due(counters, 1)
+        scout, settled = self._choose(counters)
+        due = self._probes_due(counters, 1, settled)
         return np.where(due + draws >= 1, self._last, scout)
 
     def assess(
@@ -108,16 +109,16 @@ class TolerancePolicy:
         tolerance, costs = self.settings.tolerance or 0.0, np.array(self.costs)
         full = counters.observed[..., -1:]
         share = counters.apart / np.maximum(full, 1)
-        certain = certain_upper_bound(share, full) <= tolerance
+        certain = certainly_at_most(tolerance, share, full)
         certain[..., -1] = True
         settled = _cheapest(certain, costs)
         hopeful = (share <= tolerance) & (costs < costs[settled][..., None])
         undecided = hopeful.any(axis=-1) & (full[..., 0] < _UNDECIDED / tolerance)
         return np.where(undecided, self._last, settled), settled
 
-    def _probes_due(self, counters: Counters, more: int) -> Floats:
+    def _probes_due(self, counters: Counters, more: int, settled: Exits) -> Floats:
         """Return how many texts to the last exit are missing after `more` texts."""
-        share = self._probe_share[self._choose(counters)[1]]
+        share = self._probe_share[settled]
         due: Floats = share * (counters.observed[..., 0] + more) - counters.observed[..., -1]
         return due
 

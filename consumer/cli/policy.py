@@ -9,6 +9,7 @@ import typer
 from consumer.cli import (
     policy_change,
     policy_check,
+    policy_evaluate,
     policy_move,
     policy_rebuild,
     policy_set,
@@ -170,6 +171,7 @@ policy_rebuild.add_to(app)
 policy_set.add_to(app)
 replay.add_to(app)
 policy_check.add_to(app)
+policy_evaluate.add_to(app)
 
 
 def _one(

@@ -99,6 +99,7 @@ def replay(
     from policy_state.replay import Fleet, shuffles
 
     found = _settings(policy, cost, cost_weight, alpha, scouts, option)
+    _check_plot(plot)
     labels, truth = read_matrix(matrix)
     layer_numbers = parse_layers(layers)
     fleet = Fleet(workers=workers, batch=batch, delay=delay)
@@ -140,17 +141,22 @@ def simulate(
     """
     import numpy as np
 
+    from policy_state.errors import InvalidInput
     from policy_state.outcomes import Scale, parse_layers
     from policy_state.replay import Fleet
     from policy_state.synthetic import SyntheticDomain
 
     found = _settings(policy, cost, cost_weight, alpha, scouts, option)
+    _check_plot(plot)
     halves = [
         SyntheticDomain(_numbers(part), violations=violations, classes=classes)
         for part in (errors, then if then is not None else errors)
     ]
+    before, after = (len(half.errors) for half in halves)
+    if before != after:
+        raise InvalidInput(f"{after} errors after the change, {before} before it")
     layer_numbers = parse_layers(layers)
-    costs = _costs(found, layer_numbers, len(halves[0].errors))
+    costs = _costs(found, layer_numbers, before)
     rng = np.random.default_rng(0)
     drawn = [half.texts(texts // 2, rng) for half in halves]
     labels, truth = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
@@ -186,6 +192,14 @@ def _settings(
     names = dict.fromkeys(policies or ["default", "uee-ucb"])
     changed = with_values(base, parse_options(options or ()))
     return {name: replace(changed, policy=name) for name in names}
+
+
+def _check_plot(plot: Path | None) -> None:
+    """Say what is wrong with the picture's name before the replay takes its time."""
+    if plot is not None:
+        from policy_state.plots import check_plot_path
+
+        check_plot_path(plot)
 
 
 def _costs(

@@ -1,0 +1,214 @@
+"""`offramp policy evaluate`: the learnt exits against labels that came later."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from consumer.cli.common import (
+    Bootstrap,
+    Config,
+    PolicyName,
+    RedisUrl,
+    Set,
+    printable,
+    read_settings,
+)
+from consumer.cli.policy_common import Format, FormatOption, emit, opened_policy, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from consumer.evaluating import Joined, Label
+    from consumer.settings import KafkaSettings
+    from policy_state.backends.redis import RedisStore
+    from policy_state.judging import Judgement
+    from policy_state.store import DomainSnapshot
+
+EVALUATE_EXAMPLES = """Examples:
+
+`offramp policy evaluate --labels labels.tsv --topic predictions.hotels`
+
+`offramp policy evaluate --labels-topic labels --topic predictions -o json`
+
+`offramp policy evaluate --labels labels.jsonl --predictions predictions.jsonl`
+"""
+
+_CALL_DOMAINS = 500
+_NAMES = 3
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the group."""
+    app.command("evaluate", epilog=EVALUATE_EXAMPLES)(evaluate)
+
+
+def evaluate(
+    labels: Annotated[
+        Path | None, typer.Option(help="File of labels: JSON lines with id and label, or TSV.")
+    ] = None,
+    labels_topic: Annotated[str | None, typer.Option(help="Topic of labels, the same.")] = None,
+    predictions: Annotated[
+        list[Path] | None, typer.Option(help="File of predictions, JSON lines; may be repeated.")
+    ] = None,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option("--topic", "-t", help="Topic of predictions; may be repeated."),
+    ] = None,
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Tell the true error of every exit from delayed labels, and the exit they would choose.
+
+    A label belongs to the predictions of the same id, and is a class by number or by name. Topics
+    are read from their beginning to their end at the start. Nothing is changed: labels judge what
+    was learnt, they never steer it.
+    """
+    if (labels is None) == (labels_topic is None):
+        raise typer.BadParameter("give --labels or --labels-topic, one of them")
+    if bool(predictions) == bool(topic):
+        raise typer.BadParameter("give --predictions or --topic, one of them")
+    settings = read_settings(config, set_, kafka__bootstrap_servers=bootstrap_servers)
+    with opened_policy(config, redis_url, policy, set_) as store:
+        known, unreadable = _labels(labels, labels_topic, settings.kafka)
+        values = _values(predictions, topic, settings.kafka)
+        with closing(values):
+            from consumer.evaluating import join
+
+            joined = join(values, known, fingerprint=store.describe().meta.fingerprint)
+        rows = _rows(store, joined)
+        _tell(joined, unreadable)
+        emit(
+            output,
+            "policy-evaluate",
+            rows,
+            rows_name="domains",
+            table=[_table_row(row) for row in rows],
+            empty="no prediction of this policy's model has a label",
+            policy=store.describe().meta.name,
+            labels=len(known),
+            skipped_labels=unreadable,
+            unknown_labels=dict(joined.unknown),
+            unlabelled_predictions=joined.unlabelled,
+            skipped_predictions=joined.skipped,
+        )
+
+
+def _labels(
+    path: Path | None, topic: str | None, kafka: KafkaSettings
+) -> tuple[dict[str, Label], int]:
+    from consumer.evaluating import labels_of_file, labels_of_records
+
+    if path is not None:
+        return labels_of_file(path), 0
+    from consumer.reading import TopicReader
+
+    with TopicReader(kafka, [topic or ""]) as reader:
+        return labels_of_records(reader.values())
+
+
+def _values(
+    paths: list[Path] | None, topics: list[str] | None, kafka: KafkaSettings
+) -> Generator[bytes | None]:
+    if paths:
+        from consumer.evaluating import lines_of
+
+        for path in paths:
+            yield from lines_of(path)
+        return
+    from consumer.reading import TopicReader
+
+    with TopicReader(kafka, topics or []) as reader:
+        yield from reader.values()
+
+
+def _rows(store: RedisStore, joined: Joined) -> list[dict[str, Any]]:
+    """Return what labels say of every domain, the one with most of them first."""
+    from policy_state.judging import judge
+    from policy_state.policy import build
+
+    meta = store.describe().meta
+    rules = build(meta.settings, meta.layers)
+    names = sorted(joined.domains, key=lambda name: (-len(joined.domains[name].truth), name))
+    rows = []
+    for start in range(0, len(names), _CALL_DOMAINS):
+        some = names[start : start + _CALL_DOMAINS]
+        snapshots = store.read(some)
+        for name in some:
+            texts, snapshot = joined.domains[name], snapshots[name]
+            exit_ = rules.assess(snapshot.stats).exit if snapshot.pin is None else snapshot.pin
+            found = judge(
+                texts.exit_labels,
+                texts.truth,
+                exit_=exit_,
+                costs=rules.costs,
+                tolerance=meta.settings.tolerance,
+            )
+            rows.append(_row(name, found, snapshot, meta.layers))
+    return rows
+
+
+def _row(
+    name: str, found: Judgement, snapshot: DomainSnapshot, layers: tuple[int, ...]
+) -> dict[str, Any]:
+    told = asdict(found)
+    errors = told.pop("errors")
+    return {
+        "domain": name,
+        "layer": layers[found.exit],
+        "pinned": snapshot.pin is not None,
+        **told,
+        "agrees": found.agrees,
+        "clear": found.clear,
+        "exits": [
+            {"exit": j, "layer": layer, "error": error}
+            for j, (layer, error) in enumerate(zip(layers, errors, strict=True))
+        ],
+    }
+
+
+def _table_row(row: dict[str, Any]) -> dict[str, object]:
+    served, lost, extra = row["served"], row["lost_reward"], row["extra_error"]
+    errors = (exit_["error"] for exit_ in row["exits"])
+    return {
+        "domain": row["domain"],
+        "labelled": served["texts"],
+        "error": percent(served["share"]),
+        "exit": row["exit"],
+        "exit by labels": _verdict(row),
+        "reward lost": "-" if lost is None else _interval(lost),
+        "error over the last exit": "-" if extra is None else _interval(extra),
+        "error of each exit": " ".join(percent(e and e["share"]) for e in errors),
+    }
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    best = row["exit_by_labels"]
+    if row["agrees"]:
+        return "-" if best is None else f"{best}, the same"
+    if row["lost_reward"] is None:
+        return str(best)
+    return f"{best}, {'clearly' if row['clear'] else 'within chance'}"
+
+
+def _interval(estimate: dict[str, float]) -> str:
+    return f"{estimate['value']:.2%} ± {(estimate['high'] - estimate['low']) / 2:.2%}"
+
+
+def _tell(joined: Joined, unreadable: int) -> None:
+    if unreadable:
+        typer.echo(f"{unreadable} records of labels hold no id and label", err=True)
+    if joined.unknown:
+        names = ", ".join(printable(name) for name, _ in joined.unknown.most_common(_NAMES))
+        typer.echo(
+            f"{joined.unknown.total()} labels left out, no prediction has such a class: {names}",
+            err=True,
+        )

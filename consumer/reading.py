@@ -1,0 +1,102 @@
+"""Whole topics, read once: from their beginning to where they ended when reading began."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, Self
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import OffsetSpec
+
+from consumer.errors import StreamUnavailable
+from consumer.kafka_calls import translated
+from consumer.kafka_client import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from consumer.settings import KafkaSettings
+
+_POLL_MS: Final = 500
+_SILENCE_S: Final = 60.0
+
+
+class TopicReader:
+    """All committed records of some topics, without a group: nobody else is disturbed."""
+
+    def __init__(self, settings: KafkaSettings, topics: Sequence[str]) -> None:
+        """Connect; nothing is read before `values`.
+
+        Raises:
+            StreamUnavailable: no broker answers, or one of the topics does not exist.
+        """
+        self._topics = list(topics)
+        client = connect(settings)
+        with translated("connecting"):
+            self._consumer = KafkaConsumer(
+                **client,
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+            )
+            self.admin = KafkaAdminClient(**client)
+            self.ids = topic_ids(self.admin)
+            absent = [topic for topic in self._topics if topic not in self.ids]
+        if absent:
+            self.close()
+            raise StreamUnavailable(f"topic {absent[0]} does not exist")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._consumer.close()
+        self.admin.close()
+
+    def values(self) -> Iterator[bytes | None]:
+        """Yield the records' values, in order within each partition.
+
+        Raises:
+            StreamUnavailable: the broker stopped answering.
+        """
+        with translated("reading " + ", ".join(self._topics)):
+            partitions = [
+                TopicPartition(topic, number)
+                for topic in self._topics
+                for number in sorted(self._consumer.partitions_for_topic(topic) or ())
+            ]
+            ends = high_watermarks(self.admin, partitions)
+            self._consumer.assign(partitions)
+            self._consumer.seek_to_beginning(*partitions)
+            left = {tp for tp in partitions if self._consumer.position(tp) < ends[tp]}
+            heard_at = time.monotonic()
+            while left:
+                for tp, records in self._consumer.poll(timeout_ms=_POLL_MS).items():
+                    heard_at = time.monotonic()
+                    yield from (record.value for record in records if record.offset < ends[tp])
+                left = {tp for tp in left if self._consumer.position(tp) < ends[tp]}
+                if time.monotonic() > heard_at + _SILENCE_S:
+                    raise StreamUnavailable(
+                        f"{len(left)} partitions gave nothing for {_SILENCE_S:g} s"
+                    )
+
+
+def topic_ids(admin: KafkaAdminClient) -> dict[str, str]:
+    """Return the id of every topic that is not Kafka's own."""
+    names = [name for name in admin.list_topics() if not name.startswith("__")]
+    return {d["name"]: str(d["topic_id"]) for d in admin.describe_topics(names)} if names else {}
+
+
+def high_watermarks(
+    admin: KafkaAdminClient, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Return the next offset of each log, transactions that are still open included."""
+    if not partitions:
+        return {}
+    found = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
+    return {tp: int(entry.offset) for tp, entry in found.items()}

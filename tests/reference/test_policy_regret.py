@@ -1,0 +1,36 @@
+"""The default policy on the published exit matrices, against what UEE-UCB is known to lose."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from policy_state.costs import cost_vector
+from policy_state.matrix import read_matrix
+from policy_state.outcomes import Scale, outcome
+from policy_state.policy import PolicySettings, build
+from policy_state.replay import Fleet, replay, shuffles
+
+
+@pytest.mark.parametrize("exits", [4, 6])
+@pytest.mark.parametrize(("setting", "cost"), [("CS-1", "layers"), ("CS-2", "split")])
+def test_regret_is_half_or_less(shared_dir: Path, exits: int, setting: str, cost: str) -> None:
+    """After 50,000 texts at most half of UEE-UCB's; below 100 where that finds the wrong exit.
+
+    16 workers with batches of 512 lose at most three times as much as one text at a time.
+    """
+    reference = json.loads((shared_dir / "reference" / "uee_ucb_imdb.json").read_text())
+    published = reference[f"{exits}exits_{setting}"]
+    labels, truth = read_matrix(
+        shared_dir / f"data/exit_matrices/Exit_Predictions_TrainDevTest_IMDb_{exits}exits.csv"
+    )
+    layers = tuple(published["layers"])
+    costs = cost_vector(cost, layers)
+    policy = build(PolicySettings(cost=cost, cost_weight=1.0), layers)
+    scale, orders = Scale(labels, truth, costs, layers), shuffles(len(labels), 2)
+    alone = outcome(replay(policy, labels, orders), scale).regret["50000"].mean
+    theirs = published["uee"]["regret"]["50000"][0]
+    assert alone <= theirs / 2
+    assert alone < 100
+    fleet = replay(policy, labels, orders, fleet=Fleet(workers=16, batch=512))
+    assert outcome(fleet, scale).regret["50000"].mean <= 3 * alone
