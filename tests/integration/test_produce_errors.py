@@ -3,9 +3,11 @@
 import time
 
 import orjson
+import psutil
 from kafka import KafkaAdminClient, KafkaProducer
 
 from consumer.topics import create_topics
+from deploy.local.services import start_kafka
 from tests.integration.test_stream import fleet, model_folder, read_topic, topic_of, wait_for
 
 __all__ = ["fleet", "model_folder"]
@@ -121,3 +123,24 @@ def test_a_right_that_is_taken_away_is_waited_for(fleet, secured):
     secured.allow("TOPIC", fleet.prefix, "WRITE")
     found = ids(secured.plain, f"{fleet.prefix}-out", want=2 * GOOD)
     assert sorted(found) == sorted(f"e{i}" for i in range(2 * GOOD)), fleet.log("a")[-3000:]
+
+
+def test_a_broker_that_is_away_under_load_costs_no_event(fleet):
+    """Ten seconds without a broker: the worker lives, and each event is predicted once."""
+    with start_kafka() as broker:
+        kafka, topic = broker.address, topic_of(fleet.prefix, "films")
+        create_topics(kafka, {topic: 2, f"{fleet.prefix}-out": 2, f"{fleet.prefix}-dead": 1})
+        fleet.environ["OFFRAMP_KAFKA__BOOTSTRAP_SERVERS"] = kafka
+        fleet.environ["OFFRAMP_BATCH__MAX_EVENTS"] = "20"  # so that it is at work when they go
+        send(kafka, topic, good(2_000))
+        worker = fleet.start("a")
+        wait_for(lambda: fleet.log("a").count(" events=") >= 3)
+        before = psutil.Process(worker.pid).memory_info().rss
+        broker.kill()
+        time.sleep(10)
+        grown = psutil.Process(worker.pid).memory_info().rss - before
+        broker.start()
+        found = ids(kafka, f"{fleet.prefix}-out", want=2_000)
+        assert sorted(found) == sorted(f"e{i}" for i in range(2_000)), fleet.log("a")[-3000:]
+        assert worker.poll() is None
+        assert grown < 64 << 20
