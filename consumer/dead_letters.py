@@ -42,6 +42,11 @@ class Letter:
         return f"{self.partition}@{self.offset}"
 
     @property
+    def whole(self) -> bool:
+        """Whether the record is all here: what is too large for the topic is left out."""
+        return not self.error.keys() & {"value_bytes", "key_bytes"}
+
+    @property
     def source(self) -> str:
         """Where it came from."""
         error = self.error

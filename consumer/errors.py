@@ -3,6 +3,7 @@
 ConsumerError
 ├── InvalidEvent       one record cannot be used: it goes to the dead letters, the batch goes on
 ├── InvalidRoute       a route cannot be, or not beside the others
+├── RecordsTooLarge    Kafka does not take some of the records to be written
 ├── InvalidSettings    the configuration names something that cannot be
 ├── ServiceRefused     a service beside Kafka (schemas, tokens) says that this is not to be had
 ├── ServiceUnavailable such a service did not answer; it may be asked again
@@ -35,6 +36,17 @@ class InvalidRoute(ConsumerError):
 
 class InvalidSettings(ConsumerError):
     """A setting is missing, unknown, or has a value that cannot be."""
+
+
+class RecordsTooLarge(ConsumerError):
+    """Kafka does not take some of the records of a transaction, which was ended.
+
+    `places` are those of the records in the sequence that was to be written.
+    """
+
+    def __init__(self, places: tuple[int, ...]) -> None:
+        super().__init__(f"{len(places)} records are too large")
+        self.places = places
 
 
 class ServiceRefused(ConsumerError):

@@ -183,5 +183,6 @@ def dead_letter_headers(letter: DeadLetter, *, instance: str, version: str) -> H
         "instance": instance,
         "version": version,
     }
+    said |= {f"{part}_bytes": str(size) for part, size in letter.omitted_bytes}
     added = tuple((f"offramp.error.{name}", value.encode()) for name, value in said.items())
     return record.headers + added

@@ -185,6 +185,7 @@ class KafkaStream:
 
         Raises:
             WorkerFenced: another worker has this name; nothing was committed.
+            RecordsTooLarge: nothing was committed; commit the batch again without them.
             StreamUnavailable: it is not known to be committed; `rewind`, then collect again.
         """
         offsets = {

@@ -68,3 +68,4 @@ class DeadLetter:
     stage: str
     reason: str
     message: str
+    omitted_bytes: tuple[tuple[str, int], ...] = ()  # parts that were too large to be kept

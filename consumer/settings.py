@@ -203,6 +203,7 @@ class ErrorSettings(Section):
     parse: OnError = "dead-letter"
     route: OnError = "dead-letter"
     infer: OnError = "dead-letter"
+    produce: OnError = "dead-letter"  # where a prediction is larger than its topic takes
 
 
 class WorkerSettings(Section):

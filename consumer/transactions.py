@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaProducer
+from kafka import errors as kafka_errors
 
+from consumer.errors import RecordsTooLarge, StreamUnavailable
 from consumer.kafka_calls import bounded, translated
 from consumer.kafka_client import check_login
 from consumer.records import Headers
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("offramp.stream")
 
 _MAX_REQUEST_BYTES = 8 << 20
+_SIZE_MARGIN_BYTES = 64  # of what a record takes beside its parts
+_TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,16 @@ class Outgoing:
     value: bytes | None
     headers: Headers
     source_partition: int  # where it came from: keeps records without a key in order
+
+    @property
+    def size_bytes(self) -> int:
+        """How large its parts are together."""
+        headers = sum(len(name) + len(value) for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
+
+
+class _BatchRefused(Exception):
+    """A topic or the producer finds something too large; it is not clear what."""
 
 
 class Transactions:
@@ -74,14 +88,33 @@ class Transactions:
 
         Raises:
             WorkerFenced: another writer has this name; nothing was committed.
+            RecordsTooLarge: nothing was committed, and another transaction may begin.
             StreamUnavailable: it is not known to be committed; call `recover` before the next one.
         """
+        try:
+            self._commit(outgoing, offsets, membership, before_commit, self._write)
+        except _BatchRefused:
+            self.recover()
+            try:
+                self._commit(outgoing, offsets, membership, before_commit, self._write_singly)
+            except RecordsTooLarge:
+                self.recover()
+                raise
+
+    def _commit(
+        self,
+        outgoing: Sequence[Outgoing],
+        offsets: Mapping[TopicPartition, OffsetAndMetadata],
+        membership: ConsumerGroupMetadata,
+        before_commit: Callable[[], None],
+        write: Callable[[Sequence[Outgoing]], None],
+    ) -> None:
         with translated("committing"):
             self._reached("begin")
             self._producer.begin_transaction()
             self._failed = True
             self._reached("write")
-            self._write(outgoing)
+            write(outgoing)
             self._reached("offsets")
             self._bounded(self._producer.send_offsets_to_transaction, offsets, membership)
             self._reached("count")
@@ -104,7 +137,7 @@ class Transactions:
         if self._failed:
             log.warning("new producer transactional_id=%s", self._name)
             with translated("replacing the producer"):
-                self._producer.close(timeout=0)
+                _force_close(self._producer)
                 check_login(self._client, timeout_s=self._timeout_s)
                 self._producer = self._new_producer()
             self._failed = False
@@ -114,24 +147,63 @@ class Transactions:
         self._producer.close()
 
     def _write(self, outgoing: Sequence[Outgoing]) -> None:
-        sent = [self._send(item) for item in outgoing]
-        self._producer.flush(timeout=self._timeout_s)
-        for future in sent:
-            if future.exception is not None:
-                raise future.exception
+        """Send everything and wait until it is written.
+
+        Raises:
+            _BatchRefused: a topic does not take a batch for its size.
+        """
+        try:
+            sent = [self._send(item) for item in outgoing]
+            self._producer.flush(timeout=self._timeout_s)
+        except kafka_errors.KafkaError as error:
+            unclear = (*_TOO_LARGE, kafka_errors.UnknownError)  # unknown: a batch was split
+            if any(isinstance(cause, unclear) for cause in (error, *error.args)):
+                raise _BatchRefused from error
+            raise
+        failures = [future.exception for future in sent if future.exception is not None]
+        if any(isinstance(failure, _TOO_LARGE) for failure in failures):
+            raise _BatchRefused
+        if failures:
+            raise failures[0]
+
+    def _write_singly(self, outgoing: Sequence[Outgoing]) -> None:
+        """Write each record as a batch of its own.
+
+        Where a topic refuses a batch, kafka-python splits it, and in the end calls all of the
+        transaction's records too large: so this finds out which one is.
+
+        Raises:
+            RecordsTooLarge: with the places of the first that is, and of those larger than it.
+        """
+        for place, item in enumerate(outgoing):
+            try:
+                self._send(item).get(self._timeout_s)
+            except _TOO_LARGE as error:
+                least = item.size_bytes + _SIZE_MARGIN_BYTES
+                larger = [
+                    i
+                    for i, other in enumerate(outgoing)
+                    if other.topic == item.topic and other.size_bytes > least
+                ]
+                raise RecordsTooLarge((place, *larger)) from error
 
     def _send(self, item: Outgoing) -> Any:  # noqa: ANN401  (kafka-python is untyped)
-        partition = None
-        if item.key is None:
-            there = self._producer.partitions_for(item.topic) or {0}
-            partition = item.source_partition % len(there)
-        return self._producer.send(
-            item.topic,
-            key=item.key,
-            value=item.value,
-            headers=list(item.headers),
-            partition=partition,
-        )
+        try:
+            partition, value = None, item.value
+            if item.key is None:
+                there = self._producer.partitions_for(item.topic) or {0}
+                partition = item.source_partition % len(there)
+                value = b"" if value is None else value  # kafka-python takes no empty record
+            return self._producer.send(
+                item.topic,
+                key=item.key,
+                value=value,
+                headers=list(item.headers),
+                partition=partition,
+            )
+        except kafka_errors.KafkaTimeoutError as error:
+            msg = f"no broker tells of topic {item.topic} in {self._timeout_s:g} s: is it there?"
+            raise StreamUnavailable(msg) from error
 
     def _new_producer(self) -> KafkaProducer:
         producer = KafkaProducer(
@@ -146,9 +218,17 @@ class Transactions:
         try:
             producer.init_transactions()
         except BaseException:
-            producer.close(timeout=0)  # else its thread goes on
+            _force_close(producer)  # else its thread goes on
             raise
         return producer
 
     def _bounded(self, call: Callable[..., None], *args: object) -> None:
         bounded(call, *args, timeout_s=self._timeout_s)
+
+
+def _force_close(producer: KafkaProducer) -> None:
+    """Close a producer at once; kafka-python forgets to where records are still under way."""
+    try:
+        producer.close(timeout=0)
+    except kafka_errors.KafkaTimeoutError:
+        producer._sender.force_close()  # noqa: SLF001  (else its thread and socket stay)

@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING
 
 from consumer import __version__
 from consumer.counting import Counting
-from consumer.errors import ServiceUnavailable, StoppedByError, StreamUnavailable
+from consumer.errors import (
+    RecordsTooLarge,
+    ServiceUnavailable,
+    StoppedByError,
+    StreamUnavailable,
+)
 from consumer.events import dead_letter_headers, encode_prediction
 from consumer.kafka_stream import Batch, KafkaStream
 from consumer.pipeline import Abandoned, Pipeline
 from consumer.routes import subscription
 from consumer.step import Peers
+from consumer.too_large import set_aside
 from consumer.transactions import Outgoing
 from policy_state.errors import StoreUnavailable
 
@@ -147,6 +153,15 @@ class Worker:
         return bool(action == "dead-letter")
 
     def _commit(self, batch: Batch, outcome: Outcome) -> None:
+        while True:
+            try:
+                self._commit_once(batch, outcome)
+                break
+            except RecordsTooLarge as error:
+                log.warning("refused records=%d: they are too large", len(error.places))
+                outcome = set_aside(outcome, error.places, kept=self._kept)
+
+    def _commit_once(self, batch: Batch, outcome: Outcome) -> None:
         begun = time.monotonic()
         predictions, letters = outcome.predictions, outcome.dead_letters
         self._stream.commit(

@@ -133,13 +133,17 @@ def replay(
 ) -> None:
     """Send dead letters back to the topics they came from, as they were.
 
-    They stay in the dead-letter topic. A letter that cannot be used again comes back with its count
-    of replays.
+    They stay in the dead-letter topic. Those that were too large to be kept whole are left out. A
+    letter that cannot be used again comes back with its count of replays.
     """
     settings = read_settings(config, set_, kafka__bootstrap_servers=bootstrap_servers)
     from consumer import dead_letters as letters
 
-    found = list(_letters(config, bootstrap_servers, dead_letters, stage, class_, set_))
+    listed = list(_letters(config, bootstrap_servers, dead_letters, stage, class_, set_))
+    found = [letter for letter in listed if letter.whole]
+    if len(found) < len(listed):
+        cut = len(listed) - len(found)
+        typer.echo(f"{cut} letters left out: they were too large to be kept whole", err=True)
     if found and not yes:
         typer.confirm(f"send back {len(found)} letters?", abort=True, err=True)
     sent = letters.replay(settings.kafka, found, topic=topic)

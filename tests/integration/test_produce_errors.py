@@ -1,0 +1,146 @@
+"""What the worker does where Kafka does not take what it writes; on a real broker."""
+
+import time
+
+import orjson
+import psutil
+from kafka import KafkaAdminClient, KafkaProducer
+
+from consumer.topics import create_topics
+from deploy.local.services import start_kafka
+from tests.integration.test_stream import fleet, model_folder, read_topic, topic_of, wait_for
+
+__all__ = ["fleet", "model_folder"]
+
+GOOD = 300
+
+
+def set_limit(kafka, topic, size_bytes):
+    """Let a topic take records up to a size only."""
+    with KafkaAdminClient(bootstrap_servers=kafka) as admin:
+        admin.delete_topics([topic])
+        deadline = time.monotonic() + 20
+        while topic in admin.list_topics() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        limit = {"max.message.bytes": str(size_bytes)}
+        admin.create_topics({topic: {"num_partitions": 1, "configs": limit}})
+    create_topics(kafka, {topic: 1})  # waits until it has a leader
+
+
+def send(kafka, topic, records):
+    producer = KafkaProducer(
+        bootstrap_servers=kafka, acks="all", linger_ms=20, max_request_size=4 << 20
+    )
+    for key, value in records:
+        producer.send(topic, key=key, value=value, partition=0)
+    producer.flush(timeout=30)
+    producer.close()
+
+
+def good(count=GOOD, *, first=0):
+    return [
+        (b"k%d" % i, orjson.dumps({"id": f"e{i}", "text": "good film .", "domain": "films"}))
+        for i in range(first, first + count)
+    ]
+
+
+def ids(kafka, topic, *, want):
+    return [orjson.loads(r.value)["id"] for r in read_topic(kafka, topic, want=want)]
+
+
+def test_what_is_too_large_is_set_aside_and_the_rest_goes_on(fleet, kafka):
+    """A too large prediction is a dead letter; of a too large letter the sizes are told."""
+    set_limit(kafka, f"{fleet.prefix}-out", 3_000)
+    set_limit(kafka, f"{fleet.prefix}-dead", 6_000)
+    long_key, longer_key = b"k" * 4_000, b"k" * 8_000
+    records = good()
+    records[10] = (long_key, records[10][1])
+    records[20] = (b"a", b'{"text": ' + b"x" * 20_000)
+    records[30] = (longer_key, b"\xff" * 500)
+    records[40] = (longer_key, records[40][1])
+    send(kafka, topic_of(fleet.prefix, "films"), records)
+    fleet.start("a")
+    expected = [f"e{i}" for i in range(GOOD) if i not in {10, 20, 30, 40}]
+    assert ids(kafka, f"{fleet.prefix}-out", want=len(expected)) == expected, fleet.log("a")[-3000:]
+    letters = read_topic(kafka, f"{fleet.prefix}-dead", want=4)
+    found = {}
+    for letter in letters:
+        said = {n.removeprefix("offramp.error."): v.decode() for n, v in letter.headers}
+        sizes = {name: int(value) for name, value in said.items() if name.endswith("_bytes")}
+        found[int(said["offset"])] = (said["stage"], said["class"], sizes, letter.key, letter.value)
+    whole = records[10][1]
+    assert found == {
+        10: ("produce", "prediction-too-large", {}, long_key, whole),
+        20: ("parse", "invalid-json", {"value_bytes": 20_009}, b"a", None),
+        30: (
+            "parse",
+            "invalid-utf8",
+            {"value_bytes": 500, "key_bytes": 8_000, "headers_bytes": 0},
+            None,
+            b"",
+        ),
+        40: (
+            "produce",
+            "prediction-too-large",
+            {"value_bytes": len(records[40][1]), "key_bytes": 8_000, "headers_bytes": 0},
+            None,
+            b"",
+        ),
+    }
+
+
+def test_a_missing_output_topic_is_named_and_waited_for(fleet, kafka):
+    """The log names the topic; once it is created every event is predicted once."""
+    fleet.environ["OFFRAMP_KAFKA__REQUEST_TIMEOUT_S"] = "3"
+    with KafkaAdminClient(bootstrap_servers=kafka) as admin:
+        admin.delete_topics([f"{fleet.prefix}-out"])
+    send(kafka, topic_of(fleet.prefix, "films"), good())
+    fleet.start("a")
+    wait_for(lambda: f"topic {fleet.prefix}-out in 3 s: is it there?" in fleet.log("a"))
+    create_topics(kafka, {f"{fleet.prefix}-out": 2})
+    found = ids(kafka, f"{fleet.prefix}-out", want=GOOD)
+    assert sorted(found) == sorted(f"e{i}" for i in range(GOOD))
+    assert fleet.running["a"].poll() is None
+
+
+def test_a_right_that_is_taken_away_is_waited_for(fleet, secured):
+    """While the output may not be written to nothing is committed; then each event once."""
+    create_topics(secured.plain, {topic_of(fleet.prefix, "films"): 2})
+    create_topics(secured.plain, {f"{fleet.prefix}-out": 1, f"{fleet.prefix}-dead": 1})
+    secured.allow_all(fleet.prefix)
+    settings = secured.settings("SCRAM-SHA-256")
+    security = settings.security.model_dump(mode="json", exclude_none=True)
+    fleet.environ["OFFRAMP_KAFKA__BOOTSTRAP_SERVERS"] = settings.bootstrap_servers
+    fleet.environ["OFFRAMP_KAFKA__SECURITY"] = orjson.dumps(security).decode()
+    topic = topic_of(fleet.prefix, "films")
+    send(secured.plain, topic, good())
+    fleet.start("a")
+    assert len(ids(secured.plain, f"{fleet.prefix}-out", want=GOOD)) == GOOD
+    secured.forbid("TOPIC", f"{fleet.prefix}")
+    secured.allow("TOPIC", fleet.prefix, "READ", "DESCRIBE")
+    send(secured.plain, topic, good(first=GOOD))
+    wait_for(lambda: fleet.log("a").count("TopicAuthorizationFailed") >= 2)
+    secured.allow("TOPIC", fleet.prefix, "WRITE")
+    found = ids(secured.plain, f"{fleet.prefix}-out", want=2 * GOOD)
+    assert sorted(found) == sorted(f"e{i}" for i in range(2 * GOOD)), fleet.log("a")[-3000:]
+
+
+def test_a_broker_that_is_away_under_load_costs_no_event(fleet):
+    """Ten seconds without a broker: the worker lives, and each event is predicted once."""
+    with start_kafka() as broker:
+        kafka, topic = broker.address, topic_of(fleet.prefix, "films")
+        create_topics(kafka, {topic: 2, f"{fleet.prefix}-out": 2, f"{fleet.prefix}-dead": 1})
+        fleet.environ["OFFRAMP_KAFKA__BOOTSTRAP_SERVERS"] = kafka
+        fleet.environ["OFFRAMP_BATCH__MAX_EVENTS"] = "20"  # so that it is at work when they go
+        send(kafka, topic, good(2_000))
+        worker = fleet.start("a")
+        wait_for(lambda: fleet.log("a").count(" events=") >= 3)
+        before = psutil.Process(worker.pid).memory_info().rss
+        broker.kill()
+        time.sleep(10)
+        grown = psutil.Process(worker.pid).memory_info().rss - before
+        broker.start()
+        found = ids(kafka, f"{fleet.prefix}-out", want=2_000)
+        assert sorted(found) == sorted(f"e{i}" for i in range(2_000)), fleet.log("a")[-3000:]
+        assert worker.poll() is None
+        assert grown < 64 << 20
