@@ -26,7 +26,16 @@ def offramp(*args, environ=None, stdin=None):
 
 
 @pytest.mark.parametrize(
-    "command", ["worker", "produce", "policy list", "policy show", "config show"]
+    "command",
+    [
+        "worker",
+        "produce",
+        "policy list",
+        "policy show",
+        "policy evaluate",
+        "policy replay",
+        "config show",
+    ],
 )
 def test_help_of_every_command_has_examples(command):
     """`--help` says what the command does and how it is used."""
