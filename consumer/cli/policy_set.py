@@ -30,6 +30,8 @@ SET_EXAMPLES = """Examples:
 
 `offramp policy set --cost 0.1,0.3,0.6,1 --alpha 0.5`
 
+`offramp policy set --tolerance 0.02`, and back: `--setting tolerance=null`
+
 `offramp policy set --setting alpha=0.5 --limit domains=5000 --yes`
 """
 
@@ -47,6 +49,10 @@ def set_settings(
         float | None, typer.Option(help="What full depth costs, in units of error.")
     ] = None,
     alpha: Annotated[float | None, typer.Option(help="Width of the exploration bonus.")] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Extra error over the last exit to allow, in place of a cost weight."),
+    ] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--setting", metavar="NAME=VALUE", help="Any setting.")
     ] = None,
@@ -70,7 +76,7 @@ def set_settings(
     """
     from policy_state.options import parse_options, with_values
 
-    named = {"cost": cost, "cost_weight": cost_weight, "alpha": alpha}
+    named = {"cost": cost, "cost_weight": cost_weight, "alpha": alpha, "tolerance": tolerance}
     wanted = {name: value for name, value in named.items() if value is not None}
     with opened_policy(config, redis_url, policy, set_) as store:
         opened = store.describe()
