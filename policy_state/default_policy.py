@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from policy_state.assessment import Assessment, known_values
-from policy_state.costs import cost_vector
+from policy_state.configured import Configured
 from policy_state.counters import Counters, constant_exits
 from policy_state.paired import (
     Bounds,
@@ -21,12 +21,11 @@ from policy_state.paired import (
     last_best,
     paired_bounds,
 )
-from policy_state.plays import probe_shares, scouts_in_all, spread, with_probes
+from policy_state.plays import spread, with_probes
 
 if TYPE_CHECKING:
     from policy_state.counters import Bools
     from policy_state.paired import Exits, Floats
-    from policy_state.policy import PolicySettings
     from policy_state.stats import ExitStats
 
 _TYPICAL_GAIN: Final = 0.35
@@ -49,7 +48,7 @@ class View(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DefaultPolicy:
+class DefaultPolicy(Configured):
     """Learns a domain's exit from paired gains; `docs/policy.md` tells how and why.
 
     Of a micro-batch some events are scouts and follow the upper bound; the others take the best
@@ -64,24 +63,6 @@ class DefaultPolicy:
     >>> policy.decide(seen, 4)
     (1, 1, 1, 1)
     """
-
-    settings: PolicySettings
-    layers: tuple[int, ...]
-
-    @property
-    def name(self) -> str:
-        """Always `default`."""
-        return "default"
-
-    @property
-    def drift(self) -> float:
-        """The evidence that starts a domain afresh; 0: it never is."""
-        return self.settings.drift
-
-    @cached_property
-    def costs(self) -> tuple[float, ...]:
-        """The cost of every exit, weighted."""
-        return cost_vector(self.settings.cost, self.layers, weight=self.settings.cost_weight)
 
     def decide(
         self,
@@ -99,8 +80,8 @@ class DefaultPolicy:
         view = self.view(Counters.of(stats))
         settled = int(self.settled(view, self.prior_steps(pool)))
         plays = self._scouts(view, settled, count, workers)
-        due = float(self._probes_due(view, count * workers)) / workers - plays.count(self._last)
-        return spread(with_probes(plays, math.floor(due + draw), self._last), settled, count)
+        due = float(self._probes_due(view, count * workers)) / workers - plays.count(self.last)
+        return spread(with_probes(plays, math.floor(due + draw), self.last), settled, count)
 
     def decide_one_each(self, counters: Counters, draws: Floats) -> Exits:
         """Return the exit of the next text of every domain: what `decide` returns for one event.
@@ -111,8 +92,8 @@ class DefaultPolicy:
         """
         view = self.view(counters)
         scout = self.scout(view)
-        due = self._probes_due(view, 1) - (scout == self._last)
-        return np.where(due + draws >= 1, self._last, scout)
+        due = self._probes_due(view, 1) - (scout == self.last)
+        return np.where(due + draws >= 1, self.last, scout)
 
     def view(self, counters: Counters) -> View:
         """Return what the counters come to."""
@@ -133,8 +114,8 @@ class DefaultPolicy:
         """Return where a scout goes, (...): the best by upper bound."""
         best = last_best(self._lowered(view.bounds.upper) - view.costs)
         if view.moved.any():  # only texts to the last exit tell of any rival
-            best = np.where(view.moved & (best != view.bounds.leader), self._last, best)
-        return np.where(view.unseen, self._last, best)
+            best = np.where(view.moved & (best != view.bounds.leader), self.last, best)
+        return np.where(view.unseen, self.last, best)
 
     def settled(self, view: View, prior_steps: Floats) -> Exits:
         """Return where all others go: the best by estimate.
@@ -144,12 +125,12 @@ class DefaultPolicy:
             prior_steps: What each exit is thought to gain over the one before it, (exits,).
         """
         if not self.settings.prior:
-            return np.where(view.unseen, self._last, view.bounds.leader)
+            return np.where(view.unseen, self.last, view.bounds.leader)
         gains = self._believed_gains(view.counters, prior_steps)
-        if self._last:  # nothing would be seen at exit 0
+        if self.last:  # nothing would be seen at exit 0
             gains[..., 0] = np.where(view.unseen, -np.inf, gains[..., 0])
         if self.settings.monotone:
-            deeper = np.arange(self._last + 1) > view.bounds.leader[..., None]
+            deeper = np.arange(self.last + 1) > view.bounds.leader[..., None]
             told = deeper & (view.counters.observed > 0)
             gains = np.minimum(gains, at_most_deeper(np.where(told, view.bounds.upper, np.inf)))
         return np.where(view.moved, view.bounds.leader, last_best(gains - view.costs))
@@ -157,10 +138,10 @@ class DefaultPolicy:
     def assess(self, stats: ExitStats, *, pool: ExitStats | None = None) -> Assessment:
         """Return what the domain has settled on, and why; see `Policy.assess`."""
         view = self.view(Counters.of(stats))
-        anchor = self._last if view.moved else 0
+        anchor = self.last if view.moved else 0
         added = np.array(self.costs) - self.costs[anchor]
         known = (
-            view.counters.observed[[self._last] * len(self.layers) if anchor else slice(None)] > 0
+            view.counters.observed[[self.last] * len(self.layers) if anchor else slice(None)] > 0
         )
         return Assessment(
             exit=int(self.settled(view, self.prior_steps(pool))),
@@ -181,7 +162,7 @@ class DefaultPolicy:
 
     def _scouts(self, view: View, settled: int, count: int, workers: int) -> list[int]:
         """Return where the scouts go; each knows what the ones before it are about to see."""
-        scouts = max(1, int(min(count, self._scouts_in_all / workers)))
+        scouts = max(1, int(min(count, self.scouts_in_all / workers)))
         plays: list[int] = []
         while len(plays) < scouts:
             play, some = int(self.scout(view)), scouts - len(plays)
@@ -224,17 +205,9 @@ class DefaultPolicy:
     def _probes_due(self, view: View, more: int) -> Floats:
         """Return how many texts to the last exit are missing after `more` texts."""
         observed = view.counters.observed
-        share = self._probe_share[view.bounds.leader]
+        share = self.probe_share[view.bounds.leader]
         due: Floats = share * (observed[..., 0] + more) - observed[..., -1]
         return due
-
-    @cached_property
-    def _last(self) -> int:
-        return len(self.layers) - 1
-
-    @cached_property
-    def _scouts_in_all(self) -> float:
-        return scouts_in_all(self.costs, self.settings.scouts)
 
     @cached_property
     def _typical_steps(self) -> Floats:
@@ -250,7 +223,3 @@ class DefaultPolicy:
             deeper = np.append(np.minimum.accumulate(costs[::-1])[::-1][1:], np.inf)
             costs[costs >= deeper] = np.inf
         return costs
-
-    @cached_property
-    def _probe_share(self) -> Floats:
-        return probe_shares(self.costs, self.settings.probe_cost)

@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from policy_state.assessment import Assessment, known_values
-from policy_state.costs import cost_vector
+from policy_state.configured import Configured
 from policy_state.counters import Counters
 from policy_state.paired import certainly_at_most, last_best
-from policy_state.plays import probe_shares, scouts_in_all, spread, with_probes
+from policy_state.plays import spread, with_probes
 
 if TYPE_CHECKING:
     from policy_state.counters import Bools
     from policy_state.paired import Exits, Floats
-    from policy_state.policy import PolicySettings
     from policy_state.stats import ExitStats
 
 _UNDECIDED: Final = 30.0
@@ -27,7 +25,7 @@ _UNDECIDED: Final = 30.0
 
 
 @dataclass(frozen=True)
-class TolerancePolicy:
+class TolerancePolicy(Configured):
     """Plays the cheapest exit whose extra error over the last one is surely within a tolerance.
 
     The extra error of exit j is at most P(y_j != y_K), whatever the labels are and whether or not
@@ -42,24 +40,6 @@ class TolerancePolicy:
     >>> policy.decide(alike, 3)
     (1, 1, 1)
     """
-
-    settings: PolicySettings
-    layers: tuple[int, ...]
-
-    @property
-    def name(self) -> str:
-        """Always `default`: it is the default policy with another objective."""
-        return "default"
-
-    @property
-    def drift(self) -> float:
-        """The evidence that starts a domain afresh; 0: it never is."""
-        return self.settings.drift
-
-    @cached_property
-    def costs(self) -> tuple[float, ...]:
-        """The cost of every exit, weighted."""
-        return cost_vector(self.settings.cost, self.layers, weight=self.settings.cost_weight)
 
     def decide(
         self,
@@ -76,17 +56,17 @@ class TolerancePolicy:
         draw = (rng or random.Random(stats.texts)).random()
         counters = Counters.of(stats)
         scout, settled = self._choose(counters)
-        scouts = max(1, int(min(count, self._scouts_in_all / workers)))
+        scouts = max(1, int(min(count, self.scouts_in_all / workers)))
         due = float(self._probes_due(counters, count * workers, settled)) / workers
-        probes = 0 if scout == self._last else math.floor(due + draw)
-        plays = with_probes([int(scout)] * scouts, probes, self._last)
+        probes = 0 if scout == self.last else math.floor(due + draw)
+        plays = with_probes([int(scout)] * scouts, probes, self.last)
         return spread(plays, int(settled), count)
 
     def decide_one_each(self, counters: Counters, draws: Floats) -> Exits:
         """Return the exit of the next text of every domain: what `decide` returns for one event."""
         scout, settled = self._choose(counters)
         due = self._probes_due(counters, 1, settled)
-        return np.where(due + draws >= 1, self._last, scout)
+        return np.where(due + draws >= 1, self.last, scout)
 
     def assess(
         self,
@@ -96,12 +76,12 @@ class TolerancePolicy:
     ) -> Assessment:
         """Return the exit chosen; rewards are minus the extra error over the last exit."""
         counters = Counters.of(stats)
-        full = counters.observed[self._last]
+        full = counters.observed[self.last]
         return Assessment(
             exit=int(self._choose(counters)[1]),
             rewards=known_values(-counters.apart / max(full, 1), [full > 0] * len(self.layers)),
             indices=(None,) * len(self.layers),
-            anchor=self._last,
+            anchor=self.last,
         )
 
     def _choose(self, counters: Counters) -> tuple[Exits, Exits]:
@@ -114,25 +94,13 @@ class TolerancePolicy:
         settled = _cheapest(certain, costs)
         hopeful = (share <= tolerance) & (costs < costs[settled][..., None])
         undecided = hopeful.any(axis=-1) & (full[..., 0] < _UNDECIDED / tolerance)
-        return np.where(undecided, self._last, settled), settled
+        return np.where(undecided, self.last, settled), settled
 
     def _probes_due(self, counters: Counters, more: int, settled: Exits) -> Floats:
         """Return how many texts to the last exit are missing after `more` texts."""
-        share = self._probe_share[settled]
+        share = self.probe_share[settled]
         due: Floats = share * (counters.observed[..., 0] + more) - counters.observed[..., -1]
         return due
-
-    @cached_property
-    def _last(self) -> int:
-        return len(self.layers) - 1
-
-    @cached_property
-    def _scouts_in_all(self) -> float:
-        return scouts_in_all(self.costs, self.settings.scouts)
-
-    @cached_property
-    def _probe_share(self) -> Floats:
-        return probe_shares(self.costs, self.settings.probe_cost)
 
 
 def _cheapest(allowed: Bools, costs: Floats) -> Exits:
