@@ -26,7 +26,7 @@ test: setup check  ## Lint, types, and all tests, with a real Kafka and a real R
 	$(BIN)/python -m pytest $(ARGS)
 
 chaos: setup  ## Prove exactly-once the long way: kills, freezes, restarts (half an hour)
-	OFFRAMP_CHAOS=long $(BIN)/python -m pytest tests/chaos $(ARGS)
+	OFFRAMP_CHAOS=long $(BIN)/python -m pytest -s tests/chaos $(ARGS)
 
 check: setup  ## Lint, format, types, import directions
 	$(BIN)/ruff check .

@@ -33,8 +33,9 @@ from benchmarks.policy_cases import (
 from benchmarks.policy_plot import plot_curves
 from benchmarks.report import Goal, Report, Table
 from policy_state.outcomes import Outcome, outcome
-from policy_state.policy import PolicySettings, build
+from policy_state.policy import build
 from policy_state.replay import Fleet, Replay, replay
+from policy_state.settings import PolicySettings
 
 _RESULTS = Path(__file__).parent / "results"
 FLEETS = {"1 x 1": Fleet(), "4 x 128": Fleet(4, 128), "16 x 512": Fleet(16, 512)}

@@ -13,8 +13,9 @@ import numpy as np
 
 from policy_state.matrix import read_matrix
 from policy_state.outcomes import Scale
-from policy_state.policy import PolicySettings, build
+from policy_state.policy import build
 from policy_state.replay import shuffles
+from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.synthetic import SyntheticDomain
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import orjson
+from pydantic import BaseModel, ConfigDict, Field
 
 from consumer.errors import InvalidEvent, InvalidSettings, ServiceRefused
 from consumer.http_calls import fetch_json
@@ -16,12 +18,22 @@ from consumer.secret_files import read_secret
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from consumer.settings import RegistrySettings
-
 _FRAME_BYTES = 5  # a zero, then the schema's number
 _KEPT = 1000
 _UNKNOWN_S = 60.0  # for how long a schema that is not there is not asked for again
 _NOT_FOUND = 404
+
+
+class RegistrySettings(BaseModel):
+    """Where the schemas of Avro and JSON Schema values are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: Annotated[str, Field(pattern=r"^https?://[^@]+$")] | None = None
+    username: str | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = Field(None, description="certificates to trust; default: the system's")
+    timeout_s: Annotated[float, Field(gt=0)] = 5.0
 
 
 class Decode(Protocol):

@@ -36,6 +36,7 @@ from consumer.events import Fields, Format
 from consumer.kafka_security import KafkaSecurity
 from consumer.route_table import check_routes
 from consumer.routes import Route
+from consumer.schemas import RegistrySettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,16 +53,6 @@ class Section(BaseModel):
     """A group of settings: unknown names are errors, values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class RegistrySettings(Section):
-    """Where the schemas of Avro and JSON Schema values are."""
-
-    url: Annotated[str, Field(pattern=r"^https?://[^@]+$")] | None = None
-    username: str | None = None
-    password_file: Path | None = None
-    ca_file: Path | None = Field(None, description="certificates to trust; default: the system's")
-    timeout_s: Annotated[float, Field(gt=0)] = 5.0
 
 
 class KafkaSettings(Section):

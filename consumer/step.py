@@ -12,7 +12,8 @@ from consumer.errors import InvalidEvent
 from consumer.events import EventBody, parse, timestamp_ms
 from consumer.records import DeadLetter, Event, Prediction, Record
 from consumer.routes import Route, route_for
-from policy_state.policy import PolicySettings, build
+from policy_state.policy import build
+from policy_state.settings import PolicySettings
 from policy_state.store import DomainSnapshot
 
 if TYPE_CHECKING:

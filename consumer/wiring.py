@@ -19,7 +19,8 @@ from consumer.schemas import Registry
 from consumer.step import ModelFacts, Step, TextResult
 from consumer.worker import Worker
 from policy_state.backends.redis import RedisStore
-from policy_state.policy import PolicySettings, build
+from policy_state.policy import build
+from policy_state.settings import PolicySettings
 from policy_state.store import Limits, PolicyMeta
 from policy_state.transfer import open_or_start_new
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from policy_state.offsets import Counted
-    from policy_state.policy import PolicySettings
+    from policy_state.settings import PolicySettings
 
 AUDIT_ENTRIES: Final = 10_000
 """About how many changes the audit keeps."""

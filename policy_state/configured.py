@@ -11,7 +11,7 @@ from policy_state.plays import probe_shares, scouts_in_all
 
 if TYPE_CHECKING:
     from policy_state.paired import Floats
-    from policy_state.policy import PolicySettings
+    from policy_state.settings import PolicySettings
 
 
 @dataclass(frozen=True)

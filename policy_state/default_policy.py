@@ -54,7 +54,8 @@ class DefaultPolicy(Configured):
     Of a micro-batch some events are scouts and follow the upper bound; the others take the best
     estimate, which leans on a prior while there are few texts.
 
-    >>> from policy_state.policy import PolicySettings, build
+    >>> from policy_state.policy import build
+    >>> from policy_state.settings import PolicySettings
     >>> from policy_state.stats import ExitStats
     >>> policy = build(PolicySettings(cost_weight=1.0), (1, 3, 7, 12))
     >>> policy.decide(ExitStats.zeros(4), 40).count(3)  # the scouts, to see all exits

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from policy_state.domains import domain_key
 from policy_state.errors import FingerprintMismatch, InvalidSettings, InvalidStats
 from policy_state.offsets import Range, Status
-from policy_state.policy import PolicySettings
+from policy_state.settings import PolicySettings
 from policy_state.stats import COUNT_MAX, ExitStats
 
 if TYPE_CHECKING:

@@ -33,7 +33,8 @@ class TolerancePolicy(Configured):
     last exit tell it of all exits at once. Its upper bound holds at all times together, for 19 of
     20 domains. Until some exit is certain, all texts go to the last one.
 
-    >>> from policy_state.policy import PolicySettings, build
+    >>> from policy_state.policy import build
+    >>> from policy_state.settings import PolicySettings
     >>> from policy_state.stats import ExitStats
     >>> policy = build(PolicySettings(tolerance=0.02), (1, 3, 7, 12))
     >>> alike = ExitStats.from_texts([(0, 1, 1, 1), (1, 1, 1, 1)] * 500, exits=4)

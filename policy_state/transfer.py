@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from policy_state.changes import scaled
 from policy_state.errors import FingerprintMismatch, InvalidInput
 from policy_state.offsets import Counted
-from policy_state.policy import PolicySettings
+from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.store import (
     DomainSnapshot,

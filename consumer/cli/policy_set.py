@@ -21,7 +21,7 @@ from consumer.cli.policy_common import (
 )
 
 if TYPE_CHECKING:
-    from policy_state.policy import PolicySettings
+    from policy_state.settings import PolicySettings
     from policy_state.store import OpenedPolicy
 
 SET_EXAMPLES = """Examples:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from policy_state.outcomes import Outcome, Scale
-    from policy_state.policy import PolicySettings
     from policy_state.replay import Fleet
+    from policy_state.settings import PolicySettings
 
 REPLAY_EXAMPLES = """Examples:
 
@@ -184,7 +184,7 @@ def _settings(
     from dataclasses import replace
 
     from policy_state.options import parse_costs, parse_options, with_values
-    from policy_state.policy import PolicySettings
+    from policy_state.settings import PolicySettings
 
     base = PolicySettings(cost=parse_costs(cost), cost_weight=cost_weight, alpha=alpha)
     if scouts is not None:

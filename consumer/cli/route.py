@@ -66,7 +66,7 @@ def list_(
         emit(
             output,
             "route-list",
-            [row(route) for route in table.routes],
+            [route_change.row(route) for route in table.routes],
             rows_name="routes",
             empty="no routes: nothing is read",
             group=settings.kafka.group,
@@ -94,14 +94,16 @@ def show(
         cluster = cluster_if_there(settings.kafka)
         topics = [] if cluster is None else taken_by(table, route, list(cluster.partitions))
         if output is Format.TABLE:
-            typer.echo("\n".join(f"{k}: {printable(v)}" for k, v in row(route).items()))
+            typer.echo(
+                "\n".join(f"{k}: {printable(v)}" for k, v in route_change.row(route).items())
+            )
         emit(
             output,
             "route-show",
             [{"topic": topic, "domain": domain_said(route, topic)} for topic in topics],
             rows_name="topics_now",
             empty="no topic matches now" if cluster else "",
-            route=row(route),
+            route=route_change.row(route),
             source=table.source,
             revision=table.revision,
         )
@@ -160,17 +162,6 @@ def history(
 
 
 route_change.add_to(app)
-
-
-def row(route: Route) -> dict[str, Any]:
-    """Return a route as a row."""
-    return {
-        "name": route.name,
-        "topics": route.topics,
-        "domain": route.domain,
-        "output": route.output,
-        "cost_weight": route.cost_weight,
-    }
 
 
 def _problem(route: Route | None, topic: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -193,8 +193,6 @@ def _write(
     reason: str,
     output: Format,
 ) -> None:
-    from consumer.cli.route import row
-
     done = store.write_routes(
         settings.kafka.group,
         table.documents(),
@@ -213,3 +211,14 @@ def _write(
         group=settings.kafka.group,
         revision=done.revision,
     )
+
+
+def row(route: Route) -> dict[str, Any]:
+    """Return a route as a row."""
+    return {
+        "name": route.name,
+        "topics": route.topics,
+        "domain": route.domain,
+        "output": route.output,
+        "cost_weight": route.cost_weight,
+    }

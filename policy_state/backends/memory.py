@@ -22,7 +22,7 @@ from policy_state.store import DomainSnapshot, Limits, OpenedPolicy, Totals, che
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from policy_state.policy import PolicySettings
+    from policy_state.settings import PolicySettings
 
 __all__ = ["MemoryStore", "wall_clock_ms"]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from types import TracebackType
 
-    from policy_state.policy import PolicySettings
+    from policy_state.settings import PolicySettings
 
 
 class Server(Protocol):

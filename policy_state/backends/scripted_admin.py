@@ -28,7 +28,7 @@ from policy_state.store import DomainSnapshot, Limits, OpenedPolicy, checked_dom
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from policy_state.policy import PolicySettings
+    from policy_state.settings import PolicySettings
 
 _PAGE = 500
 

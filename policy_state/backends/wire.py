@@ -24,7 +24,7 @@ from policy_state.errors import (
     StoreFull,
 )
 from policy_state.offsets import parse_gaps
-from policy_state.policy import PolicySettings
+from policy_state.settings import PolicySettings
 from policy_state.stats import COUNT_MAX, LETTERS, ExitStats
 from policy_state.store import (
     OVERFLOW_DOMAIN,

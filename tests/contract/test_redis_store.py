@@ -21,7 +21,7 @@ from policy_state.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from policy_state.policy import PolicySettings
+from policy_state.settings import PolicySettings
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta, Status
 

@@ -14,7 +14,7 @@ from policy_state.errors import (
     InvalidDomain,
     InvalidStats,
 )
-from policy_state.policy import PolicySettings
+from policy_state.settings import PolicySettings
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store import PartitionDeltas, PartitionOutcome, PolicyMeta, StatsStore, Status
 

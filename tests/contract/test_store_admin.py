@@ -15,7 +15,7 @@ from policy_state.errors import (
     SettingsConflict,
 )
 from policy_state.offsets import Counted
-from policy_state.policy import PolicySettings
+from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.store import (
     DomainSnapshot,

@@ -11,7 +11,7 @@ from policy_state.errors import (
     InvalidSettings,
     PolicyNotOpen,
 )
-from policy_state.policy import PolicySettings
+from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta, StatsStore, Status
 

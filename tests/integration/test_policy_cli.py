@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from consumer.cli.app import app
 from policy_state.admin import Freeze, Pin
 from policy_state.backends.redis import RedisStore
-from policy_state.policy import PolicySettings
+from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta
 

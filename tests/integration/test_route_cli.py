@@ -20,7 +20,7 @@ from consumer.cli.app import app
 from consumer.settings import load_settings
 from consumer.topics import create_topics, describe_cluster
 from policy_state.backends.redis import RedisStore
-from policy_state.policy import PolicySettings
+from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta
 

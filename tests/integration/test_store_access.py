@@ -18,8 +18,8 @@ from policy_state.backends.redis import RedisStore
 from policy_state.doctor import examine
 from policy_state.errors import InvalidSettings, StoreRefused, StoreUnavailable
 from policy_state.offsets import Counted
-from policy_state.policy import PolicySettings
 from policy_state.routing import StoredRoutes
+from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.store import Limits, PartitionDeltas, PolicyMeta
 from policy_state.transfer import export_policy, import_policy

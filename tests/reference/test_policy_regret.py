@@ -8,8 +8,9 @@ import pytest
 from policy_state.costs import cost_vector
 from policy_state.matrix import read_matrix
 from policy_state.outcomes import Scale, outcome
-from policy_state.policy import PolicySettings, build
+from policy_state.policy import build
 from policy_state.replay import Fleet, replay, shuffles
+from policy_state.settings import PolicySettings
 
 
 @pytest.mark.parametrize("exits", [4, 6])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from policy_state.outcomes import Outcome, Scale, outcome
-from policy_state.policy import PolicySettings, build
+from policy_state.policy import build
 from policy_state.replay import Fleet, Replay, replay, shuffles
+from policy_state.settings import PolicySettings
 from policy_state.synthetic import SyntheticDomain
 
 LAYERS = (1, 3, 7, 12)

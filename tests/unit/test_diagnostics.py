@@ -6,7 +6,8 @@ import pytest
 from policy_state.assessment import Assessment
 from policy_state.counters import Counters
 from policy_state.diagnostics import Diagnosis, diagnose, falling_disagreement
-from policy_state.policy import PolicySettings, build
+from policy_state.policy import build
+from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
 
 LAYERS = (1, 3, 7, 12)

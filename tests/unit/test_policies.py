@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy_state.counters import Counters, constant_exits
-from policy_state.policy import Policy, PolicySettings, build
+from policy_state.policy import Policy, build
 from policy_state.replay import Fleet, _default_one_by_one, _in_batches, replay, shuffles
+from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.synthetic import SyntheticDomain
 

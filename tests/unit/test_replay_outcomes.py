@@ -8,8 +8,9 @@ import pytest
 from policy_state.errors import InvalidCosts, InvalidInput, InvalidMatrix, InvalidSettings
 from policy_state.options import parse_costs, parse_options, with_values
 from policy_state.outcomes import Regret, Scale, baselines, outcome, parse_layers
-from policy_state.policy import PolicySettings, UeeUcb
+from policy_state.policy import UeeUcb
 from policy_state.replay import Fleet, Replay, replay, shuffles
+from policy_state.settings import PolicySettings
 from policy_state.synthetic import SyntheticDomain
 
 LABELS = np.array([[0, 1], [1, 1], [0, 0], [0, 1]], dtype=np.int8)

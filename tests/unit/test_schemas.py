@@ -8,8 +8,7 @@ import pytest
 from consumer.errors import InvalidEvent, ServiceRefused, ServiceUnavailable
 from consumer.events import Fields, parse
 from consumer.records import Record
-from consumer.schemas import Registry
-from consumer.settings import RegistrySettings
+from consumer.schemas import Registry, RegistrySettings
 from tests.registry import SchemaRegistry, framed
 
 AVRO = {

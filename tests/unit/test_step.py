@@ -7,7 +7,8 @@ import pytest
 from consumer.records import Record
 from consumer.routes import Route
 from consumer.step import ModelFacts, Step
-from policy_state.policy import PolicySettings, UeeUcb
+from policy_state.policy import UeeUcb
+from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.store import DomainSnapshot
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy_state.errors import InvalidCosts, InvalidSettings
-from policy_state.policy import PolicySettings, UeeUcb, build
+from policy_state.policy import UeeUcb, build
 from policy_state.replay import shuffles, uee_ucb_one_by_one
+from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.uee_ucb import best_exit, choose_exit, indices
 
