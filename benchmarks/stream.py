@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 
 from benchmarks.report import Report
-from benchmarks.stream_job import Size, whole_job
+from benchmarks.stream_job import whole_job
+from benchmarks.stream_load import PARTITIONS
 from benchmarks.stream_parts import plumbing, stages
+from benchmarks.stream_size import FULL, QUICK
 from benchmarks.stream_worker import DEAD_LETTERS, OUTPUT
 from consumer.settings import PRETRAINED
 from consumer.topics import create_topics
 from deploy.local.services import local_services
-
-_PARTS = ("plumbing", "stages", "job")
 
 
 def main() -> None:
@@ -36,23 +36,20 @@ def main() -> None:
     parser.add_argument(
         "--model", type=Path, default=PRETRAINED, help="folder (default: the shipped model)"
     )
-    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS)
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     parser.add_argument("--out", type=Path, help="folder to write stream.json and stream.md to")
     args = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     torch.set_num_threads(1)
-    quick = args.quick
+    size = QUICK if args.quick else FULL
     report = Report("stream")
     with local_services() as services:
-        create_topics(services.kafka, {OUTPUT: 4, DEAD_LETTERS: 1})
-        if "plumbing" in args.parts or "stages" in args.parts:
-            plumbing(report, services, events=5_000 if quick else 16_000, rounds=1 if quick else 5)
-        if "stages" in args.parts:
-            stages(report, services, PRETRAINED, seconds=1.0 if quick else 4.0, events=5_000)
-        if "job" in args.parts:
-            size = Size(16, 4_000, 1.5, 1, (50,)) if quick else Size(136, 15_000, 4, 3, (10, 50))
-            whole_job(report, services, args.model, size)
+        create_topics(services.kafka, {OUTPUT: PARTITIONS, DEAD_LETTERS: 1})
+        runs = {
+            **plumbing(report, services, size),
+            **whole_job(report, services, args.model, size),
+        }
+        stages(report, services, runs, size)
     print(report.to_json() if args.output == "json" else report.to_markdown())
     if args.out:
         report.write(args.out)

@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.report import Goal, Report, Table
 from benchmarks.stream_load import PARTITIONS, Load, cycled, fill, latencies_ms
 from benchmarks.stream_rivals import PIPELINE_BATCH, Pipe, pipeline, plain_loop, quix_streams
+from benchmarks.stream_size import Size
 from benchmarks.stream_worker import Job, Marks, run_worker
 from consumer.records import Prediction
 from consumer.topics import create_topics
@@ -27,18 +28,6 @@ QUIX = "Quix Streams, pipeline"
 LEARNT = "Offramp, exits as learnt"
 FULL = "Offramp, last exit for all"
 _GOAL = 20.0
-_BATCH = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How much is measured."""
-
-    texts_a_domain: int
-    events: int  # a round
-    seconds: float  # a contestant and round
-    rounds: int
-    waits_ms: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +56,7 @@ class Contest:
         self.engine = Engine(folder, precision="auto", device="cpu")
         self.texts = _texts(size.texts_a_domain, self._pipe, self.engine.config.labels)
         self.said: dict[str, list[Prediction]] = {LEARNT: [], FULL: []}
+        self.last: dict[str, Marks] = {}
         self.ways: dict[str, Callable[[str], float]] = {
             PLAIN: self._plain,
             QUIX: self._quix,
@@ -82,7 +72,7 @@ class Contest:
         self.said[LEARNT].clear()
 
     def _until(self, marks: Marks) -> bool:
-        return marks.enough(seconds=self._size.seconds, records=self._size.events)
+        return marks.enough(seconds=self._size.job_seconds, records=self._size.job_events)
 
     def _plain(self, topic: str) -> float:
         return plain_loop(self._services.kafka, topic, self._pipe, until=self._until).rate()
@@ -95,20 +85,25 @@ class Contest:
 
     def _offramp(self, name: str, topic: str, pin: int | None) -> float:
         policy = "learnt" if pin is None else "pinned"
-        job = Job(topic, policy=policy, pin=pin, domains=self.texts.domains, batch=_BATCH)
+        job = Job(topic, policy=policy, pin=pin, domains=self.texts.domains, keep=True)
         run = run_worker(self._services, self.engine, job, until=self._until)
         self.said[name] += run.answers
+        self.last[name] = run.marks
         return run.marks.rate()
 
 
-def whole_job(report: Report, services: Services, folder: Path, size: Size) -> None:
-    """Compare events a second, then measure latency at half of what Offramp has reached."""
+def whole_job(report: Report, services: Services, folder: Path, size: Size) -> Mapping[str, Marks]:
+    """Compare events a second, then measure latency at half of what Offramp has reached.
+
+    Returns:
+        The last run of Offramp for each way to choose exits.
+    """
     with TemporaryDirectory() as scratch:
         contest = Contest(services, folder, size, Path(scratch))
         rates: dict[str, list[float]] = {name: [] for name in contest.ways}
-        for number in range(size.rounds + 1):
+        for number in range(size.job_rounds + 1):
             topic = f"job.{number}"
-            fill(services.kafka, topic, cycled(contest.texts.rows, size.events))
+            fill(services.kafka, topic, cycled(contest.texts.rows, size.job_events))
             if number == 0:
                 contest.learn(topic)
                 continue
@@ -120,6 +115,8 @@ def whole_job(report: Report, services: Services, folder: Path, size: Size) -> N
         )
     _add_job(report, folder.name, rates, contest)
     _add_latency(report, services, contest, size, rate=statistics.median(rates[LEARNT]) / 2)
+    ends = {LEARNT: "exits as learnt", FULL: "last exit"}
+    return {f"{folder.name}, {ends[name]}": marks for name, marks in contest.last.items()}
 
 
 def _add_job(
@@ -182,7 +179,7 @@ def _add_latency(
             texts=contest.texts.rows,
             rate=rate,
             warm_up_s=2.0,
-            seconds=size.seconds,
+            seconds=size.job_seconds,
         )
         create_topics(services.kafka, {load.topic: PARTITIONS, load.output: PARTITIONS})
         job = Job(load.topic, output=load.output, max_wait_ms=wait_ms, policy="learnt")

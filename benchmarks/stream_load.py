@@ -99,7 +99,7 @@ def _send_and_read(load: Load, answer: Connection) -> None:
 
 
 def _send(load: Load, total: int, sent: threading.Event) -> None:
-    producer = KafkaProducer(bootstrap_servers=load.bootstrap, acks="all", linger_ms=0)
+    producer = KafkaProducer(bootstrap_servers=load.bootstrap, acks="all", linger_ms=5)
     begun, i = time.monotonic(), 0
     while i < total:
         due = min(total, int((time.monotonic() - begun) * load.rate))

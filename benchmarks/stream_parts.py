@@ -16,8 +16,8 @@ from benchmarks.free_model import FreeModel
 from benchmarks.report import Goal, Report, Table
 from benchmarks.stream_load import PARTITIONS, cycled, fill
 from benchmarks.stream_rivals import bare_loop
+from benchmarks.stream_size import Size
 from benchmarks.stream_worker import MODEL, OTHER, STAGES, Job, Marks, run_worker
-from consumer.wiring import Inference
 from deploy.local.services import Services
 from model.engine import Engine
 
@@ -28,10 +28,14 @@ _RATIO_GOAL = 0.8
 _SHARE_GOAL = 0.05
 _BERT_BATCHES = {1: 256, 3: 256, 12: 32}  # texts a batch, by the layer where all of them stop
 _BERT_GOALS = (3, 12)
+_BERT_EVENTS = 10_000
+_BERT_BUFFER_BYTES = 64 << 10  # little is read ahead: polling keeps the pace of the model
 
 
-def plumbing(report: Report, services: Services, *, events: int, rounds: int) -> None:
-    """Compare the worker with a free model to a transactional copy loop."""
+def plumbing(report: Report, services: Services, size: Size) -> Mapping[str, Marks]:
+    """Compare the worker with a free model to a transactional copy loop; return a run for each."""
+    events, rounds = size.copied_events, size.copy_rounds
+    known = {}
     fill(services.kafka, "plumbing", _padded(events))
     rows = []
     for batch in BATCHES:
@@ -46,8 +50,9 @@ def plumbing(report: Report, services: Services, *, events: int, rounds: int) ->
         report.goals.append(Goal.at_least(name, _RATIO_GOAL, ratio))
         for who, runs in (("bare loop", bare), ("Offramp, free model", ours)):
             rate = statistics.median(run.rate() for run in runs)
-            size = statistics.median(run.done / run.commits for run in runs)
-            rows.append((who, batch, round(size), round(rate)))
+            commit = statistics.median(run.done / run.commits for run in runs)
+            rows.append((who, batch, round(commit), round(rate)))
+        known[f"free model, batches of {batch}"] = ours[-1]
     report.tables.append(
         Table("Plumbing", ("who", "batch", "events a commit", "events a second"), tuple(rows))
     )
@@ -57,57 +62,58 @@ def plumbing(report: Report, services: Services, *, events: int, rounds: int) ->
         "Both read, write and commit in transactions; Offramp also parses, routes, decides, "
         "encodes and counts in Redis. Broker and Redis share the machine."
     )
+    return known
 
 
-def stages(
-    report: Report, services: Services, folder: Path, *, seconds: float, events: int
-) -> None:
-    """Measure the CPU time of each stage with the model in `folder` and with BERT-base."""
-    runs = {"free model": _free_run(services, events, BATCHES[0])}
+def stages(report: Report, services: Services, known: Mapping[str, Marks], size: Size) -> None:
+    """Add the CPU time of each stage: of BERT-base, run here, and of runs that were made before."""
     short = workload("short", 256).texts
     texts = [(DOMAINS[i % len(DOMAINS)], text) for i, text in enumerate(short)]
-    count = 4 * events
-    fill(services.kafka, "stages", cycled(texts, count))
-
-    def timed(engine: Inference, job: Job) -> Marks:
-        return run_worker(
-            services, engine, job, until=lambda m: m.enough(seconds=seconds, records=count)
-        ).marks
-
-    given = Engine(folder, precision="auto", device="cpu")
-    runs[f"{folder.name}, as learnt"] = timed(given, Job("stages", policy="given"))
+    fill(services.kafka, "stages", cycled(texts, _BERT_EVENTS))
     with TemporaryDirectory() as scratch:
-        bert = Engine(
-            write_model(Path(scratch), layers=tuple(_BERT_BATCHES)), precision="auto", device="cpu"
-        )
+        folder = write_model(Path(scratch), layers=tuple(_BERT_BATCHES))
+        bert = Engine(folder, precision="auto", device="cpu")
+    runs = dict(known)
     for exit_, (layer, batch) in enumerate(_BERT_BATCHES.items()):
-        job = Job("stages", policy="bert", batch=batch, pin=exit_, domains=DOMAINS)
+        job = Job(
+            "stages",
+            batch=batch,
+            buffer_bytes=_BERT_BUFFER_BYTES,
+            policy="bert",
+            pin=exit_,
+            domains=DOMAINS,
+        )
         name = f"BERT-base, layer {layer}"
-        runs[name] = timed(bert, job)
+        runs[name] = run_worker(
+            services,
+            bert,
+            job,
+            until=lambda m: m.enough(seconds=size.bert_seconds, records=_BERT_EVENTS),
+        ).marks
         if layer in _BERT_GOALS:
             spent = runs[name].cpu_us()
             goal = f"share of CPU time that is not the model's, {name}"
             share = 1 - spent[MODEL] / sum(spent.values())
             report.goals.append(Goal.at_most(goal, _SHARE_GOAL, share))
     report.tables += _stage_tables(runs)
+    batches = ", ".join(f"{batch} (layer {layer})" for layer, batch in _BERT_BATCHES.items())
     report.notes.append(
-        "Stages: CPU time of the worker's process, one thread of torch; texts as long as short "
-        "news, for the free model 512-byte events. *Other* is what kafka-python's own threads "
-        "take, and all that is no stage's. BERT-base has random weights; all its texts are pinned "
-        "to one layer, in batches of "
-        + ", ".join(f"{batch} (layer {layer})" for layer, batch in _BERT_BATCHES.items())
-        + "."
+        "Stages: CPU time of the worker's process. *Other* is what kafka-python's own threads "
+        f"take, and all that is no stage's. BERT-base ({bert.precision}) has random weights and "
+        f"texts as long as short news, all pinned to one layer, in batches of {batches}."
     )
 
 
 def _stage_tables(runs: Mapping[str, Marks]) -> list[Table]:
     spent = {name: marks.cpu_us() for name, marks in runs.items()}
     columns = ("stage", *runs)
-    shares = [
-        (stage, *(f"{100 * of[stage] / sum(of.values()):.2f}" for of in spent.values()))
-        for stage in (*STAGES, OTHER)
-    ]
-    times = [(stage, *(f"{of[stage]:.1f}" for of in spent.values())) for stage in (*STAGES, OTHER)]
+    shares: list[tuple[str, ...]] = []
+    times: list[tuple[str, ...]] = []
+    for stage in (*STAGES, OTHER):
+        shares.append(
+            (stage, *(f"{100 * of[stage] / sum(of.values()):.2f}" for of in spent.values()))
+        )
+        times.append((stage, *(f"{of[stage]:.1f}" for of in spent.values())))
     times.append(("together", *(f"{sum(of.values()):.0f}" for of in spent.values())))
     return [
         Table("CPU share of each stage, %", columns, tuple(shares)),

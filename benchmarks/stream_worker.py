@@ -16,7 +16,7 @@ from consumer.routes import subscription
 from consumer.settings import BatchSettings, Settings, load_settings
 from consumer.step import Outcome, Peers, Step
 from consumer.transactions import Outgoing
-from consumer.wiring import Inference, open_policy
+from consumer.wiring import Inference, open_policy, spare_loaded_code
 from consumer.worker import Worker
 from deploy.local.services import Services
 from policy_state.admin import Pin
@@ -45,10 +45,8 @@ class Mark:
 class Marks:
     """The commits of a run; the first one starts its clocks."""
 
-    def __init__(self, *, skip: int = 0) -> None:
-        """Leave out the first `skip` records."""
-        self._skip = skip
-        self._stages: defaultdict[str, float] = defaultdict(float)
+    def __init__(self) -> None:
+        self.stages: defaultdict[str, float] = defaultdict(float)
         self._rows: list[Mark] = []
         self.done = 0
 
@@ -63,19 +61,13 @@ class Marks:
 
     def spent(self, name: str, seconds: float) -> None:
         """Count CPU seconds for a stage."""
-        self._stages[name] += seconds
+        self.stages[name] += seconds
 
     def add(self, records: int) -> None:
         """Note a commit."""
         self.done += records
-        if self.done > self._skip:
-            now, cpu = time.perf_counter(), time.process_time()
-            self._rows.append(Mark(now, records, cpu, dict(self._stages)))
-
-    @property
-    def measuring(self) -> bool:
-        """Whether the clocks run."""
-        return bool(self._rows)
+        now, cpu = time.perf_counter(), time.process_time()
+        self._rows.append(Mark(now, records, cpu, dict(self.stages)))
 
     @property
     def commits(self) -> int:
@@ -122,8 +114,16 @@ class TimedStream(KafkaStream):
 
     def collect(self, limits: BatchSettings) -> Batch | None:
         """Collect, timed."""
+        begun_s, before_s = time.thread_time(), self._marks.stages["poll"]
+        found = super().collect(limits)
+        reading_s = self._marks.stages["poll"] - before_s  # counted by `keep_up`
+        self._marks.spent("poll", time.thread_time() - begun_s - reading_s)
+        return found
+
+    def keep_up(self, timeout_ms: int) -> None:
+        """Read ahead, timed."""
         with self._marks.stage("poll"):
-            return super().collect(limits)
+            super().keep_up(timeout_ms)
 
     def commit(
         self, batch: Batch, outgoing: Sequence[Outgoing], *, before_commit: Callable[[], None]
@@ -152,7 +152,7 @@ class TimedStep(Step):
     """Times its parts, and keeps what it answered."""
 
     marks: Marks = field(default_factory=Marks)
-    answers: list[Prediction] = field(default_factory=list)
+    answers: list[Prediction] | None = None  # None: not kept
 
     def read(self, records: Sequence[Record]) -> tuple[list[Event], list[DeadLetter]]:
         """Parse and route, timed."""
@@ -173,7 +173,7 @@ class TimedStep(Step):
         """Predict, timed."""
         with self.marks.stage(MODEL):
             outcome = super().predict(events, exits)
-        if self.marks.measuring:
+        if self.answers is not None and self.marks.commits:
             self.answers.extend(outcome.predictions)
         return outcome
 
@@ -186,10 +186,11 @@ class Job:
     output: str = OUTPUT
     batch: int = 256
     max_wait_ms: int = 50
+    buffer_bytes: int = 4 << 20
     policy: str = "bench"
     pin: int | None = None  # the exit of all texts; None: as learnt
     domains: tuple[str, ...] = ()  # to be pinned
-    skip: int = 0  # records before the clocks start
+    keep: bool = False  # the answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,7 @@ def run_worker(
     Raises:
         RuntimeError: the worker ended by itself; the log says why.
     """
-    marks, stop = Marks(skip=job.skip), threading.Event()
+    marks, stop = Marks(), threading.Event()
     settings = _settings(services, job)
     with RedisStore(services.redis) as store:
         opened_step, opened = open_policy(settings, engine, store)
@@ -220,10 +221,11 @@ def run_worker(
             for domain in job.domains:
                 store.change(domain, Pin(job.pin), by="bench", reason="bench")
         own = {f.name: getattr(opened_step, f.name) for f in fields(opened_step)}
-        step = TimedStep(**own, marks=marks)
+        step = TimedStep(**own, marks=marks, answers=[] if job.keep else None)
         stream = TimedStream(settings, marks)
         worker = Worker(stream, step, store, opened, settings, RouteWatch(settings, store))
         thread = threading.Thread(target=worker.run, args=(stop,), name="worker")
+        spare_loaded_code()
         thread.start()
         try:
             while thread.is_alive() and not until(marks):
@@ -235,7 +237,7 @@ def run_worker(
             stream.close()
     if not alive:
         raise RuntimeError(f"the worker ended after {marks.done} records")
-    return Run(marks, step.answers)
+    return Run(marks, step.answers or ())
 
 
 def _settings(services: Services, job: Job) -> Settings:
@@ -244,6 +246,7 @@ def _settings(services: Services, job: Job) -> Settings:
             "kafka.bootstrap_servers": services.kafka,
             "kafka.group": f"worker-{time.time_ns()}",
             "kafka.dead_letters": DEAD_LETTERS,
+            "kafka.buffer_bytes": job.buffer_bytes,
             "redis.url": services.redis,
             "policy.name": job.policy,
             "batch.max_events": job.batch,
