@@ -19,6 +19,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(VENV)/.bench: $(VENV)/.ready
+	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev,bench]'
+	touch $@
+
 demo: setup  ## Stream texts of four domains through two workers; ARGS=--help tells the options
 	$(BIN)/python -m demo $(ARGS)
 
@@ -38,7 +42,7 @@ format: setup  ## Format the code
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: setup  ## Run all benchmarks, ARGS=--quick for a short look
+bench: $(VENV)/.bench  ## Run all benchmarks, ARGS=--quick for a short look
 	@for file in benchmarks/[a-z]*.py; do \
 		name=$$(basename $$file .py); \
 		grep -q __main__ $$file || continue; \

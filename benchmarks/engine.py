@@ -12,9 +12,10 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -35,6 +36,7 @@ from benchmarks.timing import Timings, clock_for, paired
 from model.engine import Engine
 
 _PRODUCTS = "plain matrix products"
+_EXTRA = ("onnx", "onnxruntime", "openvino")
 _RESULTS = Path(__file__).parent / "results"
 
 
@@ -85,7 +87,8 @@ def measure(scratch: Path, device: str, threads: int, size: Size, rounds: int) -
     if device == "cpu":
         make_int8(folder, engines["fp32"], loads[0].texts[:8] + loads[1].texts[:2])
         engines["int8"] = Engine(folder, precision="int8", device="cpu", least_int8_agreement=0.0)
-    rivals = _rivals(Rivals(scratch, device=device, threads=threads), device, size)
+    missing = [] if not size.rivals else [name for name in _EXTRA if find_spec(name) is None]
+    rivals = _rivals(Rivals(scratch, device=device, threads=threads), device, size, missing)
     best = engines["bf16"]
     clock = clock_for(device=device, threads=threads)
     products = best_products(best.device, clock=clock)
@@ -116,6 +119,10 @@ def measure(scratch: Path, device: str, threads: int, size: Size, rounds: int) -
         report.goals.append(Goal.at_most(name, 1.02, mixed(best, load, rounds=rounds, clock=clock)))
         report.notes.append(f"{load.name}: {load.source}; bf16 peak {peak / 1e9:.0f} GFLOP/s")
         report.tables += [breakdown(engine, load, name) for name, engine in engines.items()]
+    if missing:
+        report.notes.append(
+            f"left out what needs {', '.join(missing)}: not installed (`make bench` installs it)"
+        )
     report.tables.append(memory(folder, device=device, precision="bf16", quick=not size.rivals))
     report.notes += [
         "seconds are CPU seconds of one thread" if clock is time.process_time else "wall clock",
@@ -125,16 +132,19 @@ def measure(scratch: Path, device: str, threads: int, size: Size, rounds: int) -
     return report
 
 
-def _rivals(rivals: Rivals, device: str, size: Size) -> dict[str, Callable[..., object]]:
+def _rivals(
+    rivals: Rivals, device: str, size: Size, missing: Sequence[str]
+) -> dict[str, Callable[..., object]]:
     found = {"transformers pipeline, batch 32": rivals.pipeline(32)}
     if not size.rivals:
         return found
     found["transformers pipeline, batch 1"] = rivals.pipeline(1)
     found["transformers sorted batches fp32"] = rivals.sorted_batches(torch.float32)
     found["transformers sorted batches bf16"] = rivals.sorted_batches(torch.bfloat16)
-    if device == "cpu":
+    if device == "cpu" and not {"onnx", "onnxruntime"} & set(missing):
         found["ONNX Runtime fp32"] = rivals.onnx(int8=False)
         found["ONNX Runtime int8"] = rivals.onnx(int8=True)
+    if device == "cpu" and not {"onnx", "openvino"} & set(missing):
         found["OpenVINO f32"] = rivals.openvino("f32")
         found["OpenVINO bf16"] = rivals.openvino("bf16")
     return found

@@ -95,13 +95,13 @@ class Buffer:
                 continue
             rows = self._rows.pop(partition)
             for _ in range(min(_TURN, len(rows), max_events - len(taken))):
-                if taken and rows[0].size_bytes > budget:
+                size_bytes = rows[0].size_bytes
+                if taken and size_bytes > budget:
                     budget = 0
                     break
-                record = rows.popleft()
-                budget -= record.size_bytes
-                self._bytes[partition] -= record.size_bytes
-                taken.append(record)
+                budget -= size_bytes
+                self._bytes[partition] -= size_bytes
+                taken.append(rows.popleft())
             if rows:
                 self._rows[partition] = rows  # behind the topic's other partitions
             else:

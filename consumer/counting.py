@@ -129,15 +129,15 @@ class Counting:
         texts: dict[tuple[str, int], list[Prediction]] = {}
         for prediction in predictions:
             record = prediction.event.record
-            texts.setdefault((self._topic_id(record.topic), record.partition), []).append(
-                prediction
-            )
+            texts.setdefault((record.topic, record.partition), []).append(prediction)
         spans: dict[tuple[str, int], Range] = {}
         for r in records:
-            key = (self._topic_id(r.topic), r.partition)
+            key = (r.topic, r.partition)
             first, _ = spans.get(key, (r.offset, 0))
             spans[key] = (first, r.offset + 1)
-        for key, span in spans.items():
+        texts = {(self._topic_id(topic), part): rows for (topic, part), rows in texts.items()}
+        for (topic, part), span in spans.items():
+            key = (self._topic_id(topic), part)
             self._hold(key, [span], texts.get(key, ()), epochs)
         self.flush(texts, epochs)
 

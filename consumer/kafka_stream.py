@@ -268,6 +268,7 @@ class KafkaStream:
             enable_auto_commit=False,
             auto_offset_reset=settings.start,
             isolation_level="read_committed",
+            metrics_enabled=False,  # nobody reads them
             metadata_max_age_ms=int(settings.metadata_max_age_s * 1000),
             session_timeout_ms=int(settings.session_timeout_s * 1000),
             partition_assignment_strategy=[CooperativeStickyAssignor],

@@ -24,6 +24,8 @@ log = logging.getLogger("offramp.stream")
 _MAX_REQUEST_BYTES = 8 << 20
 _SIZE_MARGIN_BYTES = 64  # of what a record takes beside its parts
 _TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
+_LINGER_MS = 1000  # until all is handed over: the flush that follows sends at once what is left
+_BATCH_BYTES = 64 << 10  # few requests a transaction, yet far below the limits of any topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,9 @@ class Transactions:
             **self._client,
             transactional_id=self._name,
             acks="all",
-            linger_ms=0,
+            linger_ms=_LINGER_MS,
+            batch_size=_BATCH_BYTES,
+            metrics_enabled=False,  # nobody reads them, and they take time for every request
             retry_backoff_ms=5,  # the first produce of a transaction waits for one retry
             max_request_size=_MAX_REQUEST_BYTES,
             max_block_ms=int(self._timeout_s * 1000),

@@ -1,0 +1,226 @@
+"""The whole job beside transformers' pipeline in a plain loop and in Quix Streams; latency."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from benchmarks.report import Goal, Report, Table
+from benchmarks.stream_load import PARTITIONS, Load, cycled, fill, latencies_ms
+from benchmarks.stream_rivals import PIPELINE_BATCH, Pipe, pipeline, plain_loop, quix_streams
+from benchmarks.stream_size import Size
+from benchmarks.stream_worker import Job, Marks, run_worker
+from consumer.records import Prediction
+from consumer.topics import create_topics
+from demo.texts import read_texts, sample_files
+from deploy.local.services import Services
+from model.engine import Engine
+
+PLAIN = "kafka-python loop, pipeline"
+QUIX = "Quix Streams, pipeline"
+LEARNT = "Offramp, exits as learnt"
+FULL = "Offramp, last exit for all"
+_GOAL = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Real texts with their domains, what is true of them, and what the full depth says."""
+
+    rows: tuple[tuple[str, str], ...]  # domain and text
+    true: Mapping[str, int | None]
+    full_depth: Mapping[str, int]
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains there are."""
+        return tuple(sorted({domain for domain, _ in self.rows}))
+
+
+class Contest:
+    """Does the job in each way, with one model."""
+
+    def __init__(self, services: Services, folder: Path, size: Size, scratch: Path) -> None:
+        """Load the model for both."""
+        self._services = services
+        self._size = size
+        self._scratch = scratch
+        self._pipe = pipeline(folder)
+        self.engine = Engine(folder, precision="auto", device="cpu")
+        self.texts = _texts(size.texts_a_domain, self._pipe, self.engine.config.labels)
+        self.said: dict[str, list[Prediction]] = {LEARNT: [], FULL: []}
+        self.last: dict[str, Marks] = {}
+        self.ways: dict[str, Callable[[str], float]] = {
+            PLAIN: self._plain,
+            QUIX: self._quix,
+            LEARNT: lambda topic: self._offramp(LEARNT, topic, None),
+            FULL: lambda topic: self._offramp(FULL, topic, self.engine.config.exits - 1),
+        }
+        if find_spec("quixstreams") is None:
+            del self.ways[QUIX]
+
+    def learn(self, topic: str) -> None:
+        """Let Offramp learn its exits; the answers do not count."""
+        self.ways[LEARNT](topic)
+        self.said[LEARNT].clear()
+
+    def _until(self, marks: Marks) -> bool:
+        return marks.enough(seconds=self._size.job_seconds, records=self._size.job_events)
+
+    def _plain(self, topic: str) -> float:
+        return plain_loop(self._services.kafka, topic, self._pipe, until=self._until).rate()
+
+    def _quix(self, topic: str) -> float:
+        state = self._scratch / topic
+        return quix_streams(
+            self._services.kafka, topic, self._pipe, state, until=self._until
+        ).rate()
+
+    def _offramp(self, name: str, topic: str, pin: int | None) -> float:
+        policy = "learnt" if pin is None else "pinned"
+        job = Job(topic, policy=policy, pin=pin, domains=self.texts.domains, keep=True)
+        run = run_worker(self._services, self.engine, job, until=self._until)
+        self.said[name] += run.answers
+        self.last[name] = run.marks
+        return run.marks.rate()
+
+
+def whole_job(report: Report, services: Services, folder: Path, size: Size) -> Mapping[str, Marks]:
+    """Compare events a second, then measure latency at half of what Offramp has reached.
+
+    Returns:
+        The last run of Offramp for each way to choose exits.
+    """
+    with TemporaryDirectory() as scratch:
+        contest = Contest(services, folder, size, Path(scratch))
+        rates: dict[str, list[float]] = {name: [] for name in contest.ways}
+        for number in range(size.job_rounds + 1):
+            topic = f"job.{number}"
+            fill(services.kafka, topic, cycled(contest.texts.rows, size.job_events))
+            if number == 0:
+                contest.learn(topic)
+                continue
+            for name in _turned(list(contest.ways), number):
+                rates[name].append(contest.ways[name](topic))
+    if QUIX not in rates:
+        report.notes.append(
+            "Quix Streams is left out: quixstreams is not installed (`make bench` installs it)."
+        )
+    _add_job(report, folder.name, rates, contest)
+    _add_latency(report, services, contest, size, rate=statistics.median(rates[LEARNT]) / 2)
+    ends = {LEARNT: "exits as learnt", FULL: "last exit"}
+    return {f"{folder.name}, {ends[name]}": marks for name, marks in contest.last.items()}
+
+
+def _add_job(
+    report: Report, model: str, rates: Mapping[str, list[float]], contest: Contest
+) -> None:
+    texts, engine = contest.texts, contest.engine
+    rows = []
+    for name, found in rates.items():
+        ratio = _ratio(found, rates[PLAIN])
+        said = contest.said.get(name, [])
+        labels = [(p.event.text, p.label) for p in said] or list(texts.full_depth.items())
+        depth = statistics.fmean(p.layer for p in said) if said else engine.config.exit_layers[-1]
+        rows.append(
+            (
+                name,
+                round(statistics.median(found)),
+                f"{ratio:.2f} x",
+                f"{depth:.2f}",
+                _percent(texts.full_depth[text] == label for text, label in labels),
+                _percent(
+                    texts.true[text] == label
+                    for text, label in labels
+                    if texts.true[text] is not None
+                ),
+            )
+        )
+    columns = ("who", "events a second", "beside the loop", "mean depth (layers)")
+    report.tables.append(
+        Table(
+            f"Whole job, {model}, {engine.config.exit_layers[-1]} layers",
+            (*columns, "labels as full depth in fp32, %", "labels right, %"),
+            tuple(rows),
+        )
+    )
+    goal = Goal.at_least(
+        f"whole job over the plain pipeline loop, {model}, exits as learnt",
+        _GOAL,
+        _ratio(rates[LEARNT], rates[PLAIN]),
+    )
+    report.goals.append(goal)
+    report.notes.append(
+        f"Whole job: {len(texts.rows)} sample reviews of {len(texts.domains)} domains, over and "
+        f"over; Offramp with its own defaults ({engine.precision}), after learning on a topic of "
+        f"its own. The loop runs batches of {PIPELINE_BATCH}, Quix Streams text by text, as it "
+        "processes; both fp32, at least once. All on one thread of torch, in turns; ratios within "
+        "rounds, their median."
+    )
+
+
+def _add_latency(
+    report: Report, services: Services, contest: Contest, size: Size, *, rate: float
+) -> None:
+    """Send at a steady rate and time each event until a reader has its prediction."""
+    rows = []
+    for wait_ms in size.waits_ms:
+        load = Load(
+            bootstrap=services.kafka,
+            topic=f"load.{wait_ms}",
+            output=f"load.{wait_ms}.out",
+            texts=contest.texts.rows,
+            rate=rate,
+            warm_up_s=2.0,
+            seconds=size.job_seconds,
+        )
+        create_topics(services.kafka, {load.topic: PARTITIONS, load.output: PARTITIONS})
+        job = Job(load.topic, output=load.output, max_wait_ms=wait_ms, policy="learnt")
+
+        def run(done: Callable[[], bool], job: Job = job) -> None:
+            run_worker(services, contest.engine, job, until=lambda _: done())
+
+        found = latencies_ms(load, run)
+        p50, p99 = np.percentile(found, (50, 99)).tolist()
+        rows.append((wait_ms, round(rate), len(found), round(p50), round(p99)))
+    report.tables.append(
+        Table(
+            "Latency at half load, from `send` to a `read_committed` reader, exits as learnt",
+            ("max_wait_ms", "events a second", "events", "p50 ms", "p99 ms"),
+            tuple(rows),
+        )
+    )
+
+
+def _texts(a_domain: int, pipe: Pipe, labels: tuple[str, ...]) -> Texts:
+    rows, true = [], {}
+    for domain, path in sample_files().items():
+        for text in read_texts(path)[:a_domain]:
+            rows.append((domain, text.text))
+            true[text.text] = text.label
+    random.Random(0).shuffle(rows)
+    answers = pipe([text for _, text in rows])
+    said = {t: labels.index(a["label"]) for (_, t), a in zip(rows, answers, strict=True)}
+    return Texts(tuple(rows), true, said)
+
+
+def _turned(names: list[str], by: int) -> list[str]:
+    """Return the names from another one on each time, so that none is always first."""
+    at = by % len(names)
+    return names[at:] + names[:at]
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def _percent(hits: Iterable[bool]) -> str:
+    found = list(hits)
+    return f"{100 * sum(found) / len(found):.1f}"

@@ -1,0 +1,136 @@
+"""What the plumbing costs: beside a bare Kafka loop, and stage by stage beside the model."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import orjson
+
+from benchmarks.engine_model import workload, write_model
+from benchmarks.free_model import FreeModel
+from benchmarks.report import Goal, Report, Table
+from benchmarks.stream_load import PARTITIONS, cycled, fill
+from benchmarks.stream_rivals import bare_loop
+from benchmarks.stream_size import Size
+from benchmarks.stream_worker import MODEL, OTHER, STAGES, Job, Marks, run_worker
+from deploy.local.services import Services
+from model.engine import Engine
+
+EVENT_BYTES = 512
+DOMAINS = ("films", "hotels", "news", "shops")
+BATCHES = (256, 1024)
+_RATIO_GOAL = 0.8
+_SHARE_GOAL = 0.05
+_BERT_BATCHES = {1: 256, 3: 256, 12: 32}  # texts a batch, by the layer where all of them stop
+_BERT_GOALS = (3, 12)
+_BERT_EVENTS = 10_000
+_BERT_BUFFER_BYTES = 64 << 10  # little is read ahead: polling keeps the pace of the model
+
+
+def plumbing(report: Report, services: Services, size: Size) -> Mapping[str, Marks]:
+    """Compare the worker with a free model to a transactional copy loop; return a run for each."""
+    events, rounds = size.copied_events, size.copy_rounds
+    known = {}
+    fill(services.kafka, "plumbing", _padded(events))
+    rows = []
+    for batch in BATCHES:
+        bare: list[Marks] = []
+        ours: list[Marks] = []
+        for _ in range(rounds):
+            bare.append(bare_loop(services.kafka, "plumbing", events, batch))
+            ours.append(_free_run(services, events, batch))
+        pairs = zip(ours, bare, strict=True)
+        ratio = statistics.median(mine.rate() / theirs.rate() for mine, theirs in pairs)
+        name = f"plumbing over a bare loop, batches of {batch}"
+        report.goals.append(Goal.at_least(name, _RATIO_GOAL, ratio))
+        for who, runs in (("bare loop", bare), ("Offramp, free model", ours)):
+            rate = statistics.median(run.rate() for run in runs)
+            commit = statistics.median(run.done / run.commits for run in runs)
+            rows.append((who, batch, round(commit), round(rate)))
+        known[f"free model, batches of {batch}"] = ours[-1]
+    report.tables.append(
+        Table("Plumbing", ("who", "batch", "events a commit", "events a second"), tuple(rows))
+    )
+    report.notes.append(
+        f"Plumbing: {events} events of {EVENT_BYTES} bytes, {PARTITIONS} partitions, "
+        f"{len(DOMAINS)} domains, {rounds} rounds in turns, ratios within rounds, their median. "
+        "Both read, write and commit in transactions; Offramp also parses, routes, decides, "
+        "encodes and counts in Redis. Broker and Redis share the machine."
+    )
+    return known
+
+
+def stages(report: Report, services: Services, known: Mapping[str, Marks], size: Size) -> None:
+    """Add the CPU time of each stage: of BERT-base, run here, and of runs that were made before."""
+    short = workload("short", 256).texts
+    texts = [(DOMAINS[i % len(DOMAINS)], text) for i, text in enumerate(short)]
+    fill(services.kafka, "stages", cycled(texts, _BERT_EVENTS))
+    with TemporaryDirectory() as scratch:
+        folder = write_model(Path(scratch), layers=tuple(_BERT_BATCHES))
+        bert = Engine(folder, precision="auto", device="cpu")
+    runs = dict(known)
+    for exit_, (layer, batch) in enumerate(_BERT_BATCHES.items()):
+        job = Job(
+            "stages",
+            batch=batch,
+            buffer_bytes=_BERT_BUFFER_BYTES,
+            policy="bert",
+            pin=exit_,
+            domains=DOMAINS,
+        )
+        name = f"BERT-base, layer {layer}"
+        runs[name] = run_worker(
+            services,
+            bert,
+            job,
+            until=lambda m: m.enough(seconds=size.bert_seconds, records=_BERT_EVENTS),
+        ).marks
+        if layer in _BERT_GOALS:
+            spent = runs[name].cpu_us()
+            goal = f"share of CPU time that is not the model's, {name}"
+            share = 1 - spent[MODEL] / sum(spent.values())
+            report.goals.append(Goal.at_most(goal, _SHARE_GOAL, share))
+    report.tables += _stage_tables(runs)
+    batches = ", ".join(f"{batch} (layer {layer})" for layer, batch in _BERT_BATCHES.items())
+    report.notes.append(
+        "Stages: CPU time of the worker's process. *Other* is what kafka-python's own threads "
+        f"take, and all that is no stage's. BERT-base ({bert.precision}) has random weights and "
+        f"texts as long as short news, all pinned to one layer, in batches of {batches}."
+    )
+
+
+def _stage_tables(runs: Mapping[str, Marks]) -> list[Table]:
+    spent = {name: marks.cpu_us() for name, marks in runs.items()}
+    columns = ("stage", *runs)
+    shares: list[tuple[str, ...]] = []
+    times: list[tuple[str, ...]] = []
+    for stage in (*STAGES, OTHER):
+        shares.append(
+            (stage, *(f"{100 * of[stage] / sum(of.values()):.2f}" for of in spent.values()))
+        )
+        times.append((stage, *(f"{of[stage]:.1f}" for of in spent.values())))
+    times.append(("together", *(f"{sum(of.values()):.0f}" for of in spent.values())))
+    return [
+        Table("CPU share of each stage, %", columns, tuple(shares)),
+        Table("CPU microseconds an event", columns, tuple(times)),
+    ]
+
+
+def _free_run(services: Services, events: int, batch: int) -> Marks:
+    job = Job("plumbing", batch=batch, policy=f"free-{time.time_ns()}")
+    return run_worker(services, FreeModel(), job, until=lambda marks: marks.done >= events).marks
+
+
+def _padded(events: int) -> Iterator[bytes]:
+    """Yield events of a fixed size; their texts are of any length, as the free model needs."""
+    rng = random.Random(0)
+    for i in range(events):
+        text = "x" * rng.randrange(100, 300)
+        event = {"id": f"e{i}", "domain": rng.choice(DOMAINS), "text": text, "more": ""}
+        event["more"] = "x" * (EVENT_BYTES - len(orjson.dumps(event)))
+        yield orjson.dumps(event)
