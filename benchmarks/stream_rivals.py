@@ -127,15 +127,15 @@ def quix_streams(
     return marks
 
 
-def bare_loop(bootstrap: str, topic: str, events: int, batch: int) -> Marks:
-    """Copy a topic in transactions of at most `batch` records."""
+def bare_loop(bootstrap: str, topic: str, events: int, batch: int, **producing: object) -> Marks:
+    """Copy a topic in transactions of at most `batch` records; `producing` is for the producer."""
     name = f"bare-{time.time_ns()}"
     producer = KafkaProducer(
         bootstrap_servers=bootstrap,
         transactional_id=name,
         acks="all",
-        linger_ms=0,
         retry_backoff_ms=5,
+        **producing,
     )
     producer.init_transactions()
     consumer = KafkaConsumer(

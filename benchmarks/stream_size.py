@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -17,7 +18,28 @@ class Size:
     job_rounds: int
     waits_ms: tuple[int, ...]  # `max_wait_ms` of the latency
     bert_seconds: float  # of one depth
+    bert_batches: Mapping[int, int]  # texts a batch, by the layer where all of them stop
 
 
-FULL = Size(16_000, 5, 136, 15_000, 4.0, 3, (10, 50), 4.0)
-QUICK = Size(4_000, 1, 16, 4_000, 1.0, 1, (50,), 1.0)
+FULL = Size(
+    copied_events=12_000,
+    copy_rounds=3,
+    texts_a_domain=100,
+    job_events=12_000,
+    job_seconds=3.0,
+    job_rounds=3,
+    waits_ms=(10, 50),
+    bert_seconds=3.0,
+    bert_batches={1: 256, 3: 256, 12: 32},
+)
+QUICK = Size(
+    copied_events=4_000,
+    copy_rounds=1,
+    texts_a_domain=16,
+    job_events=4_000,
+    job_seconds=1.0,
+    job_rounds=1,
+    waits_ms=(50,),
+    bert_seconds=1.0,
+    bert_batches={12: 16},
+)

@@ -16,7 +16,7 @@ from consumer.routes import subscription
 from consumer.settings import BatchSettings, Settings, load_settings
 from consumer.step import Outcome, Peers, Step
 from consumer.transactions import Outgoing
-from consumer.wiring import Inference, open_policy, spare_loaded_code
+from consumer.wiring import Inference, loaded_code_spared, open_policy
 from consumer.worker import Worker
 from deploy.local.services import Services
 from policy_state.admin import Pin
@@ -225,16 +225,16 @@ def run_worker(
         stream = TimedStream(settings, marks)
         worker = Worker(stream, step, store, opened, settings, RouteWatch(settings, store))
         thread = threading.Thread(target=worker.run, args=(stop,), name="worker")
-        spare_loaded_code()
-        thread.start()
-        try:
-            while thread.is_alive() and not until(marks):
-                time.sleep(0.02)
-            alive = thread.is_alive()
-        finally:
-            stop.set()
-            thread.join()
-            stream.close()
+        with loaded_code_spared():
+            thread.start()
+            try:
+                while thread.is_alive() and not until(marks):
+                    time.sleep(0.02)
+                alive = thread.is_alive()
+            finally:
+                stop.set()
+                thread.join()
+                stream.close()
     if not alive:
         raise RuntimeError(f"the worker ended after {marks.done} records")
     return Run(marks, step.answers or ())

@@ -81,6 +81,7 @@ class KafkaStream:
         self._buffer = Buffer(limit_bytes=settings.buffer_bytes)
         self._lost = _LostPartitions()
         self._joining_since: float | None = None
+        self._membership: ConsumerGroupMetadata | None = None  # the last one in a stable group
         self._client = connect(settings, name=f"offramp-{instance}")
         self._name = f"{settings.group}-{instance}"
         with translated("connecting"):
@@ -227,7 +228,7 @@ class KafkaStream:
         self._joining_since = self._joining_since or now
         if now - self._joining_since > self._settings.join_timeout_s:
             log.warning("new consumer joining_s=%.0f", now - self._joining_since)
-            self._joining_since = None
+            self._joining_since = self._membership = None
             old, self._consumer = self._consumer, self._new_consumer()
             self._buffer.clear()
             bounded(old.close, timeout_s=self._timeout_s)
@@ -238,6 +239,13 @@ class KafkaStream:
     def _settle_lost(self, polled: dict[TopicPartition, list[Any]] | None = None) -> bool:
         """Forget what was read of partitions that went away, even if they came back since."""
         lost = self._lost.take()
+        membership = self._consumer.group_metadata()
+        if membership.state == MemberState.STABLE:
+            # kafka-python does not tell of partitions that go while a join is under way: the group
+            # may have let this member go and given them to another one before they came back.
+            if self._membership is not None and not _follows(membership, self._membership):
+                lost |= self._consumer.assignment()
+            self._membership = membership
         for tp in lost:
             if polled is not None:
                 polled.pop(tp, None)
@@ -296,6 +304,12 @@ class _LostPartitions(ConsumerRebalanceListener):
         with self._lock:
             taken, self._partitions = self._partitions, set()
         return taken
+
+
+def _follows(now: ConsumerGroupMetadata, before: ConsumerGroupMetadata) -> bool:
+    """Return whether the group had no generation in between without this member."""
+    generations = now.generation_id - before.generation_id
+    return now.member_id == before.member_id and generations in (0, 1)
 
 
 def _record(row: Any) -> Record:  # noqa: ANN401  (kafka-python is untyped)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
@@ -24,8 +24,12 @@ log = logging.getLogger("offramp.stream")
 _MAX_REQUEST_BYTES = 8 << 20
 _SIZE_MARGIN_BYTES = 64  # of what a record takes beside its parts
 _TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
-_LINGER_MS = 1000  # until all is handed over: the flush that follows sends at once what is left
-_BATCH_BYTES = 64 << 10  # few requests a transaction, yet far below the limits of any topic
+PRODUCING: Final = {
+    "linger_ms": 1000,  # until all is handed over: the flush that follows sends what is left
+    "batch_size": 64 << 10,  # few requests a transaction, yet far below the limits of any topic
+    "metrics_enabled": False,  # nobody reads them, and they take time for every request
+}
+"""How a transaction's records are sent: fewer requests, less work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +183,9 @@ class Transactions:
         """
         for place, item in enumerate(outgoing):
             try:
-                self._send(item).get(self._timeout_s)
+                sent = self._send(item)
+                self._producer.flush(timeout=self._timeout_s)
+                sent.get(self._timeout_s)
             except _TOO_LARGE as error:
                 least = item.size_bytes + _SIZE_MARGIN_BYTES
                 larger = [
@@ -212,9 +218,7 @@ class Transactions:
             **self._client,
             transactional_id=self._name,
             acks="all",
-            linger_ms=_LINGER_MS,
-            batch_size=_BATCH_BYTES,
-            metrics_enabled=False,  # nobody reads them, and they take time for every request
+            **PRODUCING,
             retry_backoff_ms=5,  # the first produce of a transaction waits for one retry
             max_request_size=_MAX_REQUEST_BYTES,
             max_block_ms=int(self._timeout_s * 1000),

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,7 +27,7 @@ from policy_state.store import Limits, PolicyMeta
 from policy_state.transfer import open_or_start_new
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from consumer.events import EventBody
     from consumer.records import Record
@@ -105,22 +106,27 @@ def run_worker(
         log.info("started instance=%s group=%s", settings.instance, settings.kafka.group)
         try:
             routes.start()
-            spare_loaded_code()
-            Worker(stream, step, store, opened, settings, routes).run(stop)
+            with loaded_code_spared():
+                Worker(stream, step, store, opened, settings, routes).run(stop)
         finally:
             routes.close()
             stream.close()
     log.info("stopped instance=%s", settings.instance)
 
 
-def spare_loaded_code() -> None:
-    """Take what is loaded by now out of garbage collection.
+@contextmanager
+def loaded_code_spared() -> Iterator[None]:
+    """Keep garbage collection away from what is loaded by now.
 
     A full collection would look at all of torch's objects, a tenth of a second in which no batch
     goes on.
     """
     gc.collect()
     gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def open_store(settings: Settings) -> RedisStore:
