@@ -20,7 +20,7 @@ from consumer.settings import KafkaSettings
 from consumer.topics import create_topics
 from policy_state.backends.redis import RedisStore
 from policy_state.doctor import Severity, examine
-from policy_state.errors import StoreUnavailable
+from policy_state.errors import PolicyNotFound, StoreUnavailable
 from policy_state.report import read_reports
 
 CRASH_STEPS = ("begin", "write", "offsets", "count", "commit", "committed")
@@ -185,12 +185,12 @@ class Arena:
             return -1
 
     def examine(self, report: Report, *, logs=None) -> None:
-        """Enter what `offramp policy doctor` finds; nothing where Redis does not answer."""
+        """Enter what `offramp policy doctor` finds; nothing where Redis cannot tell (yet)."""
         try:
             with RedisStore(self.redis_url) as store:
                 read_reports(store, "default", domains=[])  # opens it
                 findings = examine(store, logs=logs).findings
-        except StoreUnavailable:
+        except (StoreUnavailable, PolicyNotFound):
             return
         report.examinations += 1
         report.problems += [str(f) for f in findings if f.severity is Severity.PROBLEM]
