@@ -20,7 +20,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from consumer.buffer import Buffer
-from consumer.errors import StreamUnavailable
+from consumer.errors import StreamUnavailable, WorkerFenced
 from consumer.kafka_calls import bounded, translated
 from consumer.kafka_client import connect
 from consumer.records import Record
@@ -187,13 +187,26 @@ class KafkaStream:
         Raises:
             WorkerFenced: another worker has this name; nothing was committed.
             RecordsTooLarge: nothing was committed; commit the batch again without them.
-            StreamUnavailable: it is not known to be committed; `rewind`, then collect again.
+            StreamUnavailable: it is not known to be committed; `rewind`, then collect again. Also
+                where the group had let this worker go, and it has joined again since.
         """
         offsets = {
             TopicPartition(r.topic, r.partition): OffsetAndMetadata(r.offset + 1, "", _NO_EPOCH)
             for r in batch.records  # in order per partition: the last one stays
         }
-        self._transactions.commit(outgoing, offsets, batch.membership, before_commit=before_commit)
+        try:
+            self._transactions.commit(
+                outgoing, offsets, batch.membership, before_commit=before_commit
+            )
+        except WorkerFenced as error:
+            own_id = self._consumer.group_metadata().member_id
+            if (
+                isinstance(error.__cause__, kafka_errors.FencedInstanceIdError)
+                and own_id != batch.membership.member_id
+            ):
+                msg = "the batch was read under a membership of this worker that has ended"
+                raise StreamUnavailable(msg) from error
+            raise
 
     def rewind(self, batches: Iterable[Batch]) -> None:
         """Give batches back: what is still assigned here is read again from where it is committed.

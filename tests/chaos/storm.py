@@ -52,7 +52,7 @@ class Report:
 
     kills: int = 0
     crashed_at: Counter[str] = field(default_factory=Counter)
-    resume_s: list[float] = field(default_factory=list)  # from a kill to the next progress
+    resume_s: list[float] = field(default_factory=list)  # from a crash to the next batch there
     predictions: int = 0
     dead_letters: int = 0
     counted: int = 0
@@ -70,11 +70,13 @@ class Fleet:
     def __init__(self, environ: dict[str, str], logs: Path) -> None:
         self._environ = environ
         self._logs = logs
+        self._begins: dict[str, int] = {}  # where in its log a worker's last start is
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, *, crash_at: str = "", after: int = 0) -> None:
         """Start a worker; with `crash_at` it ends itself at that step."""
         with (self._logs / f"{name}.log").open("ab") as log:
+            self._begins[name] = log.tell()
             self.running[name] = subprocess.Popen(
                 [sys.executable, str(Path(__file__).with_name("crashing_worker.py"))],
                 env={
@@ -120,6 +122,12 @@ class Fleet:
     def log(self, name: str) -> str:
         """Return what a worker has logged."""
         return (self._logs / f"{name}.log").read_text(errors="replace")
+
+    def logged(self, name: str, what: str) -> bool:
+        """Return whether a worker has logged something since its last start."""
+        with (self._logs / f"{name}.log").open("rb") as log:
+            log.seek(self._begins[name])
+            return what.encode() in log.read()
 
 
 class Arena:
@@ -234,18 +242,21 @@ def weather(  # noqa: C901, PLR0912, PLR0915  (one branch a kind of blow)
         arena.produce(share // 2)
         time.sleep(storm.quiet_s)
         name = rng.choice(names)
-        before, begun = arena.counted(), time.monotonic()
+        before = arena.counted()
         if blow == "kill":
             step = steps.pop()
             fleet.kill(name)
             fleet.start(name, crash_at=step, after=rng.randrange(3))
             report.kills += 1
-            _wait(lambda n=name: "started" in fleet.log(n).rsplit("policy name", 1)[-1], 15)
+            _wait(lambda n=name: fleet.logged(n, "started"), 15)
             arena.produce(share - share // 2)  # something to do, so that it comes to the step
             if _wait(lambda n=name: fleet.running[n].poll() is not None, 15):
                 report.kills += 1
                 report.crashed_at[step] += 1
+                begun = time.monotonic()
                 fleet.start(name)
+                if _wait(lambda n=name: fleet.logged(n, " events="), 60):
+                    report.resume_s.append(time.monotonic() - begun)
         elif blow == "zombie":
             fleet.signal(name, signal.SIGSTOP)
             time.sleep(8)  # longer than the session: its partitions go to the others
@@ -270,8 +281,7 @@ def weather(  # noqa: C901, PLR0912, PLR0915  (one branch a kind of blow)
             redis_server.resume()
         if blow != "kill":
             arena.produce(share - share // 2)
-        if _wait(lambda b=before: arena.counted() > b, 60):
-            report.resume_s.append(time.monotonic() - begun)
+        _wait(lambda b=before: arena.counted() > b, 60)
         arena.examine(report)
         _restart_dead(fleet, names, report)
 

@@ -1,6 +1,5 @@
 """Exactly once, proven by killing things. `make chaos` runs the long form."""
 
-import os
 import sys
 import threading
 from contextlib import contextmanager, nullcontext
@@ -11,6 +10,7 @@ import redis
 
 from deploy.local.services import start_kafka, start_redis
 from tests.chaos.storm import Arena, Report, Storm, check, weather
+from tests.long_form import IS_LONG
 
 SHORT = Storm()
 LONG = Storm(
@@ -23,9 +23,6 @@ LONG = Storm(
     redis_freezes=2,
     settle_s=300,
 )
-
-
-IS_LONG = os.environ.get("OFFRAMP_CHAOS") == "long"
 
 
 def storms():

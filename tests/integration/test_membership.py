@@ -5,7 +5,8 @@ import time
 import pytest
 from kafka import KafkaProducer
 
-from consumer.kafka_stream import KafkaStream
+from consumer.errors import StreamUnavailable
+from consumer.kafka_stream import Batch, KafkaStream
 from consumer.settings import BatchSettings, KafkaSettings
 from consumer.topics import create_topics
 from consumer.transactions import Outgoing
@@ -40,11 +41,13 @@ class Members:
             assert time.monotonic() < deadline
             batch = stream.collect(AT_ONCE)
             if batch is not None:
-                outgoing = [
-                    Outgoing(self.out, r.key, b"%d" % r.offset, (), r.partition)
-                    for r in batch.records
-                ]
-                stream.commit(batch, outgoing, before_commit=lambda: None)
+                self.commit(stream, batch)
+
+    def commit(self, stream: KafkaStream, batch: Batch) -> None:
+        outgoing = [
+            Outgoing(self.out, r.key, b"%d" % r.offset, (), r.partition) for r in batch.records
+        ]
+        stream.commit(batch, outgoing, before_commit=lambda: None)
 
 
 @pytest.fixture
@@ -76,6 +79,7 @@ def test_a_member_let_go_while_it_joins_does_not_commit_again_what_others_did(me
     while frozen._buffer.events < EVENTS and time.monotonic() < deadline:
         frozen.keep_up(100)
     assert frozen._buffer.events == EVENTS
+    under_way = frozen.collect(AT_ONCE.model_copy(update={"max_events": EVENTS // 2}))
 
     frozen._consumer._coordinator._disable_heartbeat()  # as if the process stood still
     other = members.join("other")
@@ -87,5 +91,10 @@ def test_a_member_let_go_while_it_joins_does_not_commit_again_what_others_did(me
         frozen.keep_up(100)  # until the other has been let go as well
     produce(members)
     members.copy(frozen, 2 * EVENTS)
+    with pytest.raises(StreamUnavailable, match="membership"):  # not fenced: it was itself
+        members.commit(frozen, under_way)
+    frozen.rewind([under_way])
+    produce(members)
+    members.copy(frozen, 3 * EVENTS)
     copied = read_all(members.settings.bootstrap_servers, members.out)
-    assert copied == list(range(2 * EVENTS))
+    assert copied == list(range(3 * EVENTS))

@@ -1,6 +1,5 @@
 """The worker under load while Redis is away, slow, full or failing over: it predicts on."""
 
-import os
 import threading
 import time
 from contextlib import contextmanager
@@ -22,9 +21,9 @@ from policy_state.doctor import examine
 from policy_state.report import read_reports
 from policy_state.stats import ExitStats
 from tests.chaos.storm import Arena, Storm
+from tests.long_form import IS_LONG
 from tests.proxies import proxy
 
-IS_LONG = os.environ.get("OFFRAMP_CHAOS") == "long"
 OUTAGE_S = 20 if IS_LONG else 5
 STALL_S = 4.0  # one timeout of 2 s, in the compute or the commit of a batch, and some air
 

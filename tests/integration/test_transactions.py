@@ -10,6 +10,7 @@ from consumer.errors import StreamUnavailable, WorkerFenced
 from consumer.topics import create_topics
 from consumer.transactions import Outgoing, Transactions
 from demo.fleet import read_all
+from deploy.local.services import start_kafka
 
 
 class Group:
@@ -33,13 +34,13 @@ class Group:
         self.membership = self.consumer.group_metadata()
         self.writers: list[Transactions] = []
 
-    def writer(self, name: str = "w") -> Transactions:
+    def writer(self, name: str = "w", *, timeout_s=20, reached=lambda _: None) -> Transactions:
         self.writers.append(
             Transactions(
                 {"bootstrap_servers": self.kafka.split(",")},
                 f"{self.name}-{name}",
-                timeout_s=20,
-                reached=lambda _: None,
+                timeout_s=timeout_s,
+                reached=reached,
             )
         )
         return self.writers[-1]
@@ -118,3 +119,28 @@ def test_a_new_writer_ends_what_its_predecessor_left_open(group):
     group.writer()
     assert group.committed(0) is None
     assert read_all(group.kafka, group.out) == []
+
+
+def test_no_step_waits_longer_than_its_limit_for_a_broker_that_says_nothing():
+    """Whatever step a frozen broker meets, the worker is told in time and goes on afterwards."""
+    limit_s = 3
+    with start_kafka() as server:
+        group = Group(server.address)
+        for place, frozen_at in enumerate(("write", "offsets", "commit")):
+            freeze = {frozen_at: server.pause}
+            writer = group.writer(
+                frozen_at,
+                timeout_s=limit_s,
+                reached=lambda step, freeze=freeze: freeze.pop(step, lambda: None)(),
+            )
+            begun = time.monotonic()
+            try:
+                with pytest.raises(StreamUnavailable, match=f"{limit_s}"):
+                    group.commit(writer, 0, place + 1)
+                assert time.monotonic() - begun < 2 * limit_s
+            finally:
+                server.resume()
+            writer.recover()
+            group.commit(writer, 1, place + 1)
+            assert group.committed(1) == place + 1
+        group.close()
