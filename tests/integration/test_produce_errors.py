@@ -1,9 +1,14 @@
 """What the worker does where Kafka does not take what it writes; on a real broker."""
 
+import os
+import shutil
+import subprocess
 import time
+from contextlib import contextmanager
 
 import orjson
 import psutil
+import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
 from consumer.topics import create_topics
@@ -146,3 +151,46 @@ def test_a_broker_that_is_away_under_load_costs_no_event(fleet):
         assert sorted(found) == sorted(f"e{i}" for i in range(2_000)), fleet.log("a")[-3000:]
         assert worker.poll() is None
         assert grown < 64 << 20
+
+
+@contextmanager
+def small_disk(server, *, free_bytes):
+    """Put a broker's data on a file system with little room; yields the file that fills it."""
+    data, kept = server.home / "data", server.home / "kept"
+    server.terminate()
+    data.rename(kept)
+    data.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256m", "none", str(data)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small file system needs the right to mount one")
+    try:
+        subprocess.run(["cp", "-a", "--sparse=always", f"{kept}/.", str(data)], check=True)
+        filler = data / "filler"
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(data).free - free_bytes)
+        server.start()
+        yield filler
+    finally:
+        server.kill()
+        subprocess.run(["umount", str(data)], check=True)
+
+
+def test_a_broker_whose_disk_is_full_costs_no_event(fleet):
+    """It dies of its full disk; with room again every event is predicted once."""
+    with start_kafka() as broker:
+        kafka, topic = broker.address, topic_of(fleet.prefix, "films")
+        create_topics(kafka, {topic: 2, f"{fleet.prefix}-out": 2, f"{fleet.prefix}-dead": 1})
+        fleet.environ["OFFRAMP_KAFKA__BOOTSTRAP_SERVERS"] = kafka
+        send(kafka, topic, good(2_000))
+        with small_disk(broker, free_bytes=512 << 10) as filler:
+            worker = fleet.start("a")
+            wait_for(lambda: not broker.running)
+            assert "No space left on device" in broker.log_file.read_text(errors="replace")
+            before = psutil.Process(worker.pid).memory_info().rss
+            time.sleep(AWAY_S / 2)
+            assert psutil.Process(worker.pid).memory_info().rss - before < 64 << 20
+            filler.unlink()
+            broker.start()
+            found = ids(kafka, f"{fleet.prefix}-out", want=2_000)
+            assert sorted(found) == sorted(f"e{i}" for i in range(2_000)), fleet.log("a")[-3000:]
+            assert worker.poll() is None
