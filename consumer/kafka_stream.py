@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kafka import (
-    ConsumerRebalanceListener,
-    KafkaAdminClient,
-    KafkaConsumer,
-    TopicPartition,
-)
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from consumer.buffer import Buffer
 from consumer.errors import StreamUnavailable, WorkerFenced
+from consumer.holding import Held
 from consumer.kafka_calls import bounded, translated
 from consumer.kafka_client import connect
 from consumer.records import Record
@@ -79,9 +74,8 @@ class KafkaStream:
         self._topic_ids: dict[str, str] = {}
         self._unread: set[str] = set()  # topics still assigned here that are no longer read
         self._buffer = Buffer(limit_bytes=settings.buffer_bytes)
-        self._lost = _LostPartitions()
+        self._held = Held()
         self._joining_since: float | None = None
-        self._membership: ConsumerGroupMetadata | None = None  # the last one in a stable group
         self._client = connect(settings, name=f"offramp-{instance}")
         self._name = f"{settings.group}-{instance}"
         with translated("connecting"):
@@ -157,7 +151,7 @@ class KafkaStream:
             unread = {tp for tp in assigned if not re.match(topics, tp.topic)}
             for tp in unread:
                 self._reread(tp)
-            self._consumer.subscribe(pattern=topics, listener=self._lost)
+            self._consumer.subscribe(pattern=topics, listener=self._held)
         self._topics, self._unread = topics, {tp.topic for tp in unread}
 
     def topic_id(self, topic: str) -> str:
@@ -241,7 +235,8 @@ class KafkaStream:
         self._joining_since = self._joining_since or now
         if now - self._joining_since > self._settings.join_timeout_s:
             log.warning("new consumer joining_s=%.0f", now - self._joining_since)
-            self._joining_since = self._membership = None
+            self._joining_since = None
+            self._held = Held()
             old, self._consumer = self._consumer, self._new_consumer()
             self._buffer.clear()
             bounded(old.close, timeout_s=self._timeout_s)
@@ -251,14 +246,7 @@ class KafkaStream:
 
     def _settle_lost(self, polled: dict[TopicPartition, list[Any]] | None = None) -> bool:
         """Forget what was read of partitions that went away, even if they came back since."""
-        lost = self._lost.take()
-        membership = self._consumer.group_metadata()
-        if membership.state == MemberState.STABLE:
-            # kafka-python does not tell of partitions that go while a join is under way: the group
-            # may have let this member go and given them to another one before they came back.
-            if self._membership is not None and not _follows(membership, self._membership):
-                lost |= self._consumer.assignment()
-            self._membership = membership
+        lost = self._held.take_lost(self._consumer)
         for tp in lost:
             if polled is not None:
                 polled.pop(tp, None)
@@ -294,35 +282,8 @@ class KafkaStream:
             session_timeout_ms=int(settings.session_timeout_s * 1000),
             partition_assignment_strategy=[CooperativeStickyAssignor],
         )
-        consumer.subscribe(pattern=self._topics, listener=self._lost)
+        consumer.subscribe(pattern=self._topics, listener=self._held)
         return consumer
-
-
-class _LostPartitions(ConsumerRebalanceListener):
-    """Notes which partitions went away; runs on the client's own thread, so it does no more."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._partitions: set[TopicPartition] = set()
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        with self._lock:
-            self._partitions |= set(revoked)
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Nothing: the client starts from the committed offsets."""
-
-    def take(self) -> set[TopicPartition]:
-        """Return those noted since the last call."""
-        with self._lock:
-            taken, self._partitions = self._partitions, set()
-        return taken
-
-
-def _follows(now: ConsumerGroupMetadata, before: ConsumerGroupMetadata) -> bool:
-    """Return whether the group had no generation in between without this member."""
-    generations = now.generation_id - before.generation_id
-    return now.member_id == before.member_id and generations in (0, 1)
 
 
 def _record(row: Any) -> Record:  # noqa: ANN401  (kafka-python is untyped)
