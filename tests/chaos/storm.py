@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -62,6 +63,23 @@ class Report:
     unhealthy_exits: list[str] = field(default_factory=list)
     examinations: int = 0
     problems: list[str] = field(default_factory=list)  # that the doctor found in the counters
+
+    def summary(self) -> str:
+        """Return the figures, a line each."""
+        crashes = ", ".join(f"{step} {count}" for step, count in sorted(self.crashed_at.items()))
+        waits = sorted(self.resume_s) or [float("nan")]
+        lines = {
+            "kills": f"{self.kills}; of these at a step of the commit: {crashes}",
+            "from a crash to the next batch of that worker": (
+                f"median {statistics.median(waits):.1f} s, longest {waits[-1]:.1f} s"
+            ),
+            "predictions": f"{self.predictions}, counted {self.counted}",
+            "dead letters": self.dead_letters,
+            "twice, missing, out of order": f"{self.twice}, {self.missing}, {self.disordered}",
+            "problems the doctor found": f"{len(self.problems)} in {self.examinations} looks",
+            "workers that ended by themselves": "; ".join(self.unhealthy_exits) or "none",
+        }
+        return "\n".join(f"{name}: {value}" for name, value in lines.items())
 
 
 class Fleet:
