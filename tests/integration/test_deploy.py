@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -104,6 +105,25 @@ def test_pod_settings_are_settings_of_the_worker(pod_settings):
     assert pod_settings.redis.url == "redis://worker:secret@redis:6379/0"
     assert pod_settings.kafka.bootstrap_servers == "kafka:9092"
     assert pod_settings.worker.liveness_file == Path("/tmp/alive")  # noqa: S108
+
+
+def test_kafka_secrets_in_the_guide_are_files_that_the_pod_has(tmp_path, monkeypatch):
+    """What the guide says of Kafka's secrets fits: keys of the secret, where mounted, settings."""
+    guide = (ROOT / "docs" / "deploy.md").read_text()
+    toml, overlay = re.findall(
+        r"^ {3}```(?:toml|yaml)\n(.*?)^ {3}```", guide, re.MULTILINE | re.DOTALL
+    )
+    patch = yaml.safe_load(yaml.safe_load(overlay)["patches"][0]["patch"])
+    added = {step["path"]: step["value"] for step in patch}
+    volume = added["/spec/template/spec/volumes/-"]
+    mount = added["/spec/template/spec/containers/0/volumeMounts/-"]
+    created = re.search(rf"generic {volume['secret']['secretName']}((?: --from-file=\S+)+)", guide)
+    files = {Path(mount["mountPath"], key) for key in re.findall(r"=(\S+)", created[1])}
+    (tmp_path / "offramp.toml").write_text(textwrap.dedent(toml))
+    environ = {"OFFRAMP_CONFIG": str(tmp_path / "offramp.toml")}
+    security = settings_under(environ, monkeypatch).kafka.security
+    assert mount["name"] == volume["name"]
+    assert {security.password_file, security.ca_file} == files
 
 
 def test_gpu_variant_differs_only_where_it_must(monkeypatch):
