@@ -7,6 +7,7 @@ ConsumerError
 ├── InvalidSettings    the configuration names something that cannot be
 ├── ServiceRefused     a service beside Kafka (schemas, tokens) says that this is not to be had
 ├── ServiceUnavailable such a service did not answer; it may be asked again
+│   └── UntrustedService   its certificate is none that we trust
 ├── StoppedByError     a record cannot be used, and the settings say to stop then
 ├── StreamUnavailable  Kafka did not answer in time; the batch may be tried again
 └── WorkerFenced       another worker has taken over this worker's name or partitions
@@ -59,6 +60,10 @@ class ServiceRefused(ConsumerError):
 
 class ServiceUnavailable(ConsumerError):
     """A service does not answer, or answers with an error of its own."""
+
+
+class UntrustedService(ServiceUnavailable):
+    """A service shows a certificate that we do not trust."""
 
 
 class StoppedByError(ConsumerError):

@@ -13,10 +13,10 @@ from consumer.errors import InvalidEvent
 from consumer.records import DeadLetter, Headers, Prediction, Record
 
 if TYPE_CHECKING:
-    from consumer.schemas import Decode
+    from consumer.schema_forms import Decode
 
 VERSION = 1
-Format = Literal["auto", "json", "text", "avro", "json-schema"]
+Format = Literal["auto", "json", "text", "avro", "json-schema", "protobuf"]
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 
 

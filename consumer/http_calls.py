@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import orjson
 
-from consumer.errors import ServiceRefused, ServiceUnavailable
+from consumer.errors import (
+    InvalidSettings,
+    ServiceRefused,
+    ServiceUnavailable,
+    UntrustedService,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,19 +26,23 @@ _LIMIT_BYTES = 8 << 20
 _OURS = range(400, 500)  # the request is at fault: asking again does not help
 _PASSING = {408, 425, 429}
 
+_Answer = TypeVar("_Answer")
 
-def fetch_json(
+
+def fetch_json(  # noqa: PLR0913  (the request's, by keyword)
     url: str,
     *,
+    expected: type[_Answer],
     timeout_s: float,
     form: Mapping[str, str] | None = None,
     login: tuple[str, str] | None = None,
     ca_file: Path | None = None,
-) -> dict[str, Any]:
-    """Return the object that a URL answers with.
+) -> _Answer:
+    """Return what a URL answers with.
 
     Args:
         url: of http or https.
+        expected: dict or list.
         timeout_s: longest silence.
         form: posted if given.
         login: user and password.
@@ -41,15 +50,19 @@ def fetch_json(
 
     Raises:
         ServiceRefused: the service answers that this is not to be had.
-        ServiceUnavailable: it does not answer, or not with an object.
+        ServiceUnavailable: it does not answer, or not with what is expected.
+        InvalidSettings: there are no certificates in `ca_file`.
     """
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise InvalidSettings(f"{ca_file}: no certificates: {error}") from error
     body = None if form is None else urlencode(form).encode()
     request = Request(url, data=body, headers={"Accept": "application/json"})  # noqa: S310  (http or https: the settings see to it)
     if login is not None:
         token = base64.b64encode(":".join(login).encode()).decode()
         request.add_header("Authorization", f"Basic {token}")
     try:
-        context = ssl.create_default_context(cafile=ca_file)
         with urlopen(request, timeout=timeout_s, context=context) as answer:  # noqa: S310  (the same)
             found = orjson.loads(answer.read(_LIMIT_BYTES))
     except HTTPError as error:
@@ -59,11 +72,15 @@ def fetch_json(
             raise ServiceRefused(said, code=error.code) from None
         raise ServiceUnavailable(said) from None
     except URLError as error:
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            said = f"{url}: its certificate is not trusted: {error.reason.verify_message}"
+            raise UntrustedService(said) from error
         raise ServiceUnavailable(f"{url}: {error.reason}") from error
     except OSError as error:
         raise ServiceUnavailable(f"{url}: {error}") from error
     except ValueError as error:
         raise ServiceUnavailable(f"{url}: answers with no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ServiceUnavailable(f"{url}: answers with a {type(found).__name__}, not an object")
+    if not isinstance(found, expected):
+        said = f"{url}: answers with a {type(found).__name__}, expected a {expected.__name__}"
+        raise ServiceUnavailable(said)
     return found

@@ -66,6 +66,7 @@ class ExchangedToken(AbstractTokenProvider):
             return self._token
         found = fetch_json(
             self._url,
+            expected=dict,
             timeout_s=_TIMEOUT_S,
             form=self._form,
             login=(self._client_id, read_secret(self._secret_file)),

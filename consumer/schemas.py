@@ -1,31 +1,30 @@
-"""Values that name their schema: Avro and JSON Schema through a schema registry."""
+"""Values that name their schema, and the registry that has the schemas."""
 
 from __future__ import annotations
 
-import io
 import time
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import Annotated, Any, Final, TypeVar
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from consumer.errors import InvalidEvent, InvalidSettings, ServiceRefused
+from consumer.errors import InvalidEvent, InvalidSettings, ServiceRefused, ServiceUnavailable
 from consumer.http_calls import fetch_json
+from consumer.schema_forms import FORMS, Decode
 from consumer.secret_files import read_secret
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _FRAME_BYTES = 5  # a zero, then the schema's number
 _KEPT = 1000
 _UNKNOWN_S = 60.0  # for how long a schema that is not there is not asked for again
 _NOT_FOUND = 404
+_BROUGHT: Final = "google/protobuf/"  # imports that protoc has
+
+_Answer = TypeVar("_Answer")
 
 
 class RegistrySettings(BaseModel):
-    """Where the schemas of Avro and JSON Schema values are."""
+    """Where the schemas of values are that name one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,13 +33,6 @@ class RegistrySettings(BaseModel):
     password_file: Path | None = None
     ca_file: Path | None = Field(None, description="certificates to trust; default: the system's")
     timeout_s: Annotated[float, Field(gt=0)] = 5.0
-
-
-class Decode(Protocol):
-    """Turns a value into the fields of an event."""
-
-    def __call__(self, value: bytes) -> dict[str, Any]:
-        """Return the fields."""
 
 
 class Registry:
@@ -54,14 +46,14 @@ class Registry:
 
         Args:
             settings: where the registry is.
-            form: "avro" or "json-schema".
+            form: one of FORMS.
 
         Raises:
             InvalidSettings: the libraries for it are not installed.
         """
         self._settings = settings
-        self._compile = {"avro": _avro, "json-schema": _json_schema}[form]()
-        self._kind = {"avro": "AVRO", "json-schema": "JSON"}[form]
+        self._kind, compiler = FORMS[form]
+        self._compile = compiler()
         self._decoders: OrderedDict[int, tuple[Decode | InvalidEvent, float]] = OrderedDict()
 
     def __call__(self, value: bytes) -> dict[str, Any]:
@@ -80,6 +72,32 @@ class Registry:
             raise found
         return found(value[_FRAME_BYTES:])
 
+    def try_out(self) -> None:
+        """Return if the registry answers, and has schemas of this form.
+
+        Raises:
+            ServiceUnavailable: it does not answer.
+            ServiceRefused: it does not let us in, or is no registry.
+            InvalidSettings: it has no schemas of this form.
+        """
+        kinds = self._ask("schemas/types", expected=list)
+        if self._kind not in kinds:
+            has = ", ".join(map(str, kinds))
+            raise InvalidSettings(f"{self._settings.url}: has {has} schemas, no {self._kind}")
+
+    def _ask(self, path: str, *, expected: type[_Answer]) -> _Answer:
+        settings = self._settings
+        login = None
+        if settings.username is not None and settings.password_file is not None:
+            login = settings.username, read_secret(settings.password_file)
+        return fetch_json(
+            f"{str(settings.url).rstrip('/')}/{path}",
+            expected=expected,
+            timeout_s=settings.timeout_s,
+            login=login,
+            ca_file=settings.ca_file,
+        )
+
     def _decoder(self, number: int) -> Decode | InvalidEvent:
         now = time.monotonic()
         if number in self._decoders and self._decoders[number][1] > now:
@@ -95,15 +113,8 @@ class Registry:
         return found
 
     def _fetch(self, number: int) -> Decode | InvalidEvent:
-        settings = self._settings
-        login = None
-        if settings.username is not None and settings.password_file is not None:
-            login = settings.username, read_secret(settings.password_file)
-        url = f"{str(settings.url).rstrip('/')}/schemas/ids/{number}"
         try:
-            found = fetch_json(
-                url, timeout_s=settings.timeout_s, login=login, ca_file=settings.ca_file
-            )
+            found = self._ask(f"schemas/ids/{number}", expected=dict)
         except ServiceRefused as error:
             if error.code != _NOT_FOUND:
                 raise
@@ -112,74 +123,15 @@ class Registry:
         if kind != self._kind:
             msg = f"schema {number} is {kind}, expected {self._kind}"
             raise InvalidEvent("parse", "invalid-schema", msg)
-        if found.get("references"):
+        names = [str(other["name"]) for other in found.get("references") or ()]
+        if any(not name.startswith(_BROUGHT) for name in names):
             msg = f"schema {number} refers to others, which is not supported"
             raise InvalidEvent("parse", "invalid-schema", msg)
         try:
-            return self._compile(orjson.loads(found["schema"]))
+            return self._compile(found["schema"])
+        except ServiceUnavailable:
+            raise
         except Exception as error:
-            msg = f"schema {number} cannot be used: {type(error).__name__}"
+            said = error if isinstance(error, InvalidEvent) else type(error).__name__
+            msg = f"schema {number} cannot be used: {said}"
             raise InvalidEvent("parse", "invalid-schema", msg) from error
-
-
-def _avro() -> Callable[[Any], Decode]:
-    try:
-        import fastavro
-    except ImportError as error:
-        raise _not_installed("avro") from error
-
-    def compiled(schema: Any) -> Decode:  # noqa: ANN401  (JSON)
-        parsed = fastavro.parse_schema(schema)
-
-        def decode(value: bytes) -> dict[str, Any]:
-            stream = io.BytesIO(value)
-            try:
-                found = fastavro.schemaless_reader(stream, parsed, None)
-            except Exception as error:
-                msg = f"does not fit its schema: {type(error).__name__}"
-                raise InvalidEvent("parse", "invalid-avro", msg) from error
-            if stream.tell() != len(value):
-                msg = f"{len(value) - stream.tell()} bytes behind what its schema says"
-                raise InvalidEvent("parse", "invalid-avro", msg)
-            if not isinstance(found, dict):
-                msg = f"is a {type(found).__name__}, expected a record"
-                raise InvalidEvent("parse", "invalid-avro", msg)
-            return found
-
-        return decode
-
-    return compiled
-
-
-def _json_schema() -> Callable[[Any], Decode]:
-    try:
-        import jsonschema_rs
-    except ImportError as error:
-        raise _not_installed("json-schema") from error
-
-    def compiled(schema: Any) -> Decode:  # noqa: ANN401  (JSON)
-        validator = jsonschema_rs.validator_for(schema)
-
-        def decode(value: bytes) -> dict[str, Any]:
-            try:
-                found = orjson.loads(value)
-            except ValueError as error:
-                raise InvalidEvent("parse", "invalid-json", str(error)) from error
-            if not validator.is_valid(found):
-                first = next(validator.iter_errors(found))
-                where = ".".join(map(str, first.instance_path)) or "event"
-                rule = "/".join(map(str, first.schema_path))
-                msg = f"{where}: against {rule} of its schema"
-                raise InvalidEvent("parse", "schema-mismatch", msg)
-            if not isinstance(found, dict):
-                msg = f"is a {type(found).__name__}, expected an object"
-                raise InvalidEvent("parse", "invalid-json", msg)
-            return found
-
-        return decode
-
-    return compiled
-
-
-def _not_installed(form: str) -> InvalidSettings:
-    return InvalidSettings(f"kafka.format is {form}: run pip install 'offramp[registry]'")

@@ -36,6 +36,7 @@ from consumer.events import Fields, Format
 from consumer.kafka_security import KafkaSecurity
 from consumer.route_table import check_routes
 from consumer.routes import Route
+from consumer.schema_forms import FORMS
 from consumer.schemas import RegistrySettings
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class KafkaSettings(Section):
 
     @model_validator(mode="after")
     def _registry_is_named(self) -> Self:
-        if self.format in {"avro", "json-schema"} and self.registry.url is None:
+        if self.format in FORMS and self.registry.url is None:
             msg = f"format {self.format} needs registry.url"
             raise ValueError(msg)
         return self

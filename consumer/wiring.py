@@ -17,6 +17,7 @@ from consumer.events import parse
 from consumer.kafka_stream import KafkaStream
 from consumer.route_watch import RouteWatch
 from consumer.routes import subscription
+from consumer.schema_forms import FORMS
 from consumer.schemas import Registry
 from consumer.step import ModelFacts, Step, TextResult
 from consumer.worker import Worker
@@ -193,7 +194,7 @@ def open_policy(
 def _parser(settings: KafkaSettings) -> Callable[[Record], EventBody]:
     """Return what reads values of the format that the settings name."""
     decode = None
-    if settings.format in {"avro", "json-schema"}:
+    if settings.format in FORMS:
         decode = Registry(settings.registry, form=settings.format)
     return partial(parse, form=settings.format, fields=settings.fields, decode=decode)
 
