@@ -12,11 +12,19 @@ from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 from kafka.admin import MemberToRemove
 
-from consumer.errors import ConsumerError, StreamUnavailable
+from consumer.errors import (
+    ConsumerError,
+    InvalidSettings,
+    ServiceRefused,
+    StreamUnavailable,
+    UntrustedService,
+)
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
 from consumer.route_watch import routes_in_force
 from consumer.routes import Route, subscription
+from consumer.schema_forms import FORMS
+from consumer.schemas import Registry
 from consumer.transactions import Transactions
 from consumer.wiring import load_engine, open_store
 from model.errors import ModelError
@@ -37,6 +45,7 @@ _TTL_S = 1.0
 _PAUSE_S = 0.2
 _UNKNOWN_TOPIC = 3  # error codes of the protocol
 _NOT_AUTHORIZED = 29
+_LOGIN_REFUSED = {401, 403}  # HTTP
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,8 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield from _store(settings, store, engine)
         routes, finding = _routes(settings, store)
         yield finding
+    if settings.kafka.format in FORMS:
+        yield check_registry(settings.kafka)
     try:
         client = connect(settings.kafka, name=f"offramp-{settings.instance}-check")
     except ConsumerError as error:
@@ -119,6 +130,22 @@ def _routes(settings: Settings, store: RedisStore) -> tuple[tuple[Route, ...], F
     if not routes:
         return (), Finding("routes", False, "there are none", "see `offramp route add`")
     return routes, Finding("routes", True, ", ".join(route.topics for route in routes[:_LISTED]))
+
+
+def check_registry(settings: KafkaSettings) -> Finding:
+    """Say whether the schema registry answers, and has schemas of the format."""
+    advice = "see kafka.registry.url"
+    try:
+        Registry(settings.registry, form=settings.format).try_out()
+    except ConsumerError as error:
+        if isinstance(error, UntrustedService):
+            advice = "see kafka.registry.ca_file"
+        elif isinstance(error, ServiceRefused) and error.code in _LOGIN_REFUSED:
+            advice = "see kafka.registry.username, kafka.registry.password_file"
+        elif isinstance(error, InvalidSettings):
+            advice = "see kafka.format, kafka.registry"
+        return Finding("registry", False, str(error), advice)
+    return Finding("registry", True, f"{settings.registry.url} answers, has {settings.format}")
 
 
 def _inputs(routes: Sequence[Route], admin: KafkaAdminClient) -> Finding:

@@ -3,15 +3,20 @@
 import gc
 import json
 import re
+import ssl
 import time
 
 import pytest
+import trustme
 from typer.testing import CliRunner
 
+from consumer.checking import check_registry
 from consumer.cli.app import app
+from consumer.settings import KafkaSettings
 from consumer.topics import create_topics
 from policy_state.backends.redis import RedisStore
 from policy_state.store import PolicyMeta
+from tests.registry import SchemaRegistry
 from tests.tiny_model import write_tiny_model
 
 # kafka-python leaves the socket of a refused login to the garbage collector.
@@ -188,3 +193,88 @@ def test_what_is_wrong_is_named_with_what_to_do(world, tmp_path, break_it, expec
         assert re.search(said, failed[name]["said"])
         assert failed[name]["advice"]
     assert code == 4
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def registry(authority):
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    with SchemaRegistry(tls).running() as double:
+        yield double
+
+
+def test_a_registry_that_answers_is_well(world, tmp_path, registry, authority):
+    """Where the format needs a registry it is asked, over TLS and with the login."""
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    (tmp_path / "secret").write_text("horse\n")
+    world.options["kafka"] |= {
+        "format": "protobuf",
+        "registry": {
+            "url": registry.url,
+            "username": "me",
+            "password_file": str(tmp_path / "secret"),
+            "ca_file": str(tmp_path / "ca.pem"),
+        },
+    }
+    code, found = world.check(tmp_path)
+    assert code == 0, found
+    assert list(found) == [*ALL[:4], "registry", *ALL[4:]]
+    assert registry.asked == [("/schemas/types", "Basic bWU6aG9yc2U=")]
+
+
+def login_refused(registry, options):
+    registry.status = 401
+
+
+def no_such_form(registry, options):
+    registry.kinds = ["AVRO"]
+
+
+def not_a_registry(registry, options):
+    registry.status = 404
+
+
+def failing(registry, options):
+    registry.status = 503
+
+
+def not_trusted(registry, options):
+    del options["ca_file"]
+
+
+def no_certificates(registry, options):
+    options["ca_file"] = "/nowhere/ca.pem"
+
+
+def not_reachable(registry, options):
+    options["url"] = "https://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("break_it", "expected"),
+    [
+        (login_refused, ("answers 401", "kafka.registry.username")),
+        (no_such_form, ("has AVRO schemas, no PROTOBUF", "kafka.format")),
+        (not_a_registry, ("answers 404", "kafka.registry.url")),
+        (failing, ("answers 503", "kafka.registry.url")),
+        (not_trusted, ("certificate is not trusted", "kafka.registry.ca_file")),
+        (no_certificates, ("/nowhere/ca.pem: no certificates", "kafka.registry")),
+        (not_reachable, ("127.0.0.1:1/.*refused", "kafka.registry.url")),
+    ],
+)
+def test_what_is_wrong_with_the_registry_is_named(
+    registry, authority, tmp_path, break_it, expected
+):
+    """A registry that cannot be used is one line with what it said and the settings to look at."""
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    options = {"url": registry.url, "ca_file": str(tmp_path / "ca.pem"), "timeout_s": 2}
+    break_it(registry, options)
+    found = check_registry(KafkaSettings(format="protobuf", registry=options))
+    assert (found.check, found.ok) == ("registry", False)
+    assert re.search(expected[0], found.said)
+    assert expected[1] in found.advice
