@@ -19,7 +19,7 @@ from tests.long_form import IS_LONG
 __all__ = ["fleet", "model_folder"]
 
 GOOD = 300
-AWAY_S = 30 if IS_LONG else 10
+AWAY_S = 30 if IS_LONG else 6
 
 
 def set_limit(kafka, topic, size_bytes):
@@ -175,6 +175,7 @@ def small_disk(server, *, free_bytes):
         subprocess.run(["umount", str(data)], check=True)
 
 
+@pytest.mark.skipif(not IS_LONG, reason="half a minute, in `make chaos` only")
 def test_a_broker_whose_disk_is_full_costs_no_event(fleet):
     """It dies of its full disk; with room again every event is predicted once."""
     with start_kafka() as broker:
