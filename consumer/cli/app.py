@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import typer
@@ -46,6 +47,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; our own errors end it with one line on stderr and exit code 1."""
+    gc.set_threshold(50_000)  # importing makes much that stays: a sixth less time to start
     try:
         app()
     except KeyboardInterrupt:
