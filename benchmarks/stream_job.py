@@ -79,7 +79,7 @@ class Contest:
 
     def learn(self, topic: str) -> None:
         """Let Offramp learn its exits; the answers do not count."""
-        self.ways[LEARNT](topic)
+        self._offramp(LEARNT, topic, None, until=self._learnt)
         self.said.clear()
 
     def _classify(self, name: str) -> Pipe:
@@ -100,6 +100,9 @@ class Contest:
     def _until(self, marks: Marks) -> bool:
         return marks.enough(seconds=self._size.job_seconds, records=self._size.job_events)
 
+    def _learnt(self, marks: Marks) -> bool:
+        return marks.enough(seconds=self._size.learn_seconds, records=self._size.job_events)
+
     def _plain(self, topic: str) -> float:
         return plain_loop(
             self._services.kafka, topic, self._classify(PLAIN), until=self._until
@@ -111,11 +114,18 @@ class Contest:
             self._services.kafka, topic, self._classify(QUIX), state, until=self._until
         ).rate()
 
-    def _offramp(self, name: str, topic: str, pin: int | None) -> float:
+    def _offramp(
+        self,
+        name: str,
+        topic: str,
+        pin: int | None,
+        *,
+        until: Callable[[Marks], bool] | None = None,
+    ) -> float:
         policy = "learnt" if pin is None else "pinned"
         batch = _BATCH if pin is None else _FULL_BATCH
         job = Job(topic, policy=policy, pin=pin, domains=self.texts.domains, batch=batch, keep=True)
-        run = run_worker(self._services, self.engine, job, until=self._until)
+        run = run_worker(self._services, self.engine, job, until=until or self._until)
         self.said.setdefault(name, []).extend(
             Said(answer.event.text, answer.label, answer.layer) for answer in run.answers
         )

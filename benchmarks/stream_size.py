@@ -16,6 +16,7 @@ class Size:
     job_events: int  # a round, at most
     job_seconds: float  # of one contestant in a round
     job_rounds: int
+    learn_seconds: float  # of Offramp, before it counts
     waits_ms: tuple[int, ...]  # `max_wait_ms` of the latency
     bert_seconds: float  # of one depth
     bert_batches: Mapping[int, int]  # texts a batch, by the layer where all of them stop
@@ -26,8 +27,9 @@ FULL = Size(
     copy_rounds=3,
     texts_a_domain=100,
     job_events=12_000,
-    job_seconds=3.0,
+    job_seconds=6.0,
     job_rounds=3,
+    learn_seconds=12.0,
     waits_ms=(10, 50),
     bert_seconds=3.0,
     bert_batches={1: 256, 3: 256, 12: 32},
@@ -39,6 +41,7 @@ QUICK = Size(
     job_events=4_000,
     job_seconds=1.0,
     job_rounds=1,
+    learn_seconds=2.0,
     waits_ms=(50,),
     bert_seconds=1.0,
     bert_batches={12: 16},
