@@ -1,15 +1,11 @@
 """Measures the engine beside transformers, ONNX Runtime and OpenVINO: BERT-base, real lengths.
 
-    python -m benchmarks.engine [--quick] [--device cpu|cuda] [--rounds N] [-o json]
-
 One process and one thread (on the CPU), so figures are texts a second and core. All contestants
 run in every round and ratios are taken within rounds, so a slow minute of the machine hits all.
-Without `-o json` the results go to `benchmarks/results/`.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -31,13 +27,12 @@ from benchmarks.engine_parts import (
     mixed,
 )
 from benchmarks.engine_rivals import Rivals
-from benchmarks.report import Goal, Report, Table
+from benchmarks.report import Goal, Report, Table, hand_in, parser
 from benchmarks.timing import Timings, clock_for, paired
 from model.engine import Engine
 
 _PRODUCTS = "plain matrix products"
 _EXTRA = ("onnx", "onnxruntime", "openvino")
-_RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,29 +47,22 @@ class Size:
 
 
 FULL = Size(short_texts=64, long_texts=22, rounds=5, rivals=True, layers=LAYERS)
-QUICK = Size(short_texts=12, long_texts=2, rounds=1, rivals=False, layers=(1, 3, 7, 12))
+QUICK = Size(short_texts=12, long_texts=2, rounds=1, rivals=False, layers=(1, 3, 12))
 
 
 def main() -> None:
     """Parse the command line, measure, write."""
-    parser = argparse.ArgumentParser(description="benchmark of the engine")
-    parser.add_argument("--quick", action="store_true", help="under a minute, without rivals")
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("-o", "--output", choices=["json", "files"], default="files")
-    options = parser.parse_args()
+    arguments = parser("engine", __doc__)
+    arguments.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    arguments.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
+    arguments.add_argument("--rounds", type=int, help="how often each contestant runs")
+    options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     size = QUICK if options.quick else FULL
     rounds = options.rounds or size.rounds
     with tempfile.TemporaryDirectory() as scratch:
         report = measure(Path(scratch), options.device, options.threads, size, rounds)
-    if options.output == "json":
-        print(report.to_json())
-    elif not options.quick:
-        report.write(_RESULTS)
-    if options.output != "json":
-        print(report.to_markdown())
+    hand_in(report, options)
 
 
 def measure(scratch: Path, device: str, threads: int, size: Size, rounds: int) -> Report:

@@ -1,29 +1,26 @@
 """Measures what every exit of trained models is worth, on the source domain and on all others.
 
-    python -m benchmarks.models --data ../shared/data --models DIR [DIR ..] [--out MATRICES]
-
 `--data` has a folder per domain with `train`, `dev` and `test` files (`.tsv`, may be `.zst`). A
 domain is all of them together, but for the domains that the models were trained on, of which only
-what was held out counts. With `--out` the exit matrices are kept, one file a model and domain; a
-matrix that is there already is not made again, so an interrupted run goes on. Results go to
-`benchmarks/results/models.md` and `models.json`.
+what was held out counts. With `--matrices` the exit matrices are kept, one file a model and domain;
+a matrix that is there already is not made again, so an interrupted run goes on. Without data and
+models it is the shipped model on the sample reviews.
 """
 
 from __future__ import annotations
 
-import argparse
-import datetime as dt
 import json
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.report import Table, machine
+from benchmarks.report import Report, Table, hand_in, parser
+from consumer.settings import PRETRAINED
+from demo.texts import read_texts, sample_files
 from model.checkpoint import fingerprint
 from model.config import ModelConfig, read_config
 from model.data import LabelledTexts, read_labelled, write_matrix
@@ -31,7 +28,6 @@ from model.engine import Engine
 from model.evaluation import ExitReport, report
 from policy_state.matrix import read_matrix
 
-_RESULTS = Path(__file__).parent / "results"
 _HELD_OUT = {"sst2": ("dev",), "agnews": ("test",)}  # the others are of no model's training
 _SPLITS = ("train", "dev", "test")
 _CHUNK = 512
@@ -56,7 +52,6 @@ class Measured:
     config: ModelConfig
     fingerprint: str
     reports: dict[str, ExitReport]
-    cut: dict[str, int]  # texts longer than the model was given, by domain; -1 where not counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +60,47 @@ class Settings:
 
     max_tokens: int
     precision: str
-    max_texts: int | None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, write."""
-    parser = argparse.ArgumentParser(description="what the exits of models are worth")
-    parser.add_argument("--data", type=Path, required=True, help="a folder per domain")
-    parser.add_argument("--models", type=Path, nargs="+", required=True, help="model folders")
-    parser.add_argument("--out", type=Path, help="keep the exit matrices here")
-    parser.add_argument("--max-texts", type=int, help="of a domain, drawn with a fixed seed")
-    parser.add_argument("--max-tokens", type=int, default=128, help="as the paper's authors")
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "auto"])
-    parser.add_argument("--domains", nargs="+", help="only these")
-    parser.add_argument("--results", type=Path, default=_RESULTS)
-    options = parser.parse_args(arguments)
+    asked = parser("models", __doc__)
+    asked.add_argument("--data", type=Path, metavar="FOLDER", help="a folder per domain")
+    asked.add_argument(
+        "--models", type=Path, nargs="+", default=[PRETRAINED], metavar="FOLDER", help="of models"
+    )
+    asked.add_argument(
+        "--matrices", type=Path, metavar="FOLDER", help="keep the exit matrices here"
+    )
+    asked.add_argument("--max-texts", type=int, help="of a domain, drawn with a fixed seed")
+    asked.add_argument("--max-tokens", type=int, default=128, help="as the paper's authors")
+    asked.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "auto"])
+    asked.add_argument("--domains", nargs="+", help="only these")
+    options = asked.parse_args(arguments)
     names = [folder.name for folder in options.models]
     if len(set(names)) < len(names):
-        parser.error("two of the model folders have the same name")
-    settings = Settings(options.max_tokens, options.precision, options.max_texts)
-    domains = read_domains(options.data, options.max_texts, only=options.domains)
+        asked.error("two of the model folders have the same name")
+    most = 50 if options.quick else options.max_texts
+    settings = Settings(options.max_tokens, options.precision)
+    if options.data:
+        domains = read_domains(options.data, most, only=options.domains)
+    else:
+        domains = sample_domains(most)
     with tempfile.TemporaryDirectory() as scratch:
-        out = options.out or Path(scratch)
-        measured = [measure(folder, domains, out, settings) for folder in options.models]
-    write_results(measured, domains, settings, options.results)
+        matrices = options.matrices or Path(scratch)
+        measured = [measure(folder, domains, matrices, settings) for folder in options.models]
+    hand_in(described(measured, domains, settings), options)
+
+
+def sample_domains(most: int | None) -> list[Domain]:
+    """Return the sample reviews by domain."""
+    domains = []
+    for name, path in sample_files().items():
+        rows = [(t.text, t.label) for t in read_texts(path) if t.label is not None]
+        everything = LabelledTexts(tuple(t for t, _ in rows), tuple(label for _, label in rows))
+        sample = everything if most is None else everything.sample(most, seed=_SEED)
+        domains.append(Domain(name, sample, len(rows), max(everything.labels) + 1))
+    return domains
 
 
 def read_domains(data: Path, most: int | None, *, only: Sequence[str] | None) -> list[Domain]:
@@ -122,7 +134,6 @@ def measure(folder: Path, domains: Sequence[Domain], out: Path, settings: Settin
     config = read_config(folder)
     digest = fingerprint(folder)
     reports: dict[str, ExitReport] = {}
-    cut: dict[str, int] = {}
     engine: Engine | None = None
     for domain in domains:
         if domain.classes != len(config.labels):
@@ -131,14 +142,13 @@ def measure(folder: Path, domains: Sequence[Domain], out: Path, settings: Settin
         path = out / f"{folder.name}-{digest[:8]}" / f"{domain.name}-{run}.tsv"
         if path.exists():
             rows = read_matrix(path)[0].tolist()
-            cut[domain.name] = -1
         else:
             engine = engine or Engine(
                 folder,
                 precision=settings.precision,
                 max_tokens=min(settings.max_tokens, config.max_position_embeddings),
             )
-            rows, cut[domain.name] = _predict(engine, domain)
+            rows = _predict(engine, domain)
             path.parent.mkdir(parents=True, exist_ok=True)
             facts = {"name": folder.name, "layers": config.exit_layers}
             (path.parent / "model.json").write_text(json.dumps(facts), encoding="utf-8")
@@ -147,72 +157,38 @@ def measure(folder: Path, domains: Sequence[Domain], out: Path, settings: Settin
         reports[domain.name] = report(np.array(rows), domain.sample.labels)
         shares = " ".join(f"{100 * share:.1f}" for share in reports[domain.name].accuracy)
         print(f"{folder.name} {domain.name}: {shares}", file=sys.stderr, flush=True)
-    return Measured(folder.name, config, digest, reports, cut)
+    return Measured(folder.name, config, digest, reports)
 
 
-def write_results(
-    measured: Sequence[Measured], domains: Sequence[Domain], settings: Settings, folder: Path
-) -> None:
-    """Write models.md and models.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {
-        "command": _command(settings, [m.name for m in measured]),
-        "machine": machine(),
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "domains": {d.name: {"texts": d.texts, "measured": len(d.sample.texts)} for d in domains},
-        "models": {m.name: _values(m) for m in measured},
-    }
-    text = json.dumps(content, indent=2) + "\n"
-    (folder / "models.json").write_text(text, encoding="utf-8")
-    lines = [
-        "# What the exits of trained models are worth",
-        "",
-        f"`{content['command']}`, {content['date']}.",
-        "",
-        *_explained(domains, settings),
-        "",
-    ]
-    for m in measured:
-        lines += [table.markdown() for table in _tables(m)]
-    (folder / "models.md").write_text("\n".join(lines), encoding="utf-8")
-
-
-def _predict(engine: Engine, domain: Domain) -> tuple[list[tuple[int, ...]], int]:
-    texts = domain.sample.texts
-    last = engine.config.exits - 1
-    parts = [texts[i : i + _CHUNK] for i in range(0, len(texts), _CHUNK)]
-    rows: list[tuple[int, ...]] = []
-    cut = 0
-    for results in engine.run_stream((part, [last] * len(part)) for part in parts):
-        rows += [result.labels for result in results]
-        cut += sum(result.truncated for result in results)
-    return rows, cut
-
-
-def _command(settings: Settings, names: Sequence[str]) -> str:
-    """Return the command without the paths of this machine."""
-    cap = [] if settings.max_texts is None else ["--max-texts", str(settings.max_texts)]
-    numbers = ["--max-tokens", str(settings.max_tokens), "--precision", settings.precision]
-    words = ["python", "-m", "benchmarks.models", "--data", "DATA", "--models", *names]
-    return " ".join([*words, *cap, *numbers])
-
-
-def _explained(domains: Sequence[Domain], settings: Settings) -> list[str]:
+def described(
+    measured: Sequence[Measured], domains: Sequence[Domain], settings: Settings
+) -> Report:
+    """Return the tables, and what the figures are of."""
     capped = [
         f"{d.name} {len(d.sample.texts):,} of {d.texts:,}"
         for d in domains
         if len(d.sample.texts) < d.texts
     ]
-    explained = (
+    found = Report("models", tables=[table for m in measured for table in _tables(m)])
+    found.notes.append(
         f"Texts are cut at {settings.max_tokens} tokens. Domains are all of their texts, but for "
         "the training sets' own: SST-2 is its dev set, AG News its test set. All figures are %. "
         "*Differs*: texts whose label is not exit 0's. *SD violated*: texts that some exit gets "
         "right and a deeper one wrong."
     )
-    lines = [explained]
     if capped:
-        lines += ["", f"Drawn at random (seed {_SEED}), not all: {', '.join(capped)}."]
-    return lines
+        found.notes.append(f"Drawn at random (seed {_SEED}), not all: {', '.join(capped)}.")
+    return found
+
+
+def _predict(engine: Engine, domain: Domain) -> list[tuple[int, ...]]:
+    texts = domain.sample.texts
+    last = engine.config.exits - 1
+    parts = [texts[i : i + _CHUNK] for i in range(0, len(texts), _CHUNK)]
+    rows: list[tuple[int, ...]] = []
+    for results in engine.run_stream((part, [last] * len(part)) for part in parts):
+        rows += [result.labels for result in results]
+    return rows
 
 
 def _tables(m: Measured) -> list[Table]:
@@ -235,16 +211,6 @@ def _tables(m: Measured) -> list[Table]:
     )
     tables.append(Table(f"{head}: differs from exit 0", ("domain", *exits, "SD violated"), rows))
     return tables
-
-
-def _values(m: Measured) -> dict[str, Any]:
-    return {
-        "fingerprint": m.fingerprint,
-        "exit_layers": m.config.exit_layers,
-        "labels": m.config.labels,
-        "reports": {domain: r.to_dict() for domain, r in m.reports.items()},
-        "cut": {domain: None if n < 0 else n for domain, n in m.cut.items()},
-    }
 
 
 def _percent(share: float) -> str:

@@ -1,17 +1,14 @@
 """Measures the policies: regret on recorded exit matrices, alone and in fleets, drift, new domains.
 
-    python -m benchmarks.policy --reference DIR [--matrices DIR] [--quick] [-o json]
-
 `--reference` holds the published matrices of the paper's authors
 (`Exit_Predictions_TrainDevTest_IMDb_{4,6}exits.csv`); `--matrices` what
-`python -m benchmarks.models --out DIR` wrote, a folder a model with a matrix a domain. Results go
-to `benchmarks/results/policy.{md,json,png}`. Regret is in units of error: 10 stands for ten texts
-more labelled wrong, or as much cost, than by the best fixed exit.
+`python -m benchmarks.models --matrices DIR` wrote, a folder a model with a matrix a domain. Regret
+is in units of error: 10 stands for ten texts more labelled wrong, or as much cost, than by the best
+fixed exit. Without a folder what it is for stays unmeasured.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,13 +28,12 @@ from benchmarks.policy_cases import (
     reference_cases,
 )
 from benchmarks.policy_plot import plot_curves
-from benchmarks.report import Goal, Report, Table
+from benchmarks.report import Goal, Report, Table, hand_in, parser
 from policy_state.outcomes import Outcome, outcome
 from policy_state.policy import build
 from policy_state.replay import Fleet, Replay, replay
 from policy_state.settings import PolicySettings
 
-_RESULTS = Path(__file__).parent / "results"
 FLEETS = {"1 x 1": Fleet(), "4 x 128": Fleet(4, 128), "16 x 512": Fleet(16, 512)}
 ABLATIONS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -73,28 +69,34 @@ _WINDOW_RIGHT = 80
 
 def main() -> None:
     """Parse the command line, measure, write."""
-    parser = argparse.ArgumentParser(description="benchmark of the policies")
-    parser.add_argument("--reference", type=Path, default=Path("../shared/data/exit_matrices"))
-    parser.add_argument("--matrices", type=Path, help="exit matrices of own models")
-    parser.add_argument("--quick", action="store_true", help="under a minute")
-    parser.add_argument("-o", "--output", choices=["json", "files"], default="files")
-    options = parser.parse_args()
-    report = measure(options.reference, options.matrices, QUICK if options.quick else FULL)
-    if options.output == "json":
-        print(report.to_json())
-        return
-    if not options.quick:
-        report.write(_RESULTS)
-    print(report.to_markdown())
+    arguments = parser("policy", __doc__)
+    arguments.add_argument(
+        "--reference", type=Path, metavar="FOLDER", help="the exit matrices of the paper's authors"
+    )
+    arguments.add_argument(
+        "--matrices",
+        type=Path,
+        metavar="FOLDER",
+        help="exit matrices of own models, as benchmarks.models keeps them",
+    )
+    options = arguments.parse_args()
+    plot = options.out and options.out / "policy.png"
+    size = QUICK if options.quick else FULL
+    hand_in(measure(options.reference, options.matrices, size, plot=plot), options)
 
 
-def measure(reference: Path, matrices: Path | None, size: Size) -> Report:
+def measure(
+    reference: Path | None, matrices: Path | None, size: Size, *, plot: Path | None = None
+) -> Report:
     """Run every part and return the report."""
     report = Report("policy")
     published, domains = reference_cases(reference), domain_cases(matrices, size.domains)
     if not published:
         report.notes.append("the published matrices were not given: their goals are unmeasured")
-    _reference_part(report, published, size)
+    curves = _reference_part(report, published, size)
+    if curves and plot:
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        plot_curves(curves, plot)
     _domain_part(report, domains, size)
     _drift_part(report, drift_cases(domains), size)
     _cold_start_part(report, domains, size)
@@ -119,8 +121,11 @@ def play(
     return played, outcome(played, scale)
 
 
-def _reference_part(report: Report, cases: Sequence[Case], size: Size) -> None:
-    rows, curves, worst_share, worst_growth = [], {}, [], []
+def _reference_part(
+    report: Report, cases: Sequence[Case], size: Size
+) -> dict[str, dict[str, Outcome]]:
+    rows, worst_share, worst_growth = [], [], []
+    curves: dict[str, dict[str, Outcome]] = {}
     rescued = None
     for case in cases:
         settings = case.settings()
@@ -155,12 +160,11 @@ def _reference_part(report: Report, cases: Sequence[Case], size: Size) -> None:
             max(worst_growth, default=None),
         ),
     ]
-    if curves and size is FULL:
-        plot_curves(curves, _RESULTS / "policy.png")
     columns = ("matrix, cost", "policy", "workers x batch", "@1,000", "@10,000", "@50,000")
     report.tables.append(
         Table("Published matrices: regret", (*columns, "share of exits"), tuple(rows))
     )
+    return curves
 
 
 def _domain_part(report: Report, cases: Sequence[Case], size: Size) -> None:

@@ -1,53 +1,54 @@
 """Measures how often bf16 and int8 give the label that fp32 gives, per exit, on real text.
 
-    python -m benchmarks.precision MODEL --calibration FILE... --texts FILE... [-o json]
-
-MODEL stays as it is: a copy of it is calibrated for int8. Files are .tsv with a column named text,
-or one text a line. Without `-o json` the results go to `benchmarks/results/`.
+The model stays as it is: a copy of it is calibrated for int8. Files are .tsv with a column named
+text, or one text a line. Without any it takes the sample reviews, some to calibrate, the others to
+measure.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.report import Goal, Report, Table
+from benchmarks.report import Goal, Report, Table, hand_in, parser
+from consumer.settings import PRETRAINED
+from demo.texts import read_texts as read_samples
+from demo.texts import sample_files
 from model.calibration import calibrate_int8, label_agreement
 from model.data import read_texts, set_name
 from model.engine import Engine
 
-_RESULTS = Path(__file__).parent / "results"
+_CALIBRATION = 36  # of the 136 samples of a domain
 _GOALS = {"bf16": 0.995, "int8": 0.99}
 
 
 def main() -> None:
     """Parse the command line, measure, write."""
-    parser = argparse.ArgumentParser(description="label agreement of bf16 and int8 with fp32")
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--calibration", type=Path, nargs="+", required=True)
-    parser.add_argument("--texts", type=Path, nargs="+", required=True)
-    parser.add_argument("--per-file", type=int, default=1000, help="at most so many texts of each")
-    parser.add_argument("--max-tokens", type=int, default=128)
-    parser.add_argument("--quick", action="store_true", help="100 texts of each file")
-    parser.add_argument("-o", "--output", choices=["json", "files"], default="files")
-    options = parser.parse_args()
-    most = 100 if options.quick else options.per_file
-    report = measure(
-        options.model,
-        sample(options.calibration, most=300),
-        {set_name(path): sample([path], most=most) for path in options.texts},
-        max_tokens=options.max_tokens,
+    arguments = parser("precision", __doc__)
+    arguments.add_argument(
+        "model", type=Path, nargs="?", default=PRETRAINED, help="default: the shipped model"
     )
-    if options.output == "json":
-        print(report.to_json())
+    arguments.add_argument("--calibration", type=Path, nargs="+", metavar="FILE")
+    arguments.add_argument("--texts", type=Path, nargs="+", metavar="FILE")
+    arguments.add_argument(
+        "--per-file", type=int, default=1000, help="at most so many texts of each"
+    )
+    arguments.add_argument("--max-tokens", type=int, default=128)
+    options = arguments.parse_args()
+    if bool(options.calibration) != bool(options.texts):
+        arguments.error("--calibration and --texts belong together")
+    most = 100 if options.quick else options.per_file
+    if options.texts:
+        calibration = sample(options.calibration, most=300)
+        sets = {set_name(path): sample([path], most=most) for path in options.texts}
     else:
-        if not options.quick:
-            report.write(_RESULTS)
-        print(report.to_markdown())
+        samples = {d: [t.text for t in read_samples(p)] for d, p in sample_files().items()}
+        calibration = [text for texts in samples.values() for text in texts[:_CALIBRATION]]
+        sets = {domain: texts[_CALIBRATION:] for domain, texts in samples.items()}
+    hand_in(measure(options.model, calibration, sets, max_tokens=options.max_tokens), options)
 
 
 def sample(paths: Sequence[Path], *, most: int) -> list[str]:

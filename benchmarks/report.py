@@ -1,7 +1,8 @@
-"""What every benchmark hands in: goals, tables, machine and command, as JSON and Markdown."""
+"""What every benchmark asks and hands in: goals, tables, machine, command, as JSON or Markdown."""
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import json
 import os
@@ -87,8 +88,7 @@ class Report:
             "",
             f"`{command()}`, {date}. Machine: {machine_text}.",
             "",
-            goals.markdown(),
-            *(table.markdown() for table in self.tables),
+            *(table.markdown() for table in ([goals] if self.goals else []) + self.tables),
         ]
         if self.notes:
             parts += ["## Notes", "", *(f"- {note}" for note in self.notes), ""]
@@ -99,6 +99,28 @@ class Report:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{self.name}.json").write_text(self.to_json() + "\n", encoding="utf-8")
         (folder / f"{self.name}.md").write_text(self.to_markdown(), encoding="utf-8")
+
+
+def parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the options that all benchmarks have."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--quick", action="store_true", help="a short look, in under a minute")
+    made.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    made.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="write the report there, too, as in results/"
+    )
+    return made
+
+
+def hand_in(report: Report, options: argparse.Namespace) -> None:
+    """Print a report and write it, as the options of `parser` say."""
+    print(report.to_json() if options.output == "json" else report.to_markdown())
+    if options.out:
+        report.write(options.out)
 
 
 def command() -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import random
 import statistics
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
 
-from benchmarks.report import Goal, Report, Table
+from benchmarks.report import Goal, Report, Table, hand_in, parser
 from deploy.local.services import RedisServer, start_redis
 from policy_state.backends.redis import RedisStore
 from policy_state.stats import ExitStats
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
 
     from deploy.local.services import Flavour
 
-RESULTS = Path(__file__).parent / "results"
 EXITS = 6  # of the shipped model
 MOST_EXITS = 12  # one after every layer
 KNOWN_DOMAINS = 2000
@@ -54,17 +50,9 @@ def meta(exits: int) -> PolicyMeta:
 
 def main() -> None:
     """Measure, print, and write the results."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.store", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a short look, nothing is written")
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
-    options = parser.parse_args()
+    options = parser("store", __doc__).parse_args()
     load = Load(0.3, 3, 10_000) if options.quick else Load(1.5, 5, MEMORY_DOMAINS)
-    report = measure(load)
-    print(report.to_json() if options.output == "json" else report.to_markdown())
-    if not options.quick:
-        report.write(RESULTS)
-    if any(goal.met is False for goal in report.goals):
-        sys.exit(1)
+    hand_in(measure(load), options)
 
 
 def measure(load: Load) -> Report:
@@ -101,7 +89,9 @@ def measure(load: Load) -> Report:
             f"round trip of a {GOAL_CALL}-domain apply, {EXITS} exits, in PINGs", 25.0, worst_trip
         ),
         Goal.at_most(
-            f"bytes a domain, {MOST_EXITS} exits, {load.memory_domains} domains", 700.0, worst_bytes
+            f"bytes a domain, {MOST_EXITS} exits, {MEMORY_DOMAINS} domains",
+            700.0,
+            worst_bytes if load.memory_domains == MEMORY_DOMAINS else None,
         ),
     ]
     place_names = ("server", "exits", "domains a call")

@@ -1,20 +1,17 @@
 """The whole worker beside a bare Kafka loop, and beside transformers' pipeline doing the same job.
 
-    python -m benchmarks.stream [--quick] [--model FOLDER] [-o json] [--out FOLDER]
-
 Starts a Kafka and a Redis on loopback. One process and one thread of torch for each contestant;
 all take turns in one run, and ratios are taken within rounds.
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 from pathlib import Path
 
 import torch
 
-from benchmarks.report import Report
+from benchmarks.report import Report, hand_in, parser
 from benchmarks.stream_job import whole_job
 from benchmarks.stream_load import PARTITIONS
 from benchmarks.stream_parts import plumbing, stages
@@ -27,18 +24,11 @@ from deploy.local.services import local_services
 
 def main() -> None:
     """Measure, print, and write the results where asked."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.stream",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--quick", action="store_true", help="under a minute")
-    parser.add_argument(
+    arguments = parser("stream", __doc__)
+    arguments.add_argument(
         "--model", type=Path, default=PRETRAINED, help="folder (default: the shipped model)"
     )
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
-    parser.add_argument("--out", type=Path, help="folder to write stream.json and stream.md to")
-    args = parser.parse_args()
+    args = arguments.parse_args()
     logging.basicConfig(level=logging.ERROR)
     torch.set_num_threads(1)
     size = QUICK if args.quick else FULL
@@ -50,9 +40,7 @@ def main() -> None:
             **whole_job(report, services, args.model, size),
         }
         stages(report, services, runs, size)
-    print(report.to_json() if args.output == "json" else report.to_markdown())
-    if args.out:
-        report.write(args.out)
+    hand_in(report, args)
 
 
 if __name__ == "__main__":

@@ -37,12 +37,12 @@ def test_tables_and_matrices(tmp_path, data):
         write_tiny_model(tmp_path / "news", config=four),
     ]
     arguments = ["--data", data, "--models", *folders, "--max-texts", "10", "--max-tokens", "16"]
-    arguments += ["--out", tmp_path / "matrices", "--results", tmp_path / "results"]
+    arguments += ["--matrices", tmp_path / "matrices", "--out", tmp_path / "results"]
     run(arguments)
     content = json.loads((tmp_path / "results" / "models.json").read_text())
-    reports = content["models"]["binary"]["reports"]
-    assert {name: r["texts"] for name, r in reports.items()} == {"hotels": 10, "sst2": 8}
-    assert list(content["models"]["news"]["reports"]) == ["agnews"]
+    accuracy, _, _, news, *_ = content["tables"]
+    assert {row[0]: row[1] for row in accuracy["rows"]} == {"hotels": 10, "sst2": 8}
+    assert [row[0] for row in news["rows"]] == ["agnews"]
     table = (tmp_path / "results" / "models.md").read_text()
     assert "hotels 10 of 12" in table
     assert str(tmp_path) not in table
@@ -53,5 +53,5 @@ def test_tables_and_matrices(tmp_path, data):
     matrices[0].write_text("0\t1\t2\top_labels\n" + "1\t1\t1\t1\n" * 10)
     run(arguments)
     content = json.loads((tmp_path / "results" / "models.json").read_text())
-    hotels = content["models"]["binary"]["reports"]["hotels"]
-    assert hotels["disagreement"] == [0, 0, 0], "a matrix that is there is not made again"
+    differs = {row[0]: row[1:4] for row in content["tables"][2]["rows"]}
+    assert differs["hotels"] == ["0.0", "0.0", "0.0"], "a matrix that is there is not made again"
