@@ -7,14 +7,14 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from policy_state.admin import Reset
 from policy_state.drift import DriftWatch
 from policy_state.errors import DomainNotFound, PolicyNotFound, StoreError, StoreUnavailable
-from policy_state.offsets import Status
+from policy_state.offsets import Status, within
 from policy_state.pending import Pending
 from policy_state.policy import build
 from policy_state.stats import ExitStats
@@ -33,6 +33,22 @@ log = logging.getLogger("offramp.counting")
 _FRESH_S = 5.0
 _KEPT = 10_000
 _PAUSE_S = (0.5, 1.0, 2.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _AtHand:
+    """What a batch has of one partition."""
+
+    span: Range
+    texts: Sequence[Prediction]
+    epochs: Mapping[str, int]  # by domain, see `Counting.count`
+
+    def of(self, span: Range) -> list[Prediction]:
+        """Return the texts of some offsets."""
+        return [p for p in self.texts if span[0] <= p.event.record.offset < span[1]]
+
+
+_NOTHING = _AtHand((0, 0), (), {})
 
 
 class Counting:
@@ -135,24 +151,20 @@ class Counting:
             key = (r.topic, r.partition)
             first, _ = spans.get(key, (r.offset, 0))
             spans[key] = (first, r.offset + 1)
-        texts = {(self._topic_id(topic), part): rows for (topic, part), rows in texts.items()}
+        at_hand = {}
         for (topic, part), span in spans.items():
             key = (self._topic_id(topic), part)
-            self._hold(key, [span], texts.get(key, ()), epochs)
-        self.flush(texts, epochs)
+            at_hand[key] = _AtHand(span, texts.get((topic, part), ()), epochs)
+            self._hold(key, [span], at_hand[key])
+        self.flush(at_hand)
 
     def flush(
-        self,
-        texts: Mapping[tuple[str, int], Sequence[Prediction]] | None = None,
-        epochs: Mapping[str, int] | None = None,
-        *,
-        insist: bool = False,
+        self, at_hand: Mapping[tuple[str, int], _AtHand] | None = None, *, insist: bool = False
     ) -> bool:
         """Bring what is held to the store, unless it is away; return whether all of it is there.
 
         Args:
-            texts: those of the batch at hand, to cut it where a part was counted before.
-            epochs: see `count`.
+            at_hand: the batch by partition, to cut it where a part was counted before.
             insist: ask also where it is away, and wait as long as a call may take.
         """
         while (insist or not self._away) and (parts := self._pending.parts()):
@@ -163,12 +175,12 @@ class Counting:
             self._look_for_drift(parts, answer)
             for part, outcome in self._pending.settled(answer.outcomes):
                 key = (part.topic_id, part.partition)
-                if texts and any(
-                    p.event.record.offset >= part.first_offset for p in texts.get(key, ())
-                ):
-                    self._hold(key, outcome.missing, texts[key], epochs or {})
-                else:
-                    self._pending.give_up(part)
+                batch = (at_hand or {}).get(key, _NOTHING)
+                # What a part has of earlier batches cannot be told apart: it stays out, as a gap.
+                self._hold(key, within(outcome.missing, batch.span), batch)
+                self._pending.give_up(
+                    part, but=len(batch.of((part.first_offset, part.next_offset)))
+                )
         return not len(self._pending)
 
     def _note_gaps(self, parts: Sequence[PartitionDeltas], answer: Applied) -> None:
@@ -204,32 +216,18 @@ class Counting:
     def _drift_watch(meta: PolicyMeta) -> DriftWatch:
         return DriftWatch(meta.exits, evidence=build(meta.settings, meta.layers).drift)
 
-    def _hold(
-        self,
-        key: tuple[str, int],
-        ranges: Iterable[Range],
-        texts: Sequence[Prediction],
-        epochs: Mapping[str, int],
-    ) -> None:
+    def _hold(self, key: tuple[str, int], ranges: Iterable[Range], batch: _AtHand) -> None:
         """Put the texts of some offsets of a partition on their way."""
-        for first, following in ranges:
-            part = self._part(key, (first, following), texts, epochs)
-            outcome = self._pending.add(part)
+        for span in ranges:
+            outcome = self._pending.add(self._part(key, span, batch))
             if outcome.status is Status.OVERLAP:
-                self._hold(key, outcome.missing, texts, epochs)
+                self._hold(key, outcome.missing, batch)
 
-    def _part(
-        self,
-        key: tuple[str, int],
-        span: Range,
-        texts: Sequence[Prediction],
-        epochs: Mapping[str, int],
-    ) -> PartitionDeltas:
+    def _part(self, key: tuple[str, int], span: Range, batch: _AtHand) -> PartitionDeltas:
         labels: dict[str, list[tuple[int, ...]]] = {}
-        for text in texts:
-            if span[0] <= text.event.record.offset < span[1]:
-                labels.setdefault(text.event.domain, []).append(text.exit_labels)
-        exits = self._meta.exits
+        for text in batch.of(span):
+            labels.setdefault(text.event.domain, []).append(text.exit_labels)
+        exits, epochs = self._meta.exits, batch.epochs
         deltas = {d: ExitStats.from_texts(rows, exits=exits) for d, rows in labels.items()}
         return PartitionDeltas(*key, *span, deltas, {d: epochs[d] for d in deltas if d in epochs})
 

@@ -71,10 +71,11 @@ class KafkaStream:
         self._settings = settings
         self._topics = topics
         self._timeout_s = settings.request_timeout_s
-        self._topic_ids: dict[str, str] = {}
         self._unread: set[str] = set()  # topics still assigned here that are no longer read
         self._buffer = Buffer(limit_bytes=settings.buffer_bytes)
         self._held = Held()
+        self._given_back: set[TopicPartition] = set()  # to be read again from where committed
+        self._placed: set[TopicPartition] = set()  # since they were assigned
         self._joining_since: float | None = None
         self._client = connect(settings, name=f"offramp-{instance}")
         self._name = f"{settings.group}-{instance}"
@@ -102,7 +103,9 @@ class KafkaStream:
                 or self._buffer.tokens >= limits.max_tokens
             ):
                 membership = self._consumer.group_metadata()
-                if membership.state != MemberState.STABLE or self._settle_lost():
+                lost = self._held.take_lost(self._consumer)
+                if lost or membership.state != MemberState.STABLE:
+                    self._give_back(lost)
                     self.keep_up(0)
                     continue
                 taken = self._buffer.take(
@@ -119,7 +122,9 @@ class KafkaStream:
             StreamUnavailable: the broker does not answer.
         """
         with translated("polling"):
-            if self._joining_since is not None:
+            self._reread()
+            rejoins = self._consumer._coordinator.need_rejoin()  # noqa: SLF001
+            if rejoins or self._joining_since is not None:
                 timeout_ms = max(timeout_ms, _JOIN_POLL_MS)
             full = {
                 tp
@@ -130,11 +135,12 @@ class KafkaStream:
             self._consumer.pause(*(full - paused))
             self._consumer.resume(*(paused - full))
             polled = self._consumer.poll(timeout_ms=timeout_ms)
-            self._settle_lost(polled)
             assigned = self._consumer.assignment()
+            self._give_back(self._held.take_lost(self._consumer) | (assigned - self._placed))
             for tp, rows in polled.items():
-                if tp in assigned:
+                if tp in assigned - self._given_back:
                     self._buffer.add(map(_record, rows))
+            self._reread()
         self._check_joining()
 
     def subscribe(self, topics: str) -> None:
@@ -149,8 +155,8 @@ class KafkaStream:
         with translated("subscribing"):
             assigned = self._consumer.assignment()
             unread = {tp for tp in assigned if not re.match(topics, tp.topic)}
-            for tp in unread:
-                self._reread(tp)
+            self._give_back(unread)
+            self._reread()
             self._consumer.subscribe(pattern=topics, listener=self._held)
         self._topics, self._unread = topics, {tp.topic for tp in unread}
 
@@ -160,11 +166,10 @@ class KafkaStream:
         Raises:
             StreamUnavailable: the broker does not tell.
         """
-        if topic not in self._topic_ids:
-            with translated(f"describing {topic}"):
-                for entry in self._admin.describe_topics([topic]):
-                    self._topic_ids[entry["name"]] = str(entry["topic_id"])
-        return self._topic_ids[topic]
+        if (known := self._consumer._cluster.topic_id(topic)) is not None:  # noqa: SLF001
+            return str(known)
+        with translated(f"describing {topic}"):
+            return str(self._admin.describe_topics([topic])[0]["topic_id"])
 
     def assigned(self) -> list[str]:
         """Return the partitions this worker reads now, as `topic[partition]`."""
@@ -205,14 +210,15 @@ class KafkaStream:
     def rewind(self, batches: Iterable[Batch]) -> None:
         """Give batches back: what is still assigned here is read again from where it is committed.
 
+        That happens also where this fails: then the next poll does it.
+
         Raises:
             WorkerFenced, StreamUnavailable: a new producer was needed and could not be made.
         """
+        self._give_back({TopicPartition(r.topic, r.partition) for b in batches for r in b.records})
         self._transactions.recover()
-        self._topic_ids.clear()
         with translated("rewinding"):
-            for tp in {TopicPartition(r.topic, r.partition) for b in batches for r in b.records}:
-                self._reread(tp)
+            self._reread()
 
     def close(self) -> None:
         """Leave the group and close all connections, within the time limit for all together."""
@@ -239,34 +245,47 @@ class KafkaStream:
             self._held = Held()
             old, self._consumer = self._consumer, self._new_consumer()
             self._buffer.clear()
+            self._given_back.clear()
+            self._placed.clear()
             bounded(old.close, timeout_s=self._timeout_s)
             raise StreamUnavailable(
                 f"joining the group took longer than {self._settings.join_timeout_s} s"
             )
 
-    def _settle_lost(self, polled: dict[TopicPartition, list[Any]] | None = None) -> bool:
-        """Forget what was read of partitions that went away, even if they came back since."""
-        lost = self._held.take_lost(self._consumer)
-        for tp in lost:
-            if polled is not None:
-                polled.pop(tp, None)
-            self._reread(tp)
-        return bool(lost)
+    def _give_back(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forget what was read of partitions; nothing is taken of them before `_reread`."""
+        for tp in partitions:
+            self._buffer.drop(tuple(tp))
+            self._given_back.add(tp)
 
-    def _reread(self, tp: TopicPartition) -> None:
-        """Drop what was read ahead of a partition; if it is ours, go to its committed offset."""
-        self._buffer.drop(tuple(tp))
-        if tp not in self._consumer.assignment():
-            log.info("gone partition=%s[%d]", tp.topic, tp.partition)
-            return
-        offset = self._consumer.committed(tp, timeout_ms=int(self._timeout_s * 1000))
-        log.info("reading again partition=%s[%d] offset=%s", tp.topic, tp.partition, offset)
+    def _reread(self) -> None:
+        """Go to the committed offsets of what was given back and is still, or again, ours.
+
+        kafka-python does so itself for what is assigned anew, but with an answer that may be old.
+        """
+        for tp in tuple(self._given_back):
+            self._placed.discard(tp)
+            if tp in self._consumer.assignment():
+                self._seek_committed(tp)
+                self._placed.add(tp)
+            else:
+                log.info("gone partition=%s[%d]", tp.topic, tp.partition)
+            self._given_back.discard(tp)
+
+    def _seek_committed(self, tp: TopicPartition) -> None:
+        timeout_ms = int(self._timeout_s * 1000)
+        # kafka-python keeps an answer that came too late for who asked, and gives it to the next.
+        self._consumer._coordinator._offset_fetch_futures.clear()  # noqa: SLF001
+        offset = self._consumer.committed(tp, timeout_ms=timeout_ms)
+        log.info("reading partition=%s[%d] offset=%s", tp.topic, tp.partition, offset)
         if offset is not None:
             self._consumer.seek(tp, offset)
         elif self._settings.start == "earliest":
             self._consumer.seek_to_beginning(tp)
-        else:
+        else:  # "latest" is now: what comes from here on is nobody's to skip
             self._consumer.seek_to_end(tp)
+            here = OffsetAndMetadata(self._consumer.position(tp, timeout_ms), "", _NO_EPOCH)
+            self._consumer.commit({tp: here}, timeout_ms=timeout_ms)
 
     def _new_consumer(self) -> KafkaConsumer:
         settings = self._settings

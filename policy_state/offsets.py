@@ -59,7 +59,7 @@ gaps=((30, 40),)))
         if first >= self.upto:
             opened = ((self.upto, first),) if first > self.upto else ()
             return Placed(Status.APPLIED, (), Counted(following, _bounded(self.gaps + opened)))
-        missing = _within((*self.gaps, (self.upto, following)), first, following)
+        missing = within((*self.gaps, (self.upto, following)), (first, following))
         if not missing:
             return Placed(Status.DUPLICATE, (), self)
         if missing != ((first, following),):
@@ -80,6 +80,23 @@ def uncovered(wanted: Range, taken: Iterable[Range]) -> tuple[Range, ...]:
     return tuple(pieces)
 
 
+def within(pieces: tuple[Range, ...], span: Range) -> tuple[Range, ...]:
+    """Return the parts of rising pieces that lie in a range, joined where they touch.
+
+    >>> within(((0, 5), (5, 7), (9, 20)), (3, 10))
+    ((3, 7), (9, 10))
+    """
+    first, following = span
+    found: list[Range] = []
+    for low, high in pieces:
+        start, end = max(low, first), min(high, following)
+        if start < end:
+            if found and found[-1][1] == start:
+                start = found.pop()[0]
+            found.append((start, end))
+    return tuple(found)
+
+
 def format_gaps(gaps: tuple[Range, ...]) -> str:
     """Return gaps as they are stored.
 
@@ -93,18 +110,6 @@ def parse_gaps(text: str) -> tuple[Range, ...]:
     """Read what `format_gaps` wrote."""
     pairs = (gap.split("-") for gap in text.split())
     return tuple((int(first), int(following)) for first, following in pairs)
-
-
-def _within(pieces: tuple[Range, ...], first: int, following: int) -> tuple[Range, ...]:
-    """Return the parts of rising pieces that lie in a range, joined where they touch."""
-    found: list[Range] = []
-    for low, high in pieces:
-        start, end = max(low, first), min(high, following)
-        if start < end:
-            if found and found[-1][1] == start:
-                start = found.pop()[0]
-            found.append((start, end))
-    return tuple(found)
 
 
 def _outside(gap: Range, first: int, following: int) -> list[Range]:

@@ -109,9 +109,9 @@ class Pending:
             (part, outcome) for part, outcome in answered if outcome.status is Status.OVERLAP
         )
 
-    def give_up(self, part: PartitionDeltas) -> None:
-        """Enter a part as lost."""
-        self.lost_texts += _texts(part)
+    def give_up(self, part: PartitionDeltas, *, but: int = 0) -> None:
+        """Enter a part as lost, `but` for texts of it that were brought otherwise."""
+        self.lost_texts += _texts(part) - but
 
     def _follows(self, held: PartitionDeltas, part: PartitionDeltas) -> bool:
         return (

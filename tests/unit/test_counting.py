@@ -1,10 +1,13 @@
 """Counting a batch: each text once, also where batches were cut otherwise before."""
 
+import time
+
 import pytest
 
 from consumer.counting import Counting
 from consumer.records import Event, Prediction, Record
 from policy_state.backends.memory import MemoryStore
+from policy_state.errors import StoreUnavailable
 from policy_state.store import PolicyMeta
 
 
@@ -84,3 +87,35 @@ def test_a_recreated_topic_is_counted_from_its_start(store, opened):
         counting = Counting(store, opened, topic_id=lambda _, i=topic_id: i)
         counting.count(*batch("a", 0, range(5)))
     assert texts(store) == 10
+
+
+class LeavingStore(MemoryStore):
+    """A store that can be away."""
+
+    away = False
+
+    def apply(self, *args, **options):
+        if self.away:
+            raise StoreUnavailable("away", cause="connection")
+        return super().apply(*args, **options)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["sent", "joined"])
+def test_what_an_outage_mixes_up_is_lost_aloud_and_the_rest_is_counted(known):
+    """Texts counted before, read again and held: those that cannot be told apart are a gap."""
+    store = LeavingStore()
+    opened = store.open(PolicyMeta(name="default", fingerprint="f", layers=(1, 2, 3)))
+    counting = Counting(store, opened, topic_id=lambda topic: f"id-{topic}")
+    counting.count(*batch("a", 0, range(100, 200)))  # and its transaction is aborted
+    store.away = True
+    if known:  # then nothing more is sent, and parts that follow each other are joined
+        counting.count(*batch("b", 0, range(1), domain="hotels"))
+    counting.count(*batch("a", 0, range(100, 260)))
+    store.away = False
+    deadline = time.monotonic() + 10
+    while counting.away and time.monotonic() < deadline:
+        time.sleep(0.05)
+    counting.count(*batch("a", 0, range(260, 300)))
+    assert texts(store) == 100 + 40
+    assert counting.lost_texts >= 60
+    assert counting.gap_offsets == 60
