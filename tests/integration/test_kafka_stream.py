@@ -1,0 +1,197 @@
+"""The worker's side of Kafka, on a real broker: what was read comes out exactly once."""
+
+import threading
+import time
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer
+
+from consumer.errors import StreamUnavailable
+from consumer.kafka_stream import Batch, KafkaStream
+from consumer.settings import BatchSettings, KafkaSettings
+from consumer.topics import create_topics
+from consumer.transactions import Outgoing
+from demo.fleet import read_all
+from deploy.local.kafka_server import broker_answers
+from deploy.local.process import wait_until
+from deploy.local.services import start_kafka
+
+EVENTS = 20
+SESSION_S = 6
+AT_ONCE = BatchSettings(max_wait_ms=0)
+
+
+class Members:
+    """Streams of one group on a topic."""
+
+    def __init__(self, kafka: str, *, partitions: int = 1, **settings) -> None:
+        self.topic = f"m{time.time_ns()}"
+        self.out = f"{self.topic}-out"
+        create_topics(kafka, {self.topic: partitions, self.out: 1})
+        settings = {"session_timeout_s": SESSION_S, **settings}
+        self.settings = KafkaSettings(bootstrap_servers=kafka, group=self.topic, **settings)
+        self.streams: list[KafkaStream] = []
+
+    def join(self, instance: str) -> KafkaStream:
+        stream = KafkaStream(self.settings, instance=instance, topics=f"{self.topic}$")
+        self.streams.append(stream)
+        return stream
+
+    def close(self) -> None:
+        for stream in self.streams:
+            stream.close()
+
+    def copy(self, stream: KafkaStream, upto: int) -> None:
+        """Copy batches until so many records are in the output."""
+        deadline = time.monotonic() + 40
+        while len(read_all(self.settings.bootstrap_servers, self.out)) < upto:
+            assert time.monotonic() < deadline
+            batch = stream.collect(AT_ONCE)
+            if batch is not None:
+                self.commit(stream, batch)
+
+    def commit(self, stream: KafkaStream, batch: Batch) -> None:
+        outgoing = [
+            Outgoing(self.out, r.key, b"%d" % r.offset, (), r.partition) for r in batch.records
+        ]
+        stream.commit(batch, outgoing, before_commit=lambda: None)
+
+
+@pytest.fixture
+def members(kafka):
+    members = Members(kafka)
+    yield members
+    members.close()
+
+
+def produce(members: Members, events: int = EVENTS) -> None:
+    producer = KafkaProducer(bootstrap_servers=members.settings.bootstrap_servers, acks="all")
+    for i in range(events):
+        producer.send(members.topic, b"x", key=str(i).encode())
+    producer.flush(timeout=30)
+    producer.close()
+
+
+def test_a_member_let_go_while_it_joins_does_not_commit_again_what_others_did(members):
+    """What it had read before is forgotten, even where the partition comes back to it.
+
+    kafka-python tells no listener when the group lets a member go that is joining already.
+    """
+    frozen = members.join("frozen")
+    deadline = time.monotonic() + 30
+    while not frozen.assigned() and time.monotonic() < deadline:
+        frozen.keep_up(100)
+    produce(members)
+    while frozen._buffer.events < EVENTS and time.monotonic() < deadline:
+        frozen.keep_up(100)
+    assert frozen._buffer.events == EVENTS
+    under_way = frozen.collect(AT_ONCE.model_copy(update={"max_events": EVENTS // 2}))
+
+    frozen._consumer._coordinator._disable_heartbeat()  # as if the process stood still
+    other = members.join("other")
+    members.copy(other, EVENTS)
+    other.close()
+    frozen._consumer._coordinator.request_rejoin()  # a heartbeat told of the other just before
+    begun = time.monotonic()
+    while time.monotonic() < begun + SESSION_S + 4 or not frozen.assigned():
+        frozen.keep_up(100)  # until the other has been let go as well
+    produce(members)
+    members.copy(frozen, 2 * EVENTS)
+    with pytest.raises(StreamUnavailable, match="membership"):  # not fenced: it was itself
+        members.commit(frozen, under_way)
+    frozen.rewind([under_way])
+    produce(members)
+    members.copy(frozen, 3 * EVENTS)
+    copied = read_all(members.settings.bootstrap_servers, members.out)
+    assert copied == list(range(3 * EVENTS))
+
+
+def read_until(stream, condition, timeout_s=30):
+    """Let a stream read ahead until something is so."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        stream.keep_up(100)
+
+
+def test_what_cannot_be_given_back_now_is_given_back_later():
+    """A broker that stands still while a batch is given back costs none of its records."""
+    with start_kafka() as server:
+        members = Members(server.address, partitions=2, request_timeout_s=3, session_timeout_s=30)
+        stream = members.join("a")
+        produce(members)
+        read_until(stream, lambda: stream._buffer.events == EVENTS)
+        batch = stream.collect(AT_ONCE)
+        server.pause()
+        try:
+            with pytest.raises(StreamUnavailable):
+                members.commit(stream, batch)
+            with pytest.raises(StreamUnavailable):
+                stream.rewind([batch])
+        finally:
+            server.resume()
+        wait_until(lambda: broker_answers(server.address), timeout_s=30, what="the broker")
+        stream.rewind([])  # as for a later batch, of other partitions
+        members.copy(stream, EVENTS)
+        copied = read_all(server.address, members.out)
+        in_each = [sorted(copied).count(offset) for offset in set(copied)]
+        assert len(copied) == EVENTS
+        assert max(in_each) == 2, "an offset comes once from each partition"
+        members.close()
+
+
+def test_latest_is_where_the_group_began_not_where_a_batch_failed(kafka):
+    """A batch given back before anything was committed is read again, from `latest` too."""
+    members = Members(kafka, start="latest")
+    produce(members)
+    stream = members.join("a")
+    read_until(stream, stream.assigned)
+    produce(members)
+    read_until(stream, lambda: stream._buffer.events == EVENTS)
+    stream.rewind([stream.collect(AT_ONCE)])
+    members.copy(stream, EVENTS)
+    assert read_all(kafka, members.out) == list(range(EVENTS, 2 * EVENTS))
+    members.close()
+
+
+def test_a_member_with_a_backlog_makes_room_for_another(kafka):
+    """One that always has a batch to take still takes part in the rebalance of another."""
+    members = Members(kafka, partitions=2)
+    busy = members.join("busy")
+    produce(members, 4_000)
+    read_until(busy, lambda: busy._buffer.events > EVENTS)
+    one_by_one = AT_ONCE.model_copy(update={"max_events": 1})
+    stop = threading.Event()
+
+    def work():
+        while not stop.is_set():
+            try:
+                if (batch := busy.collect(one_by_one)) is not None:
+                    members.commit(busy, batch)
+            except StreamUnavailable:
+                busy.rewind([])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        other = members.join("other")
+        read_until(other, other.assigned, timeout_s=20)
+        assert busy._buffer.events > 0, "a backlog all the time"
+    finally:
+        stop.set()
+        thread.join()
+    members.close()
+
+
+def test_a_topic_made_anew_has_another_id(kafka):
+    """So that its offsets, which begin again, are not taken for counted ones."""
+    members = Members(kafka, metadata_max_age_s=1)
+    stream = members.join("a")
+    read_until(stream, stream.assigned)
+    before = stream.topic_id(members.topic)
+    with KafkaAdminClient(bootstrap_servers=kafka) as admin:
+        admin.delete_topics([members.topic])
+        read_until(stream, lambda: members.topic not in admin.list_topics())
+    create_topics(kafka, {members.topic: 1})
+    read_until(stream, lambda: stream.topic_id(members.topic) != before)
+    members.close()
