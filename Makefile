@@ -29,7 +29,7 @@ demo: setup  ## Stream texts of four domains through two workers; ARGS=--help te
 test: setup check  ## Lint, types, and all tests, with a real Kafka and a real Redis
 	$(BIN)/python -m pytest $(ARGS)
 
-chaos: setup  ## Prove exactly-once the long way: kills, freezes, restarts, outages (a sixteen minutes)
+chaos: setup  ## Prove exactly-once the long way: kills, freezes, restarts, outages (sixteen minutes)
 	OFFRAMP_CHAOS=long $(BIN)/python -m pytest -s tests/chaos \
 		tests/integration/test_redis_trouble.py tests/integration/test_produce_errors.py $(ARGS)
 

@@ -25,11 +25,11 @@ class Fields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    text: str = "text"
-    id: str = "id"
-    domain: str = "domain"
-    timestamp: str = "timestamp"
-    label: str = "label"
+    text: str = Field("text", description="where the text is: a name, or a path as `payload.text`")
+    id: str = Field("id", description="where the id is")
+    domain: str = Field("domain", description="where the domain is, for `field:domain`")
+    timestamp: str = Field("timestamp", description="where the time is")
+    label: str = Field("label", description="where the truth is")
 
 
 FIELDS = Fields()

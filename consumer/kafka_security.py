@@ -15,11 +15,13 @@ class KafkaSecurity(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="SSL: encrypted; SASL: with a login"
+    )
     ca_file: Path | None = Field(None, description="certificates to trust; default: the system's")
     cert_file: Path | None = Field(None, description="certificate of this client, for mutual TLS")
     key_file: Path | None = Field(None, description="key of that certificate")
-    key_password_file: Path | None = None
+    key_password_file: Path | None = Field(None, description="password of that key, if it has one")
     check_hostname: bool = Field(True, description="the certificate must be for the broker's name")
     mechanism: Mechanism | None = Field(None, description="how SASL logs in")
     username: str | None = Field(None, description="for PLAIN and SCRAM")

@@ -209,7 +209,7 @@ def _zigzag(value: bytes, at: int) -> tuple[int, int]:
 
 
 def _not_installed(form: str) -> InvalidSettings:
-    return InvalidSettings(f"kafka.format is {form}: run pip install 'offramp[registry]'")
+    return InvalidSettings(f"kafka.format is {form}: install offramp with its extra 'registry'")
 
 
 # How a form is called in the settings and by a registry, and what gives its compiler: that raises

@@ -28,11 +28,13 @@ class RegistrySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: Annotated[str, Field(pattern=r"^https?://[^@]+$")] | None = None
-    username: str | None = None
-    password_file: Path | None = None
+    url: Annotated[str, Field(pattern=r"^https?://[^@]+$")] | None = Field(
+        None, description="needed for avro, json-schema and protobuf"
+    )
+    username: str | None = Field(None, description="if it asks for one")
+    password_file: Path | None = Field(None, description="read at every request")
     ca_file: Path | None = Field(None, description="certificates to trust; default: the system's")
-    timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    timeout_s: Annotated[float, Field(gt=0)] = Field(5.0, description="longest wait for an answer")
 
 
 class Registry:

@@ -59,10 +59,10 @@ class Section(BaseModel):
 class KafkaSettings(Section):
     """Where the events come from and go to."""
 
-    bootstrap_servers: str = Field("localhost:9092", description="host:port, comma separated")
+    bootstrap_servers: str = Field("localhost:9092", description="addresses, comma separated")
     group: str = Field("offramp", min_length=1, description="consumer group; workers share it")
     dead_letters: str = Field("offramp.dead-letters", description="topic for unusable records")
-    format: Format = Field("auto", description="auto: JSON if it starts with {, else plain text")
+    format: Format = Field("auto", description="auto: JSON where it starts with {, else plain text")
     fields: Fields = Fields()
     registry: RegistrySettings = RegistrySettings()
     start: Literal["earliest", "latest"] = Field(
@@ -96,8 +96,12 @@ class KafkaSettings(Section):
 class RedisSettings(Section):
     """Where the counters are kept."""
 
-    url: str = "redis://localhost:6379/0"
-    timeout_s: Annotated[float, Field(gt=0)] = 2.0
+    url: str = Field(
+        "redis://localhost:6379/0", description="or rediss://, redis+sentinel://, redis+cluster://"
+    )
+    timeout_s: Annotated[float, Field(gt=0)] = Field(
+        2.0, description="longest wait for a connection, and for each answer"
+    )
     password_file: Path | None = Field(None, description="read anew at every connection")
     ca_file: Path | None = Field(None, description="certificates to trust, for rediss://")
 
@@ -110,15 +114,18 @@ class ModelSettings(Section):
     """Which network to run, and on what."""
 
     path: Path = Field(PRETRAINED, description="folder of a multi-exit model")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: CUDA where there is one"
+    )
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
         "auto", description="auto: bf16 where a short race shows it faster"
     )
     max_tokens: Annotated[int, Field(ge=3)] | None = Field(
-        None, description="longer texts are cut; default: as many as the model has positions"
+        None, description="longer texts are cut; default: the model's positions"
     )
     max_batch_tokens: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="tokens that run at once, which bounds the memory"
+        None,
+        description="run at once, which bounds the memory; default: 4096 on a CPU, 32768 on CUDA",
     )
 
 
@@ -129,7 +136,11 @@ class PolicyOptions(Section):
     policy: Literal["default", "uee-ucb"] = Field(
         "default", description="uee-ucb is exactly the published one"
     )
-    cost: Literal["layers", "split", "measured"] | tuple[NonNegative, ...] = "layers"
+    cost: Literal["layers", "split", "measured"] | tuple[NonNegative, ...] = Field(
+        "layers",
+        description="layers: as many as run; split: half up to layer 7, all after it; "
+        "measured: `costs.json` beside the model; or a list, a number for each exit",
+    )
     cost_weight: NonNegative = Field(
         0.1, description="what the full depth costs, in units of error; the paper has 1"
     )
@@ -139,9 +150,13 @@ class PolicyOptions(Section):
         description="aim for the cheapest exit with at most so much more error than the last one, "
         "in place of `cost_weight`",
     )
-    scouts: NonNegative = Field(12.0, description="explorers per round of all workers; 0: all")
+    scouts: NonNegative = Field(
+        12.0, description="exploring texts per round of all workers; 0: all"
+    )
     prior: NonNegative = Field(20.0, description="texts that the prior of a new domain counts for")
-    probe_cost: NonNegative = Field(0.0002, description="spent per text on runs of full depth")
+    probe_cost: NonNegative = Field(
+        0.0002, description="reward per text given up for runs of full depth; 0: none"
+    )
     drift: NonNegative = Field(
         14.0, description="evidence (nats) of change that starts a domain afresh; 0: never"
     )
@@ -161,28 +176,32 @@ class StoreSettings(Section):
         description="where the policy belongs to another model; new: count under NAME@FINGERPRINT; "
         "warm-start: the same, and begin with a share of what NAME has learnt",
     )
-    warm_start_weight: Annotated[float, Field(gt=0, le=1)] = Field(0.1, description="that share")
+    warm_start_weight: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="the share that a warm start takes of what was learnt"
+    )
     domains: Annotated[int, Field(ge=1)] = Field(
-        100_000, description="with counters of their own; further ones share `__overflow__`"
+        100_000, description="so many have counters of their own; further ones share `__overflow__`"
     )
     idle_s: Annotated[float, Field(ge=1)] = Field(
         30 * 86_400.0, description="a domain without a text for so long is forgotten"
     )
     rare_texts: Annotated[int, Field(ge=0)] = Field(
-        100, description="a domain of fewer texts is forgotten sooner"
+        100, description="a domain of fewer texts is forgotten sooner, after `rare_idle_s`"
     )
-    rare_idle_s: Annotated[float, Field(ge=1)] = Field(86_400.0, description="namely after so long")
+    rare_idle_s: Annotated[float, Field(ge=1)] = Field(
+        86_400.0, description="a domain of few texts that had none for so long is forgotten"
+    )
 
 
 class BatchSettings(Section):
     """When a micro-batch is full."""
 
-    max_events: Annotated[int, Field(ge=1, le=10_000)] = 256
+    max_events: Annotated[int, Field(ge=1, le=10_000)] = Field(256, description="records, at most")
     max_tokens: Annotated[int, Field(ge=1)] = Field(
-        32_768, description="estimated at four bytes a token"
+        32_768, description="tokens, at most, estimated at four bytes a token"
     )
     max_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
-        50, description="counted from the batch's first record"
+        50, description="longest wait for more, counted from the batch's first record"
     )
 
 
@@ -192,10 +211,12 @@ OnError = Literal["dead-letter", "skip", "stop"]
 class ErrorSettings(Section):
     """What becomes of a record that a step cannot use."""
 
-    parse: OnError = "dead-letter"
-    route: OnError = "dead-letter"
-    infer: OnError = "dead-letter"
-    produce: OnError = "dead-letter"  # where a prediction is larger than its topic takes
+    parse: OnError = Field("dead-letter", description="where a value is no event")
+    route: OnError = Field("dead-letter", description="where no domain can be had for a text")
+    infer: OnError = Field("dead-letter", description="where the model fails on a text")
+    produce: OnError = Field(
+        "dead-letter", description="where a prediction is larger than its topic takes"
+    )
 
 
 class WorkerSettings(Section):
@@ -231,7 +252,7 @@ class Settings(BaseSettings):
     errors: ErrorSettings = ErrorSettings()
     worker: WorkerSettings = WorkerSettings()
     routes: Annotated[tuple[Route, ...], Field(min_length=1)] | None = Field(
-        None, description="these and no others; default: those in Redis, see `offramp route`"
+        None, description="these and no others; default: those in Redis (`offramp route`)"
     )
     instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = Field(
         default_factory=lambda: re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100],

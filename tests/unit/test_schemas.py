@@ -257,9 +257,9 @@ except InvalidSettings as error:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_form_whose_libraries_are_not_there_says_what_to_install(form):
-    """Without the extra, each form ends with one sentence that has the command."""
+    """Without the extra, each form ends with one sentence that names it."""
     said = python(WITHOUT_THE_EXTRA, form)
-    assert said == f"kafka.format is {form}: run pip install 'offramp[registry]'\n"
+    assert said == f"kafka.format is {form}: install offramp with its extra 'registry'\n"
 
 
 @pytest.mark.parametrize(
