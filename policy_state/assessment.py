@@ -24,6 +24,6 @@ class Assessment:
 def known_values(values: Iterable[float], known: Iterable[bool]) -> tuple[float | None, ...]:
     """Return the values as plain numbers, None where not known or not finite."""
     return tuple(
-        float(value) if seen and math.isfinite(value) else None
+        float(value) + 0.0 if seen and math.isfinite(value) else None  # -0.0 becomes 0.0
         for value, seen in zip(values, known, strict=True)
     )

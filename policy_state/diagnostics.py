@@ -137,13 +137,14 @@ def diagnose(
     # A label that comes back to exit 0's after leaving it was wrong before or is wrong now.
     returns = max(range(stats.exits), key=lambda j: stats.lost[j])
     rates = np.array(stats.apart) / max(full, 1)
+    priced = any(index is not None for index in assessment.indices)  # not by a tolerance
     return Diagnosis(
         violations=Share.of(stats.lost[returns], stats.observed[returns]) if last > 1 else None,
         falling=falling_disagreement(counters),
         constant=tuple(np.flatnonzero(constant_exits(counters)).tolist()),
         agreement=Share.of(full - min(full, stats.apart[assessment.exit]), full),
         extra_error=tuple(certain_upper_bound(rates, np.array([full])).tolist()) if full else None,
-        certificate=_certificate(counters, assessment, costs) if full else None,
+        certificate=_certificate(counters, assessment, costs) if full and priced else None,
         confidence=_confidence(stats, assessment, costs),
         drifts=epoch,
     )

@@ -6,23 +6,25 @@ import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from policy_state.diagnostics import Diagnosis
     from policy_state.report import DomainReport, ExitReport
+    from policy_state.settings import PolicySettings
+    from policy_state.stats import ExitStats
     from policy_state.store import DomainSnapshot
 
 _Z_95: Final = 1.959964
 
 
-def explain(report: DomainReport, snapshot: DomainSnapshot, *, cost_weight: float) -> str:
+def explain(report: DomainReport, snapshot: DomainSnapshot, *, settings: PolicySettings) -> str:
     """Return one paragraph: which exit the domain is at, why, by how much, what would change it."""
-    sentences = [*_held(report, snapshot), *_chosen(report)]
-    confidence = report.diagnosis.confidence
-    if confidence is not None and all(row.observed for row in report.exits):
-        rival = report.exits[confidence.runner_up]
-        sentences += _margin(report.exits[report.exit], rival, cost_weight)
-        sentences.append(
-            f"{confidence.texts_to_flip} texts that all spoke against it would change the choice."
-        )
+    sentences = _held(report, snapshot)
+    if settings.policy == "default" and settings.tolerance is not None:
+        sentences += _within(report, snapshot.stats, settings.tolerance)
+    else:
+        sentences += _chosen(report, snapshot.stats)
+        sentences += _compared(report, snapshot.stats, settings.cost_weight)
     sentences += findings(report.diagnosis)
     sentences += [f"Careful: {warning}." for warning in report.diagnosis.warnings]
     return " ".join(sentences)
@@ -59,9 +61,39 @@ def _held(report: DomainReport, snapshot: DomainSnapshot) -> list[str]:
     return sentences
 
 
-def _chosen(report: DomainReport) -> list[str]:
-    best = report.exits[report.exit]
-    here = f"exit {best.exit} (layer {best.layer})"
+def _within(report: DomainReport, stats: ExitStats, tolerance: float) -> list[str]:
+    """Return why it is at its exit where a tolerance chooses, not a reward."""
+    chosen, last = report.exits[report.exit], report.exits[-1]
+    bounds = report.diagnosis.extra_error
+    allowed = f"{100 * tolerance:.3g} % more than the last exit, {_named(last)}"
+    if bounds is None:
+        text = "No text ran to the last exit yet: all go there until a cheaper one is certain to "
+        return [f"{text}err at most {allowed}."]
+    after = f"After {report.texts} texts"
+    if chosen.exit != last.exit:
+        text = f"{after} {_named(chosen)} is the cheapest that is certain to err at most {allowed}"
+        return [f"{text}: {_apart(stats, chosen.exit, bounds)}.", _saved(report)]
+    text = f"{after} no cheaper exit is certain yet to err at most {allowed}"
+    sentences = [f"{text}: all texts go to it."]
+    cheaper = [row.exit for row in report.exits if row.cost < last.cost]
+    if cheaper:
+        closest = min(cheaper, key=lambda j: bounds[j])
+        near = _named(report.exits[closest])
+        sentences.append(f"The closest is {near}: {_apart(stats, closest, bounds)}.")
+    return sentences
+
+
+def _apart(stats: ExitStats, exit_: int, bounds: Sequence[float]) -> str:
+    full = stats.observed[-1]
+    return (
+        f"its label differed from the last exit's in {stats.apart[exit_] / full:.1%} of {full} "
+        f"texts, so it errs at most {bounds[exit_]:.1%} more (in 19 of 20 domains)"
+    )
+
+
+def _chosen(report: DomainReport, stats: ExitStats) -> list[str]:
+    best, anchor = report.exits[report.exit], report.exits[report.anchor]
+    here = _named(best)
     if report.texts == 0:
         text = f"No text was counted yet: its texts start at {here}, "
         return [text + "and the first that explore go to the last exit, which observes all."]
@@ -73,31 +105,54 @@ def _chosen(report: DomainReport) -> list[str]:
         return [text + f"explore go to the last exit, which observes all, the others to {here}."]
     if best.reward is None:
         return [f"After {report.texts} texts it is at {here}."]
-    text = f"After {report.texts} texts {here} has the best estimated reward, {best.reward:.4f}: "
-    text += f"its label differed from exit 0's in {best.disagreement or 0.0:.1%} of "
-    text += (
-        f"{best.observed} texts, at a cost of {best.cost - report.exits[0].cost:.4f} over exit 0."
-    )
-    return [text, f"So far {report.layers_saved or 0.0:.0%} of the layers were saved."]
+    text = f"After {report.texts} texts {here} has the best estimated reward, {best.reward:z.4f}: "
+    if anchor.exit == 0:
+        share, texts = _differing(report, stats, best.exit)
+        text += f"its label differed from exit 0's in {share:.1%} of {texts} texts, "
+        text += f"at a cost of {best.cost - anchor.cost:.4f} over exit 0."
+    elif best.exit == anchor.exit:
+        text += "it is the last exit, which all are compared with here."
+    else:
+        share, texts = _differing(report, stats, best.exit)
+        text += f"its label differed from the last exit's, the reference here, in {share:.1%} of "
+        text += f"{texts} texts, and it costs {anchor.cost - best.cost:z.4f} less."
+    return [text, _saved(report)]
 
 
-def _margin(best: ExitReport, rival: ExitReport, cost_weight: float) -> list[str]:
-    margin = (best.reward or 0.0) - (rival.reward or 0.0)
-    spread = math.sqrt(sum(_variance(row) for row in (best, rival)))
-    sure = "clear" if margin > _Z_95 * spread else "within chance"
-    runner_up = f"The runner-up is exit {rival.exit} (layer {rival.layer})"
-    sentences = [f"{runner_up}, {margin:.4f} behind, which is {sure}."]
-    gain = (best.disagreement or 0.0) - (rival.disagreement or 0.0)
-    if cost_weight > 0 and best.cost != rival.cost:
-        tie = gain / ((best.cost - rival.cost) / cost_weight)
+def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> list[str]:
+    """Return how far the runner-up is behind, and what would make it the choice."""
+    confidence = report.diagnosis.confidence
+    if confidence is None or not all(row.observed for row in report.exits):
+        return []
+    best, rival = report.exits[report.exit], report.exits[confidence.runner_up]
+    margin, spread = confidence.margin, 0.0
+    for row in (best, rival):
+        share, texts = _differing(report, stats, row.exit)
+        spread += share * (1 - share) / texts
+    sure = "clear" if margin > _Z_95 * math.sqrt(spread) else "within chance"
+    sentences = [f"The runner-up is {_named(rival)}, {margin:.4f} behind, which is {sure}."]
+    dearer = best.cost - rival.cost
+    if cost_weight > 0 and dearer:
+        tie = (margin + dearer) / dearer * cost_weight  # what it gains more, over what it costs
         if tie > 0:
-            side = "above" if best.cost > rival.cost else "below"
+            side = "above" if dearer > 0 else "below"
             sentences.append(
                 f"It would win at a cost weight {side} {tie:.3g}; the weight is {cost_weight:g}."
             )
-    return sentences
+    flip = f"{confidence.texts_to_flip} texts that all spoke against it would change the choice."
+    return [*sentences, flip]
 
 
-def _variance(row: ExitReport) -> float:
-    share = row.disagreement or 0.0
-    return share * (1 - share) / row.observed if row.observed else 0.0
+def _differing(report: DomainReport, stats: ExitStats, exit_: int) -> tuple[float, int]:
+    """Return the share of texts whose label differed from the reference's, and of how many."""
+    if report.anchor:
+        return stats.apart[exit_] / stats.observed[-1], stats.observed[-1]
+    return stats.disagreed[exit_] / stats.observed[exit_], stats.observed[exit_]
+
+
+def _named(row: ExitReport) -> str:
+    return f"exit {row.exit} (layer {row.layer})"
+
+
+def _saved(report: DomainReport) -> str:
+    return f"So far {report.layers_saved or 0.0:.0%} of the layers were saved."

@@ -27,7 +27,7 @@ class ExitReport:
     share: float | None  # of all texts
     observed: int  # texts that computed this exit
     disagreement: float | None  # share of them whose label differed from exit 0's
-    reward: float | None  # what the policy thinks it gains, minus the cost added over exit 0
+    reward: float | None  # what the policy thinks it gains, minus the cost added, over `anchor`
     index: float | None  # the most that the reward may be, for all that is known
 
 
@@ -42,6 +42,7 @@ class DomainReport:
     layers_saved: float | None  # share of transformer layers not run so far
     disagreement: float | None  # of that exit with exit 0
     last_seen_ms: int | None
+    anchor: int  # the exit that rewards count from: 0, or the last
     exits: tuple[ExitReport, ...]
     diagnosis: Diagnosis
 
@@ -79,6 +80,7 @@ def domain_report(
         layers_saved=1 - run / (stats.texts * layers[-1]) if stats.texts else None,
         disagreement=rows[assessment.exit].disagreement,
         last_seen_ms=snapshot.last_seen_ms,
+        anchor=assessment.anchor,
         exits=rows,
         diagnosis=diagnose(stats, assessment, policy.costs, epoch=snapshot.epoch),
     )

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "percent", "since"]
 
 EXIT_CODES = """Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and
-not confirmed, 4 doctor or diff found something."""
+not confirmed, 4 doctor or diff found something, or rebuild has to run again."""
 
 app = typer.Typer(
     help="The learnt exits: look, explain, change, move, check.\n\n" + EXIT_CODES,
@@ -63,6 +63,8 @@ SHOW_EXAMPLES = """Examples:
 EXPLAIN_EXAMPLES = """Examples:
 
 `offramp policy explain hotels`
+
+`offramp policy explain hotels -o json | jq -r '.explanations[].text'`
 """
 
 
@@ -150,17 +152,28 @@ def explain(
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
     set_: Set = None,
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Say in one paragraph why the domain is at its exit, and what would change that."""
     with connected(config, redis_url, policy, set_) as (store, name):
         from policy_state.explaining import explain as explained
 
         report, snapshot, opened = _one(store, name, domain)
-        weight = opened.meta.settings.cost_weight
-        typer.echo(
-            f"{printable(domain)}: " + printable(explained(report, snapshot, cost_weight=weight))
-        )
+        text = printable(explained(report, snapshot, settings=opened.meta.settings))
         routes = exits_by_route(weighted_routes(store, config, set_), domain, snapshot, opened)
+        if output is not Format.TABLE:
+            row = {"domain": domain, "exit": report.exit, "layer": report.layer, "text": text}
+            emit(
+                output,
+                "policy-explain",
+                [row],
+                rows_name="explanations",
+                policy=name,
+                revision=opened.revision,
+                by_route=routes,
+            )
+            return
+        typer.echo(f"{printable(domain)}: {text}")
         if routes:
             typer.echo(in_words(routes))
 

@@ -232,7 +232,7 @@ def duration_ms(text: str) -> int:
 
 def percent(share: float | None) -> str:
     """Return a share as a percentage."""
-    return "-" if share is None else f"{share:.1%}"
+    return "-" if share is None else f"{share:z.1%}"
 
 
 def since(time_ms: int | None) -> str:

@@ -119,6 +119,20 @@ def test_explain_is_one_paragraph(store: RedisStore, offramp: Any) -> None:
     assert "pinned it to exit 3, layer 12 (a contract)" in offramp("explain", "cars").stdout
     count(store, {"new": ExitStats((1, 0, 0, 0), (0,) * 4, (1, 0, 0, 0))})
     assert "exit 1, 2, 3 was never observed" in offramp("explain", "new").stdout
+    (row,) = data(offramp("explain", "new", "-o", "json"))["explanations"]
+    assert (row["domain"], row["exit"]) == ("new", 3)
+    assert f"new: {row['text']}\n" == offramp("explain", "new").stdout
+
+
+def test_a_tolerance_is_explained_and_no_zero_is_negative(store: RedisStore, offramp: Any) -> None:
+    """The paragraph names the tolerance; rewards of exits that differ in nothing are 0.000."""
+    offramp("set", "--setting", "policy=default", "--tolerance", "0.02", "--yes")
+    count(store, {"cars": stats(900, 0.5)})
+    assert "certain to err at most 2 % more than the last" in offramp("explain", "cars").stdout
+    shown = offramp("show", "cars").stdout
+    assert "0.000" in shown
+    assert "-0.0" not in shown
+    assert "-0.0" not in offramp("show", "cars", "-o", "json").stdout
 
 
 def test_pin_and_unpin(store: RedisStore, offramp: Any) -> None:

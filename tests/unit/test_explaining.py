@@ -4,20 +4,21 @@ import pytest
 
 from policy_state.diagnostics import Share
 from policy_state.explaining import explain
-from policy_state.policy import UeeUcb
+from policy_state.policy import build
 from policy_state.report import domain_report
+from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.store import DomainSnapshot
 
 LAYERS = (2, 6, 12)
-COSTS = (0.1 / 6, 0.05, 0.1)
+UEE_UCB = PolicySettings("uee-ucb")
 
 
-def said(stats: ExitStats, **record: object) -> str:
+def said(stats: ExitStats, settings: PolicySettings = UEE_UCB, **record: object) -> str:
     """Return the explanation of a domain with these counters."""
     snapshot = DomainSnapshot(stats, 0, 5, **record)  # type: ignore[arg-type]
-    report = domain_report("d", snapshot, LAYERS, UeeUcb(COSTS))
-    return explain(report, snapshot, cost_weight=0.1)
+    report = domain_report("d", snapshot, LAYERS, build(settings, LAYERS))
+    return explain(report, snapshot, settings=settings)
 
 
 @pytest.mark.parametrize(
@@ -55,3 +56,32 @@ def test_a_domain_that_is_not_known_well_says_so() -> None:
     text = said(ExitStats((5, 0, 0), (0, 0, 0), (5, 0, 0)))
     assert "exit 1, 2 was never observed" in text
     assert "runner-up" not in text
+
+
+def test_with_a_tolerance_it_is_what_is_told() -> None:
+    """The cheapest exit certain to keep it, by how much; before that, what comes closest."""
+    settings = PolicySettings(tolerance=0.02)
+    assert "No text ran to the last exit yet" in said(ExitStats.zeros(3), settings)
+    alike = ExitStats.from_texts([(0, 1, 1), (1, 1, 1)] * 500, exits=3)
+    text = said(alike, settings)
+    assert "exit 1 (layer 6) is the cheapest that is certain to err at most 2 % more" in text
+    assert "differed from the last exit's in 0.0% of 1000 texts, so it errs at most 0.7%" in text
+    few = said(ExitStats.from_texts([(0, 1, 1)] * 20, exits=3), settings)
+    assert "no cheaper exit is certain yet to err at most 2 % more" in few
+    assert "all texts go to it. The closest is exit 1 (layer 6)" in few
+    for each in (text, few):
+        assert not [word for word in ("reward", "cost weight", "-0.0") if word in each]
+        assert "the same exit is best" not in each  # that is said of prices
+
+
+def test_where_exit_0_is_constant_the_last_exit_is_the_reference() -> None:
+    """Shares, costs and the tie are then told against the last exit."""
+    settings = PolicySettings()
+    texts = [(0, 0, 0), (0, 1, 1)] * 450
+    text = said(ExitStats.from_texts([*texts, *[(0, 0, 1)] * 18], exits=3), settings)
+    assert "exit 1 (layer 6) has the best estimated reward, 0.0304: its label differed" in text
+    assert "from the last exit's, the reference here, in 2.0% of 918 texts" in text
+    assert "and it costs 0.0500 less." in text
+    assert "It would win at a cost weight below 0.0392; the weight is 0.1." in text
+    deep = said(ExitStats.from_texts([(0, 0, 1), (0, 1, 0)] * 450, exits=3), settings)
+    assert "best estimated reward, 0.0000: it is the last exit, which all are compared" in deep
