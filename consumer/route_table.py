@@ -133,7 +133,8 @@ def check_routes(routes: Sequence[Route], *, dead_letters: str) -> None:
     """Refuse routes that cannot be together.
 
     Raises:
-        InvalidRoute: too many, two of a name, or one that would read what a worker writes.
+        InvalidRoute: too many, two of a name, one that would read what a worker writes, or one
+            that writes predictions among the dead letters.
     """
     if len(routes) > ROUTES_MAX:
         raise InvalidRoute(f"{len(routes)} routes, limit {ROUTES_MAX}")
@@ -141,6 +142,12 @@ def check_routes(routes: Sequence[Route], *, dead_letters: str) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InvalidRoute(f"two routes have the name {twice!r}")
+    mixed = next((route for route in routes if route.output == dead_letters), None)
+    if mixed is not None:
+        raise InvalidRoute(
+            f"route {mixed.name or mixed.topics!r}: output {dead_letters} is the dead-letter "
+            "topic; predictions need one of their own"
+        )
     written = {dead_letters: "the dead-letter topic"} | {
         route.output: f"the output of route {route.name or route.topics!r}" for route in routes
     }

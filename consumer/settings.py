@@ -312,6 +312,7 @@ def load_settings(
         raise InvalidSettings(f"{path}: name ends in {path.suffix!r}, expected .toml or .yaml")
     if path is not None and not path.is_file():
         raise InvalidSettings(f"{path}: no such file")
+    _check_variables()
     token = _file.set(path)
     try:
         return Settings(**_tree(options or {}))
@@ -330,6 +331,18 @@ def redacted_url(url: str) -> str:
         return url
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+
+def _check_variables() -> None:
+    """Refuse variables of a section that there is none of: they would be passed over in silence."""
+    known = [n for n, f in Settings.model_fields.items() if isinstance(f.default, Section)]
+    for variable in os.environ:
+        section, nested, _ = variable.upper().removeprefix(PREFIX).partition("__")
+        if nested and variable.upper().startswith(PREFIX) and section.lower() not in known:
+            raise InvalidSettings(
+                f"{variable}: no section {section.lower()!r} in the settings; there is: "
+                + ", ".join(known)
+            )
 
 
 def _line(problem: Mapping[str, Any]) -> str:

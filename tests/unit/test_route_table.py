@@ -54,13 +54,14 @@ def test_a_route_gets_a_name_from_its_pattern():
         ([{"topics": "out", "output": "out"}], "would read out"),
         ([{"topics": "a", "output": "b"}, {"topics": "b|c", "output": "d"}], "would read b"),
         ([{"topics": "dead"}], "the dead-letter topic"),
+        ([{"topics": "a", "output": "dead"}], "route 'a': output dead is the dead-letter topic"),
         ([{"topics": ".*"}], "would read"),
         ([{"topics": "a", "name": "x"}, {"topics": "b", "name": "x"}], "two routes"),
         ([{"topics": f"t{i}"} for i in range(ROUTES_MAX + 1)], "limit 200"),
     ],
 )
 def test_routes_that_cannot_be_together_are_refused(routes, said):
-    """No route reads what a worker writes, names are unique, and there are not too many."""
+    """No route reads what a worker writes or mixes it, names are unique, and not too many."""
     with pytest.raises(InvalidRoute, match=said):
         check_routes([Route(**fields) for fields in routes], dead_letters="dead")
 

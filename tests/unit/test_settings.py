@@ -71,6 +71,17 @@ def test_errors_name_the_variable(monkeypatch):
         load_settings()
 
 
+@pytest.mark.parametrize("name", ["OFFRAMP_KAFAK__GROUP", "offramp_kafak__group"])
+def test_a_variable_of_an_unknown_section_is_an_error(monkeypatch, name):
+    """It is named; variables without a section may be somebody else's."""
+    monkeypatch.setenv("OFFRAMP_SHARED", "x")
+    monkeypatch.setenv("_OFFRAMP_COMPLETE", "x")
+    assert load_settings().kafka.group == "offramp"
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(InvalidSettings, match=f"{name}: no section .* there is: kafka, redis, "):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [("s.toml", "[kafka"), ("s.yaml", "a: [1"), ("s.ini", ""), ("absent.toml", None)],
