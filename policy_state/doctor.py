@@ -26,6 +26,7 @@ class Severity(StrEnum):
 
     PROBLEM = "problem"  # the counters cannot be trusted
     NOTE = "note"  # may well be as it should
+    UNKNOWN = "unknown"  # could not be looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Finding:
     """Something that is not as expected."""
 
     severity: Severity
-    check: str  # a short stable word: counters, index, ledger, pin, watermark, gaps, corrupt
+    check: str  # a short stable word: counters, index, ledger, pin, watermark, gaps, corrupt, log
     place: str  # a domain, a partition, or "all domains"
     text: str
 

@@ -24,6 +24,7 @@ from consumer.cli.policy_common import (
     clock,
     connected,
     emit,
+    known_snapshot,
     open_named,
     percent,
     repeat,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "percent", "since"]
 
+_HELD = ("epoch", "pin", "pin_until_ms", "pin_reason", "frozen", "freeze_reason")
 EXIT_CODES = """Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and
 not confirmed, 4 doctor or diff found something, or rebuild has to run again."""
 
@@ -84,7 +86,9 @@ def list_(
     """
 
     def draw(store: RedisStore, name: str) -> None:
-        from policy_state.report import read_reports
+        from dataclasses import fields
+
+        from policy_state.report import DomainReport, read_reports
 
         reports = read_reports(store, name, limit=limit)
         snapshots = store.read([report.domain for report in reports])
@@ -95,6 +99,7 @@ def list_(
             rows_name="domains",
             table=[_list_row(report, snapshots[report.domain]) for report in reports],
             empty="no domains yet",
+            columns=[*(field.name for field in fields(DomainReport)), "warnings", *_HELD],
             policy=name,
         )
         if output is Format.TABLE and weighted_routes(store, config, set_):
@@ -191,28 +196,15 @@ def _one(
     store: RedisStore, name: str, domain: str
 ) -> tuple[DomainReport, DomainSnapshot, OpenedPolicy]:
     """Return what is known of one domain, or raise that it is not known."""
-    from policy_state.errors import DomainNotFound
     from policy_state.report import read_reports
-    from policy_state.store import DomainSnapshot
 
     (report,) = read_reports(store, name, domains=[domain])
     open_named(store, name)
-    snapshot = store.read([domain])[domain]
-    opened = store.describe()
-    if snapshot == DomainSnapshot.unseen(opened.meta.exits):
-        raise DomainNotFound(f"domain {printable(domain)} is not known; see `offramp policy list`")
-    return report, snapshot, opened
+    return report, known_snapshot(store, domain), store.describe()
 
 
 def _held(snapshot: DomainSnapshot) -> dict[str, Any]:
-    return {
-        "epoch": snapshot.epoch,
-        "pin": snapshot.pin,
-        "pin_until_ms": snapshot.pin_until_ms,
-        "pin_reason": snapshot.pin_reason,
-        "frozen": snapshot.frozen,
-        "freeze_reason": snapshot.freeze_reason,
-    }
+    return {name: getattr(snapshot, name) for name in _HELD}
 
 
 def _flags(snapshot: DomainSnapshot) -> str:

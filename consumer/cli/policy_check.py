@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -17,6 +17,7 @@ from consumer.cli.policy_common import (
     clock,
     connected,
     emit,
+    known_snapshot,
     opened_policy,
     percent,
     repeat,
@@ -28,8 +29,15 @@ if TYPE_CHECKING:
 
     from consumer.settings import KafkaSettings
     from policy_state.admin import AuditEntry
+    from policy_state.doctor import Finding
     from policy_state.report import DomainReport
     from policy_state.samples import Sample
+
+_EXIT_UNSEEN: Final = 1
+_UNHEALTHY: Final = {
+    False: "there are problems",
+    True: "no problem found, but Kafka's logs could not be looked at; --no-log leaves them out",
+}
 
 HISTORY_EXAMPLES = """Examples:
 
@@ -89,6 +97,8 @@ def history(
             _history_row(sample, domain_report(domain, sample.record, meta.layers, rules))
             for sample in store.samples(domain, limit=limit)
         ]
+        if not rows:
+            known_snapshot(store, domain)
         rows = sorted(rows, key=lambda row: -row["time_ms"])[:limit]
         details = {(e.time_ms, e.action): _detail(e) for e in changes}
         emit(
@@ -98,8 +108,16 @@ def history(
             rows_name="entries",
             table=[_history_cells(row, details) for row in rows],
             empty="no samples and no changes yet",
+            columns=_HISTORY,
             domain=domain,
         )
+
+
+_HISTORY: Final = (
+    *("time_ms", "what", "texts", "exit", "layer", "disagreement", "layers_saved"),
+    *("played", "epoch", "by", "reason", "detail", "before"),
+)
+_CHANGE: Final = ("time_ms", "action", "domain", "by", "reason", "detail", "before")
 
 
 def _history_row(
@@ -109,12 +127,7 @@ def _history_row(
     change: AuditEntry | None = None,
 ) -> dict[str, Any]:
     """Return a sample or a change; all have the same fields."""
-    row: dict[str, Any] = dict.fromkeys(
-        (
-            *("time_ms", "what", "texts", "exit", "layer", "disagreement", "layers_saved"),
-            *("played", "epoch", "by", "reason", "detail", "before"),
-        )
-    )
+    row: dict[str, Any] = dict.fromkeys(_HISTORY)
     if change is not None:
         before = None if change.before is None else change.before.stats.to_fields()
         row |= {"time_ms": change.time_ms, "what": change.action, "by": change.by}
@@ -175,7 +188,14 @@ def workers(
                 {"instance": instance, **{name: fields.get(name) for name in names}}
                 for instance, fields in alive.items()
             ]
-            emit(output, "policy-workers", rows, rows_name="workers", empty="no workers")
+            emit(
+                output,
+                "policy-workers",
+                rows,
+                rows_name="workers",
+                empty="no workers",
+                columns=["instance"],
+            )
 
         repeat(watch, draw)
 
@@ -191,7 +211,9 @@ def doctor(
     set_: Set = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Check a policy: counters, index, ledger, watermarks. Exit code 4 where there is a problem.
+    """Check a policy: counters, index, ledger, watermarks.
+
+    Exit code 4 where there is a problem, 1 where there is none but Kafka's logs could not be seen.
 
     n falls with depth, d is at most n, texts that stopped add up to those that computed exit 0,
     every listed domain is there, the sums over all domains agree with the domains, and nothing is
@@ -199,17 +221,19 @@ def doctor(
     """
     settings = read_settings(config, set_, kafka__bootstrap_servers=bootstrap_servers)
     with opened_policy(config, redis_url, policy, set_) as store:
-        from policy_state.doctor import examine
+        from policy_state.doctor import Finding, examine
 
-        logs = _logs(settings.kafka) if log else None
+        logs, unseen = _logs(settings.kafka) if log else (None, [])
         examination = examine(store, logs=logs)
+        healthy = examination.healthy and not unseen
         emit(
             output,
             "policy-doctor",
-            [asdict(finding) for finding in examination.findings],
+            [asdict(finding) for finding in (*examination.findings, *unseen)],
             rows_name="findings",
             empty="nothing found",
-            healthy=examination.healthy,
+            columns=[field.name for field in fields(Finding)],
+            healthy=healthy,
             domains=examination.domains,
             texts=examination.texts,
             partitions=examination.partitions,
@@ -218,22 +242,24 @@ def doctor(
         typer.echo(
             f"{examination.domains} domains, {examination.texts} texts, "
             f"{examination.partitions} partitions: "
-            + ("healthy" if examination.healthy else "there are problems"),
+            + ("healthy" if healthy else _UNHEALTHY[examination.healthy]),
             err=True,
         )
-    if not examination.healthy:
-        raise typer.Exit(EXIT_FOUND)
+    if not healthy:
+        raise typer.Exit(_EXIT_UNSEEN if examination.healthy else EXIT_FOUND)
 
 
-def _logs(kafka: KafkaSettings) -> Mapping[str, tuple[int, int]] | None:
+def _logs(kafka: KafkaSettings) -> tuple[Mapping[str, tuple[int, int]] | None, list[Finding]]:
+    """Return the ends of the logs, or None and that they cannot be looked at."""
     from consumer.errors import StreamUnavailable
     from consumer.rebuilding import log_ranges
+    from policy_state.doctor import Finding, Severity
 
     try:
-        return log_ranges(kafka)
+        return log_ranges(kafka), []
     except StreamUnavailable as error:
-        typer.echo(f"watermarks are not held against the log: {error}", err=True)
-        return None
+        text = f"watermarks are not held against Kafka's logs: {error}"
+        return None, [Finding(Severity.UNKNOWN, "log", kafka.bootstrap_servers, text)]
 
 
 def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None:
@@ -261,7 +287,7 @@ def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None
         }
         for e in entries
     ]
-    emit(output, kind, rows, rows_name="changes", table=table, empty="no changes")
+    emit(output, kind, rows, rows_name="changes", table=table, empty="no changes", columns=_CHANGE)
 
 
 def _detail(entry: AuditEntry) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from policy_state.backends.redis import RedisStore
+    from policy_state.store import DomainSnapshot
 
 VERSION = 1
 """Of the JSON and YAML documents; rises when a field changes its meaning or goes."""
@@ -125,6 +126,17 @@ def open_named(store: RedisStore, name: str) -> None:
     store.open(metas[name])
 
 
+def known_snapshot(store: RedisStore, domain: str) -> DomainSnapshot:
+    """Return what the open policy has of a domain, or raise `DomainNotFound`."""
+    from policy_state.errors import DomainNotFound
+    from policy_state.store import DomainSnapshot
+
+    snapshot = store.read([domain])[domain]
+    if snapshot == DomainSnapshot.unseen(store.describe().meta.exits):
+        raise DomainNotFound(f"domain {printable(domain)} is not known; see `offramp policy list`")
+    return snapshot
+
+
 def emit(
     output: Format,
     kind: str,
@@ -133,14 +145,26 @@ def emit(
     rows_name: str,
     table: Sequence[Mapping[str, object]] | None = None,
     empty: str = "nothing",
+    columns: Sequence[str] = (),
     **head: object,
 ) -> None:
-    """Print rows as asked for; `head` goes before them in JSON and YAML, `table` into a table."""
+    """Print rows as asked for.
+
+    Args:
+        output: How.
+        kind: What they are, for programs.
+        rows: For programs; into a table only without `table`.
+        rows_name: What they are called in JSON and YAML.
+        table: For people.
+        empty: What people are told where there are no rows.
+        columns: Of the CSV where there are no rows.
+        head: What goes before the rows in JSON and YAML.
+    """
     document = {"version": VERSION, "kind": kind, **head, rows_name: list(rows)}
     if output is Format.TABLE:
         print_table(table if table is not None else rows, empty=empty)
     elif output is Format.CSV:
-        typer.echo(as_csv(rows), nl=False)
+        typer.echo(as_csv(rows, columns), nl=False)
     else:
         print_document(output, document)
 
@@ -157,11 +181,11 @@ def print_document(output: Format, document: Mapping[str, Any]) -> None:
         typer.echo(json.dumps(document, indent=2, ensure_ascii=True))
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as CSV; what is nested is JSON inside a cell."""
+def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
+    """Return rows as CSV, `columns` being those of no rows; what is nested is JSON in a cell."""
     text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    if names := list(rows[0]) if rows else columns:
+        writer = csv.DictWriter(text, fieldnames=names, lineterminator="\n")
         writer.writeheader()
         for row in rows:
             writer.writerow({name: _cell(value) for name, value in row.items()})

@@ -172,6 +172,7 @@ def diff(
         rows_name="domains",
         table=shown,
         empty="every domain has the same exit in both",
+        columns=["domain", *(f"{n}_{side}" for side in "ab" for n in _COMPARED), "same"],
         a=left,
         b=right,
     )

@@ -102,6 +102,7 @@ def set_settings(
             rows,
             rows_name="changes",
             empty="nothing to change",
+            columns=["name", "before", "after"],
             policy=opened.meta.name,
             revision=opened.revision,
         )

@@ -61,6 +61,7 @@ def list_(
     """List the routes in order: of those that match a topic the first one counts."""
     with route_store(config, redis_url, group, set_) as (settings, store):
         from consumer.route_watch import routes_in_force
+        from consumer.routes import Route
 
         table = routes_in_force(settings, store)
         emit(
@@ -69,6 +70,7 @@ def list_(
             [route_change.row(route) for route in table.routes],
             rows_name="routes",
             empty="no routes: nothing is read",
+            columns=list(Route.model_fields),
             group=settings.kafka.group,
             source=table.source,
             revision=table.revision,

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -204,7 +205,10 @@ def test_history_shows_how_the_choice_came_about(store: RedisStore, offramp: Any
     assert len(data(offramp("history", "cars", "--limit", "2", "-o", "json"))["entries"]) == 2
     (row, *_) = csv.DictReader(io.StringIO(offramp("history", "cars", "-o", "csv").stdout))
     assert (row["what"], row["by"]) == ("freeze", "bob")
-    assert offramp("history", "absent").stderr.strip() == "no samples and no changes yet"
+    assert offramp("history", "music").stderr.strip() == "no samples and no changes yet"
+    assert "hotles is not known" in str(offramp("history", "hotles", code=1).exception)
+    offramp("remove", "music", "--yes")
+    assert "remove" in offramp("history", "music").stdout
 
 
 def test_set_changes_settings_for_all(store: RedisStore, offramp: Any) -> None:
@@ -271,6 +275,58 @@ def test_doctor_finds_damage(store: RedisStore, offramp: Any) -> None:
     store.server.command("HSET", keys.domain("books"), "1", "40 999 0")
     found = data(offramp("doctor", "--no-log", "-o", "json", code=4))
     assert [(f["check"], f["place"]) for f in found["findings"]] == [("counters", "books")]
+
+
+def test_doctor_does_not_call_healthy_what_it_could_not_see(
+    store: RedisStore, redis_url: str
+) -> None:
+    """Without Kafka the log is a finding of its own, and the exit code is 1; --no-log is 0."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{probe.getsockname()[1]}"
+    args = ["policy", "doctor", "--redis-url", redis_url, "-b", nobody, "-o", "json"]
+    args += ["--set", "kafka.request_timeout_s=1"]
+    # In a process of its own: a client that finds no broker leaves sockets open.
+    found = subprocess.run(
+        [sys.executable, "-m", "consumer", *args], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 1, found.stderr
+    assert "healthy" not in found.stderr
+    told = json.loads(found.stdout)
+    assert (told["healthy"], told["log_checked"]) == (False, False)
+    assert [(f["severity"], f["check"]) for f in told["findings"]] == [("unknown", "log")]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["audit"],
+        ["workers"],
+        ["doctor", "--no-log"],
+        ["history", "music"],
+        ["diff", *["default"] * 2],
+    ],
+)
+def test_csv_without_rows_has_its_header(
+    store: RedisStore, offramp: Any, command: list[str]
+) -> None:
+    """The header alone, the same as with rows; workers have what fields they like."""
+    (empty,) = offramp(*command, "-o", "csv").stdout.splitlines()
+    store.change("music", Pin(2), by="bob", reason="why")
+    store.heartbeat("w", {"pid": 5}, ttl_s=60)
+    keys, _ = store.bound()
+    store.server.command("HSET", keys.domain("books"), "1", "40 999 0")
+    more = ["--all"] if command[0] == "diff" else []
+    code = 4 if command[0] == "doctor" else 0
+    header = offramp(*command, *more, "-o", "csv", code=code).stdout.splitlines()[0]
+    assert empty == header.removesuffix(",pid")
+
+
+def test_a_csv_list_without_domains_has_its_header(store: RedisStore, offramp: Any) -> None:
+    """The header is the one that a list with domains has."""
+    store.open(PolicyMeta("new", "f2", (2, 4, 6, 8)))
+    (empty,) = offramp("list", "--policy", "new", "-o", "csv").stdout.splitlines()
+    assert empty == offramp("list", "-o", "csv").stdout.splitlines()[0]
 
 
 def test_workers_are_listed(store: RedisStore, offramp: Any) -> None:
