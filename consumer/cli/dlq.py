@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,13 +19,19 @@ from consumer.cli.common import (
     printable,
     read_settings,
 )
+from consumer.cli.policy_common import Yes, confirm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from consumer.dead_letters import Letter
 
-app = typer.Typer(help="Dead letters: list, look into one, send back.", no_args_is_help=True)
+app = typer.Typer(
+    help="Dead letters: list, look into one, send back.\n\n"
+    "Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and not "
+    "confirmed.",
+    no_args_is_help=True,
+)
 
 _PREVIEW = 60
 LIST_EXAMPLES = """Examples:
@@ -48,7 +55,17 @@ REPLAY_EXAMPLES = """Examples:
 `offramp dlq replay --stage infer --topic texts.hotels --yes`
 """
 
-Stage = Annotated[str | None, typer.Option(help="Only this stage: parse, route or infer.")]
+
+class Stage(StrEnum):
+    """The step that could not use a record: those of the settings `errors`."""
+
+    PARSE = "parse"
+    ROUTE = "route"
+    INFER = "infer"
+    PRODUCE = "produce"
+
+
+OfStage = Annotated[Stage | None, typer.Option("--stage", help="Only what this step refused.")]
 Class = Annotated[str | None, typer.Option("--class", help="Only this class, e.g. invalid-json.")]
 Dead = Annotated[
     str | None, typer.Option("--dead-letters", help="The topic; default: the settings' one.")
@@ -60,7 +77,7 @@ def list_(
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
     dead_letters: Dead = None,
-    stage: Stage = None,
+    stage: OfStage = None,
     class_: Class = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, oldest first.")] = 100,
     set_: Set = None,
@@ -122,12 +139,12 @@ def replay(
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
     dead_letters: Dead = None,
-    stage: Stage = None,
+    stage: OfStage = None,
     class_: Class = None,
     topic: Annotated[
         str | None, typer.Option(help="Where to; default: where each came from.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     set_: Set = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -144,8 +161,9 @@ def replay(
     if len(found) < len(listed):
         cut = len(listed) - len(found)
         typer.echo(f"{cut} letters left out: they were too large to be kept whole", err=True)
-    if found and not yes:
-        typer.confirm(f"send back {len(found)} letters?", abort=True, err=True)
+    if found:
+        where = "where they came from" if topic is None else printable(topic)
+        confirm(f"letters to be sent to {where}: {len(found)}", yes=yes)
     sent = letters.replay(settings.kafka, found, topic=topic)
     if output is Output.JSON:
         print_json(dict(sent))
@@ -160,7 +178,7 @@ def _letters(
     config: Config,
     bootstrap_servers: str | None,
     topic: str | None,
-    stage: str | None,
+    stage: Stage | None,
     reason: str | None,
     set_: list[str] | None,
 ) -> Iterator[Letter]:

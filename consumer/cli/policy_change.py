@@ -68,10 +68,19 @@ def add_to(app: typer.Typer) -> None:
     app.command("remove", epilog=REMOVE_EXAMPLES)(remove)
 
 
+def _not_blank(reason: str) -> str:
+    if not reason.strip():
+        raise typer.BadParameter("is blank, expected why")
+    return reason
+
+
 def pin(
     domain: Domain,
     exit_: Annotated[int, typer.Option("--exit", "-e", min=0, help="The exit, 0 is shallowest.")],
-    reason: Annotated[str, typer.Option("--reason", "-r", metavar="WHY", help="For the audit.")],
+    reason: Annotated[
+        str,
+        typer.Option("--reason", "-r", metavar="WHY", help="For the audit.", callback=_not_blank),
+    ],
     for_: Annotated[
         str | None, typer.Option("--for", metavar="TIME", help="How long, e.g. 2h; else for good.")
     ] = None,
@@ -276,5 +285,5 @@ def _differences(before: DomainSnapshot, after: DomainSnapshot | None, change: C
         if old[name] != new[name]
     ]
     if isinstance(change, Pin):
-        lines.append(f"  for: {'good' if change.for_ms is None else span(change.for_ms)}")
+        lines.append("  for good" if change.for_ms is None else f"  for: {span(change.for_ms)}")
     return lines

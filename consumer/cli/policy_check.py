@@ -21,6 +21,7 @@ from consumer.cli.policy_common import (
     opened_policy,
     percent,
     repeat,
+    said,
     span,
 )
 
@@ -291,12 +292,12 @@ def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None
 
 
 def _detail(entry: AuditEntry) -> str:
-    said = [
-        f"{name}: {value[0]} -> {value[1]}"
+    parts = [
+        f"{name}: {said(value[0])} -> {said(value[1])}"
         if entry.action == "configure"
         else f"{name}={span(value) if name == 'for_ms' else value}"
         for name, value in entry.detail.items()
     ]
     if entry.before is not None:
-        said.append(f"before: {entry.before.stats.texts} texts")
-    return " ".join(said)
+        parts.append(f"before: {entry.before.stats.texts} texts")
+    return " ".join(parts)

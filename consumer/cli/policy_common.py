@@ -254,6 +254,11 @@ def duration_ms(text: str) -> int:
     return int(float(match[1]) * _UNIT_MS[match[2]])
 
 
+def said(value: object) -> str:
+    """Return the value of a setting for people."""
+    return "none" if value is None else str(value)
+
+
 def percent(share: float | None) -> str:
     """Return a share as a percentage."""
     return "-" if share is None else f"{share:z.1%}"

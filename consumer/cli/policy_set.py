@@ -17,6 +17,7 @@ from consumer.cli.policy_common import (
     confirm,
     emit,
     opened_policy,
+    said,
     who,
 )
 
@@ -30,7 +31,9 @@ SET_EXAMPLES = """Examples:
 
 `offramp policy set --cost 0.1,0.3,0.6,1 --alpha 0.5`
 
-`offramp policy set --tolerance 0.02`, and back: `--setting tolerance=null`
+`offramp policy set --tolerance 0.02`
+
+`offramp policy set --setting tolerance=null`
 
 `offramp policy set --setting alpha=0.5 --limit domains=5000 --yes`
 """
@@ -89,7 +92,7 @@ def set_settings(
             for name in after
             if before[name] != after[name]
         ]
-        lines = [f"  {row['name']}: {row['before']} -> {row['after']}" for row in rows]
+        lines = [f"  {row['name']}: {said(row['before'])} -> {said(row['after'])}" for row in rows]
         if rows:
             title = f"policy {printable(opened.meta.name)}, settings of all its workers:"
             confirm("\n".join([title, *map(printable, lines)]), yes=yes)
@@ -110,9 +113,15 @@ def set_settings(
 
 def _settings(opened: OpenedPolicy, wanted: dict[str, Any]) -> PolicySettings:
     """Return the settings with what is wanted changed, checked against the exits."""
+    from policy_state.errors import InvalidSettings
     from policy_state.options import with_values
     from policy_state.policy import build
 
+    if wanted.get("cost") == "measured":
+        raise InvalidSettings(
+            "cost 'measured' is read from the model's costs.json when the policy is created; give "
+            "its numbers here, such as --cost 0.2,0.5,1"
+        )
     settings = with_values(opened.meta.settings, wanted)
     build(settings, opened.meta.layers)
     return settings

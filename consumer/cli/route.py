@@ -42,7 +42,7 @@ TEST_EXAMPLES = """Examples:
 
 `offramp route test reviews.films`
 
-`offramp route test reviews.films -o json | jq -r .route`
+`offramp route test reviews.films -o json | jq -r '.results[].route'`
 """
 HISTORY_EXAMPLES = """Examples:
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
     from consumer.settings import Settings
 
 _EXIT_FOUND = 4
+
+
+class LogLevel(StrEnum):
+    """The least that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
 
 EXAMPLES = """Examples:
 
@@ -54,7 +65,9 @@ def worker(
         bool, typer.Option("--check", help="Try everything a worker needs, and end.")
     ] = False,
     set_: Set = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[
+        LogLevel, typer.Option(case_sensitive=False, help="What is logged, on stderr.")
+    ] = LogLevel.INFO,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Read texts from Kafka, predict, write predictions, learn one exit per domain.

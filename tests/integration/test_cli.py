@@ -8,6 +8,7 @@ import time
 import tomllib
 
 import pytest
+from kafka import KafkaProducer
 
 from consumer.topics import create_topics
 from demo.fleet import read_all
@@ -118,3 +119,30 @@ def test_a_line_that_cannot_be_read_stops_producing_and_is_named(kafka, tmp_path
     assert result.returncode == 1
     assert "a.jsonl:2" in result.stderr
     assert all(event["text"] == "a" for event in read_all(kafka, topic))
+
+
+def test_dead_letters_of_one_stage_go_back_when_confirmed(kafka):
+    """Without a yes nothing is sent and the exit code is 3, as with every other change."""
+    tag = f"d{time.time_ns()}"
+    create_topics(kafka, {f"{tag}.in": 1, f"{tag}.dead": 1})
+    producer = KafkaProducer(bootstrap_servers=kafka)
+    for stage in ("produce", "parse"):
+        said = {"stage": stage, "class": "c", "topic": f"{tag}.in"}
+        headers = [(f"offramp.error.{name}", value.encode()) for name, value in said.items()]
+        producer.send(f"{tag}.dead", b'{"text": "%s"}' % stage.encode(), headers=headers)
+    producer.flush()
+    producer.close()
+    replay = ("dlq", "replay", "--dead-letters", f"{tag}.dead", "-b", kafka, "--stage", "produce")
+    refused = offramp(*replay, stdin="y\n")  # no terminal
+    assert (refused.returncode, refused.stdout) == (3, "")
+    assert "letters to be sent to where they came from: 1" in refused.stderr
+    assert offramp(*replay, "-y").returncode == 0
+    assert [event["text"] for event in read_all(kafka, f"{tag}.in")] == ["produce"]
+    assert offramp(*replay[:-1], "predict").returncode == 2
+
+
+def test_a_log_level_that_is_none_is_refused_before_anything_is_tried():
+    """With `--check` too."""
+    result = offramp("worker", "--log-level", "banana", "--check")
+    assert result.returncode == 2
+    assert "banana" in result.stderr

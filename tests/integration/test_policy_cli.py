@@ -181,6 +181,9 @@ def test_freeze_reset_remove(store: RedisStore, offramp: Any) -> None:
     for command in ("unpin", "reset", "remove", "unfreeze"):
         assert "not known" in str(offramp(command, "nowhere", "--yes", code=1).exception)
     assert "not seen yet" in offramp("freeze", "nowhere", code=3).stderr
+    for blank in ("", " \t"):
+        assert "is blank" in offramp("pin", "hotels", "-e", "1", "-r", blank, "-y", code=2).stderr
+    assert "  for good" in offramp("pin", "hotels", "-e", "1", "-r", "x", code=3).stderr
     assert "exits 0..3" in str(
         offramp("pin", "hotels", "-e", "4", "-r", "x", "-y", code=1).exception
     )
@@ -233,6 +236,12 @@ def test_set_changes_settings_for_all(store: RedisStore, offramp: Any) -> None:
     ):
         offramp("set", *wrong, "--yes", code=1)
     assert store.describe().revision == 2
+    told = str(offramp("set", "--cost", "measured", "--yes", code=1).exception)
+    assert "the model's costs.json when the policy is created; give its numbers here" in told
+    tolerance = ("set", "--setting", "policy=default", "--tolerance", "0.02")
+    assert "tolerance: none -> 0.02" in offramp(*tolerance, code=3).stderr
+    offramp(*tolerance, "--yes")
+    assert "tolerance: none -> 0.02" in offramp("audit").stdout
 
 
 def test_export_import_and_diff(store: RedisStore, offramp: Any, tmp_path: Path) -> None:
