@@ -95,6 +95,7 @@ class Diagnosis:
     violations: Share | None  # texts that surely violate Strong Dominance (two classes)
     falling: tuple[Falling, ...]
     constant: tuple[int, ...]  # exits that say the same of every text
+    screened: tuple[int, ...]  # those of them that the policy leaves out
     agreement: Share | None  # of the chosen exit with the last one, on texts that reached both
     extra_error: tuple[float, ...] | None  # per exit: at most so much more than the last exit's
     certificate: Certificate | None
@@ -107,11 +108,12 @@ class Diagnosis:
         found = []
         if self.constant:
             exits = ", ".join(map(str, self.constant))
+            so = ", so it is never chosen" if self.screened else ""
             found.append(
-                f"exit {exits} gives (nearly) all texts the same label, so it is never chosen; "
+                f"exit {exits} gives (nearly) all texts the same label{so}; "
                 "train the model with higher learning rates for its heads"
             )
-            if 0 in self.constant:
+            if 0 in self.screened:
                 found.append(
                     "disagreement with exit 0 says nothing here: the last exit is the reference"
                 )
@@ -142,6 +144,7 @@ def diagnose(
         violations=Share.of(stats.lost[returns], stats.observed[returns]) if last > 1 else None,
         falling=falling_disagreement(counters),
         constant=tuple(np.flatnonzero(constant_exits(counters)).tolist()),
+        screened=assessment.screened,
         agreement=Share.of(full - min(full, stats.apart[assessment.exit]), full),
         extra_error=tuple(certain_upper_bound(rates, np.array([full])).tolist()) if full else None,
         certificate=_certificate(counters, assessment, costs) if full and priced else None,
