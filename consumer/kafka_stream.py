@@ -18,6 +18,7 @@ from consumer.errors import StreamUnavailable, WorkerFenced
 from consumer.holding import Held
 from consumer.kafka_calls import bounded, translated
 from consumer.kafka_client import connect
+from consumer.placing import NO_EPOCH, Placing
 from consumer.records import Record
 from consumer.transactions import Outgoing, Transactions
 
@@ -30,7 +31,6 @@ log = logging.getLogger("offramp.stream")
 
 _JOIN_POLL_MS = 500  # a join of the group finishes inside a poll: shorter ones starve it
 _IDLE_POLL_MS = 500
-_NO_EPOCH = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,6 @@ class KafkaStream:
         self._unread: set[str] = set()  # topics still assigned here that are no longer read
         self._buffer = Buffer(limit_bytes=settings.buffer_bytes)
         self._held = Held()
-        self._given_back: set[TopicPartition] = set()  # to be read again from where committed
-        self._placed: set[TopicPartition] = set()  # since they were assigned
         self._joining_since: float | None = None
         self._client = connect(settings, name=f"offramp-{instance}")
         self._name = f"{settings.group}-{instance}"
@@ -122,25 +120,28 @@ class KafkaStream:
             StreamUnavailable: the broker does not answer.
         """
         with translated("polling"):
-            self._reread()
+            self._placing.place()
             rejoins = self._consumer._coordinator.need_rejoin()  # noqa: SLF001
             if rejoins or self._joining_since is not None:
                 timeout_ms = max(timeout_ms, _JOIN_POLL_MS)
             full = {
                 tp
                 for tp in self._consumer.assignment()
-                if tp.topic in self._unread or self._buffer.full(tuple(tp))
+                if tp.topic in self._unread
+                or tp not in self._placing
+                or self._buffer.full(tuple(tp))
             }
             paused = self._consumer.paused()
             self._consumer.pause(*(full - paused))
             self._consumer.resume(*(paused - full))
             polled = self._consumer.poll(timeout_ms=timeout_ms)
             assigned = self._consumer.assignment()
-            self._give_back(self._held.take_lost(self._consumer) | (assigned - self._placed))
+            lost = self._held.take_lost(self._consumer)
+            self._give_back({*lost, *(tp for tp in assigned if tp not in self._placing)})
             for tp, rows in polled.items():
-                if tp in assigned - self._given_back:
+                if tp in assigned and tp in self._placing:
                     self._buffer.add(map(_record, rows))
-            self._reread()
+            self._placing.place()
         self._check_joining()
 
     def subscribe(self, topics: str) -> None:
@@ -156,7 +157,7 @@ class KafkaStream:
             assigned = self._consumer.assignment()
             unread = {tp for tp in assigned if not re.match(topics, tp.topic)}
             self._give_back(unread)
-            self._reread()
+            self._placing.place()
             self._consumer.subscribe(pattern=topics, listener=self._held)
         self._topics, self._unread = topics, {tp.topic for tp in unread}
 
@@ -190,7 +191,7 @@ class KafkaStream:
                 where the group had let this worker go, and it has joined again since.
         """
         offsets = {
-            TopicPartition(r.topic, r.partition): OffsetAndMetadata(r.offset + 1, "", _NO_EPOCH)
+            TopicPartition(r.topic, r.partition): OffsetAndMetadata(r.offset + 1, "", NO_EPOCH)
             for r in batch.records  # in order per partition: the last one stays
         }
         try:
@@ -218,7 +219,7 @@ class KafkaStream:
         self._give_back({TopicPartition(r.topic, r.partition) for b in batches for r in b.records})
         self._transactions.recover()
         with translated("rewinding"):
-            self._reread()
+            self._placing.place()
 
     def close(self) -> None:
         """Leave the group and close all connections, within the time limit for all together."""
@@ -245,47 +246,16 @@ class KafkaStream:
             self._held = Held()
             old, self._consumer = self._consumer, self._new_consumer()
             self._buffer.clear()
-            self._given_back.clear()
-            self._placed.clear()
             bounded(old.close, timeout_s=self._timeout_s)
             raise StreamUnavailable(
                 f"joining the group took longer than {self._settings.join_timeout_s} s"
             )
 
     def _give_back(self, partitions: Iterable[TopicPartition]) -> None:
-        """Forget what was read of partitions; nothing is taken of them before `_reread`."""
+        """Forget what was read of partitions; they are read on when they are placed anew."""
         for tp in partitions:
             self._buffer.drop(tuple(tp))
-            self._given_back.add(tp)
-
-    def _reread(self) -> None:
-        """Go to the committed offsets of what was given back and is still, or again, ours.
-
-        kafka-python does so itself for what is assigned anew, but with an answer that may be old.
-        """
-        for tp in tuple(self._given_back):
-            self._placed.discard(tp)
-            if tp in self._consumer.assignment():
-                self._seek_committed(tp)
-                self._placed.add(tp)
-            else:
-                log.info("gone partition=%s[%d]", tp.topic, tp.partition)
-            self._given_back.discard(tp)
-
-    def _seek_committed(self, tp: TopicPartition) -> None:
-        timeout_ms = int(self._timeout_s * 1000)
-        # kafka-python keeps an answer that came too late for who asked, and gives it to the next.
-        self._consumer._coordinator._offset_fetch_futures.clear()  # noqa: SLF001
-        offset = self._consumer.committed(tp, timeout_ms=timeout_ms)
-        log.info("reading partition=%s[%d] offset=%s", tp.topic, tp.partition, offset)
-        if offset is not None:
-            self._consumer.seek(tp, offset)
-        elif self._settings.start == "earliest":
-            self._consumer.seek_to_beginning(tp)
-        else:  # "latest" is now: what comes from here on is nobody's to skip
-            self._consumer.seek_to_end(tp)
-            here = OffsetAndMetadata(self._consumer.position(tp, timeout_ms), "", _NO_EPOCH)
-            self._consumer.commit({tp: here}, timeout_ms=timeout_ms)
+        self._placing.forget(partitions)
 
     def _new_consumer(self) -> KafkaConsumer:
         settings = self._settings
@@ -302,6 +272,7 @@ class KafkaStream:
             partition_assignment_strategy=[CooperativeStickyAssignor],
         )
         consumer.subscribe(pattern=self._topics, listener=self._held)
+        self._placing = Placing(consumer, start=settings.start, timeout_s=self._timeout_s)
         return consumer
 
 
