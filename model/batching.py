@@ -16,6 +16,16 @@ T = TypeVar("T")
 
 _IN_FLIGHT = 2  # while the device works on one batch, the next one is packed
 
+# What torch's allocator says, and what oneDNN says where its scratch memory is refused: torch
+# keeps oneDNN's words and drops its status, so a primitive refused for another reason reads alike.
+# It is then refused for a single text as well, and the error says so.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "could not create a primitive",
+    "could not create a memory object",
+    "could not execute a primitive",
+)
+
 
 def batches(
     order: Sequence[int], lengths: Sequence[int], *, max_tokens: int
@@ -36,7 +46,7 @@ def batches(
 def is_out_of_memory(error: BaseException) -> bool:
     """Say whether an error means that memory ran out, on a GPU or on the CPU."""
     kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+    return isinstance(error, kinds) or any(words in str(error) for words in _NO_MEMORY)
 
 
 def run_batches(
@@ -64,7 +74,7 @@ def run_batches(
                 if running:  # their memory comes first
                     waiting.appendleft(batch)
                 elif len(batch) == 1:
-                    raise OutOfMemory("one text alone does not fit into memory") from error
+                    raise OutOfMemory(f"one text alone does not fit into memory: {error}") from error
                 else:
                     half = len(batch) // 2
                     waiting.extendleft((batch[half:], batch[:half]))

@@ -76,6 +76,9 @@ def test_a_lack_of_host_memory_is_recognised() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**56, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
+    refused = RuntimeError("could not create a primitive")  # oneDNN's words: its status is lost
+    assert is_out_of_memory(refused)
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 
 def test_other_errors_pass_through() -> None:
