@@ -74,7 +74,7 @@ def run_batches(
                 if running:  # their memory comes first
                     waiting.appendleft(batch)
                 elif len(batch) == 1:
-                    raise OutOfMemory(f"one text alone does not fit into memory: {error}") from error
+                    raise OutOfMemory(f"one text alone does not fit: {error}") from error
                 else:
                     half = len(batch) // 2
                     waiting.extendleft((batch[half:], batch[:half]))
