@@ -5,6 +5,7 @@ ConsumerError
 ├── InvalidRoute       a route cannot be, or not beside the others
 ├── RecordsTooLarge    Kafka does not take some of the records to be written
 ├── InvalidSettings    the configuration names something that cannot be
+├── ModelFailed        the model fails on every text: this worker must end
 ├── ServiceRefused     a service beside Kafka (schemas, tokens) says that this is not to be had
 ├── ServiceUnavailable such a service did not answer; it may be asked again
 │   └── UntrustedService   its certificate is none that we trust
@@ -37,6 +38,10 @@ class InvalidRoute(ConsumerError):
 
 class InvalidSettings(ConsumerError):
     """A setting is missing, unknown, or has a value that cannot be."""
+
+
+class ModelFailed(ConsumerError):
+    """The model fails on every text: the model or the machine is to blame, not the texts."""
 
 
 class RecordsTooLarge(ConsumerError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from consumer.errors import InvalidEvent
+from consumer.errors import InvalidEvent, ModelFailed
 from consumer.events import EventBody, parse, timestamp_ms
 from consumer.records import DeadLetter, Event, Prediction, Record
 from consumer.routes import Route, route_for
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("offramp.step")
+
+_PLAIN_TEXT = "good " * 512  # as long as a BERT reads: it needs as much memory as any other
 
 _parse_any = partial(parse, form="auto")
 
@@ -171,16 +173,24 @@ class Step:
         dead letters.
 
         Raises:
-            Exception: what the model raised, if it fails on every one of several texts.
+            ModelFailed: it fails on a plain text too, so it is not the texts that are to blame.
         """
         try:
             return Outcome(tuple(self._run(events, exits)), ())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (a text may make the model raise anything)
             log.warning("model failed events=%d error=%r", len(events), error)
             outcome = self._bisect(events, exits, error)
-            if len(events) > 1 and not outcome.predictions:
-                raise  # not the texts: the model, or the machine
+            if outcome.dead_letters:
+                self._check_model()
             return outcome
+
+    def _check_model(self) -> None:
+        """Raise where the model, or the machine, fails on any text, and not on some."""
+        try:
+            self.infer([_PLAIN_TEXT], [self.model.exits - 1])
+        except Exception as error:
+            message = f"the model fails on a plain text too: {type(error).__name__}: {error}"
+            raise ModelFailed(message) from error
 
     def _bisect(self, events: Sequence[Event], exits: Sequence[int], error: Exception) -> Outcome:
         if len(events) == 1:

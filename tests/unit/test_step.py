@@ -3,7 +3,10 @@
 from dataclasses import dataclass, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from consumer.errors import ModelFailed
 from consumer.records import Record
 from consumer.routes import Route
 from consumer.step import ModelFacts, Step
@@ -30,8 +33,19 @@ def infer(texts, exits):
     ]
 
 
+def infer_all_but_poison(texts, exits):
+    """Fails on the whole batch where one text is poison, as a model does."""
+    if any("poison" in text for text in texts):
+        raise ValueError("cannot take this")
+    return infer(texts, exits)
+
+
 @pytest.fixture
 def step():
+    return make_step(infer)
+
+
+def make_step(infer):
     return Step(
         infer=infer,
         model=ModelFacts("f1", LAYERS, ("negative", "positive")),
@@ -110,3 +124,46 @@ def test_an_empty_batch_is_fine(step):
     assert step.read([]) == ([], [])
     assert step.decide([], {}) == []
     assert step.predict([], []).predictions == ()
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_texts_that_the_model_fails_on_are_dead_letters_and_no_others(poisonous):
+    """Wherever they are in the batch: all others have their prediction, in order."""
+    step = make_step(infer_all_but_poison)
+    values = [b"poison %d" % i if bad else b"text %d" % i for i, bad in enumerate(poisonous)]
+    events, _ = step.read(records(*values))
+    outcome = step.predict(events, [i % 3 for i in range(len(events))])
+    good = [i for i, bad in enumerate(poisonous) if not bad]
+    assert [p.event.record.offset for p in outcome.predictions] == good
+    assert [p.exit for p in outcome.predictions] == [i % 3 for i in good]
+    letters = outcome.dead_letters
+    assert [x.record.offset for x in letters] == [i for i, bad in enumerate(poisonous) if bad]
+    assert {(x.stage, x.reason) for x in letters} <= {("infer", "model-failed")}
+    assert all("ValueError: cannot take this" in x.message for x in letters)
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_a_model_that_fails_on_every_text_blames_none(count):
+    """A machine that is broken, or short of memory, fills no dead letters, not even one by one."""
+
+    def broken(texts, exits):
+        raise RuntimeError("device lost")
+
+    step = make_step(broken)
+    events, _ = step.read(records(*[b"text"] * count))
+    with pytest.raises(ModelFailed, match="plain text too: RuntimeError: device lost"):
+        step.predict(events, [0] * count)
+
+
+def test_long_texts_are_not_blamed_where_memory_is_short():
+    """Short texts still fit: that does not make the long ones bad."""
+
+    def short_only(texts, exits):
+        if any(len(text) > 100 for text in texts):
+            raise MemoryError("no room")
+        return infer(texts, exits)
+
+    step = make_step(short_only)
+    events, _ = step.read(records(b"short", b"long " * 100))
+    with pytest.raises(ModelFailed, match="no room"):
+        step.predict(events, [0, 0])
