@@ -75,6 +75,7 @@ class Offramp:
         While the store is away, exits are chosen by what is known, and what is learnt is held.
 
         Raises:
+            ModelFailed: the model fails on every text; nothing of these records was learnt.
             StoreError: the store refuses for good; nothing of these records was learnt.
         """
         if self._routes is not self._watch.latest:
