@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,12 @@ class Counting:
         """Offsets left out below what was counted; `doctor` tells which are still open."""
         self._away = False
         self._failures = 0  # in a row
+        self._away_since = 0.0
         self._answered = time.monotonic()
+
+    def __str__(self) -> str:
+        """Say what a log tells of it."""
+        return f"held_texts={self.held_texts} snapshot_age_s={self.age_s:.1f}"
 
     @property
     def held_texts(self) -> int:
@@ -168,7 +174,8 @@ class Counting:
             insist: ask also where it is away, and wait as long as a call may take.
         """
         while (insist or not self._away) and (parts := self._pending.parts()):
-            answer = self._ask(lambda parts=parts: self._store.apply(parts))  # type: ignore[misc]
+            send = partial(self._store.apply, parts)
+            answer = self._ask(send, writes=True)
             if answer is None:
                 return False
             self._note_gaps(parts, answer)
@@ -231,8 +238,11 @@ class Counting:
         deltas = {d: ExitStats.from_texts(rows, exits=exits) for d, rows in labels.items()}
         return PartitionDeltas(*key, *span, deltas, {d: epochs[d] for d in deltas if d in epochs})
 
-    def _ask(self, send: Callable[[], Applied]) -> Applied | None:
-        """Return the store's answer, or None where it is away: then not asked until it is back."""
+    def _ask(self, send: Callable[[], Applied], *, writes: bool = False) -> Applied | None:
+        """Return the store's answer, or None where it is away: then not asked until it is back.
+
+        A store that answers and takes no counts, being full or a replica, is not back yet.
+        """
         try:
             try:
                 answer = send()
@@ -245,20 +255,20 @@ class Counting:
                 self._store.open(self._meta)
                 answer = send()
         except StoreUnavailable as error:
-            log.warning(
-                "store is away, going on with what is known held_texts=%d error=%s",
-                self._pending.texts,
-                error,
-            )
+            log.warning("store is away, going on with what is known %s error=%s", self, error)
             with self._lock:
                 known, self._away = self._away, True
+                if not self._failures:
+                    self._away_since = time.monotonic()
                 self._failures += 1
             if not known:
                 threading.Thread(target=self._await_store, name="await-store", daemon=True).start()
             return None
-        if self._failures:
-            log.info("store is back held_texts=%d away_s=%.1f", self._pending.texts, self.age_s)
-        self._failures, self._answered = 0, time.monotonic()
+        if self._failures and (writes or not self._pending.texts):
+            away_s = time.monotonic() - self._away_since
+            log.info("store is back away_s=%.1f %s", away_s, self)
+            self._failures = 0
+        self._answered = time.monotonic()
         self._remember(answer)
         return answer
 
@@ -269,6 +279,7 @@ class Counting:
             try:
                 self._store.apply(())
             except StoreUnavailable:
+                log.warning("store is still away %s", self)
                 continue
             except StoreError:  # an answer too; whoever asks next is told
                 break

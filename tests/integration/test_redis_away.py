@@ -43,6 +43,7 @@ def test_predictions_go_on_without_redis_and_all_is_counted_afterwards(arena, se
         server.kill()
     arena.produce(600)
     wait_for(lambda: len(arena.read(arena.out)) == 800)
+    wait_for(lambda: arena.fleet.log("w0").count("store is still away") >= 2)
     if how == "frozen":
         server.resume()
     else:
@@ -51,8 +52,12 @@ def test_predictions_go_on_without_redis_and_all_is_counted_afterwards(arena, se
     wait_for(lambda: arena.counted() == 900)
     assert len(arena.read(arena.out)) == 900
     assert arena.fleet.running["w0"].poll() is None
-    assert "store is away" in arena.fleet.log("w0")
-    assert "store is back" in arena.fleet.log("w0")
+    log = arena.fleet.log("w0")
+    away = [line for line in log.splitlines() if "store is still away" in line]
+    ages = [float(line.split("snapshot_age_s=")[1]) for line in away]
+    assert ages == sorted(ages)
+    assert ages[-1] > ages[0] > 0.5  # how old the counters are that exits are chosen from
+    assert log.count("store is away") == log.count("store is back") == 1, log[-3000:]
 
 
 def test_an_emptied_redis_stops_no_prediction(arena, server):

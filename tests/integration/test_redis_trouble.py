@@ -150,7 +150,9 @@ def test_a_full_redis_stops_no_prediction(kafka, server, tmp_path):
             assert load.longest_stall_s(begun) < STALL_S
             raw.config_set("maxmemory", 0)
         settle(arena, load)
-        assert "its maxmemory is reached" in arena.fleet.log("w0")
+        log = arena.fleet.log("w0")
+        assert "its maxmemory is reached" in log
+        assert log.count("store is back") == 1, log[-3000:]  # when it takes counts, no sooner
 
 
 def test_a_slow_way_to_redis_only_slows(kafka, server, tmp_path):
