@@ -11,6 +11,7 @@ ConsumerError
 │   └── UntrustedService   its certificate is none that we trust
 ├── StoppedByError     a record cannot be used, and the settings say to stop then
 ├── StreamUnavailable  Kafka did not answer in time; the batch may be tried again
+├── WorkerStuck        a batch does not come to an end: this worker must
 └── WorkerFenced       another worker has taken over this worker's name or partitions
 """
 
@@ -77,6 +78,10 @@ class StoppedByError(ConsumerError):
 
 class StreamUnavailable(ConsumerError):
     """Kafka did not answer in time, or refused for a reason that may pass."""
+
+
+class WorkerStuck(ConsumerError):
+    """A batch does not come to an end; a new process may get on with it."""
 
 
 class WorkerFenced(ConsumerError):

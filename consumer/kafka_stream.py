@@ -142,6 +142,7 @@ class KafkaStream:
                 if tp in assigned and tp in self._placing:
                     self._buffer.add(map(_record, rows))
             self._placing.place()
+        self._check_silence()
         self._check_joining()
 
     def subscribe(self, topics: str) -> None:
@@ -229,6 +230,13 @@ class KafkaStream:
                 bounded(close, timeout_s=max(0.1, deadline - time.monotonic()))
             except (StreamUnavailable, kafka_errors.KafkaError) as error:
                 log.warning("close failed error=%r", error)
+
+    def _check_silence(self) -> None:
+        """Raise where no broker answers: kafka-python polls on as if nothing had come in."""
+        settings, cluster = self._settings, self._consumer._cluster  # noqa: SLF001
+        silent_s = time.monotonic() - cluster._last_successful_refresh_ms / 1000  # noqa: SLF001
+        if silent_s > settings.metadata_max_age_s + self._timeout_s:
+            raise StreamUnavailable(f"no broker has answered for {silent_s:.0f} s")
 
     def _check_joining(self) -> None:
         """Start over as a new member if joining the group does not come to an end."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +25,35 @@ class Abandoned(Exception):
 class _InFlight(Generic[In]):
     batch: In
     done: Future[None]
+    since: float = field(default_factory=time.monotonic)
+
+
+class _Thread:
+    """One thread that does one call after another.
+
+    Unlike an executor's it does not keep the process from ending: a call may hang for good.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
+        self._calls = SimpleQueue()
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def submit(self, call: Callable[..., Any], *args: Any) -> Future[Any]:  # noqa: ANN401
+        done: Future[Any] = Future()
+        self._calls.put((done, call, args))
+        return done
+
+    def close(self) -> None:
+        self._calls.put(None)
+
+    def _run(self) -> None:
+        while (task := self._calls.get()) is not None:
+            done, call, args = task
+            try:
+                done.set_result(call(*args))
+            except BaseException as error:  # noqa: BLE001  (whoever asks for the result gets it)
+                done.set_exception(error)
 
 
 class Pipeline(Generic[In, Out]):
@@ -43,10 +75,11 @@ class Pipeline(Generic[In, Out]):
         self._compute = compute
         self._commit = commit
         self._depth = depth
-        self._computing = ThreadPoolExecutor(1, thread_name_prefix="offramp-compute")
-        self._committing = ThreadPoolExecutor(1, thread_name_prefix="offramp-commit")
+        self._computing = _Thread("offramp-compute")
+        self._committing = _Thread("offramp-commit")
         self._in_flight: deque[_InFlight[In]] = deque()
         self._failed = False
+        self._settled_at = 0.0
 
     @property
     def has_room(self) -> bool:
@@ -57,6 +90,13 @@ class Pipeline(Generic[In, Out]):
     def idle(self) -> bool:
         """Whether nothing is under way."""
         return not self._in_flight
+
+    @property
+    def oldest_s(self) -> float:
+        """How long the oldest batch has been under way with none before it."""
+        if not self._in_flight:
+            return 0.0
+        return time.monotonic() - max(self._in_flight[0].since, self._settled_at)
 
     def submit(self, batch: In) -> None:
         """Start a batch."""
@@ -74,6 +114,7 @@ class Pipeline(Generic[In, Out]):
         while self._in_flight and self._in_flight[0].done.done():
             self._in_flight[0].done.result()
             self._in_flight.popleft()
+            self._settled_at = time.monotonic()
             settled += 1
         return settled
 
@@ -82,18 +123,24 @@ class Pipeline(Generic[In, Out]):
         if self._in_flight:
             wait([self._in_flight[0].done], timeout=timeout_s)
 
-    def abandon(self) -> list[In]:
-        """Return the batches that are not committed, once nothing runs any more."""
-        wait([flight.done for flight in self._in_flight])
+    def abandon(self, *, timeout_s: float) -> list[In]:
+        """Return the batches that are not committed, once nothing runs any more.
+
+        Raises:
+            TimeoutError: something still runs after `timeout_s`.
+        """
+        if wait([flight.done for flight in self._in_flight], timeout=timeout_s).not_done:
+            raise TimeoutError(f"a batch has not come to an end in {timeout_s:.0f} s")
         left = [f.batch for f in self._in_flight if f.done.exception() is not None]
         self._in_flight.clear()
         self._failed = False
         return left
 
     def close(self) -> None:
-        """End the threads; what is under way is not waited for."""
-        self._computing.shutdown(wait=False, cancel_futures=True)
-        self._committing.shutdown(wait=False, cancel_futures=True)
+        """Commit nothing more, and let the threads end; what is under way is not waited for."""
+        self._failed = True
+        self._computing.close()
+        self._committing.close()
 
     def _check_order(self) -> None:
         if self._failed:

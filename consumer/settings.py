@@ -228,7 +228,12 @@ class WorkerSettings(Section):
     give_up_s: Annotated[float, Field(gt=0)] = Field(
         120.0, description="time without one committed batch after which errors end the worker"
     )
-    liveness_file: Path | None = Field(None, description="touched while the worker makes progress")
+    stuck_s: Annotated[float, Field(gt=0)] = Field(
+        300.0, description="a batch that takes longer ends the worker, to be started anew"
+    )
+    liveness_file: Path | None = Field(
+        None, description="touched each time round: never for long while a worker hangs"
+    )
 
 
 class Settings(BaseSettings):

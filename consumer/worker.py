@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from consumer import __version__
@@ -16,6 +16,7 @@ from consumer.errors import (
     ServiceUnavailable,
     StoppedByError,
     StreamUnavailable,
+    WorkerStuck,
 )
 from consumer.events import dead_letter_headers, encode_prediction
 from consumer.kafka_stream import Batch, KafkaStream
@@ -24,7 +25,8 @@ from consumer.routes import subscription
 from consumer.step import Peers
 from consumer.too_large import set_aside
 from consumer.transactions import Outgoing
-from policy_state.errors import StoreUnavailable
+from consumer.trouble import Trouble
+from policy_state.errors import StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     import threading
@@ -41,17 +43,8 @@ log = logging.getLogger("offramp.worker")
 _HEARTBEAT_S = 2.0
 _HEARTBEAT_TTL_S = 15.0
 _LOOK_S = 10.0
-_PAUSE_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 _WAIT_S = 0.05
 _PASSING = (StreamUnavailable, StoreUnavailable, ServiceUnavailable, Abandoned)
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """How long nothing could be committed."""
-
-    since: float | None = None
-    times: int = 0
 
 
 class Worker:
@@ -85,7 +78,7 @@ class Worker:
             name=settings.instance,
         )
         self._pipeline: Pipeline[Batch, Outcome] = Pipeline(self._compute, self._commit)
-        self._trouble = _Trouble()
+        self._trouble = Trouble(give_up_s=settings.worker.give_up_s)
         self._done = Counter(events=0, dead_letters=0, batches=0)
         self._peers = Peers()
         self._started = time.time()
@@ -98,6 +91,8 @@ class Worker:
         Raises:
             StreamUnavailable, StoreUnavailable: nothing could be committed for too long.
             WorkerFenced: another worker has this one's name.
+            WorkerStuck: a batch does not come to an end.
+            ModelFailed: the model fails on every text.
             StoppedByError: a record cannot be used, and the settings say to stop.
         """
         try:
@@ -113,7 +108,9 @@ class Worker:
 
     def _advance(self) -> None:
         if self._pipeline.settle():
-            self._trouble = _Trouble()
+            self._trouble.committed()
+        if self._pipeline.oldest_s > (limit_s := self._settings.worker.stuck_s):
+            raise WorkerStuck(f"a batch has not come to an end in {limit_s:.0f} s")
         if self._pipeline.idle:
             self._counting.flush()  # what is held does not wait for the next text
         other_routes = self._watch.latest is not self._routes
@@ -124,6 +121,8 @@ class Worker:
             self._stream.keep_up(0)
         elif batch := self._stream.collect(self._settings.batch):
             self._pipeline.submit(batch)
+        elif self._pipeline.idle:
+            self._trouble.idle()
 
     def _compute(self, batch: Batch) -> Outcome:
         outcome = self._step.run(batch.records, self._counting.current, self._peers)
@@ -181,15 +180,13 @@ class Worker:
 
     def _recover(self, error: Exception, stop: threading.Event) -> None:
         """Give back all that is under way and wait a little; end if it has gone on too long."""
-        trouble, now = self._trouble, time.monotonic()
-        trouble.since = trouble.since or now
-        if now - trouble.since > self._settings.worker.give_up_s:
+        if (pause_s := self._trouble.failed()) is None:
             raise error
-        pause_s = _PAUSE_S[min(trouble.times, len(_PAUSE_S) - 1)]
-        trouble.times += 1
-        log.warning("batches given back times=%d error=%s", trouble.times, error)
+        log.warning("batches given back times=%d error=%s", self._trouble.times, error)
         try:
-            self._stream.rewind(self._pipeline.abandon())
+            self._stream.rewind(self._pipeline.abandon(timeout_s=self._settings.worker.stuck_s))
+        except TimeoutError as stuck:
+            raise WorkerStuck(str(stuck)) from stuck
         except StreamUnavailable as again:
             log.warning("giving back failed error=%s", again)
         stop.wait(pause_s)
@@ -205,6 +202,8 @@ class Worker:
                 time.monotonic() < deadline
             ):
                 time.sleep(_WAIT_S)
+            if not self._pipeline.idle:
+                log.warning("not finished in time, will be read again after a restart")
             if not counted:
                 log.error("ends with texts not counted texts=%d", self._counting.held_texts)
         except _PASSING as error:
@@ -247,7 +246,7 @@ class Worker:
             if now >= self._next_look:
                 self._next_look = now + _LOOK_S
                 self._peers = self._look_around()
-        except StoreUnavailable as error:
+        except StoreError as error:
             log.warning("heartbeat failed error=%s", error)
 
     def _look_around(self) -> Peers:

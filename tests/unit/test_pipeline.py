@@ -59,7 +59,7 @@ def test_nothing_behind_a_failure_is_committed(stage):
         pipeline.submit(n)
     with pytest.raises(OSError, match="broken"):
         finish(pipeline)
-    assert pipeline.abandon() == [1, 2]
+    assert pipeline.abandon(timeout_s=5) == [1, 2]
     assert done == [0]
     broken[0] = False
     for n in (1, 2):

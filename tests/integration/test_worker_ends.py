@@ -1,0 +1,105 @@
+"""When a worker ends: never in silence, and never later than its limits say; on a real broker."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from consumer.topics import create_topics
+from deploy.local.services import start_kafka
+from tests.integration.test_produce_errors import good, ids, send
+
+IN, OUT, DEAD = "ends.films", "ends.out", "ends.dead"
+
+
+@pytest.fixture
+def broker():
+    """Return a broker of its own: it is to stand still."""
+    with start_kafka() as server:
+        create_topics(server.address, {IN: 1, OUT: 1, DEAD: 1})
+        yield server
+
+
+@pytest.fixture
+def start(redis_url, tmp_path):
+    """Return what starts a worker, and reads its log."""
+    started = []
+
+    def run(kafka, module="tests.integration.hanging_worker", **settings):
+        environ = {
+            "OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": kafka,
+            "OFFRAMP_KAFKA__GROUP": "ends",
+            "OFFRAMP_KAFKA__DEAD_LETTERS": DEAD,
+            "OFFRAMP_REDIS__URL": redis_url,
+            "OFFRAMP_ROUTES": f'[{{"topics": "{IN}", "output": "{OUT}"}}]',
+            "OFFRAMP_INSTANCE": "w",
+            **{f"OFFRAMP_{name}": value for name, value in settings.items()},
+        }
+        log = tmp_path / f"{len(started)}.log"
+        with log.open("wb") as to:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module], env={**os.environ, **environ}, stderr=to
+            )
+        started.append(process)
+        return process, log.read_text
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def wait_for(condition, timeout_s=60):
+    """Return once `condition` is true; fail where it is not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not true after {timeout_s} s"
+        time.sleep(0.1)
+
+
+def test_an_idle_worker_says_that_no_broker_answers_and_ends(broker, start):
+    """Without a text to commit, too: it warns, waits for `give_up_s`, and ends with an error."""
+    worker, log = start(
+        broker.address,
+        KAFKA__REQUEST_TIMEOUT_S="2",
+        KAFKA__METADATA_MAX_AGE_S="1",
+        WORKER__GIVE_UP_S="5",
+    )
+    wait_for(lambda: "reading partition" in log())
+    time.sleep(6)  # idle, and well: longer than what it takes for silence
+    assert "batches given back" not in log()
+    broker.pause()
+    assert worker.wait(60) != 0
+    broker.resume()
+    assert "batches given back times=1 error=no broker has answered for" in log()
+    assert "StreamUnavailable: no broker has answered for" in log().splitlines()[-1]
+
+
+def test_a_model_that_hangs_ends_the_worker_and_the_next_one_goes_on(broker, start):
+    """After `stuck_s`, with an error, also though its thread never ends; nothing is lost."""
+    worker, log = start(broker.address, WORKER__STUCK_S="3")
+    send(broker.address, IN, good(20))
+    assert ids(broker.address, OUT, want=20), log()
+    send(broker.address, IN, [(b"k", b"hang here"), *good(20, first=20)])
+    assert worker.wait(60) == 1, log()
+    assert "WorkerStuck: a batch has not come to an end in 3 s" in log()
+    worker, log = start(broker.address, module="tests.chaos.crashing_worker")
+    found = Counter(ids(broker.address, OUT, want=41))
+    assert sum(found.values()) == 41, log()
+    assert [key for key, count in found.items() if count > 1] == []
+
+
+def test_a_model_that_hangs_holds_up_no_sigterm(broker, start):
+    """The drain has its time, then the process ends; the batch is left to the next worker."""
+    worker, log = start(broker.address, WORKER__DRAIN_S="2")
+    send(broker.address, IN, [(b"k", b"hang here")])
+    wait_for(lambda: "reading partition" in log())
+    time.sleep(2)  # by now the model has it
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(45) == 0, log()
+    assert "not finished in time, will be read again" in log()
+    assert " events=1 " not in log()
