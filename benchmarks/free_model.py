@@ -29,7 +29,11 @@ class FreeModel:
     fingerprint = "free-model"
     config = FreeShape()
 
-    def run(self, texts: Sequence[str], exits: Sequence[int]) -> list[FreeResult]:
+    def tokenise(self, texts: Sequence[str]) -> Sequence[str]:
+        """Return the texts: there is nothing to do."""
+        return texts
+
+    def run_tokens(self, texts: Sequence[str], exits: Sequence[int]) -> list[FreeResult]:
         """Classify texts up to an exit each."""
         results = []
         for text, last in zip(texts, exits, strict=True):

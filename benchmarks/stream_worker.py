@@ -8,13 +8,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from typing import TypeVar
 
 from consumer.kafka_stream import Batch, KafkaStream
 from consumer.records import DeadLetter, Event, Prediction, Record
 from consumer.route_watch import RouteWatch
 from consumer.routes import subscription
 from consumer.settings import BatchSettings, Settings, load_settings
-from consumer.step import Outcome, Peers, Step
+from consumer.step import Outcome, Peers, Step, Tokens
 from consumer.transactions import Outgoing
 from consumer.wiring import Inference, loaded_code_spared, open_policy
 from consumer.worker import Worker
@@ -23,10 +24,12 @@ from policy_state.admin import Pin
 from policy_state.backends.redis import RedisStore
 from policy_state.store import DomainSnapshot
 
+T = TypeVar("T")
+U = TypeVar("U")
 OUTPUT = "bench.out"
 DEAD_LETTERS = "bench.dead"
-MODEL = "tokenise + infer"
-STAGES = ("poll", "parse + route", "decide", MODEL, "encode", "produce + commit", "store")
+MODEL = ("tokenise", "infer")
+STAGES = ("poll", "parse + route", *MODEL, "decide", "encode", "produce + commit", "store")
 OTHER = "other"
 _ALONE = Peers()
 _LEAST = 2  # commits: the first one only starts the clocks
@@ -58,6 +61,15 @@ class Marks:
             yield
         finally:
             self.spent(name, time.thread_time() - begun)
+
+    def timed(self, name: str, call: Callable[[T], U]) -> Callable[[T], U]:
+        """Return the call, counted for a stage."""
+
+        def run(argument: T) -> U:
+            with self.stage(name):
+                return call(argument)
+
+        return run
 
     def spent(self, name: str, seconds: float) -> None:
         """Count CPU seconds for a stage."""
@@ -169,10 +181,12 @@ class TimedStep(Step):
         with self.marks.stage("decide"):
             return super().decide(events, snapshots, peers)
 
-    def predict(self, events: Sequence[Event], exits: Sequence[int]) -> Outcome:
+    def predict(
+        self, events: Sequence[Event], exits: Sequence[int], tokens: Tokens = None
+    ) -> Outcome:
         """Predict, timed."""
-        with self.marks.stage(MODEL):
-            outcome = super().predict(events, exits)
+        with self.marks.stage("infer"):
+            outcome = super().predict(events, exits, tokens)
         if self.answers is not None and self.marks.commits:
             self.answers.extend(outcome.predictions)
         return outcome
@@ -221,6 +235,7 @@ def run_worker(
             for domain in job.domains:
                 store.change(domain, Pin(job.pin), by="bench", reason="bench")
         own = {f.name: getattr(opened_step, f.name) for f in fields(opened_step)}
+        own["tokenise"] = marks.timed("tokenise", own["tokenise"])
         step = TimedStep(**own, marks=marks, answers=[] if job.keep else None)
         stream = TimedStream(settings, marks)
         worker = Worker(stream, step, store, opened, settings, RouteWatch(settings, store))

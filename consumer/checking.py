@@ -68,7 +68,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     try:
         engine = load_engine(settings)
         layers = engine.config.exit_layers
-        engine.run([_TEXT], [len(layers) - 1])
+        engine.run_tokens(engine.tokenise([_TEXT]), [len(layers) - 1])
         said = f"{engine.fingerprint}, {len(layers)} exits, predicts"
         yield Finding("model", True, said)
     except ModelError as error:

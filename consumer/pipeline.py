@@ -1,4 +1,4 @@
-"""Lets the next batch compute while the last one commits; commits stay in order."""
+"""Prepares one batch, computes another and commits a third at once; commits stay in order."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 In = TypeVar("In")
+Ready = TypeVar("Ready")
 Out = TypeVar("Out")
 
 
@@ -56,25 +57,33 @@ class _Thread:
                 done.set_exception(error)
 
 
-class Pipeline(Generic[In, Out]):
-    """Two threads: one computes batches, one commits them, each in the order they came.
+class Pipeline(Generic[In, Ready, Out]):
+    """Three threads: prepare, compute and commit batches, each in the order they came.
 
     After a failure nothing behind it is committed until `abandon` was called.
     """
 
     def __init__(
-        self, compute: Callable[[In], Out], commit: Callable[[In, Out], None], *, depth: int = 3
+        self,
+        prepare: Callable[[In], Ready],
+        compute: Callable[[Ready], Out],
+        commit: Callable[[In, Out], None],
+        *,
+        depth: int = 3,
     ) -> None:
         """Prepare the threads.
 
         Args:
-            compute: what is done to a batch; runs beside the commit of the batch before.
+            prepare: what can be done to a batch beside the computing of the batch before.
+            compute: what comes of it; runs beside the commit of the batch before.
             commit: what follows; never before all earlier batches are committed.
             depth: how many batches may be under way.
         """
+        self._prepare = prepare
         self._compute = compute
         self._commit = commit
         self._depth = depth
+        self._preparing = _Thread("offramp-prepare")
         self._computing = _Thread("offramp-compute")
         self._committing = _Thread("offramp-commit")
         self._in_flight: deque[_InFlight[In]] = deque()
@@ -100,7 +109,8 @@ class Pipeline(Generic[In, Out]):
 
     def submit(self, batch: In) -> None:
         """Start a batch."""
-        computed = self._computing.submit(self._compute, batch)
+        ready = self._preparing.submit(self._prepare, batch)
+        computed = self._computing.submit(lambda: self._compute(ready.result()))
         done = self._committing.submit(self._finish, batch, computed)
         self._in_flight.append(_InFlight(batch, done))
 
@@ -139,6 +149,7 @@ class Pipeline(Generic[In, Out]):
     def close(self) -> None:
         """Commit nothing more, and let the threads end; what is under way is not waited for."""
         self._failed = True
+        self._preparing.close()
         self._computing.close()
         self._committing.close()
 

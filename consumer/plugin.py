@@ -81,7 +81,7 @@ class Offramp:
         if self._routes is not self._watch.latest:
             self._routes = self._watch.latest
             self._step = self._step.playing(self._policy, self._routes.routes)
-        outcome = self._step.run(records, self._counting.current)
+        outcome = self._step.run(self._step.prepare(records), self._counting.current)
         self._counting.count(records, outcome.predictions, outcome.epochs)
         return outcome
 

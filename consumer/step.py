@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from consumer.errors import InvalidEvent, ModelFailed
 from consumer.events import EventBody, parse, timestamp_ms
@@ -27,7 +28,13 @@ log = logging.getLogger("offramp.step")
 
 _PLAIN_TEXT = "good " * 512  # as long as a BERT reads: it needs as much memory as any other
 
+Tokens = Any  # what a model's tokeniser returns, and its `infer` takes
+
 _parse_any = partial(parse, form="auto")
+
+
+def _as_they_are(texts: Sequence[str]) -> Sequence[str]:
+    return texts
 
 
 class TextResult(Protocol):
@@ -74,6 +81,15 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """A micro-batch whose exits are yet to be chosen."""
+
+    events: tuple[Event, ...]
+    letters: tuple[DeadLetter, ...]
+    tokens: Tokens  # of the events' texts; None: the tokeniser failed, `predict` finds out on what
+
+
+@dataclass(frozen=True, slots=True)
 class Peers:
     """What a worker knows of the others, so that all of them together explore enough, not more."""
 
@@ -89,9 +105,10 @@ class Step:
     exits up to it come with the prediction.
     """
 
-    infer: Callable[[Sequence[str], Sequence[int]], Sequence[TextResult]]
+    infer: Callable[[Tokens, Sequence[int]], Sequence[TextResult]]
     model: ModelFacts
     policy: Policy
+    tokenise: Callable[[Sequence[str]], Tokens] = _as_they_are
     routes: tuple[Route, ...] = ()
     parse: Callable[[Record], EventBody] = _parse_any
     rng: random.Random = field(default_factory=random.Random)  # spreads probes over batches
@@ -127,17 +144,26 @@ class Step:
                 exits[i] = choice
         return exits
 
+    def prepare(self, records: Sequence[Record]) -> Prepared:
+        """Parse, route, tokenise: what needs no counters, so it may run beside another batch."""
+        events, letters = self.read(records)
+        tokens = None
+        with contextlib.suppress(Exception):  # a text may make the tokeniser raise anything
+            tokens = self.tokenise([event.text for event in events])
+        return Prepared(tuple(events), tuple(letters), tokens)
+
     def run(
         self,
-        records: Sequence[Record],
+        prepared: Prepared,
         current: Callable[[set[str]], Mapping[str, DomainSnapshot]],
         peers: Peers = Peers(),
     ) -> Outcome:
-        """Do all of it: parse, route, decide with what `current` knows of the domains, infer."""
-        events, letters = self.read(records)
+        """Do the rest: decide with what `current` knows of the domains, infer."""
+        events = prepared.events
         snapshots = current({event.domain for event in events})
-        outcome = self.predict(events, self.decide(events, snapshots, peers)).with_letters(letters)
-        return replace(outcome, epochs={d: s.epoch for d, s in snapshots.items()})
+        outcome = self.predict(events, self.decide(events, snapshots, peers), prepared.tokens)
+        epochs = {domain: snapshot.epoch for domain, snapshot in snapshots.items()}
+        return replace(outcome.with_letters(prepared.letters), epochs=epochs)
 
     def _chosen(
         self, policy: Policy, snapshot: DomainSnapshot, count: int, peers: Peers
@@ -166,7 +192,9 @@ class Step:
             weighted={w: build(replace(settings, cost_weight=w), layers) for w in weights},
         )
 
-    def predict(self, events: Sequence[Event], exits: Sequence[int]) -> Outcome:
+    def predict(
+        self, events: Sequence[Event], exits: Sequence[int], tokens: Tokens = None
+    ) -> Outcome:
         """Run the model once over the mixed batch.
 
         If that fails, halves are tried until the texts are found that it fails on: these become
@@ -176,7 +204,7 @@ class Step:
             ModelFailed: it fails on a plain text too, so it is not the texts that are to blame.
         """
         try:
-            return Outcome(tuple(self._run(events, exits)), ())
+            return Outcome(tuple(self._run(events, exits, tokens)), ())
         except Exception as error:  # noqa: BLE001  (a text may make the model raise anything)
             log.warning("model failed events=%d error=%r", len(events), error)
             outcome = self._bisect(events, exits, error)
@@ -187,7 +215,7 @@ class Step:
     def _check_model(self) -> None:
         """Raise where the model, or the machine, fails on any text, and not on some."""
         try:
-            self.infer([_PLAIN_TEXT], [self.model.exits - 1])
+            self.infer(self.tokenise([_PLAIN_TEXT]), [self.model.exits - 1])
         except Exception as error:
             message = f"the model fails on a plain text too: {type(error).__name__}: {error}"
             raise ModelFailed(message) from error
@@ -208,8 +236,12 @@ class Step:
                 letters += found.dead_letters
         return Outcome(tuple(predictions), tuple(letters))
 
-    def _run(self, events: Sequence[Event], exits: Sequence[int]) -> list[Prediction]:
-        results = self.infer([event.text for event in events], exits)
+    def _run(
+        self, events: Sequence[Event], exits: Sequence[int], tokens: Tokens = None
+    ) -> list[Prediction]:
+        if tokens is None:
+            tokens = self.tokenise([event.text for event in events])
+        results = self.infer(tokens, exits)
         return [
             Prediction(
                 event=event,

@@ -18,7 +18,7 @@ from consumer.route_watch import RouteWatch
 from consumer.routes import subscription
 from consumer.schema_forms import FORMS
 from consumer.schemas import Registry
-from consumer.step import ModelFacts, Step, TextResult
+from consumer.step import ModelFacts, Step, TextResult, Tokens
 from consumer.worker import Worker
 from policy_state.backends.redis import RedisStore
 from policy_state.policy import build
@@ -47,7 +47,10 @@ class Inference(Protocol):
     def config(self) -> ModelShape:
         """Exit layers and labels."""
 
-    def run(self, texts: Sequence[str], exits: Sequence[int]) -> Sequence[TextResult]:
+    def tokenise(self, texts: Sequence[str]) -> Tokens:
+        """Return what `run_tokens` takes; called in another thread, beside it."""
+
+    def run_tokens(self, tokens: Tokens, exits: Sequence[int]) -> Sequence[TextResult]:
         """Classify each text up to its exit."""
 
 
@@ -182,7 +185,8 @@ def open_policy(
         ",".join(map(str, facts.layers)),
     )
     step = Step(
-        infer=engine.run,
+        infer=engine.run_tokens,
+        tokenise=engine.tokenise,
         model=facts,
         policy=build(opened.meta.settings, facts.layers),
         parse=_parser(settings.kafka),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from consumer.records import DeadLetter, Prediction
     from consumer.route_watch import RouteWatch
     from consumer.settings import Settings
-    from consumer.step import Outcome, Step
+    from consumer.step import Outcome, Prepared, Step
     from policy_state.admin import PolicyAdmin
     from policy_state.store import Applied, OpenedPolicy
 
@@ -50,8 +50,8 @@ _PASSING = (StreamUnavailable, StoreUnavailable, ServiceUnavailable, Abandoned)
 class Worker:
     """Connects the steps: reads batches, runs them, commits them.
 
-    The next batch is computed while the last one commits. A batch that could not be committed is
-    given back together with those behind it, and read again.
+    A batch is tokenised while another is computed and a third one commits. What could not be
+    committed is given back together with all behind it, and read again.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what `wiring` has put together
@@ -77,7 +77,9 @@ class Worker:
             on_settings=self._take_settings,
             name=settings.instance,
         )
-        self._pipeline: Pipeline[Batch, Outcome] = Pipeline(self._compute, self._commit)
+        self._pipeline: Pipeline[Batch, Prepared, Outcome] = Pipeline(
+            self._prepare, self._compute, self._commit
+        )
         self._trouble = Trouble(give_up_s=settings.worker.give_up_s)
         self._done = Counter(events=0, dead_letters=0, batches=0)
         self._peers = Peers()
@@ -124,8 +126,11 @@ class Worker:
         elif self._pipeline.idle:
             self._trouble.idle()
 
-    def _compute(self, batch: Batch) -> Outcome:
-        outcome = self._step.run(batch.records, self._counting.current, self._peers)
+    def _prepare(self, batch: Batch) -> Prepared:
+        return self._step.prepare(batch.records)
+
+    def _compute(self, prepared: Prepared) -> Outcome:
+        outcome = self._step.run(prepared, self._counting.current, self._peers)
         return replace(outcome, dead_letters=tuple(filter(self._kept, outcome.dead_letters)))
 
     def _take_settings(self, answer: Applied) -> None:

@@ -10,11 +10,11 @@ from consumer.wiring import run_worker
 class HangingModel(FreeModel):
     """Comes to no end in this test's time."""
 
-    def run(self, texts, exits):
+    def run_tokens(self, texts, exits):
         """Classify, or hang."""
         if any(text.startswith("hang") for text in texts):
             time.sleep(600)
-        return super().run(texts, exits)
+        return super().run_tokens(texts, exits)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ def finish(pipeline):
 def test_batches_are_committed_in_order_and_once():
     """Commits come in the order of submission, each with what was computed for it."""
     done = []
-    pipeline = Pipeline(lambda n: n * 10, lambda n, r: done.append((n, r)))
+    pipeline = Pipeline(lambda n: n * 2, lambda n: n * 5, lambda n, r: done.append((n, r)))
     for n in range(20):
         while not pipeline.has_room:
             pipeline.wait(5)
@@ -31,6 +31,7 @@ def test_the_next_batch_is_computed_while_the_last_one_commits():
     """A commit that waits for the next computation comes to an end."""
     computed_next = threading.Event()
     pipeline = Pipeline(
+        lambda n: n,
         lambda n: computed_next.set() if n == 1 else None,
         lambda n, _: n == 1 or computed_next.wait(5) or pytest.fail("not overlapped"),
     )
@@ -40,7 +41,27 @@ def test_the_next_batch_is_computed_while_the_last_one_commits():
     pipeline.close()
 
 
-@pytest.mark.parametrize("stage", ["compute", "commit"])
+def test_the_next_batch_is_prepared_while_the_last_one_is_computed():
+    """A computation that waits for the next preparation comes to an end."""
+    prepared_next = threading.Event()
+    done = []
+
+    def prepare(n):
+        if n == 1:
+            prepared_next.set()
+        return n
+
+    pipeline = Pipeline(
+        prepare, lambda n: n == 1 or prepared_next.wait(5), lambda n, well: done.append((n, well))
+    )
+    pipeline.submit(0)
+    pipeline.submit(1)
+    finish(pipeline)
+    pipeline.close()
+    assert done == [(0, True), (1, True)]
+
+
+@pytest.mark.parametrize("stage", ["prepare", "compute", "commit"])
 def test_nothing_behind_a_failure_is_committed(stage):
     """The failing batch and those behind it are given back, and afterwards all goes on."""
     done = []
@@ -54,7 +75,11 @@ def test_nothing_behind_a_failure_is_committed(stage):
         fail(n, "commit")
         done.append(n)
 
-    pipeline = Pipeline(lambda n: fail(n, "compute"), commit)
+    def prepare(n):
+        fail(n, "prepare")
+        return n
+
+    pipeline = Pipeline(prepare, lambda n: fail(n, "compute"), commit)
     for n in range(3):
         pipeline.submit(n)
     with pytest.raises(OSError, match="broken"):

@@ -142,6 +142,23 @@ def test_texts_that_the_model_fails_on_are_dead_letters_and_no_others(poisonous)
     assert all("ValueError: cannot take this" in x.message for x in letters)
 
 
+def test_a_text_that_the_tokeniser_fails_on_is_found_too():
+    """Tokenising goes ahead of the batch's turn: what fails there waits, and is found then."""
+
+    def tokenise(texts):
+        if "poison" in texts:
+            raise ValueError("cannot take this")
+        return [text.split() for text in texts]
+
+    step = replace(make_step(infer), tokenise=tokenise)
+    prepared = step.prepare(records(b"a b", b"poison", b"c"))
+    assert prepared.tokens is None
+    outcome = step.run(prepared, lambda _: {})
+    assert [p.event.text for p in outcome.predictions] == ["a b", "c"]
+    assert [x.record.value for x in outcome.dead_letters] == [b"poison"]
+    assert step.prepare(records(b"a b")).tokens == [["a", "b"]]
+
+
 @pytest.mark.parametrize("count", [1, 2, 9])
 def test_a_model_that_fails_on_every_text_blames_none(count):
     """A machine that is broken, or short of memory, fills no dead letters, not even one by one."""
