@@ -26,6 +26,7 @@ from policy_state.report import read_reports
 
 CRASH_STEPS = ("begin", "write", "offsets", "count", "commit", "committed")
 DOMAINS = ("a", "b", "c")
+HUNG = -99  # in place of the exit code of a worker that did not end when it was asked to
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Storm:
     bad_share: float = 0.05
     new_topics: int = 1
     rolling_restarts: int = 0
+    scalings: int = 0  # down to one worker, up to four, down to one
     broker_restarts: int = 0
     redis_freezes: int = 0
     quiet_s: float = 1.0  # between two blows
@@ -61,6 +63,7 @@ class Report:
     missing: int = 0
     disordered: int = 0
     unhealthy_exits: list[str] = field(default_factory=list)
+    hung: int = 0  # workers that did not end when they were asked to
     examinations: int = 0
     problems: list[str] = field(default_factory=list)  # that the doctor found in the counters
 
@@ -77,6 +80,7 @@ class Report:
             "dead letters": self.dead_letters,
             "twice, missing, out of order": f"{self.twice}, {self.missing}, {self.disordered}",
             "problems the doctor found": f"{len(self.problems)} in {self.examinations} looks",
+            "workers that hung": self.hung,
             "workers that ended by themselves": "; ".join(self.unhealthy_exits) or "none",
         }
         return "\n".join(f"{name}: {value}" for name, value in lines.items())
@@ -130,7 +134,7 @@ class Fleet:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            return -99
+            return HUNG
 
     def close(self) -> None:
         """End all that still run."""
@@ -251,6 +255,7 @@ def weather(  # noqa: C901, PLR0912, PLR0915  (one branch a kind of blow)
         fleet.start(name)
     blows = [*(["kill"] * storm.kills), *(["zombie"] * storm.zombies)]
     blows += ["topic"] * storm.new_topics + ["roll"] * storm.rolling_restarts
+    blows += ["scale"] * storm.scalings
     blows += ["broker"] * storm.broker_restarts + ["redis"] * storm.redis_freezes
     rng.shuffle(blows)
     steps = [CRASH_STEPS[i % len(CRASH_STEPS)] for i in range(storm.kills)]
@@ -285,10 +290,11 @@ def weather(  # noqa: C901, PLR0912, PLR0915  (one branch a kind of blow)
             topics += 1
         elif blow == "roll":
             for each in names:
-                code = fleet.stop(each)
-                if code != 0:
-                    report.unhealthy_exits.append(f"{each}: {code}")
+                _stop(fleet, each, report)
                 fleet.start(each)
+        elif blow == "scale":
+            for count in (1, 4, 1, storm.workers):
+                _scale(arena, count, report)
         elif blow == "broker":
             kafka_server.kill()
             time.sleep(2)
@@ -304,8 +310,37 @@ def weather(  # noqa: C901, PLR0912, PLR0915  (one branch a kind of blow)
         _restart_dead(fleet, names, report)
 
 
+def _stop(fleet: Fleet, name: str, report: Report) -> None:
+    """Ask a worker to end, and note where it does not end well.
+
+    One that was killed, or asked before it could listen, has ended by the signal: that is well.
+    """
+    if (code := fleet.stop(name)) not in {0, -signal.SIGKILL, -signal.SIGTERM}:
+        tail = fleet.log(name).splitlines()[-1:]
+        report.unhealthy_exits.append(f"{name}: {code}: {tail}")
+        report.hung += code == HUNG
+
+
+def _scale(arena: Arena, count: int, report: Report) -> None:
+    """Let so many workers run, until they have counted something that came since."""
+    fleet = arena.fleet
+    for name in sorted(fleet.running)[count:]:
+        _stop(fleet, name, report)
+    for i in range(count):
+        if f"w{i}" not in fleet.running:
+            fleet.start(f"w{i}")
+    for name in fleet.running:
+        _wait(lambda n=name: fleet.logged(n, "started"), 15)
+    before = arena.counted()
+    arena.produce(100)
+    _wait(lambda: arena.counted() > before, 60)
+
+
 def check(arena: Arena, report: Report) -> Report:
-    """Wait until everything is through, and compare what came out with what went in."""
+    """Wait until everything is through, and compare what came out with what went in.
+
+    Then all workers are asked to end.
+    """
     names = list(arena.fleet.running)
     good = sum(arena.sent.values())
     deadline = time.monotonic() + arena.storm.settle_s
@@ -322,13 +357,22 @@ def check(arena: Arena, report: Report) -> Report:
     arena.examine(report, logs=log_ranges(KafkaSettings(bootstrap_servers=arena.kafka)))
     wrong = {r.key.decode() for r in letters} ^ {k for k, ok in arena.sent.items() if not ok}
     report.missing += len(wrong)
-    last: dict[tuple[int, str, int], int] = defaultdict(lambda: -1)
-    for r in predictions:
-        source = orjson.loads(r.value)["source"]
-        place = (r.partition, source["topic"], source["partition"])
-        report.disordered += source["offset"] <= last[place]
-        last[place] = source["offset"]
+    last: dict[tuple[str, int, str, int], int] = defaultdict(lambda: -1)
+    for r in (*predictions, *letters):
+        topic, partition, offset = _source(r)
+        place = (r.topic, r.partition, topic, partition)
+        report.disordered += offset <= last[place]
+        last[place] = offset
+    for name in names:
+        _stop(arena.fleet, name, report)
     return report
+
+
+def _source(record) -> tuple[str, int, int]:
+    """Return topic, partition and offset of the event that a prediction or dead letter is for."""
+    said = {name.removeprefix("offramp.error."): value for name, value in record.headers}
+    source = {k: v.decode() for k, v in said.items()} or orjson.loads(record.value)["source"]
+    return source["topic"], int(source["partition"]), int(source["offset"])
 
 
 def _restart_dead(fleet: Fleet, names: list[str], report: Report) -> None:

@@ -9,16 +9,17 @@ import pytest
 import redis
 
 from deploy.local.services import start_kafka, start_redis
-from tests.chaos.storm import Arena, Report, Storm, check, weather
+from tests.chaos.storm import CRASH_STEPS, Arena, Report, Storm, check, weather
 from tests.long_form import IS_LONG
 
-SHORT = Storm()
+SHORT = Storm(scalings=1)
 LONG = Storm(
     events=20_000,
     kills=24,
     zombies=3,
     new_topics=3,
     rolling_restarts=2,
+    scalings=1,
     broker_restarts=2,
     redis_freezes=2,
     settle_s=300,
@@ -71,8 +72,13 @@ def test_every_event_is_predicted_once_and_counted_once(storm, tmp_path):
     assert (report.twice, report.missing, report.disordered) == (0, 0, 0), (report, logs)
     assert report.predictions == report.counted == good, (report, logs)
     assert report.dead_letters == len(arena.sent) - good
-    assert report.kills >= storm.kills
-    assert report.crashed_at, report
+    assert report.kills >= (30 if IS_LONG else storm.kills)
+    if IS_LONG:
+        assert report.crashed_at.keys() == set(CRASH_STEPS), report
+    assert report.crashed_at.total() >= storm.kills // 3, report
+    assert report.hung == 0, (report, logs)
+    ours = ("consumer.errors.", "policy_state.errors.")  # such as that another has its name
+    assert all(any(name in said for name in ours) for said in report.unhealthy_exits), report
     assert report.problems == [], report
     assert report.examinations > storm.kills // 2, report
 
