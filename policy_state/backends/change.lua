@@ -41,9 +41,17 @@ if domain_key and not record.known then
   if room(idx, meta, 0) < 1 then return {'full'} end
 end
 
-local totals
-totals, problem = load_totals(agg)
-if problem then return problem end
+local totals, marks = {}, {}
+if action == 'restart' then -- writes these anew, whatever they hold
+  local flat = unless_wrong_type('HGETALL', wm) or {}
+  for i = 1, #flat, 2 do
+    local upto = count_in(flat[i + 1])
+    if upto and upto > 0 then marks[flat[i]] = flat[i + 1] end
+  end
+else
+  totals, problem = load_totals(agg)
+  if problem then return problem end
+end
 local left = 0 -- texts that go
 local numbers, notes = record.numbers, record.notes
 
@@ -114,9 +122,11 @@ if action == 'configure' then
              unpack(given.fields))
 elseif action == 'restart' then
   call('HSET', meta_key, 'gen', exact(meta.gen))
-  call('DEL', agg)
-  local marks = call('HGETALL', wm)
-  for i = 1, #marks, 2 do call('HSET', gaps, marks[i], '0-' .. marks[i + 1]) end
+  call('DEL', agg, wm, gaps)
+  for source, upto in pairs(marks) do
+    call('HSET', wm, source, upto)
+    call('HSET', gaps, source, '0-' .. upto)
+  end
 elseif action == 'remove' then
   call('DEL', domain_key)
   call('ZREM', idx, record.name)

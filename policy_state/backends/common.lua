@@ -123,6 +123,14 @@ local function texts_in(counters)
   return tonumber(match(counters['0'] or '0', '^%d+'))
 end
 
+-- Returns the answer of a command; nil where its key is of another type.
+local function unless_wrong_type(...)
+  local answer = redis.pcall(...)
+  if type(answer) ~= 'table' or not answer.err then return answer end
+  if find(answer.err, 'WRONGTYPE') then return nil end
+  return call(...) -- raises
+end
+
 -- What all keys of domains begin with, from the key of meta.
 local function domain_prefix(meta_key)
   return string.sub(meta_key, 1, -#'meta' - 1) .. 'd:'

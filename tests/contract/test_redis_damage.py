@@ -1,0 +1,157 @@
+"""What the Redis store does where its keys were damaged: it stops, says where, and is repaired."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+
+from deploy.local.services import RedisServer
+from policy_state.admin import Pin, Reset
+from policy_state.backends.redis import RedisStore
+from policy_state.errors import StoreCorrupt
+from policy_state.offsets import Counted
+from policy_state.settings import PolicySettings
+from policy_state.stats import COUNT_MAX, ExitStats
+from policy_state.store import DomainSnapshot, Limits, PartitionDeltas, PolicyMeta, Status
+
+META = PolicyMeta(name="sentiment", fingerprint="f1", layers=(1, 3, 7, 12))
+ONE = ExitStats.from_labels([0, 1, 1], exits=4)
+
+
+@pytest.fixture
+def store(redis_server: RedisServer) -> Iterator[RedisStore]:
+    """Yield a store with the policy open."""
+    with RedisStore(redis_server.url) as opened:
+        opened.open(META)
+        yield opened
+
+
+class Keys:
+    """The keys of the policy, to be damaged behind the store's back."""
+
+    def __init__(self, raw: redis.Redis, prefix: str, dump: Callable[[], dict[str, str]]) -> None:
+        """Keep a plain client, and what the keys begin with."""
+        self._raw = raw
+        self._prefix = prefix
+        self.dump = dump
+
+    def retype(self, name: str) -> None:
+        """Make a key one of another type."""
+        self._raw.set(self._prefix + name, "of another type")
+
+    def put(self, name: str, field: str, value: str) -> None:
+        """Write a field."""
+        self._raw.hset(self._prefix + name, field, value)
+
+
+@pytest.fixture
+def keys(store: RedisStore, raw: redis.Redis, dump: Callable[[], dict[str, str]]) -> Keys:
+    """Return the keys of the policy."""
+    return Keys(raw, f"offramp:{{{store.open(META).id}}}:", dump)
+
+
+def part(first: int, upto: int, deltas: dict[str, ExitStats]) -> PartitionDeltas:
+    """Return one part of a call to apply."""
+    return PartitionDeltas("t1", 0, first, upto, deltas)
+
+
+@pytest.mark.parametrize("broken", ["meta", "wm", "gaps", "idx", "agg", "d:books"])
+def test_a_key_of_another_type_stops_the_whole_call(
+    store: RedisStore, keys: Keys, broken: str
+) -> None:
+    """Where any key is of the wrong type nothing is written, not even for the other domains."""
+    store.apply([part(0, 1, {"music": ONE})])
+    keys.retype(broken)
+    before = keys.dump()
+    with pytest.raises(StoreCorrupt) as caught:
+        store.apply([part(2, 3, {"hotels": ONE, "books": ONE})], watch=["music"])
+    assert caught.value.cause == "wrong-type"
+    assert keys.dump() == before
+
+
+@pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "1e3", " 1", str(COUNT_MAX + 1), "9" * 30])
+@pytest.mark.parametrize(
+    "place",
+    ["wm t1/0", "agg 0", "agg gone", "d:books 1", "d:books 9", "d:music 0", "d:books epoch"],
+)
+def test_a_stored_value_that_is_no_count_stops_the_whole_call(
+    store: RedisStore, keys: Keys, place: str, value: str
+) -> None:
+    """One invalid field, in a domain to change or only to return, and nothing is written."""
+    store.apply([part(0, 1, {"music": ONE})])
+    key, field = place.split()
+    keys.put(key, field, value)
+    before = keys.dump()
+    with pytest.raises(StoreCorrupt, match=rf"{key} field {field} holds .*nothing was written"):
+        store.apply([part(1, 2, {"hotels": ONE, "books": ONE})], watch=["music"])
+    assert keys.dump() == before
+
+
+def configure(store: RedisStore) -> None:
+    """Change a setting."""
+    store.configure(PolicySettings(alpha=2), Limits(), revision=1, by="anna", reason="")
+
+
+CALLS: dict[str, Callable[[RedisStore], object]] = {
+    "pin": lambda store: store.change("books", Pin(1), by="anna", reason=""),
+    "reset": lambda store: store.change("music", Reset(), by="anna", reason=""),
+    "configure": configure,
+    "restart": lambda store: store.restart(by="anna", reason=""),
+    "load": lambda store: store.load(
+        {"hotels": DomainSnapshot(ONE, 0, None), "books": DomainSnapshot(ONE, 0, None)},
+        replace=True,
+    ),
+    "adopt": lambda store: store.adopt_watermarks({"t2/0": Counted(9, ((2, 4),))}),
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "broken"),
+    [
+        *((call, "meta") for call in CALLS),
+        *((call, "audit") for call in ("pin", "reset", "configure", "restart")),
+        *((call, "idx") for call in ("pin", "reset", "configure", "restart", "load")),
+        *((call, "agg") for call in ("pin", "reset", "configure", "load")),
+        *((call, "d:books") for call in ("pin", "load")),
+        *(("adopt", key) for key in ("wm", "gaps")),
+    ],
+)
+def test_no_change_is_half_done_at_a_key_of_another_type(
+    store: RedisStore, keys: Keys, call: str, broken: str
+) -> None:
+    """What operators ask for is done as a whole, or not at all."""
+    store.apply([part(2, 9, {"music": ONE})])
+    keys.retype(broken)
+    before = keys.dump()
+    with pytest.raises(StoreCorrupt):
+        CALLS[call](store)
+    assert keys.dump() == before
+
+
+@pytest.mark.parametrize("broken", ["wm", "gaps", "agg"])
+def test_a_restart_writes_anew_what_is_of_another_type(
+    store: RedisStore, keys: Keys, broken: str
+) -> None:
+    """What a restart replaces need not be readable: all is counted again after it."""
+    store.apply([part(2, 9, {"music": ONE})])
+    keys.retype(broken)
+    store.restart(by="anna", reason="damaged")
+    assert store.watermarks() == ({} if broken == "wm" else {"t1/0": Counted(9, ((0, 9),))})
+    store.apply([part(9, 10, {"music": ONE})])
+    assert store.apply([part(0, 9, {"music": ONE + ONE})]).outcomes[0].status is Status.APPLIED
+    assert store.read(["music"])["music"].stats == store.totals().stats == ONE + ONE + ONE
+    assert store.watermarks() == {"t1/0": Counted(10)}
+
+
+@pytest.mark.parametrize("value", ["", "x", "-1", str(COUNT_MAX + 1)])
+def test_a_restart_forgets_a_watermark_that_is_none(
+    store: RedisStore, keys: Keys, value: str
+) -> None:
+    """A partition whose mark cannot be read is counted from its beginning, the others as ever."""
+    store.apply([part(0, 9, {"music": ONE}), PartitionDeltas("t1", 1, 0, 5, {"music": ONE})])
+    keys.put("wm", "t1/0", value)
+    keys.put("agg", "0", value)
+    store.restart(by="anna", reason="damaged")
+    assert store.watermarks() == {"t1/1": Counted(5, ((0, 5),))}
+    assert store.apply([part(4, 9, {"music": ONE})]).outcomes[0].status is Status.APPLIED
+    assert store.watermarks()["t1/0"] == Counted(9, ((0, 4),))
