@@ -7,12 +7,12 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from policy_state.errors import StoreCorrupt
+from policy_state.reading import read_each
 from policy_state.store import DomainSnapshot
 from policy_state.transfer import list_domains
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from policy_state.admin import PolicyAdmin
     from policy_state.offsets import Counted, Range
@@ -68,7 +68,9 @@ def examine(store: PolicyAdmin, *, logs: Mapping[str, Range] | None = None) -> E
     texts = domains = 0
     names = list_domains(store)
     for first in range(0, len(names), _PAGE):
-        for name, record in _records(store, names[first : first + _PAGE], findings):
+        found, damaged = read_each(store, names[first : first + _PAGE])
+        findings += [_problem("corrupt", name, why) for name, why in damaged.items()]
+        for name, record in found.items():
             domains += 1
             texts += record.stats.observed[0]
             findings += _domain_findings(name, record, exits)
@@ -88,20 +90,6 @@ def examine(store: PolicyAdmin, *, logs: Mapping[str, Range] | None = None) -> E
     for source, mark in marks.items():
         findings += _mark_findings(source, mark, logs)
     return Examination(tuple(findings), domains, texts, len(marks))
-
-
-def _records(
-    store: PolicyAdmin, names: Sequence[str], findings: list[Finding]
-) -> Iterator[tuple[str, DomainSnapshot]]:
-    """Yield what can be read; what cannot is found one by one."""
-    try:
-        yield from store.read(names).items()
-    except StoreCorrupt as error:
-        if len(names) == 1:
-            findings.append(_problem("corrupt", names[0], str(error)))
-            return
-        for name in names:
-            yield from _records(store, [name], findings)
 
 
 def _domain_findings(name: str, record: DomainSnapshot, exits: int) -> list[Finding]:

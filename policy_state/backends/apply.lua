@@ -241,16 +241,7 @@ for i, part in ipairs(parts) do
   outcomes[i] = status .. ' ' .. exact(mark.upto) .. ' ' .. exact(opened) .. missing
 end
 
-if #expired > 0 then
-  local gone = 0
-  for _, name in ipairs(expired) do
-    local held = redis.pcall('HMGET', prefix .. name, '0', 'gen') -- of any type: it goes
-    if not held.err and count_in(held[2] or '0') == meta.gen and are_counts(held[1] or '') then
-      gone = gone + texts_in({['0'] = held[1]})
-    end
-  end
-  ledger.gone = gone
-end
+for _, name in ipairs(expired) do ledger.gone = ledger.gone + texts_lost(prefix .. name, meta) end
 local total_writes = {}
 for exit = 1, exits do
   if (sums[exit] or 0) > 0 then

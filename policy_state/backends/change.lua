@@ -10,7 +10,8 @@
 --   ARGV[5..] field, value.. of the audit entry
 --
 -- Returns one of
---   {'ok', snapshot before, snapshot after}   zeros where no domain is changed
+--   {'ok', snapshot before, snapshot after}   zeros where no domain is changed, or what is removed
+--                                             cannot be read
 --   {'no-policy'}, {'unknown'}, {'full'}, {'conflict', revision}
 --   {'corrupt', key, field, value}, {'overflow', key, field, value, addition}
 
@@ -24,10 +25,13 @@ if not meta then return {'no-policy'} end
 local now = server_ms()
 local prefix = domain_prefix(meta_key)
 local record = {counters = {}, parsed = {}, numbers = {}, notes = {}, others = {}}
-if domain_key then
-  record, problem = load_record(domain_key, prefix, meta, now)
-  if problem then return problem end
+if domain_key and (action ~= 'remove' or unless_wrong_type('HGET', domain_key, '') ~= nil) then
+  local found
+  found, problem = load_record(domain_key, prefix, meta, now)
+  if problem and action ~= 'remove' then return problem end
+  record = found or record
 end
+local unreadable = domain_key and not record.key -- and to be removed
 local before = snapshot(record, given.exits, given.size)
 
 for _, entry in ipairs(call('XREVRANGE', audit, '+', '-', 'COUNT', REPEATS)) do
@@ -36,7 +40,7 @@ for _, entry in ipairs(call('XREVRANGE', audit, '+', '-', 'COUNT', REPEATS)) do
   end
 end
 
-if domain_key and not record.known then
+if domain_key and not (record.known or unreadable) then
   if action ~= 'pin' and action ~= 'freeze' then return {'unknown'} end
   if room(idx, meta, 0) < 1 then return {'full'} end
 end
@@ -102,7 +106,7 @@ elseif action == 'reset' then
   end
   left = texts - texts_in(record.counters)
 elseif action == 'remove' then
-  left = texts_in(record.counters)
+  left = texts_lost(domain_key, meta)
 elseif action == 'configure' then
   if meta.revision ~= given.revision then return {'conflict', meta.revision} end
 elseif action == 'restart' then
@@ -112,7 +116,7 @@ local gone = tonumber(totals.gone or 0)
 if gone > MAX - left then return {'overflow', agg, 'gone', exact(gone), exact(left)} end
 
 local entry = {'token', token, unpack(ARGV, 5)}
-if left > 0 then -- what is lost can be read, and written again, from the audit
+if left > 0 and not unreadable then -- what is lost can be read, and written again, from the audit
   entry[#entry + 1] = 'before'
   entry[#entry + 1] = before
 end
@@ -129,7 +133,7 @@ elseif action == 'restart' then
   end
 elseif action == 'remove' then
   call('DEL', domain_key)
-  call('ZREM', idx, record.name)
+  call('ZREM', idx, string.sub(domain_key, #prefix + 1))
 elseif domain_key then
   write_record(record, idx, meta)
 end

@@ -160,18 +160,19 @@ end
 local NONE = {} -- never written to
 
 -- Returns {key, name, known, counters, parsed, numbers, notes, others, stale} of a domain. Counters of
--- an older generation are as good as gone: they are in stale. A pin whose time is over is none.
+-- an older generation are as good as gone, readable or not: they are in stale. A pin whose time is over is none.
 -- `size`: how many counters an exit has, where they are to be parsed.
 local function load_record(key, prefix, meta, now, size)
   local flat, counters, numbers, lists = call('HGETALL', key), {}, {}, {}
   local record = {key = key, name = string.sub(key, #prefix + 1), known = #flat > 0,
                   counters = counters, parsed = lists, numbers = numbers,
                   notes = NONE, others = NONE}
+  local damage
   for i = 1, #flat, 2 do
     local field, value = flat[i], flat[i + 1]
     if is_counter[field] then
       local list = parsed(value, size or 1)
-      if not list then return nil, {'corrupt', key, field, value} end
+      if not list then damage = {'corrupt', key, field, value} end
       counters[field], lists[field] = value, list
     elseif NUMBERS[field] then
       if not is_count(value) then return nil, {'corrupt', key, field, value} end
@@ -184,12 +185,23 @@ local function load_record(key, prefix, meta, now, size)
   end
   if (numbers.gen or 0) ~= meta.gen then
     record.stale, record.counters, record.parsed = counters, {}, {}
+  elseif damage then
+    return nil, damage
   end
   if numbers.pin_until and numbers.pin_until <= now then
     record.pin_ended = true
     numbers.pin, numbers.pin_until, record.notes.pin_reason = nil, nil, nil
   end
   return record
+end
+
+-- Returns the texts that go with a domain, whatever its key holds.
+local function texts_lost(key, meta)
+  local held = redis.pcall('HMGET', key, '0', 'gen')
+  if held.err or count_in(held[2] or '0') ~= meta.gen or not are_counts(held[1] or '0') then
+    return 0
+  end
+  return texts_in({['0'] = held[1]})
 end
 
 -- Returns "<counters of exit 0, of exit 1, ..>;<field>;<value>;.." with `size` counters for each of so

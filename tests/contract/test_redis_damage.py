@@ -6,8 +6,9 @@ import pytest
 import redis
 
 from deploy.local.services import RedisServer
-from policy_state.admin import Pin, Reset
+from policy_state.admin import Pin, Remove, Reset
 from policy_state.backends.redis import RedisStore
+from policy_state.doctor import examine
 from policy_state.errors import StoreCorrupt
 from policy_state.offsets import Counted
 from policy_state.settings import PolicySettings
@@ -38,6 +39,13 @@ class Keys:
     def retype(self, name: str) -> None:
         """Make a key one of another type."""
         self._raw.set(self._prefix + name, "of another type")
+
+    def damage(self, name: str, damage: str) -> None:
+        """Give a key another type, or a field another value: `another type`, or field and value."""
+        if damage == "another type":
+            self.retype(name)
+        else:
+            self.put(name, *damage.split())
 
     def put(self, name: str, field: str, value: str) -> None:
         """Write a field."""
@@ -155,3 +163,34 @@ def test_a_restart_forgets_a_watermark_that_is_none(
     assert store.watermarks() == {"t1/1": Counted(5, ((0, 5),))}
     assert store.apply([part(4, 9, {"music": ONE})]).outcomes[0].status is Status.APPLIED
     assert store.watermarks()["t1/0"] == Counted(9, ((0, 4),))
+
+
+DAMAGE = ["0 x", "1 -1", "epoch x", "gen x", "pin_until 99999999999999999999", "another type"]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_domain_that_cannot_be_read_can_be_removed(
+    store: RedisStore, keys: Keys, damage: str
+) -> None:
+    """Removing clears whatever a domain's key holds; its next text brings it back."""
+    store.apply([part(0, 9, {"music": ONE, "books": ONE})])
+    keys.damage("d:books", damage)
+    with pytest.raises(StoreCorrupt):
+        store.read(["books"])
+    after = store.change("books", Remove(), by="anna", reason="damaged").after
+    assert after == store.read(["books"])["books"] == DomainSnapshot.unseen(4)
+    assert store.domains() == ("music",)
+    assert [entry.action for entry in store.audit()] == ["remove"]
+    assert store.apply([part(9, 10, {"books": ONE})]).snapshots["books"].stats == ONE
+
+
+def test_a_restart_passes_over_counters_that_cannot_be_read(store: RedisStore, keys: Keys) -> None:
+    """Counters of before a restart are not looked at: the domain counts on from zero."""
+    store.apply([part(0, 9, {"music": ONE, "books": ONE})])
+    keys.put("d:books", "0", "abc")
+    keys.put("d:books", "1", "-1")
+    store.restart(by="anna", reason="damaged")
+    assert store.read(["books"])["books"].stats == ExitStats.zeros(4)
+    applied = store.apply([part(0, 9, {"music": ONE, "books": ONE})])
+    assert applied.snapshots["books"].stats == applied.snapshots["music"].stats == ONE
+    assert examine(store).healthy
