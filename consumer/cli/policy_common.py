@@ -36,7 +36,7 @@ EXIT_FOUND = 4
 _WATCH_S = 2.0
 _CLEAR = "\x1b[H\x1b[2J"
 _COMPLETIONS = 200
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
+_DURATION = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -281,5 +281,8 @@ def span(length_ms: float) -> str:
 
 
 def clock(time_ms: int) -> str:
-    """Return a time for people, in UTC."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    """Return a time for people, in UTC; as it is stored where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms} ms"

@@ -84,6 +84,9 @@ local function scale(counters, share)
   return scaled, lists
 end
 
+if (given.for_ms or 0) > MAX - now then
+  return {'overflow', domain_key, 'pin_until', exact(now), format('%.0f', given.for_ms)}
+end
 may_write(idx, prefix, meta_key, meta)
 if action == 'pin' then
   numbers.pin = given.exit

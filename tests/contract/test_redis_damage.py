@@ -194,3 +194,14 @@ def test_a_restart_passes_over_counters_that_cannot_be_read(store: RedisStore, k
     applied = store.apply([part(0, 9, {"music": ONE, "books": ONE})])
     assert applied.snapshots["books"].stats == applied.snapshots["music"].stats == ONE
     assert examine(store).healthy
+
+
+def test_no_pin_is_stored_that_cannot_be_read_again(store: RedisStore) -> None:
+    """The script itself refuses a time beyond what it counts to, whoever calls it."""
+    names, _ = store.bound()
+    six = names.several("meta", "wm", "gaps", "idx", "agg", "audit")
+    given = '{"exit": 1, "for_ms": 86399999913600000, "note": "", "exits": 4, "size": 7}'
+    asked = ["token", 10, "pin", given, "action", "pin"]
+    answer = store.server.script("change.lua", [*six, names.domain("books")], asked)
+    assert answer[:3] == ["overflow", names.domain("books"), "pin_until"]
+    assert (store.audit(), store.domains()) == ((), ())

@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from consumer.cli.app import app
+from consumer.errors import InvalidSettings
 from policy_state.backends.redis import RedisStore
+from policy_state.errors import InvalidInput
 from policy_state.stats import ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta
 
@@ -68,3 +70,24 @@ def test_one_damaged_domain_hides_no_other_and_can_be_removed(
     offramp("remove", "books", "--yes")
     assert data(offramp("list", "-o", "json"))["damaged"] == []
     store.apply([PartitionDeltas("t1", 0, 9, 10, {"books": ONE})])
+
+
+@pytest.mark.parametrize("time", ["999999999d", "4000000d", "9" * 400 + "d"])
+def test_a_pin_that_outlasts_the_calendar_is_refused(
+    store: RedisStore, offramp: Any, time: str
+) -> None:
+    """A time of centuries is told to be too long, and nothing changes."""
+    refused = offramp("pin", "books", "--exit", "1", "--for", time, "--reason", "x", "-y", code=1)
+    assert isinstance(refused.exception, InvalidInput | InvalidSettings)
+    assert store.audit() == ()
+    assert store.read(["books"])["books"].pin is None
+
+
+def test_a_stored_time_of_no_calendar_is_shown_as_it_is(store: RedisStore, offramp: Any) -> None:
+    """What another program wrote down for the year 12978 can be looked at, and taken back."""
+    keys, _ = store.bound()
+    mapping = ("pin", "1", "pin_until", "347376297600000")
+    store.server.command("HSET", keys.domain("books"), *mapping)
+    assert "until 347376297600000 ms" in offramp("show", "books").stdout
+    offramp("unpin", "books", "--yes")
+    assert store.read(["books"])["books"].pin is None
