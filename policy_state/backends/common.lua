@@ -154,6 +154,7 @@ local function load_meta(key)
     if not count then return nil, {'corrupt', key, name, found[name]} end
     found[name] = count
   end
+  if not is_count(found.revision) then return nil, {'corrupt', key, 'revision', found.revision} end
   return found
 end
 

@@ -129,20 +129,22 @@ class ScriptedStats:
             return ()
         last = offset + limit - 1
         members = self.server.command("ZREVRANGE", keys.key("idx"), offset, last)
-        return tuple(decode_domain(member) for member in members)
+        try:
+            return tuple(decode_domain(member) for member in members)
+        except UnicodeDecodeError as error:
+            raise StoreCorrupt(f"{keys.key('idx')}: a member that is no domain: {error}") from error
 
     def totals(self) -> Totals:
         """Return the sums over all domains."""
         keys, meta = self.bound()
-        fields = self.server.command("HGETALL", keys.key("agg"))
-        try:
-            ledger = {name: int(fields.get(name, "0")) for name in ("brought", "gone", "skipped")}
-        except ValueError as error:
-            raise StoreCorrupt(f"{keys.key('agg')}: {error}") from error
+        agg = keys.key("agg")
+        fields = self.server.command("HGETALL", agg)
         return Totals(
-            stats=wire.counters(fields, key=keys.key("agg"), exits=meta.exits),
+            stats=wire.counters(fields, key=agg, exits=meta.exits),
             domains=self.server.command("ZCARD", keys.key("idx")),
-            **ledger,
+            brought=wire.number(fields, "brought", "0", key=agg),
+            gone=wire.number(fields, "gone", "0", key=agg),
+            skipped=wire.number(fields, "skipped", "0", key=agg),
         )
 
     def policies(self) -> tuple[PolicyMeta, ...]:
@@ -187,8 +189,8 @@ class ScriptedStats:
             id=keys.pid,
             meta=meta,
             created=bool(created),
-            revision=int(stored.get("revision", "1")),
-            created_ms=int(stored.get("created", "0")),
+            revision=wire.number(stored, "revision", "1", key=keys.key("meta")),
+            created_ms=wire.number(stored, "created", "0", key=keys.key("meta")),
         )
 
     def bound(self) -> tuple[wire.PolicyKeys, PolicyMeta]:

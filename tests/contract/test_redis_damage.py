@@ -205,3 +205,61 @@ def test_no_pin_is_stored_that_cannot_be_read_again(store: RedisStore) -> None:
     answer = store.server.script("change.lua", [*six, names.domain("books")], asked)
     assert answer[:3] == ["overflow", names.domain("books"), "pin_until"]
     assert (store.audit(), store.domains()) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "place"),
+    [
+        ("wm", "t1/0 abc", "watermarks"),
+        ("wm", "t1/0 -1", "watermarks"),
+        ("wm", "another type", "watermarks"),
+        ("gaps", "t1/0 junk", "watermarks"),
+        ("gaps", "t1/0 9-5", "watermarks"),
+        ("gaps", "t1/0 1-2-3", "watermarks"),
+        ("gaps", "another type", "watermarks"),
+        ("agg", "0 abc", "all domains"),
+        ("agg", "gone abc", "all domains"),
+        ("agg", "another type", "all domains"),
+        ("idx", "another type", "index"),
+    ],
+)
+def test_the_doctor_reports_damage_and_goes_on(
+    store: RedisStore, keys: Keys, name: str, damage: str, place: str
+) -> None:
+    """What cannot be read is a finding beside the others, and an error to who asks for it alone."""
+    store.apply([part(0, 9, {"music": ONE, "books": ONE})])
+    keys.put("d:books", "epoch", "x")
+    keys.damage(name, damage)
+    found = {(finding.check, finding.place) for finding in examine(store).findings}
+    assert ("corrupt", place) in found
+    assert ("corrupt", "books") in found or name == "idx"
+    with pytest.raises(StoreCorrupt):
+        store.watermarks(), store.totals(), store.domains()
+
+
+@pytest.mark.parametrize("gaps", ["junk", "9-5", "0-2 x", "1-2-3", "-1", f"0-{COUNT_MAX + 1}"])
+def test_gaps_that_are_none_stop_the_whole_call(store: RedisStore, keys: Keys, gaps: str) -> None:
+    """Offsets are never taken for counted because a gap cannot be read."""
+    store.apply([part(2, 9, {"music": ONE})])
+    keys.put("gaps", "t1/0", gaps)
+    before = keys.dump()
+    for first, upto in ((0, 2), (20, 30)):
+        with pytest.raises(StoreCorrupt, match=r"gaps field t1/0 holds .*nothing was written"):
+            store.apply([part(first, upto, {"music": ONE})])
+    assert keys.dump() == before
+
+
+def test_a_revision_that_is_none_is_told(store: RedisStore, keys: Keys) -> None:
+    """Workers and operators are told which field of the policy it is."""
+    keys.put("meta", "revision", "x")
+    for ask in (lambda: store.open(META), store.describe, lambda: store.apply([])):
+        with pytest.raises(StoreCorrupt, match="meta field revision"):
+            ask()
+
+
+def test_a_listed_name_that_is_none_is_told(store: RedisStore, raw: redis.Redis) -> None:
+    """What is no encoded domain in the index is damage, not a crash."""
+    names, _ = store.bound()
+    raw.zadd(names.key("idx"), {"%FF": 1})
+    with pytest.raises(StoreCorrupt, match="idx"):
+        store.domains()
