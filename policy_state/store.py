@@ -248,7 +248,16 @@ class StatsStore(Protocol):
         ...
 
     def policies(self) -> tuple[PolicyMeta, ...]:
-        """Return all policies of the store, by name. Needs no open policy."""
+        """Return the policies of the store that can be read, by name. Needs no open policy."""
+        ...
+
+    def find(self, name: str) -> PolicyMeta | None:
+        """Return a policy, None where there is none of that name. Needs no open policy.
+
+        Raises:
+            StoreCorrupt: It cannot be read.
+            FingerprintMismatch: It was written by another version, for counters of another kind.
+        """
         ...
 
     def heartbeat(self, instance: str, fields: Mapping[str, str | int], *, ttl_s: float) -> None:

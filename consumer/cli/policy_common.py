@@ -119,11 +119,11 @@ def open_named(store: RedisStore, name: str) -> None:
     """Open a policy that exists, or raise `PolicyNotFound` with those that do."""
     from policy_state.errors import PolicyNotFound
 
-    metas = {meta.name: meta for meta in store.policies()}
-    if name not in metas:
-        known = ", ".join(sorted(map(printable, metas))) or "none yet"
+    meta = store.find(name)
+    if meta is None:
+        known = ", ".join(printable(other.name) for other in store.policies()) or "none yet"
         raise PolicyNotFound(f"policy {printable(name)} not found; there is: {known}")
-    store.open(metas[name])
+    store.open(meta)
 
 
 def known_snapshot(store: RedisStore, domain: str) -> DomainSnapshot:

@@ -159,6 +159,12 @@ class MemoryStats:
         with self.lock:
             return tuple(state.meta for _, state in sorted(self._states.items()))
 
+    def find(self, name: str) -> PolicyMeta | None:
+        """Return a policy, None where there is none of that name."""
+        with self.lock:
+            state = self._states.get(name)
+            return None if state is None else state.meta
+
     def heartbeat(self, instance: str, fields: Mapping[str, str | int], *, ttl_s: float) -> None:
         """Show a worker as alive for `ttl_s` seconds."""
         check_heartbeat(instance, fields, ttl_s)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from policy_state.backends import wire
 from policy_state.domains import decode_domain, encode_domain
-from policy_state.errors import PolicyNotOpen, StoreCorrupt
+from policy_state.errors import FingerprintMismatch, PolicyNotOpen, StoreCorrupt
 from policy_state.samples import SAMPLES
 from policy_state.store import (
     Applied,
@@ -148,14 +149,25 @@ class ScriptedStats:
         )
 
     def policies(self) -> tuple[PolicyMeta, ...]:
-        """Return all policies of the store, by name."""
+        """Return the policies of the store that can be read, by name."""
         found = []
         for name, pid in sorted(self.server.command("HGETALL", wire.POLICIES_KEY).items()):
-            key = wire.PolicyKeys(pid).key("meta")
-            fields = self.server.command("HGETALL", key)
-            if fields:  # none where a worker died between taking the name and creating the policy
-                found.append(wire.meta_from_fields(fields, name=name, key=key))
+            with suppress(StoreCorrupt, FingerprintMismatch):
+                meta = self._meta(name, pid)
+                found += [meta] if meta else []
         return tuple(found)
+
+    def find(self, name: str) -> PolicyMeta | None:
+        """Return a policy, None where there is none of that name."""
+        pid = self.server.command("HGET", wire.POLICIES_KEY, name)
+        return None if pid is None else self._meta(name, pid)
+
+    def _meta(self, name: str, pid: str) -> PolicyMeta | None:
+        key = wire.PolicyKeys(pid).key("meta")
+        fields = self.server.command("HGETALL", key)
+        if not fields:  # a worker died between taking the name and creating the policy
+            return None
+        return wire.meta_from_fields(fields, name=name, key=key)
 
     def heartbeat(self, instance: str, fields: Mapping[str, str | int], *, ttl_s: float) -> None:
         """Show a worker as alive for `ttl_s` seconds."""

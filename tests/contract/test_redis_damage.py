@@ -1,6 +1,7 @@
 """What the Redis store does where its keys were damaged: it stops, says where, and is repaired."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import redis
@@ -9,11 +10,13 @@ from deploy.local.services import RedisServer
 from policy_state.admin import Pin, Remove, Reset
 from policy_state.backends.redis import RedisStore
 from policy_state.doctor import examine
-from policy_state.errors import StoreCorrupt
+from policy_state.errors import FingerprintMismatch, StoreCorrupt
 from policy_state.offsets import Counted
+from policy_state.report import read_reports
 from policy_state.settings import PolicySettings
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store import DomainSnapshot, Limits, PartitionDeltas, PolicyMeta, Status
+from policy_state.transfer import open_or_start_new
 
 META = PolicyMeta(name="sentiment", fingerprint="f1", layers=(1, 3, 7, 12))
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)
@@ -263,3 +266,18 @@ def test_a_listed_name_that_is_none_is_told(store: RedisStore, raw: redis.Redis)
     raw.zadd(names.key("idx"), {"%FF": 1})
     with pytest.raises(StoreCorrupt, match="idx"):
         store.domains()
+
+
+@pytest.mark.parametrize("damage", ["schema 2", "layers {", "settings x", "another type"])
+def test_a_policy_that_cannot_be_read_blocks_no_other(
+    store: RedisStore, raw: redis.Redis, damage: str
+) -> None:
+    """Others are found, listed and opened, also for a new model; asked for by name it raises."""
+    other = store.open(replace(META, name="other")).id
+    Keys(raw, f"offramp:{{{other}}}:", dict).damage("meta", damage)
+    assert store.policies() == (META,)
+    assert store.find(META.name) == META
+    assert open_or_start_new(store, META, on_mismatch="new", by="w").meta == META
+    assert read_reports(store, META.name) == []
+    with pytest.raises((StoreCorrupt, FingerprintMismatch)):
+        store.find("other")

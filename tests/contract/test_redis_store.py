@@ -153,7 +153,7 @@ def test_a_meta_that_is_no_policy_is_named(
     """Fields that cannot be read back raise, with the key."""
     raw.hset(prefix + "meta", "layers", "{")
     with pytest.raises(StoreCorrupt, match="meta is not a policy"):
-        store.policies()
+        store.find(META.name)
     raw.hdel(prefix + "meta", "layers")
     with pytest.raises(StoreCorrupt, match="KeyError 'layers'"):
         store.open(META)

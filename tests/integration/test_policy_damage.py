@@ -91,3 +91,13 @@ def test_a_stored_time_of_no_calendar_is_shown_as_it_is(store: RedisStore, offra
     assert "until 347376297600000 ms" in offramp("show", "books").stdout
     offramp("unpin", "books", "--yes")
     assert store.read(["books"])["books"].pin is None
+
+
+def test_a_policy_of_a_newer_version_blocks_no_other(store: RedisStore, offramp: Any) -> None:
+    """The commands go on for the policies that can be read; that one is told to be of another."""
+    other = store.open(PolicyMeta("other", "f2", (1, 2))).id
+    store.server.command("HSET", f"offramp:{{{other}}}:meta", "schema", "2")
+    assert len(data(offramp("list", "-o", "json"))["domains"]) == 3
+    offramp("audit")
+    refused = offramp("list", "--policy", "other", code=1)
+    assert "counters of schema 2" in str(refused.exception)
