@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
-from policy_state.domains import domain_key
+from policy_state.domains import OVERFLOW_DOMAIN, domain_key
 from policy_state.errors import FingerprintMismatch, InvalidSettings, InvalidStats
 from policy_state.offsets import Range, Status
 from policy_state.settings import PolicySettings
@@ -33,9 +33,6 @@ __all__ = [
     "checked_domains",
     "is_same_model",
 ]
-
-OVERFLOW_DOMAIN: Final = "__overflow__"
-"""Where the texts of new domains are counted once a policy has as many as it may."""
 
 _HOUR_MS: Final = 3_600_000
 
