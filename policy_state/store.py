@@ -235,8 +235,8 @@ class StatsStore(Protocol):
     def domains(self, *, offset: int = 0, limit: int = 100) -> tuple[str, ...]:
         """Return a page of the domains.
 
-        First those pinned or frozen, then those well used, then those hardly used; of each the
-        most recently active first.
+        First those pinned for good or frozen, then those pinned for a time, those well used, those
+        hardly used; of each the most recently active first.
         """
         ...
 

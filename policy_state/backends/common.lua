@@ -9,8 +9,9 @@
 --   offramp:{<pid>}:wm           HASH    "<topic id>/<partition>" -> next offset not yet counted
 --   offramp:{<pid>}:gaps         HASH    the same -> "5-9 12-20": offsets below it not counted
 --   offramp:{<pid>}:idx          ZSET    encoded domain -> last activity, ms by this server's
---                                        clock; plus CLASS while pinned or frozen, minus CLASS
---                                        while hardly used
+--                                        clock, or the end of its pin; plus CLASS while
+--                                        pinned for good or frozen, minus CLASS while hardly
+--                                        used
 --   offramp:{<pid>}:agg          HASH    0 1 ..: sums of all that was counted, growing only;
 --                                        brought, gone, skipped: see `Totals`
 --   offramp:{<pid>}:d:<domain>   HASH    0 1 ..: counters of each exit; t: last text, ms; epoch:
@@ -234,7 +235,9 @@ end
 
 local function index_score(record, meta, texts)
   local numbers, last = record.numbers, record.numbers.t or 0
-  if numbers.pin or numbers.frozen then return exact(last + CLASS) end
+  local ends = numbers.pin and numbers.pin_until
+  if numbers.frozen or numbers.pin and not ends then return exact(last + CLASS) end
+  if ends then return exact(math.max(last, ends)) end
   if texts < meta.rare_texts then return exact(last - CLASS) end
   return exact(last)
 end
