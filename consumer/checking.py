@@ -100,7 +100,7 @@ def check(settings: Settings) -> Iterator[Finding]:
 def _store(settings: Settings, store: RedisStore, engine: Inference | None) -> Iterator[Finding]:
     try:
         store.heartbeat(f"{settings.instance}-check", {"group": "check"}, ttl_s=_TTL_S)
-        stored = {meta.name: meta for meta in store.policies()}.get(settings.policy.name)
+        stored = store.find(settings.policy.name)
         if stored is not None:
             store.open(stored)
             store.apply((), watch=("default",))

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from consumer.errors import InvalidEvent
 from consumer.patterns import check_pattern, check_topic, domain_in
-from policy_state.domains import domain_key
+from policy_state.domains import text_domain
 from policy_state.errors import InvalidDomain
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _checked_source(source: str) -> str:
         raise ValueError(msg)
     if kind == "fixed":
         try:
-            domain_key(name)
+            text_domain(name)
         except InvalidDomain as error:
             raise ValueError(str(error)) from error
     return source
@@ -82,7 +82,7 @@ class Route(BaseModel):
             msg = f"{self.domain}: the domain is a {type(found).__name__}, expected a string"
             raise InvalidEvent("route", "invalid-domain", msg)
         try:
-            return domain_key(found)
+            return text_domain(found)
         except InvalidDomain as error:
             raise InvalidEvent("route", "invalid-domain", f"{self.domain}: {error}") from error
 

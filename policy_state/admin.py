@@ -21,6 +21,9 @@ AUDIT_ENTRIES: Final = 10_000
 TEXT_MAX_CHARACTERS: Final = 200
 """Longest reason and longest name of who changed something."""
 
+PIN_MAX_MS: Final = 3650 * 86_400_000
+"""Longest time that a pin may be given; one without a time lasts until it is unpinned."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pin:
@@ -168,8 +171,11 @@ def check_change(change: Change, *, exits: int) -> None:
     if isinstance(change, Pin):
         if not 0 <= change.exit < exits:
             raise InvalidSettings(f"exit {change.exit} asked, the policy has exits 0..{exits - 1}")
-        if change.for_ms is not None and change.for_ms < 1:
-            raise InvalidSettings(f"pin for {change.for_ms} ms, expected 1 or more")
+        if change.for_ms is not None and not 1 <= change.for_ms <= PIN_MAX_MS:
+            raise InvalidSettings(
+                f"pin for {change.for_ms} ms, limit 1..{PIN_MAX_MS} (ten years); without a time it "
+                "lasts until it is unpinned"
+            )
 
 
 def check_signed(by: str, reason: str) -> None:

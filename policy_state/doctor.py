@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from policy_state.errors import StoreCorrupt
+from policy_state.reading import read_each
 from policy_state.store import DomainSnapshot
 from policy_state.transfer import list_domains
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from policy_state.admin import PolicyAdmin
     from policy_state.offsets import Counted, Range
     from policy_state.stats import ExitStats
+    from policy_state.store import Totals
 
 _PAGE: Final = 200
 
@@ -35,7 +38,7 @@ class Finding:
 
     severity: Severity
     check: str  # a short stable word: counters, index, ledger, pin, watermark, gaps, corrupt, log
-    place: str  # a domain, a partition, or "all domains"
+    place: str  # a domain, a partition, "all domains", "index" or "watermarks"
     text: str
 
 
@@ -63,45 +66,50 @@ def examine(store: PolicyAdmin, *, logs: Mapping[str, Range] | None = None) -> E
             None: not known, then watermarks are not held against it.
     """
     findings: list[Finding] = []
-    before = store.totals()
+    before: Totals | None = None
+    names: list[str] = []
+    marks: Mapping[str, Counted] = {}
+    with _told(findings, "all domains"):
+        before = store.totals()
     exits = store.describe().meta.exits
     texts = domains = 0
-    names = list_domains(store)
+    with _told(findings, "index"):
+        names = list_domains(store)
     for first in range(0, len(names), _PAGE):
-        for name, record in _records(store, names[first : first + _PAGE], findings):
+        found, damaged = read_each(store, names[first : first + _PAGE])
+        findings += [_problem("corrupt", name, why) for name, why in damaged.items()]
+        for name, record in found.items():
             domains += 1
             texts += record.stats.observed[0]
             findings += _domain_findings(name, record, exits)
-    after = store.totals()
-    findings += _counter_findings("all domains", after.stats)
-    balances = [t.stats.observed[0] + t.brought - t.gone for t in (before, after)]
-    if not min(balances) <= texts <= max(balances):
-        findings.append(
-            _problem(
-                "ledger",
-                "all domains",
-                f"the domains hold {texts} texts; counted {after.stats.observed[0]}, brought "
-                f"{after.brought}, gone {after.gone} make {balances[1]}",
-            )
-        )
-    marks = store.watermarks()
+    if before is not None:
+        findings += _total_findings(before, store.totals(), texts)
+    with _told(findings, "watermarks"):
+        marks = store.watermarks()
     for source, mark in marks.items():
         findings += _mark_findings(source, mark, logs)
     return Examination(tuple(findings), domains, texts, len(marks))
 
 
-def _records(
-    store: PolicyAdmin, names: Sequence[str], findings: list[Finding]
-) -> Iterator[tuple[str, DomainSnapshot]]:
-    """Yield what can be read; what cannot is found one by one."""
+@contextmanager
+def _told(findings: list[Finding], place: str) -> Iterator[None]:
+    """Make a finding of what cannot be read."""
     try:
-        yield from store.read(names).items()
+        yield
     except StoreCorrupt as error:
-        if len(names) == 1:
-            findings.append(_problem("corrupt", names[0], str(error)))
-            return
-        for name in names:
-            yield from _records(store, [name], findings)
+        findings.append(_problem("corrupt", place, str(error)))
+
+
+def _total_findings(before: Totals, after: Totals, texts: int) -> list[Finding]:
+    findings = _counter_findings("all domains", after.stats)
+    balances = [t.stats.observed[0] + t.brought - t.gone for t in (before, after)]
+    if not min(balances) <= texts <= max(balances):
+        text = (
+            f"the domains hold {texts} texts; counted {after.stats.observed[0]}, brought "
+            f"{after.brought}, gone {after.gone} make {balances[1]}"
+        )
+        findings.append(_problem("ledger", "all domains", text))
+    return findings
 
 
 def _domain_findings(name: str, record: DomainSnapshot, exits: int) -> list[Finding]:

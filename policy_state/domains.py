@@ -12,6 +12,9 @@ from policy_state.errors import InvalidDomain
 _REMEMBERED: Final = 10_000  # names: a worker asks for the same ones in every batch
 
 DEFAULT_DOMAIN: Final = "default"
+OVERFLOW_DOMAIN: Final = "__overflow__"
+"""Where the texts of new domains are counted once a policy has as many as it may."""
+
 DOMAIN_MAX_BYTES: Final = 128
 _SHOWN_CHARACTERS: Final = 40
 
@@ -48,6 +51,17 @@ def domain_key(name: str | None) -> str:
                 "is not allowed (control, separator or text direction)"
             )
     return name
+
+
+def text_domain(name: str | None) -> str:
+    """Return the domain of a text as `domain_key` does, but not the one that others share.
+
+    Raises:
+        InvalidDomain: As `domain_key`, or `__overflow__`.
+    """
+    if name == OVERFLOW_DOMAIN:
+        raise InvalidDomain(f"domain {name} is where domains beyond the limit are counted")
+    return domain_key(name)
 
 
 @lru_cache(_REMEMBERED)

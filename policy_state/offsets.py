@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
 
 GAPS_MAX: Final = 32
 """Gaps kept per partition; where there are more, the smallest is given up."""
+
+_COUNT: Final = re.compile(r"[0-9]{1,16}")
+_GAPS: Final = re.compile(r"([0-9]{1,16}-[0-9]{1,16}( [0-9]{1,16}-[0-9]{1,16})*)?")
 
 Range = tuple[int, int]
 """Offsets `first..next - 1`."""
@@ -110,6 +114,22 @@ def parse_gaps(text: str) -> tuple[Range, ...]:
     """Read what `format_gaps` wrote."""
     pairs = (gap.split("-") for gap in text.split())
     return tuple((int(first), int(following)) for first, following in pairs)
+
+
+def read_counted(upto: str, gaps: str) -> Counted:
+    """Read a watermark and its gaps as they are stored.
+
+    Raises:
+        ValueError: They are none.
+    """
+    if not (_COUNT.fullmatch(upto) and _GAPS.fullmatch(gaps)):
+        raise ValueError(
+            f"{upto[:40]!r} with gaps {gaps[:40]!r}, expected like '20' with '0-5 7-9'"
+        )
+    counted = Counted(int(upto), parse_gaps(gaps))
+    if any(first >= following for first, following in counted.gaps):
+        raise ValueError(f"gaps {gaps[:40]!r}, expected each to begin before it ends")
+    return counted
 
 
 def _outside(gap: Range, first: int, following: int) -> list[Range]:

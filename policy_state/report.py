@@ -95,12 +95,15 @@ def read_reports(
         PolicyNotFound: the store has no policy of that name.
         StoreError: the store could not answer.
     """
-    metas = {meta.name: meta for meta in store.policies()}
-    if policy not in metas:
-        known = ", ".join(sorted(metas)) or "none yet: a worker creates it when it starts"
+    found = store.find(policy)
+    if found is None:
+        known = (
+            ", ".join(meta.name for meta in store.policies())
+            or "none yet: a worker creates it when it starts"
+        )
         raise PolicyNotFound(f"policy {policy!r} not found; there is: {known}")
-    meta = store.open(metas[policy]).meta
+    meta = store.open(found).meta
     rules = build(meta.settings, meta.layers)
     names = store.domains(limit=limit) if domains is None else domains
-    found = store.read(names)
-    return [domain_report(name, found[name], meta.layers, rules) for name in names]
+    records = store.read(names)
+    return [domain_report(name, records[name], meta.layers, rules) for name in names]

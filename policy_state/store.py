@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
-from policy_state.domains import domain_key
+from policy_state.domains import OVERFLOW_DOMAIN, domain_key
 from policy_state.errors import FingerprintMismatch, InvalidSettings, InvalidStats
 from policy_state.offsets import Range, Status
 from policy_state.settings import PolicySettings
@@ -33,9 +33,6 @@ __all__ = [
     "checked_domains",
     "is_same_model",
 ]
-
-OVERFLOW_DOMAIN: Final = "__overflow__"
-"""Where the texts of new domains are counted once a policy has as many as it may."""
 
 _HOUR_MS: Final = 3_600_000
 
@@ -238,8 +235,8 @@ class StatsStore(Protocol):
     def domains(self, *, offset: int = 0, limit: int = 100) -> tuple[str, ...]:
         """Return a page of the domains.
 
-        First those pinned or frozen, then those well used, then those hardly used; of each the
-        most recently active first.
+        First those pinned for good or frozen, then those pinned for a time, those well used, those
+        hardly used; of each the most recently active first.
         """
         ...
 
@@ -248,7 +245,16 @@ class StatsStore(Protocol):
         ...
 
     def policies(self) -> tuple[PolicyMeta, ...]:
-        """Return all policies of the store, by name. Needs no open policy."""
+        """Return the policies of the store that can be read, by name. Needs no open policy."""
+        ...
+
+    def find(self, name: str) -> PolicyMeta | None:
+        """Return a policy, None where there is none of that name. Needs no open policy.
+
+        Raises:
+            StoreCorrupt: It cannot be read.
+            FingerprintMismatch: It was written by another version, for counters of another kind.
+        """
         ...
 
     def heartbeat(self, instance: str, fields: Mapping[str, str | int], *, ttl_s: float) -> None:

@@ -163,12 +163,11 @@ def open_or_start_new(
     """
     if on_mismatch not in ON_MISMATCH:
         raise InvalidInput(f"on mismatch {on_mismatch!r}, expected one of {', '.join(ON_MISMATCH)}")
-    known = {meta.name: meta for meta in store.policies()}
-    old = known.get(policy.name)
+    old = store.find(policy.name)
     if on_mismatch == "stop" or old is None or is_same_model(policy, old):
         return store.open(policy)
     fresh = replace(policy, name=f"{policy.name}@{policy.fingerprint[:_FINGERPRINT_SHOWN]}")
-    if on_mismatch == "new" or fresh.name in known:
+    if on_mismatch == "new" or store.find(fresh.name) is not None:
         return store.open(fresh)
     if old.exits != policy.exits:
         raise FingerprintMismatch(

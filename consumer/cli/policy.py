@@ -88,20 +88,28 @@ def list_(
     def draw(store: RedisStore, name: str) -> None:
         from dataclasses import fields
 
-        from policy_state.report import DomainReport, read_reports
+        from policy_state.policy import build
+        from policy_state.reading import read_each
+        from policy_state.report import DomainReport, domain_report
 
-        reports = read_reports(store, name, limit=limit)
-        snapshots = store.read([report.domain for report in reports])
+        open_named(store, name)
+        meta = store.describe().meta
+        rules = build(meta.settings, meta.layers)
+        snapshots, damaged = read_each(store, store.domains(limit=limit))
+        reports = [domain_report(d, found, meta.layers, rules) for d, found in snapshots.items()]
         emit(
             output,
             "policy-list",
             [report.to_dict() | _held(snapshots[report.domain]) for report in reports],
             rows_name="domains",
             table=[_list_row(report, snapshots[report.domain]) for report in reports],
-            empty="no domains yet",
+            empty="no domain can be read" if damaged else "no domains yet",
             columns=[*(field.name for field in fields(DomainReport)), "warnings", *_HELD],
             policy=name,
+            damaged=[{"domain": domain, "error": why} for domain, why in damaged.items()],
         )
+        for domain, why in damaged.items():
+            typer.echo(f"{printable(domain)} cannot be read: {printable(why)}", err=True)
         if output is Format.TABLE and weighted_routes(store, config, set_):
             typer.echo(
                 "some routes have a cost weight of their own: `offramp policy show` tells their "

@@ -209,23 +209,31 @@ def _change(
     yes: bool,
     output: Format,
 ) -> None:
-    from policy_state.admin import Freeze, Pin, check_change
+    from policy_state.admin import Freeze, Pin, Remove, check_change
     from policy_state.changes import changed
     from policy_state.domains import domain_key
-    from policy_state.errors import DomainNotFound
+    from policy_state.errors import DomainNotFound, StoreCorrupt
     from policy_state.store import DomainSnapshot
 
     domain_key(domain)
     opened = store.describe()
     check_change(change, exits=opened.meta.exits)
     unseen = DomainSnapshot.unseen(opened.meta.exits)
-    known = domain in _known(store, domain)
-    before = store.read([domain])[domain] if known else unseen
+    damage = ""
+    try:
+        known = domain in _known(store, domain)
+        before = store.read([domain])[domain] if known else unseen
+    except StoreCorrupt as error:
+        if not isinstance(change, Remove):
+            raise
+        known, before, damage = True, unseen, f"  cannot be read: {printable(error)}"
     if not known and not isinstance(change, Pin | Freeze):
         raise DomainNotFound(f"domain {printable(domain)} is not known; see `offramp policy list`")
     after = changed(before, change, reason=reason, now_ms=0)
     note = "" if known else " (not seen yet: it is written down for when its texts come)"
     lines = _differences(before, after, change) or ["  nothing: it is so already"]
+    if damage:
+        lines = [damage, "  removed, with whatever it holds"]
     confirm("\n".join([f"{printable(domain)}{note}:", *lines]), yes=yes)
     done = store.change(domain, change, by=who(by), reason=reason)
     action = type(change).__name__.lower()

@@ -36,7 +36,7 @@ EXIT_FOUND = 4
 _WATCH_S = 2.0
 _CLEAR = "\x1b[H\x1b[2J"
 _COMPLETIONS = 200
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
+_DURATION = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -119,11 +119,11 @@ def open_named(store: RedisStore, name: str) -> None:
     """Open a policy that exists, or raise `PolicyNotFound` with those that do."""
     from policy_state.errors import PolicyNotFound
 
-    metas = {meta.name: meta for meta in store.policies()}
-    if name not in metas:
-        known = ", ".join(sorted(map(printable, metas))) or "none yet"
+    meta = store.find(name)
+    if meta is None:
+        known = ", ".join(printable(other.name) for other in store.policies()) or "none yet"
         raise PolicyNotFound(f"policy {printable(name)} not found; there is: {known}")
-    store.open(metas[name])
+    store.open(meta)
 
 
 def known_snapshot(store: RedisStore, domain: str) -> DomainSnapshot:
@@ -281,5 +281,8 @@ def span(length_ms: float) -> str:
 
 
 def clock(time_ms: int) -> str:
-    """Return a time for people, in UTC."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    """Return a time for people, in UTC; as it is stored where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms} ms"

@@ -169,13 +169,13 @@ route_change.add_to(app)
 def _problem(route: Route | None, topic: str) -> str | None:
     """Return why a topic's texts are not predicted, if so."""
     from consumer.patterns import check_topic
-    from policy_state.domains import domain_key
+    from policy_state.domains import text_domain
     from policy_state.errors import InvalidDomain
 
     try:
         check_topic(topic)
         if route is not None:
-            domain_key(domain_said(route, topic))
+            text_domain(domain_said(route, topic))
     except InvalidDomain as error:
         return f"every text becomes a dead letter: {error}"
     except ValueError as error:

@@ -127,8 +127,14 @@ local function gaps_of(source, mark)
   if not mark.gaps then
     mark.gaps = {}
     local text = call('HGET', gaps_key, source) or ''
-    for first, following in string.gmatch(text, '(%d+)%-(%d+)') do
-      mark.gaps[#mark.gaps + 1] = {tonumber(first), tonumber(following)}
+    for gap in gmatch(text, '[^ ]+') do
+      local first, following = match(gap, '^(%d+)%-(%d+)$')
+      first, following = count_in(first or ''), count_in(following or '')
+      if not (first and following and first < following) then
+        problem = {'corrupt', gaps_key, source, text}
+        return nil
+      end
+      mark.gaps[#mark.gaps + 1] = {first, following}
     end
   end
   return mark.gaps
@@ -145,12 +151,13 @@ local function set_gaps(mark, gaps)
   mark.gaps, mark.gaps_changed = gaps, true
 end
 
--- Returns status, gap opened, pieces missing: as `Counted.place`.
+-- Returns status, gap opened, pieces missing: as `Counted.place`; nil where there is a problem.
 local function place(source, mark, first, following)
   local opened = 0
   if first >= mark.upto then
     if first > mark.upto then
       local gaps = gaps_of(source, mark)
+      if problem then return nil end
       gaps[#gaps + 1] = {mark.upto, first}
       set_gaps(mark, gaps)
       if mark.was then opened = first - mark.upto end
@@ -166,6 +173,7 @@ local function place(source, mark, first, following)
     if last and last[2] == start then last[2] = stop else missing[#missing + 1] = {start, stop} end
   end
   local gaps = gaps_of(source, mark)
+  if problem then return nil end
   for _, gap in ipairs(gaps) do take(gap[1], gap[2]) end
   take(mark.upto, following)
   if #missing == 0 then return 'duplicate', 0, '' end
@@ -225,6 +233,7 @@ for i, part in ipairs(parts) do
   local mark = mark_of(source)
   if problem then return problem end
   local status, opened, missing = place(source, mark, first, following)
+  if problem then return problem end
   if status == 'applied' then
     sum_up(part[5], 1)
     for _, delta in ipairs(deltas) do
@@ -241,16 +250,7 @@ for i, part in ipairs(parts) do
   outcomes[i] = status .. ' ' .. exact(mark.upto) .. ' ' .. exact(opened) .. missing
 end
 
-if #expired > 0 then
-  local gone = 0
-  for _, name in ipairs(expired) do
-    local held = redis.pcall('HMGET', prefix .. name, '0', 'gen') -- of any type: it goes
-    if not held.err and count_in(held[2] or '0') == meta.gen and are_counts(held[1] or '') then
-      gone = gone + texts_in({['0'] = held[1]})
-    end
-  end
-  ledger.gone = gone
-end
+for _, name in ipairs(expired) do ledger.gone = ledger.gone + texts_lost(prefix .. name, meta) end
 local total_writes = {}
 for exit = 1, exits do
   if (sums[exit] or 0) > 0 then

@@ -10,7 +10,8 @@
 --   ARGV[5..] field, value.. of the audit entry
 --
 -- Returns one of
---   {'ok', snapshot before, snapshot after}   zeros where no domain is changed
+--   {'ok', snapshot before, snapshot after}   zeros where no domain is changed, or what is removed
+--                                             cannot be read
 --   {'no-policy'}, {'unknown'}, {'full'}, {'conflict', revision}
 --   {'corrupt', key, field, value}, {'overflow', key, field, value, addition}
 
@@ -24,10 +25,13 @@ if not meta then return {'no-policy'} end
 local now = server_ms()
 local prefix = domain_prefix(meta_key)
 local record = {counters = {}, parsed = {}, numbers = {}, notes = {}, others = {}}
-if domain_key then
-  record, problem = load_record(domain_key, prefix, meta, now)
-  if problem then return problem end
+if domain_key and (action ~= 'remove' or unless_wrong_type('HGET', domain_key, '') ~= nil) then
+  local found
+  found, problem = load_record(domain_key, prefix, meta, now)
+  if problem and action ~= 'remove' then return problem end
+  record = found or record
 end
+local unreadable = domain_key and not record.key -- and to be removed
 local before = snapshot(record, given.exits, given.size)
 
 for _, entry in ipairs(call('XREVRANGE', audit, '+', '-', 'COUNT', REPEATS)) do
@@ -36,14 +40,22 @@ for _, entry in ipairs(call('XREVRANGE', audit, '+', '-', 'COUNT', REPEATS)) do
   end
 end
 
-if domain_key and not record.known then
+if domain_key and not (record.known or unreadable) then
   if action ~= 'pin' and action ~= 'freeze' then return {'unknown'} end
   if room(idx, meta, 0) < 1 then return {'full'} end
 end
 
-local totals
-totals, problem = load_totals(agg)
-if problem then return problem end
+local totals, marks = {}, {}
+if action == 'restart' then -- writes these anew, whatever they hold
+  local flat = unless_wrong_type('HGETALL', wm) or {}
+  for i = 1, #flat, 2 do
+    local upto = count_in(flat[i + 1])
+    if upto and upto > 0 then marks[flat[i]] = flat[i + 1] end
+  end
+else
+  totals, problem = load_totals(agg)
+  if problem then return problem end
+end
 local left = 0 -- texts that go
 local numbers, notes = record.numbers, record.notes
 
@@ -72,6 +84,9 @@ local function scale(counters, share)
   return scaled, lists
 end
 
+if (given.for_ms or 0) > MAX - now then
+  return {'overflow', domain_key, 'pin_until', exact(now), format('%.0f', given.for_ms)}
+end
 may_write(idx, prefix, meta_key, meta)
 if action == 'pin' then
   numbers.pin = given.exit
@@ -94,7 +109,7 @@ elseif action == 'reset' then
   end
   left = texts - texts_in(record.counters)
 elseif action == 'remove' then
-  left = texts_in(record.counters)
+  left = texts_lost(domain_key, meta)
 elseif action == 'configure' then
   if meta.revision ~= given.revision then return {'conflict', meta.revision} end
 elseif action == 'restart' then
@@ -104,7 +119,7 @@ local gone = tonumber(totals.gone or 0)
 if gone > MAX - left then return {'overflow', agg, 'gone', exact(gone), exact(left)} end
 
 local entry = {'token', token, unpack(ARGV, 5)}
-if left > 0 then -- what is lost can be read, and written again, from the audit
+if left > 0 and not unreadable then -- what is lost can be read, and written again, from the audit
   entry[#entry + 1] = 'before'
   entry[#entry + 1] = before
 end
@@ -114,12 +129,14 @@ if action == 'configure' then
              unpack(given.fields))
 elseif action == 'restart' then
   call('HSET', meta_key, 'gen', exact(meta.gen))
-  call('DEL', agg)
-  local marks = call('HGETALL', wm)
-  for i = 1, #marks, 2 do call('HSET', gaps, marks[i], '0-' .. marks[i + 1]) end
+  call('DEL', agg, wm, gaps)
+  for source, upto in pairs(marks) do
+    call('HSET', wm, source, upto)
+    call('HSET', gaps, source, '0-' .. upto)
+  end
 elseif action == 'remove' then
   call('DEL', domain_key)
-  call('ZREM', idx, record.name)
+  call('ZREM', idx, string.sub(domain_key, #prefix + 1))
 elseif domain_key then
   write_record(record, idx, meta)
 end

@@ -9,8 +9,9 @@
 --   offramp:{<pid>}:wm           HASH    "<topic id>/<partition>" -> next offset not yet counted
 --   offramp:{<pid>}:gaps         HASH    the same -> "5-9 12-20": offsets below it not counted
 --   offramp:{<pid>}:idx          ZSET    encoded domain -> last activity, ms by this server's
---                                        clock; plus CLASS while pinned or frozen, minus CLASS
---                                        while hardly used
+--                                        clock, or the end of its pin; plus CLASS while
+--                                        pinned for good or frozen, minus CLASS while hardly
+--                                        used
 --   offramp:{<pid>}:agg          HASH    0 1 ..: sums of all that was counted, growing only;
 --                                        brought, gone, skipped: see `Totals`
 --   offramp:{<pid>}:d:<domain>   HASH    0 1 ..: counters of each exit; t: last text, ms; epoch:
@@ -123,6 +124,14 @@ local function texts_in(counters)
   return tonumber(match(counters['0'] or '0', '^%d+'))
 end
 
+-- Returns the answer of a command; nil where its key is of another type.
+local function unless_wrong_type(...)
+  local answer = redis.pcall(...)
+  if type(answer) ~= 'table' or not answer.err then return answer end
+  if find(answer.err, 'WRONGTYPE') then return nil end
+  return call(...) -- raises
+end
+
 -- What all keys of domains begin with, from the key of meta.
 local function domain_prefix(meta_key)
   return string.sub(meta_key, 1, -#'meta' - 1) .. 'd:'
@@ -146,24 +155,26 @@ local function load_meta(key)
     if not count then return nil, {'corrupt', key, name, found[name]} end
     found[name] = count
   end
+  if not is_count(found.revision) then return nil, {'corrupt', key, 'revision', found.revision} end
   return found
 end
 
 local NONE = {} -- never written to
 
 -- Returns {key, name, known, counters, parsed, numbers, notes, others, stale} of a domain. Counters of
--- an older generation are as good as gone: they are in stale. A pin whose time is over is none.
+-- an older generation are as good as gone, readable or not: they are in stale. A pin whose time is over is none.
 -- `size`: how many counters an exit has, where they are to be parsed.
 local function load_record(key, prefix, meta, now, size)
   local flat, counters, numbers, lists = call('HGETALL', key), {}, {}, {}
   local record = {key = key, name = string.sub(key, #prefix + 1), known = #flat > 0,
                   counters = counters, parsed = lists, numbers = numbers,
                   notes = NONE, others = NONE}
+  local damage
   for i = 1, #flat, 2 do
     local field, value = flat[i], flat[i + 1]
     if is_counter[field] then
       local list = parsed(value, size or 1)
-      if not list then return nil, {'corrupt', key, field, value} end
+      if not list then damage = {'corrupt', key, field, value} end
       counters[field], lists[field] = value, list
     elseif NUMBERS[field] then
       if not is_count(value) then return nil, {'corrupt', key, field, value} end
@@ -176,12 +187,23 @@ local function load_record(key, prefix, meta, now, size)
   end
   if (numbers.gen or 0) ~= meta.gen then
     record.stale, record.counters, record.parsed = counters, {}, {}
+  elseif damage then
+    return nil, damage
   end
   if numbers.pin_until and numbers.pin_until <= now then
     record.pin_ended = true
     numbers.pin, numbers.pin_until, record.notes.pin_reason = nil, nil, nil
   end
   return record
+end
+
+-- Returns the texts that go with a domain, whatever its key holds.
+local function texts_lost(key, meta)
+  local held = redis.pcall('HMGET', key, '0', 'gen')
+  if held.err or count_in(held[2] or '0') ~= meta.gen or not are_counts(held[1] or '0') then
+    return 0
+  end
+  return texts_in({['0'] = held[1]})
 end
 
 -- Returns "<counters of exit 0, of exit 1, ..>;<field>;<value>;.." with `size` counters for each of so
@@ -213,7 +235,9 @@ end
 
 local function index_score(record, meta, texts)
   local numbers, last = record.numbers, record.numbers.t or 0
-  if numbers.pin or numbers.frozen then return exact(last + CLASS) end
+  local ends = numbers.pin and numbers.pin_until
+  if numbers.frozen or numbers.pin and not ends then return exact(last + CLASS) end
+  if ends then return exact(math.max(last, ends)) end
   if texts < meta.rare_texts then return exact(last - CLASS) end
   return exact(last)
 end

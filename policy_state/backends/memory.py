@@ -125,7 +125,9 @@ class MemoryStore(MemoryRoutes):
             state.domains = {
                 name: dataclasses.replace(d, stats=zeros) for name, d in state.domains.items()
             }
-            state.marks = {s: Counted(m.upto, ((0, m.upto),)) for s, m in state.marks.items()}
+            state.marks = {
+                s: Counted(m.upto, ((0, m.upto),)) for s, m in state.marks.items() if m.upto
+            }
             state.totals = Totals(zeros, 0)
             self._log("restart", {}, None, by, reason)
 

@@ -159,6 +159,12 @@ class MemoryStats:
         with self.lock:
             return tuple(state.meta for _, state in sorted(self._states.items()))
 
+    def find(self, name: str) -> PolicyMeta | None:
+        """Return a policy, None where there is none of that name."""
+        with self.lock:
+            state = self._states.get(name)
+            return None if state is None else state.meta
+
     def heartbeat(self, instance: str, fields: Mapping[str, str | int], *, ttl_s: float) -> None:
         """Show a worker as alive for `ttl_s` seconds."""
         check_heartbeat(instance, fields, ttl_s)
@@ -201,12 +207,20 @@ def _takes_sample(before: DomainSnapshot | None, after: DomainSnapshot) -> bool:
 
 
 def _held(record: DomainSnapshot) -> bool:
-    return record.pin is not None or record.frozen
+    return record.frozen or (record.pin is not None and record.pin_until_ms is None)
+
+
+def _rare(record: DomainSnapshot, limits: Limits) -> bool:
+    return record.pin_until_ms is None and record.stats.texts < limits.rare_texts
+
+
+def _active_ms(record: DomainSnapshot) -> int:
+    """Return when the domain was last active, or its pin ends."""
+    return max(record.last_seen_ms or 0, record.pin_until_ms or 0)
 
 
 def _order(record: DomainSnapshot, limits: Limits) -> tuple[bool, bool, int]:
-    rare = record.stats.texts < limits.rare_texts
-    return not _held(record), rare, -(record.last_seen_ms or 0)
+    return not _held(record), _rare(record, limits), -_active_ms(record)
 
 
 def _idle(state: State, asked: set[str], now_ms: int) -> list[str]:
@@ -214,11 +228,10 @@ def _idle(state: State, asked: set[str], now_ms: int) -> list[str]:
     limits = state.meta.limits
     found: dict[bool, list[str]] = {False: [], True: []}
     for name, record in state.domains.items():
-        idle_ms = now_ms - (record.last_seen_ms or 0)
-        if idle_ms < min(limits.idle_ms, limits.rare_idle_ms):
+        if now_ms - (record.last_seen_ms or 0) < min(limits.idle_ms, limits.rare_idle_ms):
             break  # the rest was active later
-        rare = record.stats.texts < limits.rare_texts
-        over = idle_ms >= (limits.rare_idle_ms if rare else limits.idle_ms)
+        rare = _rare(record, limits)
+        over = now_ms - _active_ms(record) >= (limits.rare_idle_ms if rare else limits.idle_ms)
         if over and not _held(record) and name not in asked and len(found[rare]) < _TRIM:
             found[rare].append(name)
     return found[False] + found[True]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from policy_state.backends import wire
 from policy_state.domains import decode_domain, encode_domain
-from policy_state.errors import PolicyNotOpen, StoreCorrupt
+from policy_state.errors import FingerprintMismatch, PolicyNotOpen, StoreCorrupt
 from policy_state.samples import SAMPLES
 from policy_state.store import (
     Applied,
@@ -129,31 +130,44 @@ class ScriptedStats:
             return ()
         last = offset + limit - 1
         members = self.server.command("ZREVRANGE", keys.key("idx"), offset, last)
-        return tuple(decode_domain(member) for member in members)
+        try:
+            return tuple(decode_domain(member) for member in members)
+        except UnicodeDecodeError as error:
+            raise StoreCorrupt(f"{keys.key('idx')}: a member that is no domain: {error}") from error
 
     def totals(self) -> Totals:
         """Return the sums over all domains."""
         keys, meta = self.bound()
-        fields = self.server.command("HGETALL", keys.key("agg"))
-        try:
-            ledger = {name: int(fields.get(name, "0")) for name in ("brought", "gone", "skipped")}
-        except ValueError as error:
-            raise StoreCorrupt(f"{keys.key('agg')}: {error}") from error
+        agg = keys.key("agg")
+        fields = self.server.command("HGETALL", agg)
         return Totals(
-            stats=wire.counters(fields, key=keys.key("agg"), exits=meta.exits),
+            stats=wire.counters(fields, key=agg, exits=meta.exits),
             domains=self.server.command("ZCARD", keys.key("idx")),
-            **ledger,
+            brought=wire.number(fields, "brought", "0", key=agg),
+            gone=wire.number(fields, "gone", "0", key=agg),
+            skipped=wire.number(fields, "skipped", "0", key=agg),
         )
 
     def policies(self) -> tuple[PolicyMeta, ...]:
-        """Return all policies of the store, by name."""
+        """Return the policies of the store that can be read, by name."""
         found = []
         for name, pid in sorted(self.server.command("HGETALL", wire.POLICIES_KEY).items()):
-            key = wire.PolicyKeys(pid).key("meta")
-            fields = self.server.command("HGETALL", key)
-            if fields:  # none where a worker died between taking the name and creating the policy
-                found.append(wire.meta_from_fields(fields, name=name, key=key))
+            with suppress(StoreCorrupt, FingerprintMismatch):
+                meta = self._meta(name, pid)
+                found += [meta] if meta else []
         return tuple(found)
+
+    def find(self, name: str) -> PolicyMeta | None:
+        """Return a policy, None where there is none of that name."""
+        pid = self.server.command("HGET", wire.POLICIES_KEY, name)
+        return None if pid is None else self._meta(name, pid)
+
+    def _meta(self, name: str, pid: str) -> PolicyMeta | None:
+        key = wire.PolicyKeys(pid).key("meta")
+        fields = self.server.command("HGETALL", key)
+        if not fields:  # a worker died between taking the name and creating the policy
+            return None
+        return wire.meta_from_fields(fields, name=name, key=key)
 
     def heartbeat(self, instance: str, fields: Mapping[str, str | int], *, ttl_s: float) -> None:
         """Show a worker as alive for `ttl_s` seconds."""
@@ -187,8 +201,8 @@ class ScriptedStats:
             id=keys.pid,
             meta=meta,
             created=bool(created),
-            revision=int(stored.get("revision", "1")),
-            created_ms=int(stored.get("created", "0")),
+            revision=wire.number(stored, "revision", "1", key=keys.key("meta")),
+            created_ms=wire.number(stored, "created", "0", key=keys.key("meta")),
         )
 
     def bound(self) -> tuple[wire.PolicyKeys, PolicyMeta]:

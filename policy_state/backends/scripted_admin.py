@@ -21,16 +21,19 @@ from policy_state.admin import (
 from policy_state.backends import wire
 from policy_state.backends.scripted_routes import ScriptedRoutes, audit_entry
 from policy_state.domains import domain_key, encode_domain
-from policy_state.offsets import Counted, format_gaps, parse_gaps
+from policy_state.errors import StoreCorrupt
+from policy_state.offsets import format_gaps, read_counted
 from policy_state.samples import Sample
 from policy_state.store import DomainSnapshot, Limits, OpenedPolicy, checked_domains
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from policy_state.offsets import Counted
     from policy_state.settings import PolicySettings
 
 _PAGE = 500
+_SHOWN = 5  # damaged watermarks that an error names
 
 
 class ScriptedAdmin(ScriptedRoutes):
@@ -91,10 +94,15 @@ class ScriptedAdmin(ScriptedRoutes):
         keys, _ = self.bound()
         gaps = self.server.command("HGETALL", keys.key("gaps"))
         marks = self.server.command("HGETALL", keys.key("wm"))
-        return {
-            source: Counted(int(upto), parse_gaps(gaps.get(source, "")))
-            for source, upto in sorted(marks.items())
-        }
+        found, damaged = {}, []
+        for source, upto in sorted(marks.items()):
+            try:
+                found[source] = read_counted(upto, gaps.get(source, ""))
+            except ValueError as error:
+                damaged.append(f"{source}: {error}")
+        if damaged:
+            raise StoreCorrupt(f"{keys.key('wm')}: {'; '.join(damaged[:_SHOWN])}")
+        return found
 
     def adopt_watermarks(self, marks: Mapping[str, Counted]) -> None:
         """Take these for the partitions that nothing was counted of so far."""

@@ -186,7 +186,7 @@ def raise_problem(reply: Sequence[Any], meta: PolicyMeta) -> None:
             )
         case ["corrupt", key, name, value]:
             raise StoreCorrupt(
-                f"{key} field {name} holds {value[:40]!r}, expected an integer 0..{COUNT_MAX}; "
+                f"{key} field {name} holds {value[:40]!r}, expected integers 0..{COUNT_MAX}; "
                 "nothing was written"
             )
         case ["overflow", key, name, value, addition]:
@@ -202,6 +202,14 @@ def raise_problem(reply: Sequence[Any], meta: PolicyMeta) -> None:
                 f"policy {meta.name}: somebody changed the settings, revision {revision} is in "
                 "force; nothing was written"
             )
+
+
+def number(fields: Mapping[str, str], name: str, unset: str, *, key: str) -> int:
+    """Return a whole number in a hash, or raise `StoreCorrupt`."""
+    try:
+        return int(fields.get(name, unset))
+    except ValueError as error:
+        raise StoreCorrupt(f"{key} field {name}: {error}") from error
 
 
 def counters(fields: Mapping[str, str], *, key: str, exits: int) -> ExitStats:

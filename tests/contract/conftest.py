@@ -46,3 +46,20 @@ def make_store(
         client.flushall()
     with ExitStack() as stack:
         yield lambda: stack.enter_context(RedisStore(url))
+
+
+@pytest.fixture
+def raw(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    """Yield a plain client beside the store."""
+    with redis.Redis.from_url(redis_server.url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def dump(raw: redis.Redis) -> Callable[[], dict[str, str]]:
+    """Return what returns everything in the server, in its own serialised form."""
+
+    def serialised(key: str) -> str:
+        return repr(raw.execute_command("DUMP", key, NEVER_DECODE=True))  # type: ignore[no-untyped-call]
+
+    return lambda: {str(key): serialised(str(key)) for key in raw.scan_iter()}

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from policy_state.admin import Change, Freeze, Pin, PolicyAdmin, Remove, Reset, Unfreeze, Unpin
+from policy_state.admin import (
+    PIN_MAX_MS,
+    Change,
+    Freeze,
+    Pin,
+    PolicyAdmin,
+    Remove,
+    Reset,
+    Unfreeze,
+    Unpin,
+)
 from policy_state.changes import scaled
 from policy_state.errors import (
     DomainNotFound,
@@ -73,6 +83,13 @@ def test_a_pin_reaches_all_with_the_next_snapshot(make_store: MakeStore) -> None
     assert applied.snapshots["hotels"].stats == ONE + ONE
     freed = change(store, "hotels", Unpin())
     assert (freed.pin, freed.pin_until_ms, freed.pin_reason) == (None, None, "")
+
+
+def test_the_longest_pin_is_one_like_any_other(store: PolicyAdmin) -> None:
+    """A domain pinned for as long as may be can be counted, read and unpinned."""
+    until_ms = change(store, "hotels", Pin(1, for_ms=PIN_MAX_MS)).pin_until_ms
+    assert store.apply([part(0, 1, {"hotels": ONE})]).snapshots["hotels"].pin_until_ms == until_ms
+    assert change(store, "hotels", Unpin()).pin is None
 
 
 def test_a_pin_ends_by_itself(store: PolicyAdmin) -> None:
@@ -218,6 +235,7 @@ def test_changes_that_make_no_sense_are_refused(store: PolicyAdmin) -> None:
     for ask in (
         lambda: change(store, "hotels", Pin(4)),
         lambda: change(store, "hotels", Pin(0, for_ms=0)),
+        lambda: change(store, "hotels", Pin(0, for_ms=PIN_MAX_MS + 1)),
         lambda: Reset(keep=1.0),
         lambda: change(store, "ho\ntels", Freeze()),
         lambda: store.change("hotels", Freeze(), by="", reason=""),

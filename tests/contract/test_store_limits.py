@@ -80,6 +80,33 @@ def test_idle_domains_make_room(make_store: MakeStore) -> None:
     assert (store.totals().gone, balance(store)) == (1, 0)
 
 
+def test_a_domain_whose_pin_has_ended_makes_room_as_any_other(make_store: MakeStore) -> None:
+    """A pin for a time holds its domain until it ends, and as long as the idle time after it."""
+    store = limited(make_store, idle_ms=400, rare_idle_ms=1, rare_texts=2)
+    store.apply([part(0, 1, {"ended": ONE, "held": ONE})])
+    change(store, "ended", Pin(1, for_ms=1))
+    change(store, "mistyped", Pin(1, for_ms=1))
+    change(store, "held", Pin(1, for_ms=60_000))
+    store.apply([part(1, 2, {"new": ONE})])
+    assert set(store.domains()) == {"ended", "mistyped", "held", "new"}
+    time.sleep(0.5)
+    store.apply([part(2, 3, {"new": ONE})])
+    assert set(store.domains()) == {"held", "new"}
+    assert (store.totals().gone, balance(store)) == (1, 0)
+
+
+def test_pinned_domains_come_first(make_store: MakeStore) -> None:
+    """Pinned for good or frozen, pinned for a time, well used, hardly used."""
+    store = limited(make_store, rare_texts=2)
+    many = {"used": ONE + ONE, "pinned": ONE + ONE, "rare": ONE, "for a time": ONE}
+    store.apply([part(0, 1, many)])
+    change(store, "for a time", Pin(1, for_ms=60_000))
+    change(store, "pinned", Pin(1))
+    store.apply([part(1, 2, many)])
+    store.apply([part(2, 3, {"used": ONE})])
+    assert store.domains() == ("pinned", "for a time", "used", "rare")
+
+
 def test_a_domain_with_a_text_in_the_call_is_not_idle(make_store: MakeStore) -> None:
     """A domain whose text comes just when its time is over keeps its counters."""
     store = limited(make_store, idle_ms=1, rare_idle_ms=1)

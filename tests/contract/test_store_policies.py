@@ -64,6 +64,11 @@ def test_policies_do_not_see_each_other(make_store: MakeStore) -> None:
     two = ExitStats.from_labels([0, 1], exits=2)
     assert store.apply([part({"hotels": two})]).outcomes[0].status is Status.APPLIED
     assert store.policies() == (other, META)
+    assert (store.find(other.name), store.find(META.name), store.find("none")) == (
+        other,
+        META,
+        None,
+    )
     store.open(META)
     assert store.totals().stats == ONE
 

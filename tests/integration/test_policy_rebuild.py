@@ -167,6 +167,7 @@ def test_damaged_counters_are_counted_afresh(redis_url: str, world: World) -> No
         expected = held(store)
         keys, _ = store.bound()
         store.server.command("HSET", keys.domain("a"), "0", "999999 0 0")
+        store.server.command("HSET", keys.domain("b"), "1", "abc")
         offramp(redis_url, world, "doctor", "--no-log", code=4)
         assert rebuild(redis_url, world, "--fresh")["counted"] == 270
         assert held(store) == expected

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy_state.domains import decode_domain, domain_key, encode_domain
+from policy_state.domains import decode_domain, domain_key, encode_domain, text_domain
 from policy_state.errors import InvalidDomain
 
 
@@ -29,6 +29,15 @@ def test_encoding_is_reversible_and_plain(name: str) -> None:
     assert decode_domain(encoded) == name
     assert encoded.isascii()
     assert not set(encoded) & set("{}:*?[]/\\ \n\"'")
+
+
+def test_no_text_is_of_the_domain_that_others_share() -> None:
+    """A name from outside cannot mix its texts into those of domains beyond the limit."""
+    with pytest.raises(InvalidDomain, match="__overflow__ is where"):
+        text_domain("__overflow__")
+    assert (text_domain("hotels"), text_domain(None)) == ("hotels", "default")
+    with pytest.raises(InvalidDomain):
+        text_domain("a\nb")
 
 
 def test_no_name_is_the_default_domain() -> None:

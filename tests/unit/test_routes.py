@@ -40,7 +40,7 @@ def test_domain_is_found_where_the_route_says(route, expected):
     assert route.domain_of(record(headers=headers), body) == expected
 
 
-@pytest.mark.parametrize("domain", ["", "a\x00", "\u202e", "x" * 129])
+@pytest.mark.parametrize("domain", ["", "a\x00", "\u202e", "x" * 129, "__overflow__"])
 def test_hostile_domains_are_refused(domain):
     """A domain that cannot be kept or shown is an error of the route step."""
     body = EventBody.model_construct(text="x", domain=domain)
@@ -103,6 +103,7 @@ def test_subscription_covers_all_routes():
         {"topics": "a", "domain": "field:"},
         {"topics": "a", "domain": "field:a..b"},
         {"topics": "a", "domain": "fixed:\u202e"},
+        {"topics": "a", "domain": "fixed:__overflow__"},
         {"topics": "a", "output": "a b"},
         {"topics": "a", "cost_weight": -1},
         {"topics": "a", "cost_weight": float("inf")},
