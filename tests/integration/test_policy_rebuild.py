@@ -1,6 +1,9 @@
 """`offramp policy rebuild` and `doctor` with a real Kafka: what the predictions imply, exactly."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from random import Random
@@ -18,6 +21,7 @@ from consumer.topics import create_topics
 from policy_state.backends.redis import RedisStore
 from policy_state.stats import ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta
+from policy_state.transfer import export_policy
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12))
 TEXTS = 300
@@ -171,6 +175,41 @@ def test_damaged_counters_are_counted_afresh(redis_url: str, world: World) -> No
         assert rebuild(redis_url, world, "--fresh")["counted"] == 270
         assert held(store) == expected
         offramp(redis_url, world, "doctor")
+
+
+def test_a_rebuild_that_cannot_begin_changes_nothing(redis_url: str, world: World) -> None:
+    """`--fresh` with no broker, an absent topic or group, or too long a reason: counters stay."""
+    wrong = [
+        (["--topic", "absent"], world.kafka, world.group),
+        (["--topic", world.out[0]], world.kafka, "nobody"),
+        (["--topic", world.out[0], "--reason", "x" * 201], world.kafka, world.group),
+        (["--topic", world.out[0]], "127.0.0.1:1", world.group),
+    ]
+    with RedisStore(redis_url) as store:
+        store.open(META)
+        world.count(store, 0, 150)
+        before = export_policy(store)
+        for options, servers, group in wrong:
+            environ = {"OFFRAMP_REDIS__URL": redis_url, "OFFRAMP_KAFKA__GROUP": group}
+            args = ["policy", "rebuild", *options, "-b", servers, "--fresh", "--yes"]
+            args += ["--set", "kafka.request_timeout_s=1"]
+            # In a process of its own: a client that finds no broker leaves sockets open.
+            failed = subprocess.run(
+                [sys.executable, "-m", "consumer", *args],
+                env={**os.environ, **environ},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (failed.returncode, "error: " in failed.stderr) == (1, True), failed.stderr
+            assert "Traceback" not in failed.stderr
+            assert (export_policy(store), store.audit()) == (before, ())
+        assert rebuild(redis_url, world, "--fresh", "--by", "anna")["counted"] == 270
+        assert [(e.action, e.by) for e in store.audit()] == [
+            ("rebuild", "anna"),
+            ("restart", "anna"),
+            ("rebuild-start", "anna"),
+        ]
 
 
 def test_texts_that_are_not_committed_are_left_to_the_workers(redis_url: str, world: World) -> None:
