@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from policy_state.errors import StoreCorrupt
@@ -115,16 +114,7 @@ def _domain_findings(name: str, record: DomainSnapshot, exits: int) -> list[Find
 
 
 def _counter_findings(place: str, stats: ExitStats) -> list[Finding]:
-    found = []
-    for j, (shallow, deep) in enumerate(pairwise(stats.observed)):
-        if deep > shallow:
-            found.append(f"exit {j + 1} was observed {deep} times, exit {j} only {shallow} times")
-    for j, (disagreed, observed) in enumerate(zip(stats.disagreed, stats.observed, strict=True)):
-        if disagreed > observed:
-            found.append(f"exit {j} disagreed {disagreed} times in {observed}")
-    if sum(stats.played) != stats.observed[0]:
-        found.append(f"{sum(stats.played)} texts stopped, {stats.observed[0]} computed exit 0")
-    return [_problem("counters", place, text) for text in found]
+    return [_problem("counters", place, text) for text in stats.contradictions()]
 
 
 def _mark_findings(

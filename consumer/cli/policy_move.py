@@ -28,7 +28,7 @@ from consumer.cli.policy_common import (
 
 if TYPE_CHECKING:
     from policy_state.backends.redis import RedisStore
-    from policy_state.transfer import PolicyDocument
+    from policy_state.document import PolicyDocument
 
 EXPORT_EXAMPLES = """Examples:
 
@@ -77,7 +77,8 @@ def export(
     watermarks and not in the counters, never counted twice.
     """
     with opened_policy(config, redis_url, policy, set_) as store:
-        from policy_state.transfer import export_policy, to_document
+        from policy_state.document import to_document
+        from policy_state.transfer import export_policy
 
         document = export_policy(store)
         text = json.dumps(to_document(document), indent=1, ensure_ascii=True) + "\n"
@@ -243,8 +244,8 @@ def _exits(document: PolicyDocument) -> dict[str, dict[str, Any]]:
 
 def _read(file: Path) -> PolicyDocument:
     from consumer.errors import InvalidSettings
+    from policy_state.document import from_document
     from policy_state.errors import InvalidInput
-    from policy_state.transfer import from_document
 
     name = "stdin" if str(file) == "-" else str(file)
     try:
@@ -254,7 +255,7 @@ def _read(file: Path) -> PolicyDocument:
         raise InvalidSettings(f"{name}: cannot be read: {error.strerror}") from error
     except InvalidInput as error:
         raise InvalidSettings(f"{name}: {error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidSettings(f"{name}: not JSON: {error}") from error
 
 

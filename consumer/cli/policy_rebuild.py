@@ -77,7 +77,7 @@ def rebuild(
         signed = {"by": who(by), "reason": reason}
         with PredictionLog(settings.kafka, topic, fingerprint=meta.fingerprint) as log:
             upto = log.committed(at_least=_counted(store))
-            store.note("rebuild-start", {"topics": topic, "fresh": fresh}, **signed)
+            store.note("rebuild-begin", {"topics": topic, "fresh": fresh}, **signed)
             if fresh:  # only now: a broker, topic or group that is not there has been told
                 store.restart(**signed)
                 typer.echo(

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from typer.testing import CliRunner, Result
 from consumer.cli.app import app
 from policy_state.admin import Freeze, Pin
 from policy_state.backends.redis import RedisStore
+from policy_state.errors import PolicyStateError
 from policy_state.settings import PolicySettings
-from policy_state.stats import ExitStats
-from policy_state.store import PartitionDeltas, PolicyMeta
+from policy_state.stats import COUNT_MAX, ExitStats
+from policy_state.store import DomainSnapshot, PartitionDeltas, PolicyMeta
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12), PolicySettings("uee-ucb", cost="layers"))
 HOSTILE = ["旅館 🏨", "=1+1", "a b'; rm -rf / #", "$(reboot)", "[red]x[/red]", "x\u0301\u200b"]
@@ -230,11 +232,15 @@ def test_set_changes_settings_for_all(store: RedisStore, offramp: Any) -> None:
         ["--cost", "1,x"],
         ["--setting", "nonsense=1"],
         ["--setting", "alpha=wide"],
+        ["--setting", 'cost=[0.1,"x",1,1]'],
+        ["--setting", "cost=[0.1,[1],1,1]"],
+        ["--setting", "cost=[0.1,true,1,1]"],
         ["--limit", "domains=0"],
         ["--limit", "domains"],
         ["--alpha", "-1"],
     ):
-        offramp("set", *wrong, "--yes", code=1)
+        error = offramp("set", *wrong, "--yes", code=1).exception
+        assert isinstance(error, PolicyStateError), wrong
     assert store.describe().revision == 2
     told = str(offramp("set", "--cost", "measured", "--yes", code=1).exception)
     assert "the model's costs.json when the policy is created; give its numbers here" in told
@@ -263,6 +269,40 @@ def test_export_import_and_diff(store: RedisStore, offramp: Any, tmp_path: Path)
     for content in ("{", "[]", '{"kind": "offramp-policy", "version": 9}'):
         file.write_text(content)
         assert str(file) in str(offramp("import", str(file), "--yes", code=1).exception)
+
+
+def test_an_import_that_fails_half_way_is_told_and_calls_nothing_counted(
+    store: RedisStore, offramp: Any, tmp_path: Path
+) -> None:
+    """The audit says who began it and why; watermarks are not taken, and a rerun completes it."""
+    file = tmp_path / "default.json"
+    offramp("export", "--file", str(file))
+    full = ExitStats((COUNT_MAX, 0, 0, 0), (0,) * 4, (COUNT_MAX, 0, 0, 0))
+    store.open(replace(META, name="copy"))
+    store.load({"huge": DomainSnapshot(full, 0, None)}, replace=True)
+    args = ("import", str(file), "--policy", "copy", "--yes", "--reason", "moved")
+    assert "limit 9007199254740991" in str(offramp(*args, code=1).exception)
+    assert store.watermarks() == {}
+    (entry,) = store.audit()
+    assert (entry.action, entry.by, entry.reason) == ("import-begin", "anna", "moved")
+    offramp("import", str(file), "--policy", "other", "--yes")
+    offramp("diff", "default", "other")
+    store.open(replace(META, name="other"))
+    assert store.watermarks().keys() == {"t1/0"}
+
+
+def test_a_damaged_export_is_one_line_and_no_policy(
+    store: RedisStore, offramp: Any, tmp_path: Path
+) -> None:
+    """A control character in a name, JSON without an end: the policy is not even made."""
+    file = tmp_path / "default.json"
+    document = json.loads(offramp("export").stdout)
+    document["domains"]["b\x07"] = document["domains"]["books"]
+    for content in (json.dumps(document), "[" * 100_000):
+        file.write_text(content)
+        told = str(offramp("import", str(file), "-p", "copy", "--yes", code=1).exception)
+        assert str(file) in told
+    assert [meta.name for meta in store.policies()] == ["default"]
 
 
 def test_warm_start_takes_a_share(store: RedisStore, offramp: Any) -> None:

@@ -208,7 +208,7 @@ def test_a_rebuild_that_cannot_begin_changes_nothing(redis_url: str, world: Worl
         assert [(e.action, e.by) for e in store.audit()] == [
             ("rebuild", "anna"),
             ("restart", "anna"),
-            ("rebuild-start", "anna"),
+            ("rebuild-begin", "anna"),
         ]
 
 
