@@ -73,7 +73,7 @@ def export(
 ) -> None:
     """Write all of a policy as JSON: settings, counters, watermarks.
 
-    Take it while workers count and `consistent` is false in it: then a few texts may be above the
+    Take it while workers count and `consistent` is false in it: then a few texts may be below the
     watermarks and not in the counters, never counted twice.
     """
     with opened_policy(config, redis_url, policy, set_) as store:

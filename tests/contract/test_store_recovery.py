@@ -1,7 +1,9 @@
 """One contract for every store: export, import, warm start, rebuild, and the doctor's checks."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -181,6 +183,34 @@ def test_an_export_of_another_model_is_not_imported(store: PolicyAdmin) -> None:
     document = replace(export_policy(store), meta=replace(META, fingerprint="f2"))
     with pytest.raises(FingerprintMismatch):
         import_policy(store, document, name=META.name, replace_known=True, by="anna", reason="")
+
+
+def test_an_export_leaves_no_domain_out_while_workers_count(make_store: MakeStore) -> None:
+    """Domains that move to the front of the list while it is read are in the export, too."""
+    store, worker = make_store(), make_store()
+    names = [f"d{number}" for number in range(10_050)]
+    for each in (store, worker):
+        each.open(META)
+    for first in range(0, len(names), 500):
+        page = names[first : first + 500]
+        store.load({name: DomainSnapshot(ONE, 0, None) for name in page}, replace=True)
+    stop = threading.Event()
+
+    def count_the_oldest() -> None:
+        offset = 0
+        while not stop.is_set():
+            oldest = [names[(10 * offset + i) % len(names)] for i in range(10)]
+            worker.apply([part(offset, offset + 1, dict.fromkeys(oldest, ONE))])
+            offset += 1
+
+    with ThreadPoolExecutor() as pool:
+        counting = pool.submit(count_the_oldest)
+        try:
+            exported = [set(export_policy(store).domains) for _ in range(3)]
+        finally:
+            stop.set()
+        counting.result()
+    assert [set(names) - found for found in exported] == [set()] * 3
 
 
 DAMAGE: dict[str, list[object]] = {
