@@ -36,7 +36,7 @@ class World:
         self.source, self.out = f"{name}.texts", [f"{name}.out.a", f"{name}.out.b"]
         create_topics(kafka, {self.source: 2, self.out[0]: 2, self.out[1]: 1})
         self.admin = KafkaAdminClient(bootstrap_servers=kafka)
-        self.topic_id = str(self.admin.describe_topics([self.source])[0]["topic_id"])
+        self.topic_id = self.id_now()
         rng = Random(name)
         self.texts = [
             (number % 2, number // 2, rng.choice("abc"), [rng.randrange(2) for _ in range(3)])
@@ -44,8 +44,13 @@ class World:
             if number % 10
         ]
 
-    def predict(self) -> None:
+    def id_now(self) -> str:
+        """Return the id of the input topic."""
+        return str(self.admin.describe_topics([self.source])[0]["topic_id"])
+
+    def predict(self, *, with_id: bool = True) -> None:
         """Write the texts and their predictions as workers do, one transaction aborted."""
+        known = {"topic_id": self.topic_id} if with_id else {}
         producer = KafkaProducer(
             bootstrap_servers=self.kafka, transactional_id=self.group, retry_backoff_ms=5
         )
@@ -61,7 +66,8 @@ class World:
                     "domain": domain,
                     "exit_labels": labels,
                     "model": "f1",
-                    "source": {"topic": self.source, "partition": partition, "offset": offset},
+                    "source": {"topic": self.source, "partition": partition, "offset": offset}
+                    | known,
                 }
                 producer.send(self.out[offset % 2], orjson.dumps(body))
             producer.send(self.out[0], orjson.dumps(body | {"model": "another"}))
@@ -210,6 +216,42 @@ def test_a_rebuild_that_cannot_begin_changes_nothing(redis_url: str, world: Worl
             ("restart", "anna"),
             ("rebuild-begin", "anna"),
         ]
+
+
+def test_predictions_without_a_topic_id_are_of_the_topic_there_is(
+    redis_url: str, kafka: str
+) -> None:
+    """Predictions of versions that wrote none are counted all the same."""
+    world = World(kafka)
+    try:
+        world.predict(with_id=False)
+        with RedisStore(redis_url) as store:
+            store.open(META)
+            assert rebuild(redis_url, world)["counted"] == len(world.texts)
+            assert store.watermarks().keys() == {f"{world.topic_id}/0", f"{world.topic_id}/1"}
+    finally:
+        world.admin.close()
+
+
+def test_predictions_of_a_topic_that_was_deleted_are_left_out(redis_url: str, world: World) -> None:
+    """After a topic was made anew its own predictions count, not those of its predecessor."""
+    old = world.topic_id
+    world.admin.delete_topics([world.source])
+    deadline = time.monotonic() + 30
+    while world.source in world.admin.list_topics():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    create_topics(world.kafka, {world.source: 2})
+    world.topic_id = world.id_now()
+    assert world.topic_id != old
+    world.texts = [(p, offset, "new", [1, 0]) for p, offset, _, _ in world.texts]
+    world.predict()
+    with RedisStore(redis_url) as store:
+        store.open(META)
+        done = rebuild(redis_url, world)
+        assert (done["counted"], done["repeated"]) == (len(world.texts), 0)
+        assert done["skipped_predictions"] == len(world.texts) + 4
+        assert held(store).keys() == {"new"}
 
 
 def test_texts_that_are_not_committed_are_left_to_the_workers(redis_url: str, world: World) -> None:
