@@ -17,6 +17,7 @@ from consumer.cli.policy_common import (
     FormatOption,
     Reason,
     Yes,
+    changing,
     confirm,
     connected,
     emit,
@@ -118,9 +119,10 @@ def import_(
             f"{printable(document.meta.name)} are written, those it knows are {known}",
             yes=yes,
         )
-        done = import_policy(
-            store, document, name=name, replace_known=not keep_known, by=who(by), reason=reason
-        )
+        with changing():
+            done = import_policy(
+                store, document, name=name, replace_known=not keep_known, by=who(by), reason=reason
+            )
         row = {"policy": name, "written": done.written, "left_out": len(done.left_out)}
         emit(output, "policy-import", [row], rows_name="imports")
 
@@ -209,7 +211,8 @@ def warm_start(
             f"of {len(source.domains)} domains of {printable(from_)}",
             yes=yes,
         )
-        done = transfer.warm_start(store, source, weight=weight, by=who(by), reason=reason)
+        with changing():
+            done = transfer.warm_start(store, source, weight=weight, by=who(by), reason=reason)
         row = {"policy": to, "written": done.written, "left_out": len(done.left_out)}
         emit(output, "policy-warm-start", [row], rows_name="imports")
 

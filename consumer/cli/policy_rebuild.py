@@ -23,6 +23,7 @@ from consumer.cli.policy_common import (
     FormatOption,
     Reason,
     Yes,
+    changing,
     confirm,
     emit,
     opened_policy,
@@ -79,7 +80,8 @@ def rebuild(
             upto = log.committed(at_least=_counted(store))
             store.note("rebuild-begin", {"topics": topic, "fresh": fresh}, **signed)
             if fresh:  # only now: a broker, topic or group that is not there has been told
-                store.restart(**signed)
+                with changing():
+                    store.restart(**signed)
                 typer.echo(
                     "all counters are at zero; if this fails, go on without --fresh", err=True
                 )

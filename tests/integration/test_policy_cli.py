@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -24,6 +25,7 @@ from policy_state.errors import PolicyStateError
 from policy_state.settings import PolicySettings
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store import DomainSnapshot, PartitionDeltas, PolicyMeta
+from tests.proxies import proxy
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12), PolicySettings("uee-ucb", cost="layers"))
 HOSTILE = ["旅館 🏨", "=1+1", "a b'; rm -rf / #", "$(reboot)", "[red]x[/red]", "x\u0301\u200b"]
@@ -466,6 +468,58 @@ def test_on_a_terminal_a_change_is_asked_for(redis_url: str, store: RedisStore) 
         assert b"frozen: False -> True" in said
         assert process.returncode == code
         assert store.read(["hotels"])["hotels"].frozen is frozen
+
+
+def test_a_change_without_an_answer_may_have_been_done(redis_url: str, store: RedisStore) -> None:
+    """The error says so and names the audit: a second `reset --keep 0.1` would keep a hundredth."""
+    port = urlsplit(redis_url).port
+    assert port is not None
+    with proxy(port) as between:
+        url = redis_url.replace(f":{port}", f":{between.port}")
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "consumer", "policy", "reset", "hotels", "--keep", "0.5"],
+            env={**os.environ, "OFFRAMP_REDIS__URL": url},
+            stdin=theirs,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        said = b""
+        while b"Change it?" not in said:
+            read = os.read(process.stderr.fileno(), 4096)
+            assert read, said
+            said += read
+        between.answers_to_lose = 1_000
+        os.write(ours, b"y\n")
+        _, said = process.communicate(timeout=30)
+        os.close(ours)
+        os.close(theirs)
+    assert process.returncode == 1
+    assert b"may have been done all the same: look at `offramp policy audit`" in said
+    assert store.read(["hotels"])["hotels"].stats == stats(30, 0.5)
+    assert [entry.action for entry in store.audit()] == ["reset"]
+
+
+def test_without_room_an_unknown_domain_is_not_taken_for_a_known_one(
+    store: RedisStore, offramp: Any
+) -> None:
+    """A misspelt name shows nothing of `__overflow__`, and a pin of it is refused unasked."""
+    offramp("set", "--limit", "domains=3", "--yes")
+    for texts in (5, 6):
+        count(store, {"cars": stats(texts, 0.0)})
+        assert store.read(["typo"])["typo"].stats.texts > 0
+        for command in ("show", "explain", "history", "unpin", "reset", "remove"):
+            assert "typo is not known" in str(offramp(command, "typo", code=1).exception)
+        for change in (("pin", "typo", "-e", "1", "-r", "x"), ("freeze", "typo")):
+            refused = offramp(*change, code=1)
+            assert "no room for another: limit 3" in str(refused.exception)
+            assert refused.stderr == ""
+    assert data(offramp("show", "__overflow__", "-o", "json"))["texts"] == 11
+    offramp("freeze", "__overflow__", "--yes")
+    offramp("freeze", "hotels", "--yes")
+    offramp("set", "--limit", "domains=4", "--yes")
+    offramp("freeze", "new", "--yes")
 
 
 def test_watch_draws_again_until_it_is_stopped(redis_url: str, store: RedisStore) -> None:
