@@ -146,8 +146,13 @@ def timestamp_ms(body: EventBody, record: Record) -> int:
     return record.timestamp_ms if body.timestamp is None else body.timestamp
 
 
-def encode_prediction(prediction: Prediction) -> bytes:
-    """Return the prediction as JSON, fields as in docs/events.md."""
+def encode_prediction(prediction: Prediction, *, topic_id: str | None = None) -> bytes:
+    """Return the prediction as JSON, fields as in docs/events.md.
+
+    Args:
+        prediction: what to write.
+        topic_id: of the source topic, if known; one that is deleted and made anew has another.
+    """
     event = prediction.event
     record = event.record
     body: dict[str, Any] = {
@@ -164,6 +169,8 @@ def encode_prediction(prediction: Prediction) -> bytes:
         "source": {"topic": record.topic, "partition": record.partition, "offset": record.offset},
         "timestamp": event.timestamp_ms,
     }
+    if topic_id is not None:
+        body["source"]["topic_id"] = topic_id
     if prediction.truncated:
         body["truncated"] = True
     return orjson.dumps(body)

@@ -12,7 +12,7 @@ from consumer.settings import Settings, load_settings
 from consumer.wiring import load_engine, open_policy, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from consumer.route_table import RouteTable
@@ -31,7 +31,8 @@ class Offramp:
     The host reads, writes and commits; Offramp parses, routes, chooses exits, predicts and learns.
     A record's topic, partition and offset say which it is: one that comes again after a crash of
     the host is predicted again but counted once, as long as its offsets grow within a partition. So
-    a host without offsets numbers its records.
+    a host without offsets numbers its records, and one whose topics may be deleted and made anew
+    tells their ids.
 
         with Offramp(load_settings()) as offramp:
             outcome = offramp.process(records)
@@ -39,13 +40,21 @@ class Offramp:
     Not for use by several threads at once.
     """
 
-    def __init__(self, settings: Settings, *, engine: Inference | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        engine: Inference | None = None,
+        topic_id: Callable[[str], str] = str,
+    ) -> None:
         """Load the model and open the policy.
 
         Args:
             settings: of the `kafka` section only `format`, `group` and `dead_letters` are used,
                 the latter two for the routes.
             engine: the model to run; by default the one that the settings name.
+            topic_id: the id of a topic by its name, asked for every batch: another one where the
+                topic's offsets start anew. By default the name, which is for topics that stay.
 
         Raises:
             ModelError: the model cannot be loaded.
@@ -56,7 +65,7 @@ class Offramp:
         self._step, opened = open_policy(settings, engine, self._store)
         self._policy = opened.meta.settings
         self._counting = Counting(
-            self._store, opened, topic_id=lambda topic: topic, on_settings=self._take_settings
+            self._store, opened, topic_id=topic_id, on_settings=self._take_settings
         )
         self._watch = RouteWatch(settings, self._store)
         self._routes: RouteTable | None = None

@@ -36,7 +36,7 @@ class PredictionLog:
             StreamUnavailable: no broker answers, or one of the topics does not exist.
         """
         self.skipped = 0
-        """Records that are no predictions of this model."""
+        """Records that are no predictions of this model, or of a topic that was deleted."""
         self._settings = settings
         self._fingerprint = fingerprint
         self._reader = TopicReader(settings, topics)
@@ -102,14 +102,20 @@ class PredictionLog:
         try:
             body: dict[str, Any] = orjson.loads(value or b"")
             source = body["source"]
+            topic_id = self._reader.ids[source["topic"]]
             text = PredictedText(
-                topic_id=self._reader.ids[source["topic"]],
+                topic_id=topic_id,
                 partition=int(source["partition"]),
                 offset=int(source["offset"]),
                 domain=domain_key(body["domain"]),
                 exit_labels=tuple(int(label) for label in body["exit_labels"]),
             )
-            ours = body["model"] == self._fingerprint and bool(text.exit_labels)
+            ours = (
+                body["model"] == self._fingerprint
+                # Of a topic deleted since; without an id it is taken as of the one there is.
+                and source.get("topic_id", topic_id) == topic_id
+                and bool(text.exit_labels)
+            )
         except (ValueError, KeyError, TypeError, InvalidDomain):
             ours = False
         if ours:

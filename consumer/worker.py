@@ -30,6 +30,7 @@ from policy_state.errors import StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Mapping
 
     from consumer.records import DeadLetter, Prediction
     from consumer.route_watch import RouteWatch
@@ -168,9 +169,13 @@ class Worker:
     def _commit_once(self, batch: Batch, outcome: Outcome) -> None:
         begun = time.monotonic()
         predictions, letters = outcome.predictions, outcome.dead_letters
+        ids = {topic: self._stream.topic_id(topic) for topic in {r.topic for r in batch.records}}
         self._stream.commit(
             batch,
-            [*map(self._prediction, predictions), *map(self._dead_letter, letters)],
+            [
+                *(self._prediction(prediction, ids) for prediction in predictions),
+                *map(self._dead_letter, letters),
+            ],
             before_commit=lambda: self._counting.count(batch.records, predictions, outcome.epochs),
         )
         self._done.update(events=len(predictions), dead_letters=len(letters), batches=1)
@@ -215,9 +220,9 @@ class Worker:
             log.warning("not finished before the stop, will be read again error=%s", error)
 
     @staticmethod
-    def _prediction(prediction: Prediction) -> Outgoing:
+    def _prediction(prediction: Prediction, topic_ids: Mapping[str, str]) -> Outgoing:
         event, record = prediction.event, prediction.event.record
-        value = encode_prediction(prediction)
+        value = encode_prediction(prediction, topic_id=topic_ids[record.topic])
         return Outgoing(event.output, record.key, value, (), record.partition)
 
     def _dead_letter(self, letter: DeadLetter) -> Outgoing:

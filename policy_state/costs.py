@@ -32,17 +32,25 @@ def cost_vector(
     (0.125, 0.25, 0.5)
     """
     _check_layers(layers)
-    if not (math.isfinite(weight) and weight >= 0):
-        raise InvalidCosts(f"cost weight {weight}, expected a finite number of 0 or more")
-    costs = _named(spec, layers) if isinstance(spec, str) else tuple(float(cost) for cost in spec)
+    if not _is_amount(weight):
+        raise InvalidCosts(f"cost weight {weight!r}, expected a finite number of 0 or more")
+    if not isinstance(spec, str | tuple | list):
+        raise InvalidCosts(f"cost {spec!r}, expected layers, split or one number per exit")
+    costs = _named(spec, layers) if isinstance(spec, str) else tuple(spec)
     if len(costs) != len(layers):
         raise InvalidCosts(f"{len(costs)} costs for {len(layers)} exits (layers {tuple(layers)})")
     for exit_, cost in enumerate(costs):
-        if not (math.isfinite(cost) and cost >= 0):
+        if not _is_amount(cost):
             raise InvalidCosts(
-                f"cost of exit {exit_} is {cost}, expected a finite number of 0 or more"
+                f"cost of exit {exit_} is {cost!r}, expected a finite number of 0 or more"
             )
     return tuple(weight * cost for cost in costs)
+
+
+def _is_amount(value: object) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) and value >= 0
 
 
 def _named(spec: str, layers: Sequence[int]) -> tuple[float, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from policy_state.errors import StoreCorrupt
@@ -14,7 +13,7 @@ from policy_state.store import DomainSnapshot
 from policy_state.transfer import list_domains
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from policy_state.admin import PolicyAdmin
     from policy_state.offsets import Counted, Range
@@ -67,7 +66,7 @@ def examine(store: PolicyAdmin, *, logs: Mapping[str, Range] | None = None) -> E
     """
     findings: list[Finding] = []
     before: Totals | None = None
-    names: list[str] = []
+    names: Sequence[str] = ()
     marks: Mapping[str, Counted] = {}
     with _told(findings, "all domains"):
         before = store.totals()
@@ -123,16 +122,7 @@ def _domain_findings(name: str, record: DomainSnapshot, exits: int) -> list[Find
 
 
 def _counter_findings(place: str, stats: ExitStats) -> list[Finding]:
-    found = []
-    for j, (shallow, deep) in enumerate(pairwise(stats.observed)):
-        if deep > shallow:
-            found.append(f"exit {j + 1} was observed {deep} times, exit {j} only {shallow} times")
-    for j, (disagreed, observed) in enumerate(zip(stats.disagreed, stats.observed, strict=True)):
-        if disagreed > observed:
-            found.append(f"exit {j} disagreed {disagreed} times in {observed}")
-    if sum(stats.played) != stats.observed[0]:
-        found.append(f"{sum(stats.played)} texts stopped, {stats.observed[0]} computed exit 0")
-    return [_problem("counters", place, text) for text in found]
+    return [_problem("counters", place, text) for text in stats.contradictions()]
 
 
 def _mark_findings(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain, zip_longest
+from itertools import chain, pairwise, zip_longest
 from typing import TYPE_CHECKING, Final, Self
 
 from policy_state.errors import InvalidStats
@@ -161,6 +161,29 @@ class ExitStats:
             for j, count in enumerate(getattr(self, kind))
             if count
         }
+
+    def contradictions(self) -> list[str]:
+        """Return what no texts can have made, for people; nothing where the counters are sound.
+
+        >>> ExitStats(observed=(2, 3), disagreed=(0, 0), played=(0, 2)).contradictions()
+        ['exit 1 was observed 3 times, exit 0 only 2 times']
+        """
+        found = [
+            f"exit {j + 1} was observed {deep} times, exit {j} only {shallow} times"
+            for j, (shallow, deep) in enumerate(pairwise(self.observed))
+            if deep > shallow
+        ]
+        found += [
+            f"exit {j} {kind} {count} times in {observed}"
+            for kind in _KINDS[1:]
+            for j, (count, observed) in enumerate(
+                zip(getattr(self, kind), self.observed, strict=True)
+            )
+            if count > observed
+        ]
+        if sum(self.played) != self.observed[0]:
+            found.append(f"{sum(self.played)} texts stopped, {self.observed[0]} computed exit 0")
+        return found
 
     def __add__(self, other: Self) -> Self:
         """Return the counters of both together."""

@@ -1,20 +1,20 @@
-"""A policy as a document: export, import, warm start, comparison."""
+"""Whole policies to and fro: export, import, warm start."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
+from policy_state.admin import check_signed
 from policy_state.changes import scaled
+from policy_state.document import PolicyDocument
 from policy_state.errors import FingerprintMismatch, InvalidInput
-from policy_state.offsets import Counted
-from policy_state.settings import PolicySettings
-from policy_state.stats import ExitStats
+from policy_state.stats import COUNT_MAX
 from policy_state.store import (
     DomainSnapshot,
-    Limits,
     OpenedPolicy,
     PolicyMeta,
+    checked_domains,
     is_same_model,
 )
 
@@ -24,22 +24,9 @@ if TYPE_CHECKING:
     from policy_state.admin import PolicyAdmin
     from policy_state.store import StatsStore
 
-KIND: Final = "offramp-policy"
-VERSION: Final = 1
 ON_MISMATCH: Final = ("stop", "new", "warm-start")
 _FINGERPRINT_SHOWN: Final = 12  # characters
 _PAGE: Final = 200
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyDocument:
-    """All of a policy at about one moment."""
-
-    meta: PolicyMeta
-    revision: int
-    domains: Mapping[str, DomainSnapshot]
-    watermarks: Mapping[str, Counted]
-    consistent: bool  # nothing was counted while it was read
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +37,12 @@ class Imported:
     left_out: tuple[str, ...]  # known already, or no room
 
 
-def list_domains(store: StatsStore) -> list[str]:
-    """Return every domain of the open policy, also while workers change the order."""
-    names: dict[str, None] = {}
-    offset = 0
-    while page := store.domains(offset=offset, limit=10_000):
-        names.update(dict.fromkeys(page))
-        offset += len(page)
-    return list(names)
+def list_domains(store: StatsStore) -> tuple[str, ...]:
+    """Return every domain of the open policy.
+
+    In one call: a list read page by page would miss those that a text moves to its front between.
+    """
+    return store.domains(limit=COUNT_MAX)
 
 
 def all_domains(store: StatsStore) -> Iterator[tuple[str, DomainSnapshot]]:
@@ -70,7 +55,7 @@ def all_domains(store: StatsStore) -> Iterator[tuple[str, DomainSnapshot]]:
 def export_policy(store: PolicyAdmin) -> PolicyDocument:
     """Read all of the open policy.
 
-    While workers count, a text may be above the watermarks and not in the counters, never twice.
+    While workers count, a text may be below the watermarks and not in the counters, never twice.
     """
     opened = store.describe()
     before = store.totals()
@@ -96,19 +81,24 @@ def import_policy(  # noqa: PLR0913 - what, where, how, who and why
 ) -> Imported:
     """Write a document into the policy `name`, creating it where there is none.
 
-    Domains that the policy knows are replaced or left out. Watermarks are taken for partitions that
-    the policy has not counted anything of.
+    Domains that the policy knows are replaced or left out. Watermarks are taken, at the end, for
+    partitions that the policy has not counted anything of: after an import that did not end no
+    text passes for counted that is not.
 
     Raises:
         FingerprintMismatch: The policy there belongs to another model.
+        InvalidInput: A domain, who, or why cannot be; nothing was written.
     """
     meta = document.meta
+    check_signed(by, reason)
+    checked_domains((), document.domains, exits=meta.exits)
     store.open(PolicyMeta(name, meta.fingerprint, meta.layers, meta.settings, meta.limits))
-    store.adopt_watermarks(document.watermarks)
+    begun = {"of": meta.name, "domains": len(document.domains), "replace_known": replace_known}
+    store.note("import-begin", begun, by=by, reason=reason)
     done = _load(store, document.domains, replace_known=replace_known)
-    store.note(
-        "import", {"written": done.written, "left_out": len(done.left_out)}, by=by, reason=reason
-    )
+    store.adopt_watermarks(document.watermarks)
+    written = {"written": done.written, "left_out": len(done.left_out)}
+    store.note("import", written, by=by, reason=reason)
     return done
 
 
@@ -126,6 +116,7 @@ def warm_start(
         InvalidInput: The weight is no share, or the other policy has other exits.
     """
     meta = store.describe().meta
+    check_signed(by, reason)
     if not 0 < weight <= 1:
         raise InvalidInput(f"weight {weight}, expected a share above 0, up to 1")
     if source.meta.exits != meta.exits:
@@ -137,9 +128,10 @@ def warm_start(
         name: DomainSnapshot(scaled(record.stats, weight), 0, record.last_seen_ms)
         for name, record in source.domains.items()
     }
+    begun = {"from": source.meta.name, "weight": weight}
+    store.note("warm-start-begin", begun, by=by, reason=reason)
     done = _load(store, {n: r for n, r in shares.items() if r.stats.texts}, replace_known=False)
-    detail = {"from": source.meta.name, "weight": weight, "written": done.written}
-    store.note("warm-start", detail, by=by, reason=reason)
+    store.note("warm-start", begun | {"written": done.written}, by=by, reason=reason)
     return done
 
 
@@ -180,97 +172,6 @@ def open_or_start_new(
     if opened.created:
         warm_start(store, source, weight=weight, by=by, reason=f"new model {policy.fingerprint}")
     return opened
-
-
-def to_document(document: PolicyDocument) -> dict[str, Any]:
-    """Return it as plain values, for JSON."""
-    meta = document.meta
-    return {
-        "kind": KIND,
-        "version": VERSION,
-        "policy": {
-            "name": meta.name,
-            "fingerprint": meta.fingerprint,
-            "layers": list(meta.layers),
-            "settings": asdict(meta.settings),
-            "limits": asdict(meta.limits),
-            "revision": document.revision,
-        },
-        "consistent": document.consistent,
-        "watermarks": {
-            source: {"upto": mark.upto, "gaps": [list(gap) for gap in mark.gaps]}
-            for source, mark in document.watermarks.items()
-        },
-        "domains": {
-            name: {
-                "counters": record.stats.to_fields(),
-                **{
-                    field.name: value
-                    for field in fields(record)
-                    if field.name != "stats"
-                    and (value := getattr(record, field.name)) not in (None, "", False)
-                },
-            }
-            for name, record in sorted(document.domains.items())
-        },
-    }
-
-
-def from_document(data: Any) -> PolicyDocument:  # noqa: ANN401 - whatever a file held
-    """Read what `to_document` wrote; fields of a newer version are left out.
-
-    Raises:
-        InvalidInput: It is something else, with what is wrong.
-    """
-    if not isinstance(data, dict) or data.get("kind") != KIND:
-        raise InvalidInput(f"not an export of a policy: kind is not {KIND!r}")
-    if data.get("version") != VERSION:
-        raise InvalidInput(f"export of version {data.get('version')!r}, expected {VERSION}")
-    try:
-        policy = data["policy"]
-        layers = tuple(int(layer) for layer in policy["layers"])
-        meta = PolicyMeta(
-            name=policy["name"],
-            fingerprint=policy["fingerprint"],
-            layers=layers,
-            settings=PolicySettings(**_known(policy["settings"], PolicySettings)),
-            limits=Limits(**_known(policy["limits"], Limits)),
-        )
-        return PolicyDocument(
-            meta=meta,
-            revision=int(policy["revision"]),
-            domains={
-                name: DomainSnapshot(
-                    stats=ExitStats.from_fields(record["counters"], exits=len(layers)),
-                    epoch=int(record.get("epoch", 0)),
-                    last_seen_ms=record.get("last_seen_ms"),
-                    **{
-                        key: record[key]
-                        for key in _known(record, DomainSnapshot)
-                        if key not in {"stats", "epoch", "last_seen_ms"}
-                    },
-                )
-                for name, record in data["domains"].items()
-            },
-            watermarks={
-                source: Counted(int(mark["upto"]), tuple((a, b) for a, b in mark["gaps"]))
-                for source, mark in data["watermarks"].items()
-            },
-            consistent=bool(data.get("consistent", True)),
-        )
-    except InvalidInput:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidInput(f"export is damaged: {type(error).__name__} {error}") from error
-
-
-def _known(values: Mapping[str, Any], kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a dataclass
-    names = {field.name for field in fields(kind)}
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in values.items()
-        if name in names
-    }
 
 
 def _load(

@@ -14,11 +14,14 @@ from consumer.cli.policy_common import (
     FormatOption,
     Reason,
     Yes,
+    changing,
     clock,
     confirm,
     duration_ms,
     emit,
+    known_snapshot,
     opened_policy,
+    own_snapshot,
     span,
     who,
 )
@@ -26,7 +29,7 @@ from consumer.cli.policy_common import (
 if TYPE_CHECKING:
     from policy_state.admin import Change
     from policy_state.backends.redis import RedisStore
-    from policy_state.store import DomainSnapshot
+    from policy_state.store import DomainSnapshot, OpenedPolicy
 
 PIN_EXAMPLES = """Examples:
 
@@ -212,30 +215,31 @@ def _change(
     from policy_state.admin import Freeze, Pin, Remove, check_change
     from policy_state.changes import changed
     from policy_state.domains import domain_key
-    from policy_state.errors import DomainNotFound, StoreCorrupt
+    from policy_state.errors import StoreCorrupt
     from policy_state.store import DomainSnapshot
 
     domain_key(domain)
     opened = store.describe()
     check_change(change, exits=opened.meta.exits)
-    unseen = DomainSnapshot.unseen(opened.meta.exits)
-    damage = ""
+    known, damage = None, ""
     try:
-        known = domain in _known(store, domain)
-        before = store.read([domain])[domain] if known else unseen
+        find = own_snapshot if isinstance(change, Pin | Freeze) else known_snapshot
+        known = find(store, domain)
     except StoreCorrupt as error:
         if not isinstance(change, Remove):
             raise
-        known, before, damage = True, unseen, f"  cannot be read: {printable(error)}"
-    if not known and not isinstance(change, Pin | Freeze):
-        raise DomainNotFound(f"domain {printable(domain)} is not known; see `offramp policy list`")
+        damage = f"  cannot be read: {printable(error)}"
+    if known is None and not damage:
+        _check_room(store, domain, opened)
+    before = known or DomainSnapshot.unseen(opened.meta.exits)
     after = changed(before, change, reason=reason, now_ms=0)
-    note = "" if known else " (not seen yet: it is written down for when its texts come)"
+    note = "" if known or damage else " (not seen yet: it is written down for when its texts come)"
     lines = _differences(before, after, change) or ["  nothing: it is so already"]
     if damage:
         lines = [damage, "  removed, with whatever it holds"]
     confirm("\n".join([f"{printable(domain)}{note}:", *lines]), yes=yes)
-    done = store.change(domain, change, by=who(by), reason=reason)
+    with changing():
+        done = store.change(domain, change, by=who(by), reason=reason)
     action = type(change).__name__.lower()
     rows = [
         {"domain": domain, "action": action, "when": when, **_flat(snapshot)}
@@ -251,16 +255,18 @@ def _change(
     )
 
 
-def _known(store: RedisStore, domain: str) -> set[str]:
-    """Return the domain if it has a record of its own, rather than sharing one."""
-    from policy_state.store import OVERFLOW_DOMAIN, DomainSnapshot
+def _check_room(store: RedisStore, domain: str, opened: OpenedPolicy) -> None:
+    """Raise where the policy cannot take a domain that it does not know yet."""
+    from policy_state.errors import StoreFull
+    from policy_state.store import OVERFLOW_DOMAIN
 
-    found = store.read([domain, OVERFLOW_DOMAIN])
-    unseen = DomainSnapshot.unseen(store.describe().meta.exits)
-    if found[domain] == unseen:
-        return set()
-    shared = domain != OVERFLOW_DOMAIN and found[domain] == found[OVERFLOW_DOMAIN]
-    return set() if shared else {domain}
+    limit = opened.meta.limits.domains
+    shared = domain != OVERFLOW_DOMAIN and own_snapshot(store, OVERFLOW_DOMAIN) is not None
+    if store.totals().domains - shared >= limit:
+        raise StoreFull(
+            f"domain {printable(domain)} is not known, and policy {printable(opened.meta.name)} "
+            f"has no room for another: limit {limit}"
+        )
 
 
 def _flat(snapshot: DomainSnapshot) -> dict[str, Any]:

@@ -126,15 +126,42 @@ def open_named(store: RedisStore, name: str) -> None:
     store.open(meta)
 
 
+def own_snapshot(store: RedisStore, domain: str) -> DomainSnapshot | None:
+    """Return what the open policy has of a domain; None if it has no record of its own.
+
+    Where there is no room for more, a store answers for an unknown domain with the record that
+    those domains share.
+    """
+    from policy_state.store import OVERFLOW_DOMAIN, DomainSnapshot
+
+    found = store.read([domain, OVERFLOW_DOMAIN])
+    unseen = DomainSnapshot.unseen(store.describe().meta.exits)
+    shared = unseen if domain == OVERFLOW_DOMAIN else found[OVERFLOW_DOMAIN]
+    return None if found[domain] in (unseen, shared) else found[domain]
+
+
 def known_snapshot(store: RedisStore, domain: str) -> DomainSnapshot:
     """Return what the open policy has of a domain, or raise `DomainNotFound`."""
     from policy_state.errors import DomainNotFound
-    from policy_state.store import DomainSnapshot
 
-    snapshot = store.read([domain])[domain]
-    if snapshot == DomainSnapshot.unseen(store.describe().meta.exits):
+    if (snapshot := own_snapshot(store, domain)) is None:
         raise DomainNotFound(f"domain {printable(domain)} is not known; see `offramp policy list`")
     return snapshot
+
+
+@contextmanager
+def changing() -> Iterator[None]:
+    """Say of a change that got no answer that it may have been done all the same."""
+    from policy_state.errors import StoreUnavailable
+
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise StoreUnavailable(
+            f"{error}; it may have been done all the same: look at `offramp policy audit` before "
+            "doing it again",
+            cause=error.cause,
+        ) from error
 
 
 def emit(

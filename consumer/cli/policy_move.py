@@ -17,6 +17,7 @@ from consumer.cli.policy_common import (
     FormatOption,
     Reason,
     Yes,
+    changing,
     confirm,
     connected,
     emit,
@@ -28,7 +29,7 @@ from consumer.cli.policy_common import (
 
 if TYPE_CHECKING:
     from policy_state.backends.redis import RedisStore
-    from policy_state.transfer import PolicyDocument
+    from policy_state.document import PolicyDocument
 
 EXPORT_EXAMPLES = """Examples:
 
@@ -73,11 +74,12 @@ def export(
 ) -> None:
     """Write all of a policy as JSON: settings, counters, watermarks.
 
-    Take it while workers count and `consistent` is false in it: then a few texts may be above the
+    Take it while workers count and `consistent` is false in it: then a few texts may be below the
     watermarks and not in the counters, never counted twice.
     """
     with opened_policy(config, redis_url, policy, set_) as store:
-        from policy_state.transfer import export_policy, to_document
+        from policy_state.document import to_document
+        from policy_state.transfer import export_policy
 
         document = export_policy(store)
         text = json.dumps(to_document(document), indent=1, ensure_ascii=True) + "\n"
@@ -117,9 +119,10 @@ def import_(
             f"{printable(document.meta.name)} are written, those it knows are {known}",
             yes=yes,
         )
-        done = import_policy(
-            store, document, name=name, replace_known=not keep_known, by=who(by), reason=reason
-        )
+        with changing():
+            done = import_policy(
+                store, document, name=name, replace_known=not keep_known, by=who(by), reason=reason
+            )
         row = {"policy": name, "written": done.written, "left_out": len(done.left_out)}
         emit(output, "policy-import", [row], rows_name="imports")
 
@@ -208,7 +211,8 @@ def warm_start(
             f"of {len(source.domains)} domains of {printable(from_)}",
             yes=yes,
         )
-        done = transfer.warm_start(store, source, weight=weight, by=who(by), reason=reason)
+        with changing():
+            done = transfer.warm_start(store, source, weight=weight, by=who(by), reason=reason)
         row = {"policy": to, "written": done.written, "left_out": len(done.left_out)}
         emit(output, "policy-warm-start", [row], rows_name="imports")
 
@@ -243,8 +247,8 @@ def _exits(document: PolicyDocument) -> dict[str, dict[str, Any]]:
 
 def _read(file: Path) -> PolicyDocument:
     from consumer.errors import InvalidSettings
+    from policy_state.document import from_document
     from policy_state.errors import InvalidInput
-    from policy_state.transfer import from_document
 
     name = "stdin" if str(file) == "-" else str(file)
     try:
@@ -254,7 +258,7 @@ def _read(file: Path) -> PolicyDocument:
         raise InvalidSettings(f"{name}: cannot be read: {error.strerror}") from error
     except InvalidInput as error:
         raise InvalidSettings(f"{name}: {error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidSettings(f"{name}: not JSON: {error}") from error
 
 

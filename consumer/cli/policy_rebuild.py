@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,11 +23,15 @@ from consumer.cli.policy_common import (
     FormatOption,
     Reason,
     Yes,
+    changing,
     confirm,
     emit,
     opened_policy,
     who,
 )
+
+if TYPE_CHECKING:
+    from policy_state.backends.redis import RedisStore
 
 REBUILD_EXAMPLES = """Examples:
 
@@ -71,16 +75,25 @@ def rebuild(
         confirm(f"policy {printable(meta.name)}: {what} from {topics}", yes=yes)
         from consumer.rebuilding import PredictionLog
 
-        if fresh:
-            store.restart(by=who(by), reason=reason)
-        log = PredictionLog(settings.kafka, topic, fingerprint=meta.fingerprint)
-        wanted = {source: mark.upto for source, mark in store.watermarks().items()}
-        with log:
-            upto = log.committed(at_least=wanted)
+        signed = {"by": who(by), "reason": reason}
+        with PredictionLog(settings.kafka, topic, fingerprint=meta.fingerprint) as log:
+            upto = log.committed(at_least=_counted(store))
+            store.note("rebuild-begin", {"topics": topic, "fresh": fresh}, **signed)
+            if fresh:  # only now: a broker, topic or group that is not there has been told
+                with changing():
+                    store.restart(**signed)
+                typer.echo(
+                    "all counters are at zero; if this fails, go on without --fresh", err=True
+                )
+                upto = log.committed(at_least=_counted(store))
             done = rebuilt(store, log.texts(), upto=upto)
-        store.note("rebuild", {"counted": done.counted, "topics": topic}, by=who(by), reason=reason)
+        store.note("rebuild", {"counted": done.counted, "topics": topic}, **signed)
         row = asdict(done) | {"skipped_predictions": log.skipped}
         emit(output, "policy-rebuild", [row], rows_name="rebuilds")
     if done.failed_offsets:
         typer.echo("workers counted some of it meanwhile: run it again", err=True)
         raise typer.Exit(EXIT_FOUND)
+
+
+def _counted(store: RedisStore) -> dict[str, int]:
+    return {source: mark.upto for source, mark in store.watermarks().items()}

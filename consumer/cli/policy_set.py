@@ -14,6 +14,7 @@ from consumer.cli.policy_common import (
     FormatOption,
     Reason,
     Yes,
+    changing,
     confirm,
     emit,
     opened_policy,
@@ -96,9 +97,10 @@ def set_settings(
         if rows:
             title = f"policy {printable(opened.meta.name)}, settings of all its workers:"
             confirm("\n".join([title, *map(printable, lines)]), yes=yes)
-            opened = store.configure(
-                settings, limits, revision=opened.revision, by=who(by), reason=reason
-            )
+            with changing():
+                opened = store.configure(
+                    settings, limits, revision=opened.revision, by=who(by), reason=reason
+                )
         emit(
             output,
             "policy-set",

@@ -1,15 +1,19 @@
 """One contract for every store: export, import, warm start, rebuild, and the doctor's checks."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
 from policy_state.admin import Freeze, Pin, PolicyAdmin
 from policy_state.changes import scaled
 from policy_state.doctor import Severity, examine
+from policy_state.document import PolicyDocument, from_document, to_document
 from policy_state.errors import FingerprintMismatch, InvalidInput
 from policy_state.offsets import Counted
 from policy_state.rebuilding import PredictedText, Rebuilt, rebuild
@@ -17,10 +21,8 @@ from policy_state.stats import ExitStats
 from policy_state.store import DomainSnapshot, PartitionDeltas, PolicyMeta
 from policy_state.transfer import (
     export_policy,
-    from_document,
     import_policy,
     open_or_start_new,
-    to_document,
     warm_start,
 )
 
@@ -171,7 +173,7 @@ def test_an_export_reads_back_the_same(make_store: MakeStore) -> None:
     assert (copy.domains, copy.watermarks) == (document.domains, document.watermarks)
     assert copy.meta == replace(META, name="copy")
     assert examine(store).healthy
-    assert store.audit()[0].action == "import"
+    assert [entry.action for entry in store.audit()] == ["import", "import-begin"]
     again = import_policy(store, read, name="copy", replace_known=False, by="anna", reason="")
     assert (again.written, len(again.left_out)) == (0, 3)
 
@@ -183,24 +185,120 @@ def test_an_export_of_another_model_is_not_imported(store: PolicyAdmin) -> None:
         import_policy(store, document, name=META.name, replace_known=True, by="anna", reason="")
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        list,
-        lambda d: d | {"kind": "x"},
-        lambda d: d | {"version": 2},
-        lambda d: d | {"policy": {}},
-        lambda d: d | {"domains": {"a": {"counters": {"n0": -1}}}},
-        lambda d: d | {"domains": {"a": 1}},
-        lambda d: d | {"watermarks": {"t/0": {"upto": "x"}}},
+def test_an_export_leaves_no_domain_out_while_workers_count(make_store: MakeStore) -> None:
+    """Domains that move to the front of the list while it is read are in the export, too."""
+    store, worker = make_store(), make_store()
+    names = [f"d{number}" for number in range(10_050)]
+    for each in (store, worker):
+        each.open(META)
+    for first in range(0, len(names), 500):
+        page = names[first : first + 500]
+        store.load({name: DomainSnapshot(ONE, 0, None) for name in page}, replace=True)
+    stop = threading.Event()
+
+    def count_the_oldest() -> None:
+        offset = 0
+        while not stop.is_set():
+            oldest = [names[(10 * offset + i) % len(names)] for i in range(10)]
+            worker.apply([part(offset, offset + 1, dict.fromkeys(oldest, ONE))])
+            offset += 1
+
+    with ThreadPoolExecutor() as pool:
+        counting = pool.submit(count_the_oldest)
+        try:
+            exported = [set(export_policy(store).domains) for _ in range(3)]
+        finally:
+            stop.set()
+        counting.result()
+    assert [set(names) - found for found in exported] == [set()] * 3
+
+
+DAMAGE: dict[str, list[object]] = {
+    "kind": ["x"],
+    "version": [2, None],
+    "consistent": [1],
+    "policy": [{}],
+    "policy.name": ["a\nb", None],
+    "policy.fingerprint": [5, ""],
+    "policy.layers": [["1", 3, 7, 12], [3, 1, 7, 12], 5],
+    "policy.revision": ["1"],
+    "policy.limits": [{"domains": 1.5}, {"domains": "5"}],
+    "policy.settings": [
+        {"policy": "none"},
+        {"cost_weight": -1},
+        {"cost_weight": "x"},
+        {"cost": [1, 2]},
+        {"cost": [0.1, "x", 1, 1]},
+        {"cost": 5},
     ],
+    "domains": [
+        {"a": 1},
+        {"a\x1bb": {"counters": {}}},
+        {"\ud800": {"counters": {}}},
+        {name: {"counters": {"n0": 2**52, "p0": 2**52}} for name in "abc"},
+    ],
+    "domains.a": [
+        {"counters": {"n0": -1}},
+        {"counters": {"n0": 1}},
+        {"counters": {"n0": 1, "n3": 2, "p0": 1}},
+        {"counters": {"n0": 1, "d0": 2, "p0": 1}},
+        {"counters": {"n0": 1, "o0": 2, "p0": 1}},
+        {"counters": {"n0": 2**53}},
+        {"counters": []},
+    ],
+    "domains.a.pin": ["x", 99, -1, True],
+    "domains.a.pin_until_ms": [2**53, 1.5],
+    "domains.a.pin_reason": [5, "x" * 201, "\ud800"],
+    "domains.a.frozen": ["yes"],
+    "domains.a.epoch": ["1", -1],
+    "domains.a.last_seen_ms": [10**15],
+    "watermarks": [[], *({name: {"upto": 1, "gaps": []}} for name in ("t", "/0", "t/x", "t/-1"))],
+    "watermarks.t1/0": [5, {"upto": 9}, {"upto": "x"}, {"upto": -1, "gaps": []}],
+    "watermarks.t1/0.upto": [2**53],
+    "watermarks.t1/0.gaps": [
+        [["a", "b"]],
+        [[1, 2, 3]],
+        [[-1, 2]],
+        [[5, 5]],
+        [[8, 100]],
+        [[2, 4], [3, 5]],
+        [[2 * n, 2 * n + 1] for n in range(33)],
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [(place, value) for place, values in DAMAGE.items() for value in values]
 )
-def test_a_file_that_is_no_export_is_told(
-    store: PolicyAdmin, damage: Callable[[object], object]
-) -> None:
+def test_a_file_that_is_no_export_is_told(place: str, value: object) -> None:
     """Whatever a file holds, it is an export or a clear error."""
+    record = DomainSnapshot(ONE, 0, None)
+    sound = to_document(PolicyDocument(META, 1, {"a": record}, {"t1/0": Counted(90)}, True))
+    assert from_document(sound).domains == {"a": record}
+    *path, name = place.split(".")
+    holder: Any = sound
+    for step in path:
+        holder = holder[step]
+    holder[name] = value
     with pytest.raises(InvalidInput):
-        from_document(damage(to_document(export_policy(store))))
+        from_document(sound)
+    with pytest.raises(InvalidInput):
+        from_document([sound])
+
+
+def test_an_import_that_cannot_be_writes_nothing(store: PolicyAdmin) -> None:
+    """A name that no domain can have, or too long a reason, is found before the policy is made."""
+    store.apply([part(0, 5, {"a": ONE})])
+    document = export_policy(store)
+    hostile = replace(document, domains={**document.domains, "b\n": document.domains["a"]})
+    for wrong, reason in ((hostile, ""), (document, "x" * 201)):
+        with pytest.raises(InvalidInput):
+            import_policy(store, wrong, name="copy", replace_known=True, by="anna", reason=reason)
+    assert [meta.name for meta in store.policies()] == [META.name]
+    with pytest.raises(InvalidInput):
+        warm_start(store, document, weight=0.5, by="anna", reason="x" * 201)
+    assert export_policy(store) == document
+    assert store.audit() == ()
 
 
 def test_fields_of_a_newer_version_are_left_out(store: PolicyAdmin) -> None:

@@ -36,6 +36,22 @@ def test_records_given_twice_are_predicted_twice_and_counted_once(redis_url, mod
     assert (report.domain, report.texts) == ("films", 5)
 
 
+def test_a_topic_made_anew_is_counted_where_the_host_tells_its_id(redis_url, model):
+    """Offsets that start at 0 again are new texts under a new id, and known ones under the name."""
+    settings = load_settings(options={"redis.url": redis_url, "model.path": str(model)})
+    records = [Record("texts.films", 0, i, 0, None, b"good film .") for i in range(5)]
+    ids = {"texts.films": "first"}
+    with Offramp(settings, topic_id=ids.__getitem__) as offramp:
+        offramp.process(records)
+        ids["texts.films"] = "second"
+        offramp.process(records)
+        offramp.process(records)
+    with RedisStore(redis_url) as store:
+        (report,) = read_reports(store, "default")
+        assert set(store.watermarks()) == {"first/0", "second/0"}
+    assert report.texts == 10
+
+
 def test_the_bytewax_example_runs(redis_url, model, tmp_path):
     """The dataflow of the docs predicts every line of a file, and the domain learns from them."""
     lines = tmp_path / "lines.txt"

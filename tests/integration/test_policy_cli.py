@@ -9,8 +9,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -19,9 +21,11 @@ from typer.testing import CliRunner, Result
 from consumer.cli.app import app
 from policy_state.admin import Freeze, Pin
 from policy_state.backends.redis import RedisStore
+from policy_state.errors import PolicyStateError
 from policy_state.settings import PolicySettings
-from policy_state.stats import ExitStats
-from policy_state.store import PartitionDeltas, PolicyMeta
+from policy_state.stats import COUNT_MAX, ExitStats
+from policy_state.store import DomainSnapshot, PartitionDeltas, PolicyMeta
+from tests.proxies import proxy
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12), PolicySettings("uee-ucb", cost="layers"))
 HOSTILE = ["旅館 🏨", "=1+1", "a b'; rm -rf / #", "$(reboot)", "[red]x[/red]", "x\u0301\u200b"]
@@ -230,11 +234,15 @@ def test_set_changes_settings_for_all(store: RedisStore, offramp: Any) -> None:
         ["--cost", "1,x"],
         ["--setting", "nonsense=1"],
         ["--setting", "alpha=wide"],
+        ["--setting", 'cost=[0.1,"x",1,1]'],
+        ["--setting", "cost=[0.1,[1],1,1]"],
+        ["--setting", "cost=[0.1,true,1,1]"],
         ["--limit", "domains=0"],
         ["--limit", "domains"],
         ["--alpha", "-1"],
     ):
-        offramp("set", *wrong, "--yes", code=1)
+        error = offramp("set", *wrong, "--yes", code=1).exception
+        assert isinstance(error, PolicyStateError), wrong
     assert store.describe().revision == 2
     told = str(offramp("set", "--cost", "measured", "--yes", code=1).exception)
     assert "the model's costs.json when the policy is created; give its numbers here" in told
@@ -263,6 +271,40 @@ def test_export_import_and_diff(store: RedisStore, offramp: Any, tmp_path: Path)
     for content in ("{", "[]", '{"kind": "offramp-policy", "version": 9}'):
         file.write_text(content)
         assert str(file) in str(offramp("import", str(file), "--yes", code=1).exception)
+
+
+def test_an_import_that_fails_half_way_is_told_and_calls_nothing_counted(
+    store: RedisStore, offramp: Any, tmp_path: Path
+) -> None:
+    """The audit says who began it and why; watermarks are not taken, and a rerun completes it."""
+    file = tmp_path / "default.json"
+    offramp("export", "--file", str(file))
+    full = ExitStats((COUNT_MAX, 0, 0, 0), (0,) * 4, (COUNT_MAX, 0, 0, 0))
+    store.open(replace(META, name="copy"))
+    store.load({"huge": DomainSnapshot(full, 0, None)}, replace=True)
+    args = ("import", str(file), "--policy", "copy", "--yes", "--reason", "moved")
+    assert "limit 9007199254740991" in str(offramp(*args, code=1).exception)
+    assert store.watermarks() == {}
+    (entry,) = store.audit()
+    assert (entry.action, entry.by, entry.reason) == ("import-begin", "anna", "moved")
+    offramp("import", str(file), "--policy", "other", "--yes")
+    offramp("diff", "default", "other")
+    store.open(replace(META, name="other"))
+    assert store.watermarks().keys() == {"t1/0"}
+
+
+def test_a_damaged_export_is_one_line_and_no_policy(
+    store: RedisStore, offramp: Any, tmp_path: Path
+) -> None:
+    """A control character in a name, JSON without an end: the policy is not even made."""
+    file = tmp_path / "default.json"
+    document = json.loads(offramp("export").stdout)
+    document["domains"]["b\x07"] = document["domains"]["books"]
+    for content in (json.dumps(document), "[" * 100_000):
+        file.write_text(content)
+        told = str(offramp("import", str(file), "-p", "copy", "--yes", code=1).exception)
+        assert str(file) in told
+    assert [meta.name for meta in store.policies()] == ["default"]
 
 
 def test_warm_start_takes_a_share(store: RedisStore, offramp: Any) -> None:
@@ -426,6 +468,58 @@ def test_on_a_terminal_a_change_is_asked_for(redis_url: str, store: RedisStore) 
         assert b"frozen: False -> True" in said
         assert process.returncode == code
         assert store.read(["hotels"])["hotels"].frozen is frozen
+
+
+def test_a_change_without_an_answer_may_have_been_done(redis_url: str, store: RedisStore) -> None:
+    """The error says so and names the audit: a second `reset --keep 0.1` would keep a hundredth."""
+    port = urlsplit(redis_url).port
+    assert port is not None
+    with proxy(port) as between:
+        url = redis_url.replace(f":{port}", f":{between.port}")
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "consumer", "policy", "reset", "hotels", "--keep", "0.5"],
+            env={**os.environ, "OFFRAMP_REDIS__URL": url},
+            stdin=theirs,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        said = b""
+        while b"Change it?" not in said:
+            read = os.read(process.stderr.fileno(), 4096)
+            assert read, said
+            said += read
+        between.answers_to_lose = 1_000
+        os.write(ours, b"y\n")
+        _, said = process.communicate(timeout=30)
+        os.close(ours)
+        os.close(theirs)
+    assert process.returncode == 1
+    assert b"may have been done all the same: look at `offramp policy audit`" in said
+    assert store.read(["hotels"])["hotels"].stats == stats(30, 0.5)
+    assert [entry.action for entry in store.audit()] == ["reset"]
+
+
+def test_without_room_an_unknown_domain_is_not_taken_for_a_known_one(
+    store: RedisStore, offramp: Any
+) -> None:
+    """A misspelt name shows nothing of `__overflow__`, and a pin of it is refused unasked."""
+    offramp("set", "--limit", "domains=3", "--yes")
+    for texts in (5, 6):
+        count(store, {"cars": stats(texts, 0.0)})
+        assert store.read(["typo"])["typo"].stats.texts > 0
+        for command in ("show", "explain", "history", "unpin", "reset", "remove"):
+            assert "typo is not known" in str(offramp(command, "typo", code=1).exception)
+        for change in (("pin", "typo", "-e", "1", "-r", "x"), ("freeze", "typo")):
+            refused = offramp(*change, code=1)
+            assert "no room for another: limit 3" in str(refused.exception)
+            assert refused.stderr == ""
+    assert data(offramp("show", "__overflow__", "-o", "json"))["texts"] == 11
+    offramp("freeze", "__overflow__", "--yes")
+    offramp("freeze", "hotels", "--yes")
+    offramp("set", "--limit", "domains=4", "--yes")
+    offramp("freeze", "new", "--yes")
 
 
 def test_watch_draws_again_until_it_is_stopped(redis_url: str, store: RedisStore) -> None:

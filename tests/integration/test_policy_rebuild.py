@@ -1,6 +1,9 @@
 """`offramp policy rebuild` and `doctor` with a real Kafka: what the predictions imply, exactly."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from random import Random
@@ -18,6 +21,7 @@ from consumer.topics import create_topics
 from policy_state.backends.redis import RedisStore
 from policy_state.stats import ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta
+from policy_state.transfer import export_policy
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12))
 TEXTS = 300
@@ -32,7 +36,7 @@ class World:
         self.source, self.out = f"{name}.texts", [f"{name}.out.a", f"{name}.out.b"]
         create_topics(kafka, {self.source: 2, self.out[0]: 2, self.out[1]: 1})
         self.admin = KafkaAdminClient(bootstrap_servers=kafka)
-        self.topic_id = str(self.admin.describe_topics([self.source])[0]["topic_id"])
+        self.topic_id = self.id_now()
         rng = Random(name)
         self.texts = [
             (number % 2, number // 2, rng.choice("abc"), [rng.randrange(2) for _ in range(3)])
@@ -40,8 +44,13 @@ class World:
             if number % 10
         ]
 
-    def predict(self) -> None:
+    def id_now(self) -> str:
+        """Return the id of the input topic."""
+        return str(self.admin.describe_topics([self.source])[0]["topic_id"])
+
+    def predict(self, *, with_id: bool = True) -> None:
         """Write the texts and their predictions as workers do, one transaction aborted."""
+        known = {"topic_id": self.topic_id} if with_id else {}
         producer = KafkaProducer(
             bootstrap_servers=self.kafka, transactional_id=self.group, retry_backoff_ms=5
         )
@@ -57,7 +66,8 @@ class World:
                     "domain": domain,
                     "exit_labels": labels,
                     "model": "f1",
-                    "source": {"topic": self.source, "partition": partition, "offset": offset},
+                    "source": {"topic": self.source, "partition": partition, "offset": offset}
+                    | known,
                 }
                 producer.send(self.out[offset % 2], orjson.dumps(body))
             producer.send(self.out[0], orjson.dumps(body | {"model": "another"}))
@@ -172,6 +182,77 @@ def test_damaged_counters_are_counted_afresh(redis_url: str, world: World) -> No
         assert rebuild(redis_url, world, "--fresh")["counted"] == 270
         assert held(store) == expected
         offramp(redis_url, world, "doctor")
+
+
+def test_a_rebuild_that_cannot_begin_changes_nothing(redis_url: str, world: World) -> None:
+    """`--fresh` with no broker, an absent topic or group, or too long a reason: counters stay."""
+    wrong = [
+        (["--topic", "absent"], world.kafka, world.group),
+        (["--topic", world.out[0]], world.kafka, "nobody"),
+        (["--topic", world.out[0], "--reason", "x" * 201], world.kafka, world.group),
+        (["--topic", world.out[0]], "127.0.0.1:1", world.group),
+    ]
+    with RedisStore(redis_url) as store:
+        store.open(META)
+        world.count(store, 0, 150)
+        before = export_policy(store)
+        for options, servers, group in wrong:
+            environ = {"OFFRAMP_REDIS__URL": redis_url, "OFFRAMP_KAFKA__GROUP": group}
+            args = ["policy", "rebuild", *options, "-b", servers, "--fresh", "--yes"]
+            args += ["--set", "kafka.request_timeout_s=1"]
+            # In a process of its own: a client that finds no broker leaves sockets open.
+            failed = subprocess.run(
+                [sys.executable, "-m", "consumer", *args],
+                env={**os.environ, **environ},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (failed.returncode, "error: " in failed.stderr) == (1, True), failed.stderr
+            assert "Traceback" not in failed.stderr
+            assert (export_policy(store), store.audit()) == (before, ())
+        assert rebuild(redis_url, world, "--fresh", "--by", "anna")["counted"] == 270
+        assert [(e.action, e.by) for e in store.audit()] == [
+            ("rebuild", "anna"),
+            ("restart", "anna"),
+            ("rebuild-begin", "anna"),
+        ]
+
+
+def test_predictions_without_a_topic_id_are_of_the_topic_there_is(
+    redis_url: str, kafka: str
+) -> None:
+    """Predictions of versions that wrote none are counted all the same."""
+    world = World(kafka)
+    try:
+        world.predict(with_id=False)
+        with RedisStore(redis_url) as store:
+            store.open(META)
+            assert rebuild(redis_url, world)["counted"] == len(world.texts)
+            assert store.watermarks().keys() == {f"{world.topic_id}/0", f"{world.topic_id}/1"}
+    finally:
+        world.admin.close()
+
+
+def test_predictions_of_a_topic_that_was_deleted_are_left_out(redis_url: str, world: World) -> None:
+    """After a topic was made anew its own predictions count, not those of its predecessor."""
+    old = world.topic_id
+    world.admin.delete_topics([world.source])
+    deadline = time.monotonic() + 30
+    while world.source in world.admin.list_topics():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    create_topics(world.kafka, {world.source: 2})
+    world.topic_id = world.id_now()
+    assert world.topic_id != old
+    world.texts = [(p, offset, "new", [1, 0]) for p, offset, _, _ in world.texts]
+    world.predict()
+    with RedisStore(redis_url) as store:
+        store.open(META)
+        done = rebuild(redis_url, world)
+        assert (done["counted"], done["repeated"]) == (len(world.texts), 0)
+        assert done["skipped_predictions"] == len(world.texts) + 4
+        assert held(store).keys() == {"new"}
 
 
 def test_texts_that_are_not_committed_are_left_to_the_workers(redis_url: str, world: World) -> None:

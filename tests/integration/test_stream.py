@@ -171,6 +171,8 @@ def test_two_workers_predict_each_event_once_and_learn_together(fleet, kafka, re
             exits = Counter(p["exit"] for p in predictions if p["domain"] == report.domain)
             assert [e.played for e in report.exits] == [exits[j] for j in range(3)]
         assert store.workers().keys() == {"a", "b"}
+        sources = [p["source"] for p in predictions]
+        assert {f"{s['topic_id']}/{s['partition']}" for s in sources} == store.watermarks().keys()
 
     for process in processes:
         process.send_signal(signal.SIGTERM)

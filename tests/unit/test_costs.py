@@ -1,6 +1,7 @@
 """Cost vectors: the paper's two settings, explicit ones, and clear refusals."""
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -51,6 +52,17 @@ def test_costs_are_finite_and_not_negative(bad: float) -> None:
         cost_vector((0.1, 0.2, bad, 1), LAYERS)
     with pytest.raises(InvalidCosts, match="cost weight"):
         cost_vector("layers", LAYERS, weight=bad)
+
+
+@pytest.mark.parametrize("bad", ["x", [1], None, True])
+def test_costs_are_numbers(bad: Any) -> None:
+    """What is no number is refused in the same words, with its place; so is what is no list."""
+    with pytest.raises(InvalidCosts, match="cost of exit 2"):
+        cost_vector((0.1, 0.2, bad, 1), LAYERS)
+    with pytest.raises(InvalidCosts, match="cost weight"):
+        cost_vector("layers", LAYERS, weight=bad)
+    with pytest.raises(InvalidCosts, match="expected layers, split or one number per exit"):
+        cost_vector(5, LAYERS)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("layers", [(), (0, 3), (3, 3), (7, 3)])

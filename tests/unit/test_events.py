@@ -119,6 +119,13 @@ def test_prediction_has_the_documented_fields():
         "timestamp": 77,
     }
     assert json.loads(encode_prediction(prediction(truncated=True)))["truncated"] is True
+    source = json.loads(encode_prediction(prediction(), topic_id="i1"))["source"]
+    assert source == {
+        "topic": "texts.films",
+        "partition": 3,
+        "offset": 1289,
+        "topic_id": "i1",
+    }
 
 
 def test_dead_letter_headers_say_what_and_where():
