@@ -137,7 +137,10 @@ class KafkaStream:
             polled = self._consumer.poll(timeout_ms=timeout_ms)
             assigned = self._consumer.assignment()
             lost = self._held.take_lost(self._consumer)
-            self._give_back({*lost, *(tp for tp in assigned if tp not in self._placing)})
+            self._give_back(lost)
+            for tp in assigned:
+                if tp not in self._placing:
+                    self._buffer.drop(tuple(tp))
             for tp, rows in polled.items():
                 if tp in assigned and tp in self._placing:
                     self._buffer.add(map(_record, rows))

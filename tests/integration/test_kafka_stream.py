@@ -2,11 +2,12 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
-from consumer.errors import StreamUnavailable
+from consumer.errors import StreamUnavailable, WorkerFenced
 from consumer.kafka_stream import Batch, KafkaStream
 from consumer.settings import BatchSettings, KafkaSettings
 from consumer.topics import create_topics
@@ -31,9 +32,12 @@ class Members:
         settings = {"session_timeout_s": SESSION_S, **settings}
         self.settings = KafkaSettings(bootstrap_servers=kafka, group=self.topic, **settings)
         self.streams: list[KafkaStream] = []
+        self.produced = 0
 
-    def join(self, instance: str) -> KafkaStream:
-        stream = KafkaStream(self.settings, instance=instance, topics=f"{self.topic}$")
+    def join(self, instance: str, reached=lambda _: None) -> KafkaStream:
+        stream = KafkaStream(
+            self.settings, instance=instance, topics=f"{self.topic}$", reached=reached
+        )
         self.streams.append(stream)
         return stream
 
@@ -51,9 +55,7 @@ class Members:
                 self.commit(stream, batch)
 
     def commit(self, stream: KafkaStream, batch: Batch) -> None:
-        outgoing = [
-            Outgoing(self.out, r.key, b"%d" % r.offset, (), r.partition) for r in batch.records
-        ]
+        outgoing = [Outgoing(self.out, r.key, r.value, (), r.partition) for r in batch.records]
         stream.commit(batch, outgoing, before_commit=lambda: None)
 
 
@@ -64,10 +66,13 @@ def members(kafka):
     members.close()
 
 
-def produce(members: Members, events: int = EVENTS) -> None:
+def produce(members: Members, events: int = EVENTS, *, partition: int | None = None) -> None:
+    """Write so many records; their values count on from the last ones."""
     producer = KafkaProducer(bootstrap_servers=members.settings.bootstrap_servers, acks="all")
-    for i in range(events):
-        producer.send(members.topic, b"x", key=str(i).encode())
+    for number in range(members.produced, members.produced + events):
+        value = str(number).encode()
+        producer.send(members.topic, value, key=value, partition=partition)
+    members.produced += events
     producer.flush(timeout=30)
     producer.close()
 
@@ -133,10 +138,59 @@ def test_what_cannot_be_given_back_now_is_given_back_later():
         wait_until(lambda: broker_answers(server.address), timeout_s=30, what="the broker")
         stream.rewind([])  # as for a later batch, of other partitions
         members.copy(stream, EVENTS)
-        copied = read_all(server.address, members.out)
-        in_each = [sorted(copied).count(offset) for offset in set(copied)]
-        assert len(copied) == EVENTS
-        assert max(in_each) == 2, "an offset comes once from each partition"
+        assert sorted(read_all(server.address, members.out)) == list(range(EVENTS))
+        members.close()
+
+
+def stand_still_in_commit(members):
+    """Have a worker stand still between its offsets and its commit; return what lets it go on.
+
+    It had all partitions and commits what there is in the first one.
+    """
+    go, reached = threading.Event(), threading.Event()
+
+    def at(step):
+        if step == "commit":
+            reached.set()
+            go.wait(60)
+
+    still = members.join("still", reached=at)
+    produce(members, partition=0)
+    read_until(still, lambda: still._buffer.events == EVENTS)
+    batch = still.collect(AT_ONCE)
+    thread = ThreadPoolExecutor(1)
+    committed = thread.submit(members.commit, still, batch)
+    assert reached.wait(30)
+    still._consumer._coordinator._disable_heartbeat()
+    return lambda: (go.set(), thread.shutdown(), committed.result())
+
+
+def test_offsets_of_an_open_transaction_are_waited_for_and_hold_up_nothing_else(kafka):
+    """Another worker reads other partitions meanwhile, and that one once it is known how it ended.
+
+    It may end either way: a zombie commits after all, or its successor aborts what it left open.
+    """
+    groups = [Members(kafka, partitions=2), Members(kafka, partitions=2)]
+    ends = [stand_still_in_commit(members) for members in groups]
+    for members in groups:
+        produce(members, partition=1)
+        members.other = members.join("other")
+    for members in groups:
+        read_until(members.other, lambda m=members: len(m.other.assigned()) == 2, timeout_s=60)
+    for members in groups:  # whoever reads the output sees it later: the transaction is open there
+        read_until(members.other, lambda m=members: m.other._buffer.events == EVENTS)
+        batch = members.other.collect(AT_ONCE)
+        assert {record.partition for record in batch.records} == {1}
+        members.commit(members.other, batch)
+    ends[0]()
+    successor = groups[1].join("still")  # as far as Kafka is asked: it never reads
+    with pytest.raises(WorkerFenced):
+        ends[1]()
+    successor.close()
+    for members in groups:
+        produce(members, partition=0)
+        members.copy(members.other, 3 * EVENTS)
+        assert sorted(read_all(kafka, members.out)) == list(range(3 * EVENTS))
         members.close()
 
 
