@@ -3,9 +3,11 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from consumer.errors import StreamUnavailable, WorkerFenced
 from consumer.kafka_stream import Batch, KafkaStream
@@ -16,6 +18,7 @@ from demo.fleet import read_all
 from deploy.local.kafka_server import broker_answers
 from deploy.local.process import wait_until
 from deploy.local.services import start_kafka
+from tests.proxies import proxy
 
 EVENTS = 20
 SESSION_S = 6
@@ -25,12 +28,17 @@ AT_ONCE = BatchSettings(max_wait_ms=0)
 class Members:
     """Streams of one group on a topic."""
 
-    def __init__(self, kafka: str, *, partitions: int = 1, **settings) -> None:
+    def __init__(
+        self, kafka: str, *, partitions: int = 1, bootstrap: str | None = None, **settings
+    ) -> None:
+        self.kafka = kafka
         self.topic = f"m{time.time_ns()}"
         self.out = f"{self.topic}-out"
         create_topics(kafka, {self.topic: partitions, self.out: 1})
         settings = {"session_timeout_s": SESSION_S, **settings}
-        self.settings = KafkaSettings(bootstrap_servers=kafka, group=self.topic, **settings)
+        self.settings = KafkaSettings(
+            bootstrap_servers=bootstrap or kafka, group=self.topic, **settings
+        )
         self.streams: list[KafkaStream] = []
         self.produced = 0
 
@@ -46,13 +54,18 @@ class Members:
             stream.close()
 
     def copy(self, stream: KafkaStream, upto: int) -> None:
-        """Copy batches until so many records are in the output."""
-        deadline = time.monotonic() + 40
-        while len(read_all(self.settings.bootstrap_servers, self.out)) < upto:
+        """Copy batches, again where that fails, until so many records are in the output."""
+        deadline = time.monotonic() + 60
+        while len(read_all(self.kafka, self.out)) < upto:
             assert time.monotonic() < deadline
-            batch = stream.collect(AT_ONCE)
-            if batch is not None:
-                self.commit(stream, batch)
+            batch = None
+            try:
+                batch = stream.collect(AT_ONCE)
+                if batch is not None:
+                    self.commit(stream, batch)
+            except StreamUnavailable:
+                with suppress(StreamUnavailable):
+                    stream.rewind([] if batch is None else [batch])
 
     def commit(self, stream: KafkaStream, batch: Batch) -> None:
         outgoing = [Outgoing(self.out, r.key, r.value, (), r.partition) for r in batch.records]
@@ -68,7 +81,7 @@ def members(kafka):
 
 def produce(members: Members, events: int = EVENTS, *, partition: int | None = None) -> None:
     """Write so many records; their values count on from the last ones."""
-    producer = KafkaProducer(bootstrap_servers=members.settings.bootstrap_servers, acks="all")
+    producer = KafkaProducer(bootstrap_servers=members.kafka, acks="all")
     for number in range(members.produced, members.produced + events):
         value = str(number).encode()
         producer.send(members.topic, value, key=value, partition=partition)
@@ -107,7 +120,7 @@ def test_a_member_let_go_while_it_joins_does_not_commit_again_what_others_did(me
     frozen.rewind([under_way])
     produce(members)
     members.copy(frozen, 3 * EVENTS)
-    copied = read_all(members.settings.bootstrap_servers, members.out)
+    copied = read_all(members.kafka, members.out)
     assert copied == list(range(3 * EVENTS))
 
 
@@ -191,6 +204,46 @@ def test_offsets_of_an_open_transaction_are_waited_for_and_hold_up_nothing_else(
         produce(members, partition=0)
         members.copy(members.other, 3 * EVENTS)
         assert sorted(read_all(kafka, members.out)) == list(range(3 * EVENTS))
+        members.close()
+
+
+def keep_up_until(stream, message):
+    """Let a stream take part in its group until it raises this, and nothing worse before."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            stream.keep_up(100)
+        except StreamUnavailable as error:
+            if message in str(error):
+                return
+    raise AssertionError(f"not raised: {message}")
+
+
+def test_a_join_that_does_not_end_is_begun_anew(kafka):
+    """Once the broker can be reached for that; it ends where the member that held it up is gone."""
+    host, port = kafka.split(",")[0].rsplit(":", 1)
+    with proxy(int(port)) as first_contact:
+        first = f"{host}:{first_contact.port}"
+        members = Members(kafka, bootstrap=first, join_timeout_s=2, request_timeout_s=2)
+        silent = KafkaConsumer(
+            members.topic,
+            bootstrap_servers=kafka,
+            group_id=members.topic,
+            partition_assignment_strategy=[CooperativeStickyAssignor],
+        )
+        deadline = time.monotonic() + 30
+        while not silent.assignment():  # from then on its heartbeats go on, and nothing else
+            assert time.monotonic() < deadline
+            silent.poll(timeout_ms=500)
+        stream = members.join("a")
+        first_contact.target = 1  # nobody listens there
+        keep_up_until(stream, "joining anew")
+        first_contact.target = int(port)
+        keep_up_until(stream, "joining the group took longer than 2")
+        silent.close()
+        produce(members)
+        members.copy(stream, EVENTS)
+        assert read_all(kafka, members.out) == list(range(EVENTS))
         members.close()
 
 
