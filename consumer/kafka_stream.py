@@ -73,7 +73,6 @@ class KafkaStream:
         self._timeout_s = settings.request_timeout_s
         self._unread: set[str] = set()  # topics still assigned here that are no longer read
         self._buffer = Buffer(limit_bytes=settings.buffer_bytes)
-        self._held = Held()
         self._joining_since: float | None = None
         self._client = connect(settings, name=f"offramp-{instance}")
         self._name = f"{settings.group}-{instance}"
@@ -82,7 +81,7 @@ class KafkaStream:
             self._transactions = Transactions(
                 self._client, self._name, timeout_s=self._timeout_s, reached=reached
             )
-            self._consumer = self._new_consumer()
+            self._join()
 
     def collect(self, limits: BatchSettings) -> Batch | None:
         """Return the next micro-batch, or None if nothing came in a while.
@@ -137,7 +136,10 @@ class KafkaStream:
             polled = self._consumer.poll(timeout_ms=timeout_ms)
             assigned = self._consumer.assignment()
             lost = self._held.take_lost(self._consumer)
-            self._give_back({*lost, *(tp for tp in assigned if tp not in self._placing)})
+            self._give_back(lost)
+            for tp in assigned:
+                if tp not in self._placing:
+                    self._buffer.drop(tuple(tp))
             for tp, rows in polled.items():
                 if tp in assigned and tp in self._placing:
                     self._buffer.add(map(_record, rows))
@@ -250,11 +252,12 @@ class KafkaStream:
         self._joining_since = self._joining_since or now
         if now - self._joining_since > self._settings.join_timeout_s:
             log.warning("new consumer joining_s=%.0f", now - self._joining_since)
-            self._joining_since = None
-            self._held = Held()
-            old, self._consumer = self._consumer, self._new_consumer()
-            self._buffer.clear()
-            bounded(old.close, timeout_s=self._timeout_s)
+            old = self._consumer
+            with translated("joining anew"):
+                self._join()
+                self._joining_since = None
+                self._buffer.clear()
+                bounded(old.close, timeout_s=self._timeout_s)
             raise StreamUnavailable(
                 f"joining the group took longer than {self._settings.join_timeout_s} s"
             )
@@ -265,8 +268,9 @@ class KafkaStream:
             self._buffer.drop(tuple(tp))
         self._placing.forget(partitions)
 
-    def _new_consumer(self) -> KafkaConsumer:
-        settings = self._settings
+    def _join(self) -> None:
+        """Begin with a new consumer that has read nothing; if there is none, nothing changes."""
+        settings, held = self._settings, Held()
         consumer = KafkaConsumer(
             **self._client,
             group_id=settings.group,
@@ -279,9 +283,9 @@ class KafkaStream:
             session_timeout_ms=int(settings.session_timeout_s * 1000),
             partition_assignment_strategy=[CooperativeStickyAssignor],
         )
-        consumer.subscribe(pattern=self._topics, listener=self._held)
+        consumer.subscribe(pattern=self._topics, listener=held)
+        self._consumer, self._held = consumer, held
         self._placing = Placing(consumer, start=settings.start, timeout_s=self._timeout_s)
-        return consumer
 
 
 def _record(row: Any) -> Record:  # noqa: ANN401  (kafka-python is untyped)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("offramp.stream")
 
 NO_EPOCH = -1
-_CALL_MS = 500
+_CALL_MS = 200  # an answer that takes longer is found at the next try
 _PAUSE_S = 1.0
 _LONGEST_S = 120.0  # a transaction that was left open is ended after a minute
 
@@ -39,6 +39,7 @@ class Placing:
         self._start = start
         self._timeout_s = timeout_s
         self._waiting: dict[TopicPartition, float] = {}  # since when
+        self._untold: dict[TopicPartition, None] = {}  # of these, asked for without an answer
         self._placed: set[TopicPartition] = set()
         self._next_try = 0.0
 
@@ -50,6 +51,7 @@ class Placing:
         """Have partitions placed anew, if they are still, or again, assigned."""
         for tp in partitions:
             self._placed.discard(tp)
+            self._untold.pop(tp, None)
             self._waiting.setdefault(tp, time.monotonic())
 
     def place(self) -> None:
@@ -62,29 +64,47 @@ class Placing:
             StreamUnavailable: there was no answer for too long.
             KafkaError: another failure; what waits goes on waiting.
         """
-        self._placed &= self._consumer.assignment()
+        assigned = self._consumer.assignment()
+        self._placed &= assigned
+        for tp in assigned - self._placed:
+            self._waiting.setdefault(tp, time.monotonic())
+        for tp in [tp for tp in self._waiting if tp not in self._untold]:
+            if not self._place(tp):
+                return  # the others have their turn at the next call: this one took its time
         if time.monotonic() < self._next_try:
             return
-        for tp, since in tuple(self._waiting.items()):
-            del self._waiting[tp]
-            if tp not in self._consumer.assignment():
-                log.info("gone partition=%s[%d]", tp.topic, tp.partition)
-                continue
-            try:
-                self._seek(tp)
-            except BaseException as error:
-                self._waiting[tp] = since  # behind the others, so that all get a turn
-                self._next_try = time.monotonic() + _PAUSE_S
-                if not isinstance(error, kafka_errors.KafkaTimeoutError):
-                    raise
-                if time.monotonic() > since + _LONGEST_S:
-                    msg = f"no committed offset of {tp.topic}[{tp.partition}] in {_LONGEST_S:g} s"
-                    raise StreamUnavailable(msg) from error
-                return
-            self._placed.add(tp)
+        while self._untold and self._place(next(iter(self._untold))):
+            pass
+
+    def _place(self, tp: TopicPartition) -> bool:
+        """Place one partition; say whether that is done."""
+        if tp not in self._consumer.assignment():
+            log.info("gone partition=%s[%d]", tp.topic, tp.partition)
+            self._settled(tp)
+            return True
+        if tp not in self._untold:  # what was asked before is an old answer
+            self._consumer._coordinator._offset_fetch_futures.pop(frozenset((tp,)), None)  # noqa: SLF001
+        try:
+            self._seek(tp)
+        except BaseException as error:
+            self._untold.pop(tp, None)
+            self._untold[tp] = None  # behind the others, so that all get a turn
+            self._next_try = time.monotonic() + _PAUSE_S
+            if not isinstance(error, kafka_errors.KafkaTimeoutError):
+                raise
+            if time.monotonic() > self._waiting[tp] + _LONGEST_S:
+                msg = f"no committed offset of {tp.topic}[{tp.partition}] in {_LONGEST_S:g} s"
+                raise StreamUnavailable(msg) from error
+            return False
+        self._settled(tp)
+        self._placed.add(tp)
+        return True
+
+    def _settled(self, tp: TopicPartition) -> None:
+        del self._waiting[tp]
+        self._untold.pop(tp, None)
 
     def _seek(self, tp: TopicPartition) -> None:
-        self._consumer._coordinator._offset_fetch_futures.clear()  # noqa: SLF001  (old answers)
         offset = self._consumer.committed(tp, timeout_ms=_CALL_MS)
         log.info("reading partition=%s[%d] offset=%s", tp.topic, tp.partition, offset)
         if offset is not None:

@@ -2,11 +2,14 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from consumer.errors import StreamUnavailable
+from consumer.errors import StreamUnavailable, WorkerFenced
 from consumer.kafka_stream import Batch, KafkaStream
 from consumer.settings import BatchSettings, KafkaSettings
 from consumer.topics import create_topics
@@ -15,6 +18,7 @@ from demo.fleet import read_all
 from deploy.local.kafka_server import broker_answers
 from deploy.local.process import wait_until
 from deploy.local.services import start_kafka
+from tests.proxies import proxy
 
 EVENTS = 20
 SESSION_S = 6
@@ -24,16 +28,24 @@ AT_ONCE = BatchSettings(max_wait_ms=0)
 class Members:
     """Streams of one group on a topic."""
 
-    def __init__(self, kafka: str, *, partitions: int = 1, **settings) -> None:
+    def __init__(
+        self, kafka: str, *, partitions: int = 1, bootstrap: str | None = None, **settings
+    ) -> None:
+        self.kafka = kafka
         self.topic = f"m{time.time_ns()}"
         self.out = f"{self.topic}-out"
         create_topics(kafka, {self.topic: partitions, self.out: 1})
         settings = {"session_timeout_s": SESSION_S, **settings}
-        self.settings = KafkaSettings(bootstrap_servers=kafka, group=self.topic, **settings)
+        self.settings = KafkaSettings(
+            bootstrap_servers=bootstrap or kafka, group=self.topic, **settings
+        )
         self.streams: list[KafkaStream] = []
+        self.produced = 0
 
-    def join(self, instance: str) -> KafkaStream:
-        stream = KafkaStream(self.settings, instance=instance, topics=f"{self.topic}$")
+    def join(self, instance: str, reached=lambda _: None) -> KafkaStream:
+        stream = KafkaStream(
+            self.settings, instance=instance, topics=f"{self.topic}$", reached=reached
+        )
         self.streams.append(stream)
         return stream
 
@@ -42,18 +54,21 @@ class Members:
             stream.close()
 
     def copy(self, stream: KafkaStream, upto: int) -> None:
-        """Copy batches until so many records are in the output."""
-        deadline = time.monotonic() + 40
-        while len(read_all(self.settings.bootstrap_servers, self.out)) < upto:
+        """Copy batches, again where that fails, until so many records are in the output."""
+        deadline = time.monotonic() + 60
+        while len(read_all(self.kafka, self.out)) < upto:
             assert time.monotonic() < deadline
-            batch = stream.collect(AT_ONCE)
-            if batch is not None:
-                self.commit(stream, batch)
+            batch = None
+            try:
+                batch = stream.collect(AT_ONCE)
+                if batch is not None:
+                    self.commit(stream, batch)
+            except StreamUnavailable:
+                with suppress(StreamUnavailable):
+                    stream.rewind([] if batch is None else [batch])
 
     def commit(self, stream: KafkaStream, batch: Batch) -> None:
-        outgoing = [
-            Outgoing(self.out, r.key, b"%d" % r.offset, (), r.partition) for r in batch.records
-        ]
+        outgoing = [Outgoing(self.out, r.key, r.value, (), r.partition) for r in batch.records]
         stream.commit(batch, outgoing, before_commit=lambda: None)
 
 
@@ -64,10 +79,13 @@ def members(kafka):
     members.close()
 
 
-def produce(members: Members, events: int = EVENTS) -> None:
-    producer = KafkaProducer(bootstrap_servers=members.settings.bootstrap_servers, acks="all")
-    for i in range(events):
-        producer.send(members.topic, b"x", key=str(i).encode())
+def produce(members: Members, events: int = EVENTS, *, partition: int | None = None) -> None:
+    """Write so many records; their values count on from the last ones."""
+    producer = KafkaProducer(bootstrap_servers=members.kafka, acks="all")
+    for number in range(members.produced, members.produced + events):
+        value = str(number).encode()
+        producer.send(members.topic, value, key=value, partition=partition)
+    members.produced += events
     producer.flush(timeout=30)
     producer.close()
 
@@ -102,7 +120,7 @@ def test_a_member_let_go_while_it_joins_does_not_commit_again_what_others_did(me
     frozen.rewind([under_way])
     produce(members)
     members.copy(frozen, 3 * EVENTS)
-    copied = read_all(members.settings.bootstrap_servers, members.out)
+    copied = read_all(members.kafka, members.out)
     assert copied == list(range(3 * EVENTS))
 
 
@@ -133,10 +151,99 @@ def test_what_cannot_be_given_back_now_is_given_back_later():
         wait_until(lambda: broker_answers(server.address), timeout_s=30, what="the broker")
         stream.rewind([])  # as for a later batch, of other partitions
         members.copy(stream, EVENTS)
-        copied = read_all(server.address, members.out)
-        in_each = [sorted(copied).count(offset) for offset in set(copied)]
-        assert len(copied) == EVENTS
-        assert max(in_each) == 2, "an offset comes once from each partition"
+        assert sorted(read_all(server.address, members.out)) == list(range(EVENTS))
+        members.close()
+
+
+def stand_still_in_commit(members):
+    """Have a worker stand still between its offsets and its commit; return what lets it go on.
+
+    It had all partitions and commits what there is in the first one.
+    """
+    go, reached = threading.Event(), threading.Event()
+
+    def at(step):
+        if step == "commit":
+            reached.set()
+            go.wait(60)
+
+    still = members.join("still", reached=at)
+    produce(members, partition=0)
+    read_until(still, lambda: still._buffer.events == EVENTS)
+    batch = still.collect(AT_ONCE)
+    thread = ThreadPoolExecutor(1)
+    committed = thread.submit(members.commit, still, batch)
+    assert reached.wait(30)
+    still._consumer._coordinator._disable_heartbeat()
+    return lambda: (go.set(), thread.shutdown(), committed.result())
+
+
+def test_offsets_of_an_open_transaction_are_waited_for_and_hold_up_nothing_else(kafka):
+    """Another worker reads other partitions meanwhile, and that one once it is known how it ended.
+
+    It may end either way: a zombie commits after all, or its successor aborts what it left open.
+    """
+    groups = [Members(kafka, partitions=2), Members(kafka, partitions=2)]
+    ends = [stand_still_in_commit(members) for members in groups]
+    for members in groups:
+        produce(members, partition=1)
+        members.other = members.join("other")
+    for members in groups:
+        read_until(members.other, lambda m=members: len(m.other.assigned()) == 2, timeout_s=60)
+    for members in groups:  # whoever reads the output sees it later: the transaction is open there
+        read_until(members.other, lambda m=members: m.other._buffer.events == EVENTS)
+        batch = members.other.collect(AT_ONCE)
+        assert {record.partition for record in batch.records} == {1}
+        members.commit(members.other, batch)
+    ends[0]()
+    successor = groups[1].join("still")  # as far as Kafka is asked: it never reads
+    with pytest.raises(WorkerFenced):
+        ends[1]()
+    successor.close()
+    for members in groups:
+        produce(members, partition=0)
+        members.copy(members.other, 3 * EVENTS)
+        assert sorted(read_all(kafka, members.out)) == list(range(3 * EVENTS))
+        members.close()
+
+
+def keep_up_until(stream, message):
+    """Let a stream take part in its group until it raises this, and nothing worse before."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            stream.keep_up(100)
+        except StreamUnavailable as error:
+            if message in str(error):
+                return
+    raise AssertionError(f"not raised: {message}")
+
+
+def test_a_join_that_does_not_end_is_begun_anew(kafka):
+    """Once the broker can be reached for that; it ends where the member that held it up is gone."""
+    host, port = kafka.split(",")[0].rsplit(":", 1)
+    with proxy(int(port)) as first_contact:
+        first = f"{host}:{first_contact.port}"
+        members = Members(kafka, bootstrap=first, join_timeout_s=2, request_timeout_s=2)
+        silent = KafkaConsumer(
+            members.topic,
+            bootstrap_servers=kafka,
+            group_id=members.topic,
+            partition_assignment_strategy=[CooperativeStickyAssignor],
+        )
+        deadline = time.monotonic() + 30
+        while not silent.assignment():  # from then on its heartbeats go on, and nothing else
+            assert time.monotonic() < deadline
+            silent.poll(timeout_ms=500)
+        stream = members.join("a")
+        first_contact.target = 1  # nobody listens there
+        keep_up_until(stream, "joining anew")
+        first_contact.target = int(port)
+        keep_up_until(stream, "joining the group took longer than 2")
+        silent.close()
+        produce(members)
+        members.copy(stream, EVENTS)
+        assert read_all(kafka, members.out) == list(range(EVENTS))
         members.close()
 
 
