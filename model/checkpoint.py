@@ -178,7 +178,8 @@ def _weights_path(folder: Path, *, allow_pickle: bool) -> Path:
         return path
     if not allow_pickle:
         raise InvalidCheckpoint(
-            f"{old}: is in the old pickle format, which is read only on request (--allow-bin)"
+            f"{old}: is in the old pickle format, which is read with --allow-bin only; "
+            f"`offramp model export {folder} --to NEW --allow-bin` writes a folder for every use"
         )
     return old
 
