@@ -13,12 +13,14 @@ from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 from model.linear import fastest
 
 if TYPE_CHECKING:
+    from model.linear import Race
     from model.packed import Packed, Stage
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor], None]
 
 _RACE_LENGTHS = (32, 64, 128, 256)
 _CLEARLY = 1.1
+_FLASH_CAPABILITY = (8, 0)  # Ampere; older GPUs have no flash attention
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor, to: Tensor) -> None:
@@ -36,9 +38,9 @@ def two_products(q: Tensor, k: Tensor, v: Tensor, to: Tensor) -> None:
         one_to.copy_(torch.bmm(scores, one_v).transpose(0, 1))
 
 
-def fastest_attention(dtype: torch.dtype, *, heads: int, size: int) -> Attend:
+def fastest_attention(dtype: torch.dtype, *, heads: int, size: int, race: Race = fastest) -> Attend:
     """Return fused attention, with products from the length on at which they won a short race."""
-    least = next((n for n in _RACE_LENGTHS if _products_win(n, dtype, heads, size)), None)
+    least = next((n for n in _RACE_LENGTHS if _products_win(n, dtype, heads, size, race)), None)
     if least is None:
         return fused
 
@@ -49,7 +51,7 @@ def fastest_attention(dtype: torch.dtype, *, heads: int, size: int) -> Attend:
     return chosen
 
 
-def _products_win(length: int, dtype: torch.dtype, heads: int, size: int) -> bool:
+def _products_win(length: int, dtype: torch.dtype, heads: int, size: int, race: Race) -> bool:
     x = torch.zeros(1, length, 3, heads, size, dtype=dtype)
     q, k, v = x.unbind(2)
     to = torch.empty_like(q)
@@ -59,7 +61,7 @@ def _products_win(length: int, dtype: torch.dtype, heads: int, size: int) -> boo
         )
         for attend in (fused, two_products)
     }
-    return fastest(runners, margin=_CLEARLY) == two_products.__name__
+    return race(runners, margin=_CLEARLY) == two_products.__name__
 
 
 def by_spans(attend: Attend, *, heads: int) -> Callable[..., Tensor]:
@@ -94,17 +96,29 @@ def by_spans(attend: Attend, *, heads: int) -> Callable[..., Tensor]:
     return run
 
 
-def by_offsets(*, heads: int) -> Callable[..., Tensor]:
-    """Return attention through variable-length flash attention: CUDA, half precisions only."""
-    from torch.nn.attention.varlen import varlen_attn  # CPU-only builds lack it
+def takes_offsets(dtype: torch.dtype, *, size: int, capability: tuple[int, int] | None) -> bool:
+    """Say whether `by_offsets` runs on heads of `size`; `capability` is the GPU's, None a CPU."""
+    flash = capability is not None and capability >= _FLASH_CAPABILITY
+    return flash and dtype == torch.bfloat16 and size % 8 == 0
+
+
+def by_offsets(*, heads: int, attend: Callable[..., Tensor] | None = None) -> Callable[..., Tensor]:
+    """Return attention over offsets, by variable-length flash attention if no other is given.
+
+    `attend` takes what `torch.nn.attention.varlen.varlen_attn` does; see `takes_offsets`.
+    """
+    if attend is None:
+        from torch.nn.attention.varlen import varlen_attn  # CPU-only builds lack it
+
+        attend = cast("Callable[..., Tensor]", varlen_attn)
 
     def run(q: Tensor, kv: Tensor, batch: Packed, stage: Stage, *, last: bool) -> Tensor:
         width = q.shape[1]
         size = width // heads
         rows = q.shape[0]
-        pair = kv.view(stage.tokens, 2, heads, size)
+        pair = kv[: stage.tokens].view(-1, 2, heads, size)
         starts = batch.starts[: stage.texts + 1]
-        out = varlen_attn(
+        out = attend(
             q.view(rows, heads, size),
             pair[:, 0],
             pair[:, 1],
@@ -115,6 +129,6 @@ def by_offsets(*, heads: int) -> Callable[..., Tensor]:
             scale=1.0,
             num_splits=1,  # else the order of sums, so the rounding, depends on the neighbours
         )
-        return cast("Tensor", out).view(rows, width)
+        return out.view(rows, width)
 
     return run

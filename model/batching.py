@@ -16,11 +16,14 @@ T = TypeVar("T")
 
 _IN_FLIGHT = 2  # while the device works on one batch, the next one is packed
 
-# What torch's allocator says, and what oneDNN says where its scratch memory is refused: torch
-# keeps oneDNN's words and drops its status, so a primitive refused for another reason reads alike.
-# It is then refused for a single text as well, and the error says so.
+# What torch's allocator says, what CUDA and its libraries say beside it, and what oneDNN says where
+# its scratch memory is refused: torch keeps oneDNN's words and drops its status, so a primitive
+# refused for another reason reads alike. It is then refused for a single text as well, and the
+# error says so.
 _NO_MEMORY = (
     "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
     "could not create a primitive",
     "could not create a memory object",
     "could not execute a primitive",

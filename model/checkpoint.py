@@ -15,7 +15,7 @@ from model.errors import InvalidCheckpoint
 from model.layouts import exit_layers as layers_with_classifier
 from model.layouts import is_head, key_map, listed
 from model.network import MultiExitEncoder
-from model.vocabulary import TOKENIZER, load_tokenizer, tokenizer_path
+from model.vocabulary import FIRST, LAST, TOKENIZER, load_tokenizer, tokenizer_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,16 +120,23 @@ def read_state(
 
 
 def check_tokenizer(tokenizer: Tokenizer, config: ModelConfig, *, where: str) -> None:
-    """Make sure that the network has an embedding for every id the tokenizer can give.
+    """Make sure that the tokenizer gives what the network reads: [CLS] .. [SEP], known ids only.
 
     Raises:
-        InvalidCheckpoint: it has not.
+        InvalidCheckpoint: it does not.
     """
     highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
     if highest >= config.vocab_size:
         raise InvalidCheckpoint(
             f"{where}: the tokenizer gives ids up to {highest}, "
             f"the network has embeddings 0..{config.vocab_size - 1}"
+        )
+    empty = tokenizer.encode("")
+    frame = [t for t, seen in zip(empty.tokens, empty.attention_mask, strict=True) if seen]
+    if frame != [FIRST, LAST]:
+        raise InvalidCheckpoint(
+            f"{where}: the tokenizer makes {' '.join(frame) or 'nothing'} of an empty text, "
+            f"expected {FIRST} {LAST}, between which every text must stand"
         )
 
 
@@ -171,7 +178,8 @@ def _weights_path(folder: Path, *, allow_pickle: bool) -> Path:
         return path
     if not allow_pickle:
         raise InvalidCheckpoint(
-            f"{old}: is in the old pickle format, which is read only on request (--allow-bin)"
+            f"{old}: is in the old pickle format, which is read with --allow-bin only; "
+            f"`offramp model export {folder} --to NEW --allow-bin` writes a folder for every use"
         )
     return old
 

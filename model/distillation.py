@@ -60,6 +60,7 @@ def soft_labels(  # noqa: PLR0913  (each is a plain setting)
     classes: int,
     max_tokens: int,
     bf16: bool,
+    allow_pickle: bool = False,
     done: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
     """Return the class probabilities a teacher gives to texts, (texts, classes).
@@ -71,13 +72,14 @@ def soft_labels(  # noqa: PLR0913  (each is a plain setting)
         classes: how many the student has.
         max_tokens: longer texts are cut.
         bf16: run the teacher in bfloat16.
+        allow_pickle: read a teacher's old pytorch_model.bin.
         done: called with the number of texts of each finished batch.
 
     Raises:
         ModelError: the folder cannot be loaded.
         InvalidSettings: an exit the teacher does not have, or another number of classes.
     """
-    network = load_model(teacher)
+    network = load_model(teacher, allow_pickle=allow_pickle)
     last = network.config.exits - 1
     chosen = [last] if exits is None else list(exits)
     for exit_ in chosen:

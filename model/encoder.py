@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
-from model.attention import by_offsets, by_spans, fastest_attention, fused
+from model.attention import by_offsets, by_spans, fastest_attention, fused, takes_offsets
 from model.int8 import int8_linears
 from model.linear import Linears, bf16_wins, fastest_builder, float_linears, layers_of, same
 
@@ -151,9 +151,10 @@ class PackedEncoder:
     def _attention(self) -> Callable[..., Tensor]:
         heads = self.config.num_attention_heads
         size = self.config.hidden_size // heads
-        if self.device.type == "cuda" and self._half == torch.bfloat16 and size % 8 == 0:
-            return by_offsets(heads=heads)
         if self.device.type == "cuda":
+            capability = torch.cuda.get_device_capability(self.device)
+            if takes_offsets(self._half, size=size, capability=capability):
+                return by_offsets(heads=heads)
             return by_spans(fused, heads=heads)
         return by_spans(fastest_attention(self._half, heads=heads, size=size), heads=heads)
 

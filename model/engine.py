@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from model.batching import batches, is_out_of_memory, run_batches
-from model.checkpoint import fingerprint, load_model, load_tokenizer
+from model.checkpoint import check_tokenizer, fingerprint, load_model, load_tokenizer
 from model.encoder import PackedEncoder
 from model.int8 import read_int8
 from model.linear import bf16_wins
@@ -94,7 +94,9 @@ class Engine:
                 fingerprint=self.fingerprint,
                 least_agreement=least_int8_agreement,
             )
-        self._tokeniser = Tokeniser(load_tokenizer(folder), max_tokens=self.max_tokens)
+        tokenizer = load_tokenizer(folder)
+        check_tokenizer(tokenizer, self.config, where=str(folder))
+        self._tokeniser = Tokeniser(tokenizer, max_tokens=self.max_tokens)
         with torch.inference_mode():
             self.encoder = PackedEncoder(
                 network, precision=self.precision, device=self.device, ranges=ranges

@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model.checkpoint import OLD_WEIGHTS, WEIGHTS
 from model.errors import InvalidCheckpoint
 from model.vocabulary import TOKENIZER, VOCABULARY
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FILES = ["config.json", WEIGHTS, TOKENIZER, VOCABULARY, "tokenizer_config.json"]
 
 
-def locate(reference: str, *, allow_pickle: bool = False) -> Path:
+def fetch(reference: str, files: Sequence[str]) -> str:
+    """Download these of a hub id's files, where it has them, and return their local folder."""
+    from huggingface_hub import snapshot_download
+
+    return str(snapshot_download(reference, allow_patterns=list(files)))
+
+
+def locate(
+    reference: str,
+    *,
+    allow_pickle: bool = False,
+    fetch: Callable[[str, Sequence[str]], str] = fetch,
+) -> Path:
     """Return the local folder of a checkpoint, downloading it if `reference` is a hub id.
 
     Args:
         reference: a folder, or an id such as `fnlp/elasticbert-base`.
         allow_pickle: fetch an old pytorch_model.bin too.
+        fetch: downloads files of an id.
 
     Raises:
-        InvalidCheckpoint: no such folder, and not an id that can be fetched.
+        InvalidCheckpoint: no such folder, and not an id whose weights can be fetched.
     """
     folder = Path(reference)
     if folder.is_dir():
@@ -30,13 +47,14 @@ def locate(reference: str, *, allow_pickle: bool = False) -> Path:
         raise InvalidCheckpoint(
             f"{reference}: is no folder, and no hub id such as fnlp/elasticbert-base"
         )
-    from huggingface_hub import snapshot_download
-
     try:
-        files = [*_FILES, OLD_WEIGHTS] if allow_pickle else _FILES
-        return Path(snapshot_download(reference, allow_patterns=files))
+        folder = Path(fetch(reference, [*_FILES, OLD_WEIGHTS] if allow_pickle else _FILES))
     except Exception as error:  # the hub's client lets errors of several libraries through
         first_line = str(error).strip().partition("\n")[0]
         raise InvalidCheckpoint(
             f"{reference}: is no local folder and cannot be fetched from the hub: {first_line}"
         ) from error
+    if not any((folder / name).exists() for name in (WEIGHTS, OLD_WEIGHTS)):
+        hint = "" if allow_pickle else f"; {OLD_WEIGHTS} is fetched with --allow-bin only"
+        raise InvalidCheckpoint(f"{reference}: the hub has no {WEIGHTS} of it{hint}")
+    return folder

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Kernel = Callable[[Tensor], Tensor]
 Builder = Callable[[Tensor, Tensor, bool], Kernel]
+Race = Callable[..., str]  # as `fastest`
 
 _ROUNDS = 5
 _RACE_ROWS = 256
@@ -111,7 +112,37 @@ def prepacked(weight: Tensor, bias: Tensor, gelu: bool) -> Kernel:  # noqa: FBT0
     return lambda x: linear(x, packed, bias, "none", [], "")
 
 
-def fastest_builder(dtype: torch.dtype, device: torch.device, *, width: int) -> Builder:
+def fastest(
+    runners: Mapping[str, Callable[[], object]],
+    *,
+    margin: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> str:
+    """Return the name of the fastest; the first one unless another is `margin` times as fast."""
+    seconds = dict.fromkeys(runners, math.inf)
+    for run in runners.values():
+        run()
+    for _ in range(_ROUNDS):
+        for name, run in runners.items():
+            start = clock()
+            run()
+            seconds[name] = min(seconds[name], clock() - start)
+    first = next(iter(runners))
+    best = min(seconds, key=seconds.__getitem__)
+    return best if seconds[best] * margin < seconds[first] else first
+
+
+_BUILDERS: Mapping[str, Builder] = {"prepacked": prepacked, "plain": plain}
+
+
+def fastest_builder(
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    width: int,
+    builders: Mapping[str, Builder] = _BUILDERS,
+    race: Race = fastest,
+) -> Builder:
     """Return the builder whose kernel won a short race on a `width` to 4 x `width` layer."""
     if device.type != "cpu":
         return plain
@@ -119,7 +150,6 @@ def fastest_builder(dtype: torch.dtype, device: torch.device, *, width: int) -> 
     bias = torch.zeros(4 * width, dtype=dtype)
     x = torch.zeros(_RACE_ROWS, width, dtype=dtype)
     runners: dict[str, Callable[[], object]] = {}
-    builders = {"prepacked": prepacked, "plain": plain}
     for name, builder in builders.items():
         try:
             kernel = builder(weight, bias, False)
@@ -127,10 +157,10 @@ def fastest_builder(dtype: torch.dtype, device: torch.device, *, width: int) -> 
         except (AttributeError, RuntimeError, NotImplementedError):
             continue  # the private operators moved: the public one stays
         runners[name] = partial(kernel, x)
-    return builders[fastest(runners, margin=_CLEARLY)]
+    return builders[race(runners, margin=_CLEARLY)]
 
 
-def bf16_wins(device: torch.device, *, width: int) -> bool:
+def bf16_wins(device: torch.device, *, width: int, race: Race = fastest) -> bool:
     """Say whether bf16 clearly beats fp32 here: on CUDA by kind, on a CPU by a race."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -140,19 +170,4 @@ def bf16_wins(device: torch.device, *, width: int) -> bool:
         kernel = fastest_builder(dtype, device, width=width)(weight, weight[:, 0].clone(), False)
         x = torch.zeros(_RACE_ROWS, width, dtype=dtype)
         runners[name] = partial(kernel, x)
-    return fastest(runners, margin=_CLEARLY) == "bf16"
-
-
-def fastest(runners: Mapping[str, Callable[[], object]], *, margin: float = 1.0) -> str:
-    """Return the name of the fastest; the first one unless another is `margin` times as fast."""
-    seconds = dict.fromkeys(runners, math.inf)
-    for run in runners.values():
-        run()
-    for _ in range(_ROUNDS):
-        for name, run in runners.items():
-            start = time.perf_counter()
-            run()
-            seconds[name] = min(seconds[name], time.perf_counter() - start)
-    first = next(iter(runners))
-    best = min(seconds, key=seconds.__getitem__)
-    return best if seconds[best] * margin < seconds[first] else first
+    return race(runners, margin=_CLEARLY) == "bf16"

@@ -170,12 +170,13 @@ def _taught(
     if not path.exists():
         listener.stage("teacher", len(texts))
         taught = soft_labels(
-            locate(str(request.teacher)),
+            locate(str(request.teacher), allow_pickle=request.allow_pickle),
             texts,
             exits=request.teacher_exits,
             classes=classes,
             max_tokens=request.max_tokens,
             bf16=request.settings.bf16,
+            allow_pickle=request.allow_pickle,
             done=listener.advance,
         )
         safetensors.torch.save_file({"probabilities": taught.contiguous()}, path)

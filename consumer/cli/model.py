@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from consumer.cli.common import Output, OutputOption, print_json, print_table
+from consumer.cli.model_options import (
+    AllowBin,
+    Device,
+    DeviceOption,
+    Folder,
+    Precision,
+    engine_for,
+)
+from consumer.cli.model_prepare import EXPORT_EXAMPLES, export
 from consumer.cli.training import pretrain, train
 from consumer.cli.training_progress import exit_rows, progress_bars
 
@@ -22,7 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "pretrain", "train"]
 
-app = typer.Typer(help="Models: check, predict, measure.", no_args_is_help=True)
+app = typer.Typer(help="Models: check, convert, predict, measure.", no_args_is_help=True)
+app.command("export", epilog=EXPORT_EXAMPLES)(export)
 
 CHECK_EXAMPLES = """Examples:
 
@@ -45,23 +54,6 @@ BENCH_EXAMPLES = """Examples:
 `offramp model bench ./model --texts-file reviews.txt --precision fp32 --precision bf16`
 """
 _CHUNK = 512  # texts handed to the engine at once
-
-
-class Device(StrEnum):
-    """Where a model runs."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-class Precision(StrEnum):
-    """In which numbers a model runs."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
-    INT8 = "int8"
-    AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -89,16 +81,10 @@ class Predicted:
         return {**self.summary, "report": self.report and self.report.to_dict()}
 
 
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A model folder.")]
-DeviceOption = Annotated[Device, typer.Option("--device", help="Where to run it.")]
-
-
 @app.command("check", epilog=CHECK_EXAMPLES)
 def check(
     folder: Folder,
-    allow_bin: Annotated[
-        bool, typer.Option("--allow-bin", help="Read an old pytorch_model.bin.")
-    ] = False,
+    allow_bin: AllowBin = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Check a model folder: config, weights, tokenizer, one forward pass. Exit code 1 if bad."""
@@ -135,7 +121,7 @@ def predict(
 ) -> None:
     """Write exit matrices: what every exit says about every text, which `policy replay` reads."""
     targets = _targets(files, out)
-    engine = _engine(model, device, precision, max_tokens)
+    engine = engine_for(model, device, precision, max_tokens)
     with progress_bars() as bars:
         predicted = [
             _predict_file(engine, path, target, bars)
@@ -178,7 +164,7 @@ def bench(
         sample = list(read_texts(texts_file)[0][:texts])
     rows: list[dict[str, object]] = []
     for kind in precision or [Precision.FP32, Precision.BF16]:
-        engine = _engine(folder, device, kind, None)
+        engine = engine_for(folder, device, kind, None)
         for exit_, layer in enumerate(engine.config.exit_layers):
             asked = [exit_] * len(sample)
             tokens = sum(result.tokens for result in engine.run(sample, asked))
@@ -202,16 +188,6 @@ def bench(
         print_json(rows)
     else:
         print_table(rows, empty="")
-
-
-def _engine(folder: Path, device: Device, precision: Precision, max_tokens: int | None) -> Engine:
-    from model.engine import Engine
-    from model.errors import InvalidSettings
-
-    try:
-        return Engine(folder, device=device.value, precision=precision.value, max_tokens=max_tokens)
-    except ValueError as error:
-        raise InvalidSettings(f"{folder}: {error}") from error
 
 
 def _targets(files: list[Path], out: Path | None) -> list[Path | None]:

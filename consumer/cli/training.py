@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from consumer.cli.common import Output, OutputOption, print_json, print_table
+from consumer.cli.model_options import AllowBin
 from consumer.cli.training_progress import Stages, exit_rows, progress_bars
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 TRAIN_EXAMPLES = """Examples:
 
-`offramp train sst2/train.tsv.zst --from fnlp/elasticbert-base --exits 1,3,7,12 --eval sst2/dev.tsv --out model`
+`offramp train sst2/train.tsv.zst --from fnlp/elasticbert-base --allow-bin --exits 1,3,7,12 --eval sst2/dev.tsv --out model`
 
 `offramp train agnews/train.tsv.zst --from ./bert --exits 1,3,5,7,9,12 --labels world,sports,business,technology --out news`
 
@@ -59,10 +60,6 @@ Resume = Annotated[
 ]
 CheckpointEvery = Annotated[
     int, typer.Option("--eval-every", min=1, help="Steps between evaluations and checkpoints.")
-]
-AllowBin = Annotated[
-    bool,
-    typer.Option("--allow-bin", help="Read an old pytorch_model.bin (weights only, no code)."),
 ]
 _PANEL = "Sizes of a new model"
 Layers = Annotated[int | None, typer.Option("--layers", min=1, rich_help_panel=_PANEL)]

@@ -185,3 +185,18 @@ def test_locate(tmp_path):
     assert locate(str(tmp_path)) == tmp_path
     with pytest.raises(InvalidCheckpoint, match="no folder, and no hub id"):
         locate(str(tmp_path / "absent" / "folder"))
+
+
+def test_a_hub_id_without_safetensors_names_the_option(tmp_path):
+    """What published ElasticBERT needs is said: --allow-bin, with which the old file is fetched."""
+
+    def hub(reference, files):
+        assert reference == "fnlp/elasticbert-base"
+        for name in {"config.json", "vocab.txt", "pytorch_model.bin"} & set(files):
+            (tmp_path / name).touch()
+        return str(tmp_path)
+
+    with pytest.raises(InvalidCheckpoint, match=r"no model\.safetensors of it; .*--allow-bin"):
+        locate("fnlp/elasticbert-base", fetch=hub)
+    assert locate("fnlp/elasticbert-base", allow_pickle=True, fetch=hub) == tmp_path
+    assert (tmp_path / "pytorch_model.bin").exists()

@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import typer
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from consumer.cli import model as commands
@@ -136,6 +138,28 @@ def test_check(tmp_path):
     assert [f["ok"] for f in findings] == [True, True, False, False]
     assert "tokenizer.json" in findings[2]["found"]
     assert "FAILED" in offramp("model", "check", tmp_path / "absent", code=1).stdout
+
+
+def test_export_makes_an_old_checkpoint_usable(tmp_path, data):
+    """A folder with a .bin is refused by name of the command that converts it; then it predicts."""
+    usable = write_tiny_model(tmp_path / "model")
+    old = tmp_path / "old"
+    old.mkdir()
+    torch.save(load_file(usable / "model.safetensors"), old / "pytorch_model.bin")
+    for name in ("config.json", "tokenizer.json"):
+        (old / name).write_bytes((usable / name).read_bytes())
+    with pytest.raises(ModelError, match=rf"offramp model export {old} --to NEW --allow-bin"):
+        offramp("model", "predict", data, "-m", old)
+    with pytest.raises(ModelError, match="--allow-bin only"):
+        offramp("model", "export", old, "--to", tmp_path / "new")
+    result = offramp("model", "export", old, "--to", tmp_path / "new", "--allow-bin", "-o", "json")
+    assert json.loads(result.stdout)["exits after layers"] == "1, 2, 4"
+    assert (
+        offramp("model", "predict", data, "-m", tmp_path / "new").stdout
+        == offramp("model", "predict", data, "-m", usable).stdout
+    )
+    with pytest.raises(InvalidSettings, match="is not empty"):
+        offramp("model", "export", usable, "--to", tmp_path / "new")
 
 
 def test_predict(tmp_path, data):

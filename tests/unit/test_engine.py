@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
+from tokenizers import Tokenizer
 
+from model.checking import check_folder
 from model.checkpoint import fingerprint
 from model.engine import Engine
+from model.errors import InvalidCheckpoint
 from tests.tiny_model import write_tiny_model
 
 if TYPE_CHECKING:
@@ -128,3 +132,40 @@ def test_other_precisions_give_nearly_the_same_scores(tmp_path: Path, precision:
     texts = ["the film was very good .", "bad", "the service was not good !"]
     for a, b in zip(exact.run(texts, [2] * 3), other.run(texts, [2] * 3), strict=True):
         assert a.scores == pytest.approx(b.scores, abs=0.1)
+
+
+def test_a_tokenizer_with_ids_beyond_the_network_is_refused(tmp_path: Path) -> None:
+    """One added token is an error at the start, not a broken lookup when a text has it."""
+    folder = write_tiny_model(tmp_path)
+    path = str(folder / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(path)
+    tokenizer.add_tokens(["unheard-of"])
+    tokenizer.save(path)
+    with pytest.raises(InvalidCheckpoint, match=r"ids up to (\d+), .* has embeddings 0\.\."):
+        Engine(folder, device="cpu")
+
+
+def test_a_tokenizer_that_does_not_frame_texts_is_refused(tmp_path: Path) -> None:
+    """Without [CLS] there is nothing to classify: `model check` and the engine say so."""
+    folder = write_tiny_model(tmp_path)
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"post_processor": None}))
+    with pytest.raises(
+        InvalidCheckpoint, match=r"makes nothing of an empty text, expected \[CLS\]"
+    ):
+        Engine(folder, device="cpu")
+    assert [finding.part for finding in check_folder(folder) if not finding.ok] == [
+        "tokenizer",
+        "forward pass",
+    ]
+
+
+def test_a_tokenizer_that_pads_is_taken(tmp_path: Path) -> None:
+    """Padding in a published tokenizer.json is switched off and makes no text longer."""
+    folder = write_tiny_model(tmp_path)
+    path = str(folder / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(path)
+    tokenizer.enable_padding(length=12, direction="left")
+    tokenizer.save(path)
+    assert Engine(folder, device="cpu").run([""], [0])[0].tokens == 2
