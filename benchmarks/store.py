@@ -72,8 +72,8 @@ def measure(load: Load) -> Report:
                 rates.append((*place, *(round(row[way][0]) for way in WAYS), round(ratio, 2)))
                 times = (round(row[way][1] * 1e6) for way in (*WAYS, "PING"))
                 trips.append((*place, *times, round(in_pings, 1)))
-                if domains == GOAL_CALL and exits == EXITS:
-                    worst_ratio = min(worst_ratio, ratio)
+                worst_ratio = min(worst_ratio, ratio)
+                if domains == GOAL_CALL:
                     worst_trip = max(worst_trip, in_pings)
         size = bytes_a_domain(flavour, load.memory_domains)
         memory.append((flavour, load.memory_domains, *size))
@@ -81,12 +81,12 @@ def measure(load: Load) -> Report:
         report.notes.append(together(flavour, load))
     report.goals = [
         Goal.at_least(
-            f"merges a second over pipelined HINCRBY, {GOAL_CALL} domains a call, {EXITS} exits",
-            2.0,
-            worst_ratio,
+            "merges a second over pipelined HINCRBY, least of all rows", 2.0, worst_ratio
         ),
         Goal.at_most(
-            f"round trip of a {GOAL_CALL}-domain apply, {EXITS} exits, in PINGs", 25.0, worst_trip
+            f"round trip of a {GOAL_CALL}-domain apply, longest of all rows, in PINGs",
+            25.0,
+            worst_trip,
         ),
         Goal.at_most(
             f"bytes a domain, {MOST_EXITS} exits, {MEMORY_DOMAINS} domains",
