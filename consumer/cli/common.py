@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from consumer.settings import Settings
+
+
+_NUMERIC: Final = frozenset("0123456789.%-: ")  # numbers, lists of them, times
+_TEXT_WIDTH: Final = 16  # longer words are folded rather than that columns are left out
+_GAP: Final = 2  # between two columns
 
 
 class Output(StrEnum):
@@ -71,8 +76,17 @@ def print_json(data: object) -> None:
     typer.echo(json.dumps(data, indent=2, ensure_ascii=True))
 
 
-def print_table(rows: Sequence[Mapping[str, object]], *, empty: str) -> None:
-    """Write rows as a table on stdout; `empty` goes to stderr where there are none."""
+def print_table(
+    rows: Sequence[Mapping[str, object]], *, empty: str, spare: Sequence[str] = ()
+) -> None:
+    """Write rows as a table on stdout.
+
+    Args:
+        rows: All with the same columns.
+        empty: What stderr says where there are none.
+        spare: Columns to leave out, in this order, as far as the terminal is too narrow. Numbers
+            are never wrapped where that makes room for them.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -80,13 +94,42 @@ def print_table(rows: Sequence[Mapping[str, object]], *, empty: str) -> None:
     if not rows:
         typer.echo(empty, err=True)
         return
+    console = Console()
+    cells = {name: [printable(row[name]) for row in rows] for name in rows[0]}
+    left_out = []
+    for name in spare:
+        if name in cells and _least_width(cells) > console.width:
+            left_out.append(name)
+            del cells[name]
+    fits = _least_width(cells) <= console.width
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, value in rows[0].items():
-        numeric = isinstance(value, int | float)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(value)) for value in row.values()))
-    Console().print(table)
+    for name, column in cells.items():
+        numeric = _is_numeric(column)
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=numeric and fits)
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*map(Text, row))
+    console.print(table)
+    if left_out:
+        typer.echo(f"no room on this terminal for: {', '.join(left_out)}", err=True)
+
+
+def _is_numeric(column: Sequence[str]) -> bool:
+    return all(_NUMERIC.issuperset(cell) for cell in column)
+
+
+def _least_width(cells: Mapping[str, Sequence[str]]) -> int:
+    """Return how wide a table of these columns must be for people to read it."""
+    from rich.cells import cell_len
+
+    widths = []
+    for name, column in cells.items():
+        if _is_numeric(column):
+            widths.append(max(map(cell_len, [name, *column])))
+        else:
+            words = [word for text in (name, *column) for word in text.split()]
+            widths.append(min(_TEXT_WIDTH, max(map(cell_len, words), default=0)))
+    return sum(widths) + _GAP * (len(widths) - 1)
 
 
 def printable(value: object) -> str:

@@ -110,6 +110,7 @@ def history(
             table=[_history_cells(row, details) for row in rows],
             empty="no samples and no changes yet",
             columns=_HISTORY,
+            spare=("texts per exit", "layer", "differs"),
             domain=domain,
         )
 
@@ -117,6 +118,10 @@ def history(
 _HISTORY: Final = (
     *("time_ms", "what", "texts", "exit", "layer", "disagreement", "layers_saved"),
     *("played", "epoch", "by", "reason", "detail", "before"),
+)
+_WORKERS_SPARE: Final = (
+    *("started", "pid", "model", "routes", "batches", "gap_offsets", "snapshot_age_ms", "group"),
+    *("lost_texts", "partitions", "dead_letters", "held_texts"),
 )
 _CHANGE: Final = ("time_ms", "action", "domain", "by", "reason", "detail", "before")
 
@@ -151,7 +156,7 @@ def _history_cells(
         "texts": row["texts"],
         "exit": row["exit"],
         "layer": row["layer"],
-        "disagreement": percent(row["disagreement"]),
+        "differs": percent(row["disagreement"]),
         "texts per exit": " ".join(map(str, row["played"])) if sampled else None,
         "by": row["by"],
         "reason": row["reason"],
@@ -196,6 +201,7 @@ def workers(
                 rows_name="workers",
                 empty="no workers",
                 columns=["instance"],
+                spare=_WORKERS_SPARE,
             )
 
         repeat(watch, draw)

@@ -173,6 +173,7 @@ def emit(
     table: Sequence[Mapping[str, object]] | None = None,
     empty: str = "nothing",
     columns: Sequence[str] = (),
+    spare: Sequence[str] = (),
     **head: object,
 ) -> None:
     """Print rows as asked for.
@@ -185,11 +186,12 @@ def emit(
         table: For people.
         empty: What people are told where there are no rows.
         columns: Of the CSV where there are no rows.
+        spare: Columns of the table to leave out on a narrow terminal, in this order.
         head: What goes before the rows in JSON and YAML.
     """
     document = {"version": VERSION, "kind": kind, **head, rows_name: list(rows)}
     if output is Format.TABLE:
-        print_table(table if table is not None else rows, empty=empty)
+        print_table(table if table is not None else rows, empty=empty, spare=spare)
     elif output is Format.CSV:
         typer.echo(as_csv(rows, columns), nl=False)
     else:

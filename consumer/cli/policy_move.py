@@ -163,8 +163,8 @@ def diff(
             "exit B": row["exit_b"],
             "texts A": row["texts_a"],
             "texts B": row["texts_b"],
-            "disagreement A": percent(row["disagreement_a"]),
-            "disagreement B": percent(row["disagreement_b"]),
+            "differs A": percent(row["disagreement_a"]),
+            "differs B": percent(row["disagreement_b"]),
         }
         for row in rows
     ]

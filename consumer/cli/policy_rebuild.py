@@ -77,15 +77,15 @@ def rebuild(
 
         signed = {"by": who(by), "reason": reason}
         with PredictionLog(settings.kafka, topic, fingerprint=meta.fingerprint) as log:
-            upto = log.committed(at_least=_counted(store))
-            store.note("rebuild-begin", {"topics": topic, "fresh": fresh}, **signed)
-            if fresh:  # only now: a broker, topic or group that is not there has been told
+            if fresh:  # what is stored may be unreadable: nothing of it is looked at before
+                log.committed(at_least={})  # tells of an absent group before anything is written
                 with changing():
                     store.restart(**signed)
                 typer.echo(
                     "all counters are at zero; if this fails, go on without --fresh", err=True
                 )
-                upto = log.committed(at_least=_counted(store))
+            upto = log.committed(at_least=_counted(store))
+            store.note("rebuild-begin", {"topics": topic, "fresh": fresh}, **signed)
             done = rebuilt(store, log.texts(), upto=upto)
         store.note("rebuild", {"counted": done.counted, "topics": topic}, **signed)
         row = asdict(done) | {"skipped_predictions": log.skipped}

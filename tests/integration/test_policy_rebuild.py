@@ -184,6 +184,27 @@ def test_damaged_counters_are_counted_afresh(redis_url: str, world: World) -> No
         offramp(redis_url, world, "doctor")
 
 
+@pytest.mark.parametrize(
+    ("key", "field", "value"),
+    [("agg", "0", "abc"), ("wm", "{id}/0", "-5"), ("gaps", "{id}/1", "9-x"), ("d:a", "1", "x")],
+)
+def test_unreadable_values_are_counted_afresh(
+    redis_url: str, world: World, key: str, field: str, value: str
+) -> None:
+    """`--fresh` repairs what no other command can read, whichever key it is in."""
+    with RedisStore(redis_url) as store:
+        store.open(META)
+        world.count(store, 0, 150)
+        expected = held(store)
+        keys, _ = store.bound()
+        field = field.format(id=world.topic_id)
+        store.server.command("HSET", keys.key(key), field, value)
+        offramp(redis_url, world, "doctor", "--no-log", code=4)
+        assert rebuild(redis_url, world, "--fresh")["counted"] == 270
+        assert held(store) == expected
+        offramp(redis_url, world, "doctor")
+
+
 def test_a_rebuild_that_cannot_begin_changes_nothing(redis_url: str, world: World) -> None:
     """`--fresh` with no broker, an absent topic or group, or too long a reason: counters stay."""
     wrong = [
@@ -214,8 +235,8 @@ def test_a_rebuild_that_cannot_begin_changes_nothing(redis_url: str, world: Worl
         assert rebuild(redis_url, world, "--fresh", "--by", "anna")["counted"] == 270
         assert [(e.action, e.by) for e in store.audit()] == [
             ("rebuild", "anna"),
-            ("restart", "anna"),
             ("rebuild-begin", "anna"),
+            ("restart", "anna"),
         ]
 
 
