@@ -83,7 +83,8 @@ def test_a_new_model_may_start_from_a_share_of_what_the_old_one_learnt(redis_url
     assert counters(found["default"]) == old
     with RedisStore(redis_url) as store:
         store.open(found["default@the-next-mod"].meta)
-        (entry,) = store.audit()
+        entry, begin = store.audit()
+    assert begin.action == "warm-start-begin"
     assert (entry.action, entry.detail["from"], entry.detail["weight"]) == (
         "warm-start",
         "default",
