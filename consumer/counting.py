@@ -289,7 +289,7 @@ class Counting:
     def _remember(self, answer: Applied) -> None:
         if answer.revision != self._revision:
             self._revision = answer.revision
-            self._meta = replace(self._meta, settings=answer.settings)
+            self._meta = replace(self._meta, settings=answer.settings, limits=answer.limits)
             self._watch = self._drift_watch(self._meta)
             self._on_settings(answer)
         now = time.monotonic()

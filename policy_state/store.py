@@ -165,6 +165,7 @@ class Applied:
     refused: Mapping[str, Refusal]  # the domains not counted under their name; often none
     revision: int  # of the settings
     settings: PolicySettings  # those in force: where `revision` is new, take them
+    limits: Limits  # in force, too: for who has to create the policy again
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from policy_state.admin import check_signed
+from policy_state.admin import AUDIT_ENTRIES, check_signed
 from policy_state.changes import scaled
 from policy_state.document import PolicyDocument
 from policy_state.errors import FingerprintMismatch, InvalidInput
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 ON_MISMATCH: Final = ("stop", "new", "warm-start")
 _FINGERPRINT_SHOWN: Final = 12  # characters
 _PAGE: Final = 200
+_WARM_START_BEGIN: Final = "warm-start-begin"  # in the audit, before the first domain
+_WARM_START: Final = "warm-start"  # after the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +131,9 @@ def warm_start(
         for name, record in source.domains.items()
     }
     begun = {"from": source.meta.name, "weight": weight}
-    store.note("warm-start-begin", begun, by=by, reason=reason)
+    store.note(_WARM_START_BEGIN, begun, by=by, reason=reason)
     done = _load(store, {n: r for n, r in shares.items() if r.stats.texts}, replace_known=False)
-    store.note("warm-start", begun | {"written": done.written}, by=by, reason=reason)
+    store.note(_WARM_START, begun | {"written": done.written}, by=by, reason=reason)
     return done
 
 
@@ -145,7 +147,8 @@ def open_or_start_new(
         policy: What to open.
         on_mismatch: `stop`: raise. `new`: open `NAME@FINGERPRINT`, created on first use, so that
             workers of two models run side by side during a roll-out. `warm-start`: the same, and
-            when it is created it starts from a share of what NAME has learnt.
+            it starts from a share of what NAME has learnt; a start that a worker did not live to
+            finish is finished by the next one.
         weight: That share.
         by: Who, for the audit.
 
@@ -159,8 +162,12 @@ def open_or_start_new(
     if on_mismatch == "stop" or old is None or is_same_model(policy, old):
         return store.open(policy)
     fresh = replace(policy, name=f"{policy.name}@{policy.fingerprint[:_FINGERPRINT_SHOWN]}")
-    if on_mismatch == "new" or store.find(fresh.name) is not None:
+    if on_mismatch == "new":
         return store.open(fresh)
+    if store.find(fresh.name) is not None:
+        opened = store.open(fresh)
+        if old.exits != policy.exits or _has_begun(store):
+            return opened
     if old.exits != policy.exits:
         raise FingerprintMismatch(
             f"policy {old.name} has {old.exits} exits, this model has {policy.exits}: "
@@ -169,9 +176,16 @@ def open_or_start_new(
     store.open(old)
     source = export_policy(store)
     opened = store.open(fresh)
-    if opened.created:
-        warm_start(store, source, weight=weight, by=by, reason=f"new model {policy.fingerprint}")
+    warm_start(store, source, weight=weight, by=by, reason=f"new model {policy.fingerprint}")
     return opened
+
+
+def _has_begun(store: PolicyAdmin) -> bool:
+    """Return whether the open policy needs no warm start: it had its own, or began without."""
+    actions = {entry.action for entry in store.audit(limit=AUDIT_ENTRIES)}
+    if _WARM_START in actions:
+        return True
+    return _WARM_START_BEGIN not in actions and store.totals().stats.texts > 0
 
 
 def _load(

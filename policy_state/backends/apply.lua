@@ -13,8 +13,9 @@
 --   ARGV[7]      samples to keep
 --
 -- Returns one of
---   {'ok', revision, settings or '', outcome per part, refusals, snapshot per domain}
---       settings are given where the caller's revision is another; the last three are lines
+--   {'ok', revision, settings, limits, outcome per part, refusals, snapshot per domain}
+--       settings and limits are '' where the caller has them; the last three are lines
+--       limits are "<domains> <idle_ms> <rare_idle_ms> <rare_texts>"
 --       an outcome is "<status> <counted up to> <gap> <missing first-next>.."
 --       a refusal is "<d> frozen|stale-epoch|over-cap"
 --       for a snapshot see common.lua
@@ -338,6 +339,10 @@ for d, record in ipairs(asked) do
   end
   snapshots[d] = snapshot(record, exits, size)
 end
-local settings = meta.revision ~= ARGV[2] and meta.settings or ''
+local settings, limits = '', ''
+if meta.revision ~= ARGV[2] then
+  settings = meta.settings
+  limits = format('%d %d %d %d', meta.domains, meta.idle_ms, meta.rare_idle_ms, meta.rare_texts)
+end
 local function lines(texts) return table.concat(texts, '\n') end
-return {'ok', meta.revision, settings, lines(outcomes), lines(refusals), lines(snapshots)}
+return {'ok', meta.revision, settings, limits, lines(outcomes), lines(refusals), lines(snapshots)}

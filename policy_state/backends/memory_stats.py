@@ -134,6 +134,7 @@ class MemoryStats:
                 refused=adding.refused,
                 revision=state.opened.revision,
                 settings=state.meta.settings,
+                limits=state.meta.limits,
             )
 
     def read(self, domains: Collection[str]) -> Mapping[str, DomainSnapshot]:

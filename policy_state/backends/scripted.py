@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from types import TracebackType
 
-    from policy_state.settings import PolicySettings
-
 
 class Server(Protocol):
     """A Redis, or what speaks like one. Calls are sent again as needed; all may be repeated."""
@@ -52,7 +50,7 @@ class ScriptedStats:
         """Keep the server; nothing is sent before the first call."""
         self.server = server
         self._opened: tuple[wire.PolicyKeys, PolicyMeta] | None = None
-        self._settings: tuple[int, PolicySettings] | None = None  # the latest seen, with revision
+        self._known: wire.InForce | None = None
 
     def __enter__(self) -> Self:
         """Return the store itself."""
@@ -82,7 +80,7 @@ class ScriptedStats:
         opened = self.look(keys, policy.name, new)
         check_same_model(policy, opened.meta)
         self._opened = (keys, opened.meta)
-        self._settings = (opened.revision, opened.meta.settings)
+        self._known = wire.InForce(opened.revision, opened.meta.settings, opened.meta.limits)
         return opened
 
     def apply(
@@ -94,7 +92,7 @@ class ScriptedStats:
     ) -> Applied:
         """Add the parts that were not counted before, in one atomic step and one round trip."""
         keys, meta = self.bound()
-        revision, settings = self._settings or (0, meta.settings)
+        known = self._known or wire.InForce(0, meta.settings, meta.limits)
         domains = checked_domains(parts, watch, exits=meta.exits)
         reply = self.server.script(
             "apply.lua",
@@ -106,7 +104,7 @@ class ScriptedStats:
             ],
             [
                 meta.fingerprint,
-                revision,
+                known.revision,
                 int(replay),
                 wire.apply_request(parts, domains),
                 meta.exits,
@@ -114,9 +112,9 @@ class ScriptedStats:
                 SAMPLES,
             ],
         )
-        applied = wire.apply_answer(reply, domains, meta, settings)
-        if applied.revision != revision:
-            self._settings = (applied.revision, applied.settings)
+        applied = wire.apply_answer(reply, domains, meta, known)
+        if applied.revision != known.revision:
+            self._known = wire.InForce(applied.revision, applied.settings, applied.limits)
         return applied
 
     def read(self, domains: Collection[str]) -> Mapping[str, DomainSnapshot]:

@@ -57,6 +57,15 @@ _SETTINGS: Final = frozenset(field.name for field in fields(PolicySettings))
 
 
 @dataclass(frozen=True, slots=True)
+class InForce:
+    """What was last seen to be in force, and at which revision."""
+
+    revision: int
+    settings: PolicySettings
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyKeys:
     """The keys of one policy; they share a hash tag. The map is at the top of `common.lua`."""
 
@@ -152,12 +161,12 @@ def apply_request(parts: Sequence[PartitionDeltas], domains: Sequence[str]) -> s
 
 
 def apply_answer(
-    reply: Sequence[Any], domains: Sequence[str], meta: PolicyMeta, settings: PolicySettings
+    reply: Sequence[Any], domains: Sequence[str], meta: PolicyMeta, known: InForce
 ) -> Applied:
     """Return what `apply.lua` answered, or raise what it found wrong."""
     raise_problem(reply, meta)
     match reply:
-        case ["ok", revision, settings_text, outcomes, refusals, snapshots]:
+        case ["ok", revision, settings, limits, outcomes, refusals, snapshots]:
             refused = (refusal.split(" ") for refusal in _lines(refusals))
             return Applied(
                 outcomes=tuple(map(_outcome, _lines(outcomes))),
@@ -167,7 +176,8 @@ def apply_answer(
                 },
                 refused={domains[int(number) - 1]: Refusal(why) for number, why in refused},
                 revision=int(revision),
-                settings=settings_from(settings_text) if settings_text else settings,
+                settings=settings_from(settings) if settings else known.settings,
+                limits=Limits(*map(int, limits.split(" "))) if limits else known.limits,
             )
     raise StoreCorrupt(f"apply.lua answered {reply!r:.80}")
 

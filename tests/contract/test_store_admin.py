@@ -261,6 +261,7 @@ def test_settings_change_for_all_at_once(make_store: MakeStore) -> None:
     for _ in range(2):
         applied = other.apply([])
         assert (applied.revision, applied.settings) == (2, new)
+        assert applied.limits == Limits(domains=7)
     assert store.open(META).meta.settings == new
     assert other.describe().revision == 2
 

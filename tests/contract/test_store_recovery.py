@@ -361,6 +361,39 @@ def test_a_new_model_stops_or_starts_a_policy_of_its_own(make_store: MakeStore) 
     assert "sentiment@f4" not in {meta.name for meta in store.policies()}
 
 
+@pytest.mark.parametrize("died", ["before it began", "half-way"])
+def test_a_warm_start_that_was_broken_off_is_finished(make_store: MakeStore, died: str) -> None:
+    """A worker that died between creating a policy and warming it leaves no cold one for good."""
+    store = make_store()
+    store.open(META)
+    count(store, texts(1000), 0, 500)
+    expected = {name: scaled(stats, 0.5) for name, stats in sums(texts(1000)).items()}
+    other = replace(META, fingerprint="f2222222222222222")
+    store.open(replace(other, name="sentiment@f22222222222"))
+    if died == "half-way":
+        store.note("warm-start-begin", {}, by="w1", reason="")
+        store.load({"hotels": DomainSnapshot(expected["hotels"], 0, None)}, replace=False)
+        store.apply([part(0, 1, {"new": ONE})])
+        expected |= {"new": ONE}
+    for worker in ("w2", "w3"):
+        open_or_start_new(store, other, on_mismatch="warm-start", weight=0.5, by=worker)
+        assert held(store) == expected
+    done = [entry for entry in store.audit() if entry.action == "warm-start"]
+    assert [entry.by for entry in done] == ["w2"]
+
+
+def test_a_policy_that_began_cold_on_purpose_is_left_so(make_store: MakeStore) -> None:
+    """What a new model has counted by itself is not mixed with another's later."""
+    store = make_store()
+    store.open(META)
+    count(store, texts(1000), 0, 500)
+    other = replace(META, fingerprint="f2222222222222222")
+    open_or_start_new(store, other, on_mismatch="new", by="w1")
+    store.apply([part(0, 1, {"new": ONE})])
+    open_or_start_new(store, other, on_mismatch="warm-start", by="w2")
+    assert held(store) == {"new": ONE}
+
+
 def test_the_doctor_names_what_does_not_hang_together(store: PolicyAdmin) -> None:
     """Each broken invariant is one finding, with its place."""
     store.apply([part(5, 9, {"good": ONE})])

@@ -1,11 +1,16 @@
 """The worker while Redis is frozen, gone, or emptied: predictions never stop, counts are exact."""
 
 import time
+from dataclasses import replace
 
 import pytest
 import redis
 
+from consumer.counting import Counting
 from deploy.local.services import start_redis
+from policy_state.backends.redis import RedisStore
+from policy_state.settings import PolicySettings
+from policy_state.store import Limits, PolicyMeta
 from tests.chaos.storm import Arena, Storm
 
 
@@ -67,6 +72,21 @@ def test_an_emptied_redis_stops_no_prediction(arena, server):
     wait_for(lambda: len(arena.read(arena.out)) == 500)
     wait_for(lambda: arena.counted() == 300)
     assert "policy is gone" in arena.fleet.log("w0")
+
+
+def test_what_was_set_while_workers_ran_outlives_an_emptied_redis(server):
+    """The worker that creates the policy anew knows its latest settings and limits."""
+    meta = PolicyMeta("default", "f1", (1, 3, 7, 12))
+    changed = replace(meta, settings=PolicySettings(alpha=0.5), limits=Limits(domains=7))
+    with RedisStore(server.url) as ours, RedisStore(server.url) as theirs:
+        counting = Counting(ours, ours.open(meta), topic_id=str)
+        theirs.open(meta)
+        given = (changed.settings, changed.limits)
+        theirs.configure(*given, revision=1, by="anna", reason="")
+        counting.current({"hotels"})
+        redis.Redis.from_url(server.url).flushall()
+        counting.current({"books"})
+        assert theirs.find("default") == changed
 
 
 def test_what_is_held_is_brought_before_a_worker_ends(arena, server):
