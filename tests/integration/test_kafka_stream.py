@@ -290,6 +290,46 @@ def test_a_member_with_a_backlog_makes_room_for_another(kafka):
     members.close()
 
 
+def test_a_hot_partition_is_read_ahead_of_within_limits_and_starves_no_other(kafka):
+    """It stands still while its share is full, and is read on when there is room again."""
+    hot = 4_000  # of about 70 bytes; a poll gives 500 at most
+    members = Members(kafka, partitions=2, buffer_bytes=128 << 10)
+    stream = members.join("a")
+    read_until(stream, lambda: len(stream.assigned()) == 2)
+    produce(members, hot, partition=0)
+    read_until(stream, lambda: stream._buffer.events)
+    produce(members, EVENTS, partition=1)
+    for _ in range(20):
+        stream.keep_up(100)
+    assert stream._buffer.events < hot / 2
+    seen = []
+    deadline = time.monotonic() + 60
+    while len(seen) < hot + EVENTS:
+        assert time.monotonic() < deadline
+        if (batch := stream.collect(AT_ONCE)) is not None:
+            seen += [record.partition for record in batch.records]
+        assert stream._buffer.events < hot / 2
+    assert seen[: hot // 2].count(1) == EVENTS
+    members.close()
+
+
+@pytest.mark.parametrize(
+    ("limit", "size"), [({"max_events": 5}, 5), ({"max_tokens": 82}, 5), ({}, EVENTS + 1)]
+)
+def test_a_batch_is_given_when_it_is_full_or_has_waited(members, limit, size):
+    """Where it is full nothing is waited for; else what comes within the wait is in it."""
+    stream = members.join("a")
+    read_until(stream, stream.assigned)
+    produce(members)
+    read_until(stream, lambda: stream._buffer.events == EVENTS)
+    produce(members, 1)
+    wait_ms = 60_000 if limit else 4_000
+    begun = time.monotonic()
+    batch = stream.collect(BatchSettings(max_wait_ms=wait_ms, **limit))
+    assert len(batch.records) == size
+    assert time.monotonic() - begun < 30
+
+
 def test_a_topic_made_anew_has_another_id(kafka):
     """So that its offsets, which begin again, are not taken for counted ones."""
     members = Members(kafka, metadata_max_age_s=1)
