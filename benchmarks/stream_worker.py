@@ -200,7 +200,7 @@ class Job:
     output: str = OUTPUT
     batch: int = 256
     max_wait_ms: int = 50
-    buffer_bytes: int = 4 << 20
+    buffer_bytes: int = 16 << 20
     policy: str = "bench"
     pin: int | None = None  # the exit of all texts; None: as learnt
     domains: tuple[str, ...] = ()  # to be pinned

@@ -1,4 +1,4 @@
-"""Records read ahead, per partition: bounded in bytes, taken fairly by turn."""
+"""Records read ahead: bounded in bytes, in order per partition, taken fairly by turn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from consumer.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
 Partition = tuple[str, int]  # topic, number
 _TURN = 8  # records a partition gives before it is another one's turn
@@ -28,6 +28,7 @@ class Buffer:
         self._clock = clock
         self._rows: dict[Partition, deque[Record]] = {}
         self._bytes: dict[Partition, int] = {}
+        self._text_bytes: dict[Partition, int] = {}
         self._turns: deque[str] = deque()  # topics, the next one first
         self._since: float | None = None
 
@@ -37,11 +38,12 @@ class Buffer:
             key = (record.topic, record.partition)
             if key not in self._rows:
                 self._rows[key] = deque()
-                self._bytes[key] = 0
+                self._bytes[key] = self._text_bytes[key] = 0
             if record.topic not in self._turns:
                 self._turns.append(record.topic)
             self._rows[key].append(record)
             self._bytes[key] += record.size_bytes
+            self._text_bytes[key] += record.text_bytes
             if self._since is None:
                 self._since = self._clock()
 
@@ -49,6 +51,7 @@ class Buffer:
         """Forget a partition: it is another worker's now, or will be read again."""
         self._rows.pop(partition, None)
         self._bytes.pop(partition, None)
+        self._text_bytes.pop(partition, None)
         if not self._rows:
             self._since = None
 
@@ -57,9 +60,16 @@ class Buffer:
         for partition in list(self._rows):
             self.drop(partition)
 
-    def full(self, partition: Partition) -> bool:
-        """Say whether no more should be read of this partition for now."""
-        return self._bytes.get(partition, 0) >= self._limit_bytes
+    def full(self, partitions: Collection[Partition]) -> set[Partition]:
+        """Return those of the partitions of which no more should be read for now.
+
+        Each has an equal share of half the limit. As what comes at once may go beyond a share, the
+        other half is there so that this stops no other partition.
+        """
+        if sum(self._bytes.values()) >= self._limit_bytes:
+            return set(partitions)
+        share_bytes = self._limit_bytes / 2 / max(1, len(partitions))
+        return {key for key in partitions if self._bytes.get(key, 0) >= share_bytes}
 
     @property
     def waiting_s(self) -> float:
@@ -74,7 +84,7 @@ class Buffer:
     @property
     def tokens(self) -> int:
         """About how many tokens are held."""
-        return sum(self._bytes.values()) // _BYTES_PER_TOKEN
+        return sum(self._text_bytes.values()) // _BYTES_PER_TOKEN
 
     def take(self, *, max_events: int, max_tokens: int) -> list[Record]:
         """Return the next batch, in order per partition, and forget it; at least one record.
@@ -95,16 +105,17 @@ class Buffer:
                 continue
             rows = self._rows.pop(partition)
             for _ in range(min(_TURN, len(rows), max_events - len(taken))):
-                size_bytes = rows[0].size_bytes
-                if taken and size_bytes > budget:
+                text_bytes = rows[0].text_bytes
+                if taken and text_bytes > budget:
                     budget = 0
                     break
-                budget -= size_bytes
-                self._bytes[partition] -= size_bytes
+                budget -= text_bytes
+                self._bytes[partition] -= rows[0].size_bytes
+                self._text_bytes[partition] -= text_bytes
                 taken.append(rows.popleft())
             if rows:
                 self._rows[partition] = rows  # behind the topic's other partitions
             else:
-                del self._bytes[partition]
+                del self._bytes[partition], self._text_bytes[partition]
         self._since = self._clock() if self._rows else None
         return taken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -46,6 +47,10 @@ class Letter:
         """Whether the record is all here: what is too large for the topic is left out."""
         return not self.error.keys() & {"value_bytes", "key_bytes"}
 
+    def target(self, topic: str | None) -> str | None:
+        """Return where it is sent back to: `topic`, or where it came from, if it says so."""
+        return topic or self.error.get("topic")
+
     @property
     def source(self) -> str:
         """Where it came from."""
@@ -83,8 +88,12 @@ def read_letters(
             partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
             consumer.assign(partitions)
             ends = consumer.end_offsets(partitions)
+            heard_at = time.monotonic()
             while any(consumer.position(tp) < ends[tp] for tp in partitions):
-                for rows in consumer.poll(timeout_ms=500).values():
+                polled = consumer.poll(timeout_ms=500)
+                if not polled and time.monotonic() > heard_at + settings.request_timeout_s:
+                    raise StreamUnavailable(f"nothing came for {settings.request_timeout_s:g} s")
+                for rows in polled.values():
                     for row in rows:
                         letter = _letter(row)
                         if stage in {None, letter.error.get("stage")} and reason in {
@@ -92,6 +101,8 @@ def read_letters(
                             letter.error.get("class"),
                         }:
                             yield letter
+                if polled:
+                    heard_at = time.monotonic()
         finally:
             consumer.close()
 
@@ -106,7 +117,7 @@ def replay(
     """Send letters back and return how many went to each topic.
 
     A letter goes to the topic it came from, or to `topic`, with its key, value and own headers, and
-    a header that counts how often it was sent back.
+    a header that counts how often it was sent back. Left out are those that do not tell the topic.
 
     Raises:
         StreamUnavailable: Kafka did not take them.
@@ -117,7 +128,8 @@ def replay(
         try:
             futures = []
             for letter in letters:
-                target = topic or letter.error["topic"]
+                if (target := letter.target(topic)) is None:
+                    continue
                 headers = [*letter.headers, (_REPLAYS, str(letter.replays + 1).encode())]
                 futures.append(
                     producer.send(target, key=letter.key, value=letter.value, headers=headers)

@@ -123,16 +123,17 @@ class KafkaStream:
             rejoins = self._consumer._coordinator.need_rejoin()  # noqa: SLF001
             if rejoins or self._joining_since is not None:
                 timeout_ms = max(timeout_ms, _JOIN_POLL_MS)
-            full = {
-                tp
-                for tp in self._consumer.assignment()
-                if tp.topic in self._unread
-                or tp not in self._placing
-                or self._buffer.full(tuple(tp))
-            }
+            assigned = self._consumer.assignment()
+            full = {TopicPartition(*key) for key in self._buffer.full([*map(tuple, assigned)])}
+            full |= {tp for tp in assigned if tp.topic in self._unread or tp not in self._placing}
             paused = self._consumer.paused()
             self._consumer.pause(*(full - paused))
             self._consumer.resume(*(paused - full))
+            fetcher = self._consumer._fetcher  # noqa: SLF001
+            if not fetcher._next_partition_records:  # noqa: SLF001
+                # Where it is used up but there, kafka-python keeps what it has read of a partition
+                # that stood still, and reads no more of it: it would stand still for ever.
+                fetcher._next_partition_records = None  # noqa: SLF001
             polled = self._consumer.poll(timeout_ms=timeout_ms)
             assigned = self._consumer.assignment()
             lost = self._held.take_lost(self._consumer)
@@ -296,5 +297,5 @@ def _record(row: Any) -> Record:  # noqa: ANN401  (kafka-python is untyped)
         timestamp_ms=row.timestamp,
         key=row.key,
         value=row.value,
-        headers=tuple((name, value or b"") for name, value in row.headers),
+        headers=tuple((name, value or b"") for name, value in row.headers),  # it writes no null
     )

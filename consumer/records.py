@@ -9,6 +9,11 @@ _OVERHEAD_BYTES = 64
 Headers = tuple[tuple[str, bytes], ...]
 
 
+def headers_bytes(headers: Headers) -> int:
+    """Return how large the names and values are together."""
+    return sum(len(name) + len(value) for name, value in headers)
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One Kafka record as it was read. Equal to what any other host can provide."""
@@ -28,8 +33,14 @@ class Record:
 
     @property
     def size_bytes(self) -> int:
-        """How much memory its key and value take, about."""
-        return len(self.value or b"") + len(self.key or b"") + _OVERHEAD_BYTES
+        """How much memory it takes, about."""
+        parts = len(self.value or b"") + len(self.key or b"") + headers_bytes(self.headers)
+        return parts + _OVERHEAD_BYTES
+
+    @property
+    def text_bytes(self) -> int:
+        """How long its text is at most, and a little for the rest of a model's work."""
+        return len(self.value or b"") + _OVERHEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ class KafkaSettings(Section):
         10.0, description="how soon a new topic that matches is noticed"
     )
     buffer_bytes: Annotated[int, Field(ge=1024)] = Field(
-        4 << 20, description="records read ahead of one partition, at most"
+        16 << 20, description="records read ahead, at most; the partitions share it"
     )
     security: KafkaSecurity = KafkaSecurity()
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from consumer.errors import StoppedByError
-from consumer.records import DeadLetter
+from consumer.records import DeadLetter, headers_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -53,7 +53,7 @@ def _smaller(letter: DeadLetter) -> DeadLetter:
     if record.value is not None:
         less, omitted = replace(record, value=None), (("value", len(record.value)),)
     elif record.key is not None or record.headers:
-        headers = sum(len(name) + len(value) for name, value in record.headers)
+        headers = headers_bytes(record.headers)
         less = replace(record, key=None, headers=())
         omitted = (("key", len(record.key or b"")), ("headers", headers))
     else:

@@ -12,7 +12,7 @@ from kafka import errors as kafka_errors
 from consumer.errors import RecordsTooLarge, StreamUnavailable
 from consumer.kafka_calls import bounded, translated
 from consumer.kafka_client import check_login
-from consumer.records import Headers
+from consumer.records import Headers, headers_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,8 +45,7 @@ class Outgoing:
     @property
     def size_bytes(self) -> int:
         """How large its parts are together."""
-        headers = sum(len(name) + len(value) for name, value in self.headers)
-        return len(self.key or b"") + len(self.value or b"") + headers
+        return len(self.key or b"") + len(self.value or b"") + headers_bytes(self.headers)
 
 
 class _BatchRefused(Exception):

@@ -156,15 +156,26 @@ def replay(
     settings = read_settings(config, set_, kafka__bootstrap_servers=bootstrap_servers)
     from consumer import dead_letters as letters
 
-    listed = list(_letters(config, bootstrap_servers, dead_letters, stage, class_, set_))
-    found = [letter for letter in listed if letter.whole]
-    if len(found) < len(listed):
-        cut = len(listed) - len(found)
+    def read() -> Iterator[Letter]:
+        return _letters(config, bootstrap_servers, dead_letters, stage, class_, set_)
+
+    count = cut = homeless = 0
+    last: dict[int, int] = {}  # of each partition; read twice, as all at once may not fit in memory
+    for letter in read():
+        last[letter.partition] = letter.offset
+        cut += not letter.whole
+        homeless += letter.whole and letter.target(topic) is None
+        count += letter.whole and letter.target(topic) is not None
+    if cut:
         typer.echo(f"{cut} letters left out: they were too large to be kept whole", err=True)
-    if found:
+    if homeless:
+        said = "they do not say where they came from; --topic names another place"
+        typer.echo(f"{homeless} letters left out: {said}", err=True)
+    if count:
         where = "where they came from" if topic is None else printable(topic)
-        confirm(f"letters to be sent to {where}: {len(found)}", yes=yes)
-    sent = letters.replay(settings.kafka, found, topic=topic)
+        confirm(f"letters to be sent to {where}: {count}", yes=yes)
+    counted = (x for x in read() if x.whole and x.offset <= last.get(x.partition, -1))
+    sent = letters.replay(settings.kafka, counted if count else (), topic=topic)
     if output is Output.JSON:
         print_json(dict(sent))
         return

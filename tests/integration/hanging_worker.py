@@ -1,4 +1,4 @@
-"""A worker whose model hangs at texts that begin with "hang"."""
+"""A worker whose model hangs at texts that begin with "hang", and fails on "poison"."""
 
 import time
 
@@ -11,9 +11,11 @@ class HangingModel(FreeModel):
     """Comes to no end in this test's time."""
 
     def run_tokens(self, texts, exits):
-        """Classify, or hang."""
+        """Classify, hang, or fail on the whole batch."""
         if any(text.startswith("hang") for text in texts):
             time.sleep(600)
+        if any(text.startswith("poison") for text in texts):
+            raise ValueError("cannot take this")
         return super().run_tokens(texts, exits)
 
 

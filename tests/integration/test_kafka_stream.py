@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from consumer.errors import StreamUnavailable, WorkerFenced
@@ -132,15 +132,19 @@ def read_until(stream, condition, timeout_s=30):
         stream.keep_up(100)
 
 
-def test_what_cannot_be_given_back_now_is_given_back_later():
-    """A broker that stands still while a batch is given back costs none of its records."""
+@pytest.mark.parametrize("step", ["begin", "commit"])
+def test_what_cannot_be_given_back_now_is_given_back_later(step):
+    """A broker that stands still in a commit, and while it is given back, costs no record.
+
+    Nor does one come twice: where it stood still at the very commit, that may count or not.
+    """
     with start_kafka() as server:
         members = Members(server.address, partitions=2, request_timeout_s=3, session_timeout_s=30)
-        stream = members.join("a")
+        freeze = {step: server.pause}
+        stream = members.join("a", lambda name: freeze.pop(name, lambda: None)())
         produce(members)
         read_until(stream, lambda: stream._buffer.events == EVENTS)
         batch = stream.collect(AT_ONCE)
-        server.pause()
         try:
             with pytest.raises(StreamUnavailable):
                 members.commit(stream, batch)
@@ -150,8 +154,11 @@ def test_what_cannot_be_given_back_now_is_given_back_later():
             server.resume()
         wait_until(lambda: broker_answers(server.address), timeout_s=30, what="the broker")
         stream.rewind([])  # as for a later batch, of other partitions
-        members.copy(stream, EVENTS)
-        assert sorted(read_all(server.address, members.out)) == list(range(EVENTS))
+        produce(members)
+        members.copy(stream, 2 * EVENTS)
+        assert sorted(read_all(server.address, members.out)) == list(range(2 * EVENTS))
+        read = [TopicPartition(members.topic, partition) for partition in range(2)]
+        assert sum(stream._consumer.committed(tp) for tp in read) == 2 * EVENTS
         members.close()
 
 
@@ -288,6 +295,46 @@ def test_a_member_with_a_backlog_makes_room_for_another(kafka):
         stop.set()
         thread.join()
     members.close()
+
+
+def test_a_hot_partition_is_read_ahead_of_within_limits_and_starves_no_other(kafka):
+    """It stands still while its share is full, and is read on when there is room again."""
+    hot = 4_000  # of about 70 bytes; a poll gives 500 at most
+    members = Members(kafka, partitions=2, buffer_bytes=128 << 10)
+    stream = members.join("a")
+    read_until(stream, lambda: len(stream.assigned()) == 2)
+    produce(members, hot, partition=0)
+    read_until(stream, lambda: stream._buffer.events)
+    produce(members, EVENTS, partition=1)
+    for _ in range(20):
+        stream.keep_up(100)
+    assert stream._buffer.events < hot / 2
+    seen = []
+    deadline = time.monotonic() + 60
+    while len(seen) < hot + EVENTS:
+        assert time.monotonic() < deadline
+        if (batch := stream.collect(AT_ONCE)) is not None:
+            seen += [record.partition for record in batch.records]
+        assert stream._buffer.events < hot / 2
+    assert seen[: hot // 2].count(1) == EVENTS
+    members.close()
+
+
+@pytest.mark.parametrize(
+    ("limit", "size"), [({"max_events": 5}, 5), ({"max_tokens": 82}, 5), ({}, EVENTS + 1)]
+)
+def test_a_batch_is_given_when_it_is_full_or_has_waited(members, limit, size):
+    """Where it is full nothing is waited for; else what comes within the wait is in it."""
+    stream = members.join("a")
+    read_until(stream, stream.assigned)
+    produce(members)
+    read_until(stream, lambda: stream._buffer.events == EVENTS)
+    produce(members, 1)
+    wait_ms = 60_000 if limit else 4_000
+    begun = time.monotonic()
+    batch = stream.collect(BatchSettings(max_wait_ms=wait_ms, **limit))
+    assert len(batch.records) == size
+    assert time.monotonic() - begun < 30
 
 
 def test_a_topic_made_anew_has_another_id(kafka):

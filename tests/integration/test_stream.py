@@ -40,11 +40,16 @@ class Fleet:
         self.logs = logs
         self.running: dict[str, subprocess.Popen] = {}
 
-    def start(self, name: str) -> subprocess.Popen:
+    def start(self, name: str, module: str = "consumer") -> subprocess.Popen:
         with (self.logs / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
-                [sys.executable, "-m", "consumer", "worker", "--instance", name],
-                env={**os.environ, **self.environ, "OMP_NUM_THREADS": "1"},
+                [sys.executable, "-m", module, "worker"],
+                env={
+                    **os.environ,
+                    **self.environ,
+                    "OFFRAMP_INSTANCE": name,
+                    "OMP_NUM_THREADS": "1",
+                },
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

@@ -30,7 +30,7 @@ def test_everything_is_taken_once_and_in_order(rows, max_events, max_tokens):
     while buffer.events:
         batch = buffer.take(max_events=max_events, max_tokens=max_tokens)
         assert 1 <= len(batch) <= max_events
-        assert len(batch) == 1 or sum(r.size_bytes for r in batch) <= max_tokens * 4
+        assert len(batch) == 1 or sum(r.text_bytes for r in batch) <= max_tokens * 4
         for r in batch:
             taken[r.topic, r.partition].append(r.offset)
     assert taken == {key: list(range(count)) for key, count in offsets.items()}
@@ -48,14 +48,38 @@ def test_a_hot_topic_does_not_starve_another():
     assert {r.partition for r in batch if r.topic == "hot"} == {0, 1, 2, 3}
 
 
-def test_a_partition_is_full_at_its_limit():
-    """No more is read of a partition that holds its share, until some is taken."""
-    buffer = Buffer(limit_bytes=1000)
+def test_a_partition_is_full_at_its_share():
+    """No more is read of a partition that holds its share of the limit, until some is taken."""
+    buffer = Buffer(limit_bytes=4000)
     buffer.add(record("a", 0, i, size=100) for i in range(7))
-    assert buffer.full(("a", 0))
-    assert not buffer.full(("a", 1))
+    assert buffer.full([("a", 0)]) == set()
+    assert buffer.full([("a", 0), ("a", 1)]) == {("a", 0)}
     buffer.take(max_events=4, max_tokens=10_000)
-    assert not buffer.full(("a", 0))
+    assert buffer.full([("a", 0), ("a", 1)]) == set()
+
+
+@given(st.lists(st.integers(1, 400), max_size=40), st.integers(1, 9))
+def test_no_more_than_the_limit_is_read_ahead_of_all_partitions(sizes, partitions):
+    """Whatever is read where there is room: it ends at the limit, by one record at most."""
+    buffer = Buffer(limit_bytes=2000)
+    keys = [("a", number) for number in range(partitions)]
+    held = 0
+    for offset, size in enumerate(sizes):
+        room = [key for key in keys if key not in buffer.full(keys)]
+        if not room:
+            break
+        row = record(*room[-1], offset, size)
+        held += row.size_bytes
+        buffer.add([row])
+    assert held < 2000 + record("a", 0, 0, 400).size_bytes
+
+
+def test_headers_count_as_memory_and_not_as_text():
+    """Records with large headers fill the buffer, but not a batch."""
+    buffer = Buffer(limit_bytes=1000)
+    buffer.add([Record("a", 0, 0, 0, None, b"x", (("trace", b"y" * 990),))])
+    assert buffer.full([("a", 0)]) == {("a", 0)}
+    assert buffer.tokens < 50
 
 
 def test_what_is_dropped_is_forgotten():
