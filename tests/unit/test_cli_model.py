@@ -208,3 +208,12 @@ def test_bench(tmp_path):
     rows = json.loads(result.stdout)
     assert [(row["exit"], row["layer"]) for row in rows] == [(0, 1), (1, 2), (2, 4)]
     assert all(row["texts/s"] > 0 for row in rows)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_is_one_line(tmp_path):
+    """A device that is not there is told, without a traceback."""
+    model = write_tiny_model(tmp_path / "model")
+    for command in (("bench", model), ("predict", tmp_path / "absent.txt", "-m", model)):
+        with pytest.raises(InvalidSettings, match=r"^device is 'cuda', but torch .* no GPU here$"):
+            offramp("model", *command, "--device", "cuda")

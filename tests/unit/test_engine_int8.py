@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from model.calibration import calibrate_int8, label_agreement
-from model.engine import Engine
-from model.errors import InvalidCheckpoint, InvalidData
+from model.engine import Engine, chosen_precision
+from model.errors import InvalidCheckpoint, InvalidData, InvalidSettings
 from model.int8 import INT8_FILE, read_int8, write_int8
 from tests.tiny_model import WORDS, tiny_config, write_tiny_model
 
@@ -89,8 +89,7 @@ def test_too_few_texts_cannot_calibrate(folder: Path) -> None:
         calibrate_int8(folder, ["good"] * 99)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_int8_is_for_the_cpu(folder: Path) -> None:
+def test_int8_is_for_the_cpu() -> None:
     """On CUDA the error says so at once."""
-    with pytest.raises(ValueError, match="runs on the CPU only"):
-        Engine(folder, device="cuda", precision="int8")
+    with pytest.raises(InvalidSettings, match="runs on the CPU only"):
+        chosen_precision("int8", torch.device("cuda"), width=32)

@@ -78,7 +78,9 @@ def encoder(request: pytest.FixtureRequest, network: MultiExitEncoder) -> Packed
     return encoder
 
 
-def offsets_one_by_one(q, k, v, q_starts, k_starts, *longest, scale, num_splits):
+def offsets_one_by_one(  # noqa: PLR0913  (that of varlen_attn)
+    q, k, v, q_starts, k_starts, *longest, scale, num_splits
+):
     """Attend as `varlen_attn` documents, text by text, all (tokens, heads, size)."""
     longest_q, longest_k = longest
     assert num_splits == 1
