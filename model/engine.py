@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from model.batching import batches, is_out_of_memory, run_batches
+from model.batching import TokenBudget, batches, is_out_of_memory, run_batches
 from model.checkpoint import check_tokenizer, fingerprint, load_model, load_tokenizer
 from model.encoder import PackedEncoder
 from model.errors import InvalidSettings
@@ -83,12 +83,13 @@ class Engine:
         if not 3 <= self.max_tokens <= limit:  # noqa: PLR2004  ([CLS], one token, [SEP])
             raise InvalidSettings(f"max_tokens is {max_tokens}, this model takes 3..{limit}")
         usual = max(_DEFAULT_BATCH_TOKENS[self.device.type], self.max_tokens)
-        self.max_batch_tokens = usual if max_batch_tokens is None else max_batch_tokens
-        if self.max_batch_tokens < self.max_tokens:
+        most = usual if max_batch_tokens is None else max_batch_tokens
+        if most < self.max_tokens:
             raise InvalidSettings(
-                f"max_batch_tokens is {self.max_batch_tokens}, "
+                f"max_batch_tokens is {most}, "
                 f"less than the {self.max_tokens} that one text may have"
             )
+        self._budget = TokenBudget(most, least=self.max_tokens)
         ranges = None
         if self.precision == "int8":
             ranges = read_int8(
@@ -105,6 +106,11 @@ class Engine:
                 network, precision=self.precision, device=self.device, ranges=ranges
             )
         self._warm_up()
+
+    @property
+    def max_batch_tokens(self) -> int:
+        """How many tokens run at once at present: less for a while after a lack of memory."""
+        return self._budget.tokens
 
     def run(self, texts: Sequence[str], exits: Sequence[int]) -> list[TextResult]:
         """Classify `texts[i]` up to exit `exits[i]`; results in input order.
@@ -148,6 +154,7 @@ class Engine:
         todo = batches(order, lengths, max_tokens=self.max_batch_tokens)
         results: dict[int, TextResult] = {}
         for rows, answers in run_batches(todo, lambda rows: self._launch(rows, tokens, exits)):
+            self._budget.went_well()
             for i, (labels, scores) in zip(rows, answers, strict=True):
                 results[i] = TextResult(labels, scores, lengths[i], tokens.truncated[i])
         return [results[i] for i in range(len(tokens))]
@@ -189,7 +196,7 @@ class Engine:
             if not is_out_of_memory(error):
                 raise
             held = sum(len(tokens.ids[i]) for i in rows)
-            self.max_batch_tokens = max(self.max_tokens, min(self.max_batch_tokens, held // 2))
+            self._budget.failed(held)
             _LOG.warning("out_of_memory tokens=%d now_at_most=%d", held, self.max_batch_tokens)
             raise
 
