@@ -94,7 +94,7 @@ class Engine:
         if self.precision == "int8":
             ranges = read_int8(
                 folder,
-                layers=self.config.num_hidden_layers,
+                self.config,
                 fingerprint=self.fingerprint,
                 least_agreement=least_int8_agreement,
             )
