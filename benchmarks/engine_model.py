@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from model.checkpoint import fingerprint, load_model, save_model
 from model.config import ModelConfig
 from model.engine import Engine
-from model.int8 import observe, write_int8
+from model.int8 import Agreement, observe, write_int8
 from model.network import MultiExitEncoder
 
 LAYERS = tuple(range(1, 13))
@@ -74,5 +74,5 @@ def workload(name: str, count: int) -> Workload:
 def make_int8(folder: Path, engine: Engine, texts: tuple[str, ...]) -> None:
     """Calibrate without the gate: the labels of random weights mean nothing."""
     ranges = observe(load_model(folder), engine.tokenise(texts).ids)
-    agreement = [0.0] * engine.config.exits
+    agreement = Agreement((0.0,) * engine.config.exits, texts=0)
     write_int8(folder, ranges, fingerprint=fingerprint(folder), agreement=agreement)

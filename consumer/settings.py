@@ -127,6 +127,9 @@ class ModelSettings(Section):
         None,
         description="run at once, which bounds the memory; default: 4096 on a CPU, 32768 on CUDA",
     )
+    least_int8_agreement: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.99, description="share of labels, at every exit, on which int8 must equal fp32"
+    )
 
 
 class PolicyOptions(Section):

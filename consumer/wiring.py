@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from consumer.errors import InvalidSettings
 from consumer.events import parse
 from consumer.kafka_stream import KafkaStream
 from consumer.route_watch import RouteWatch
@@ -164,7 +165,7 @@ def open_policy(
             fingerprint=facts.fingerprint,
             layers=facts.layers,
             settings=PolicySettings(
-                cost=_cost(settings, facts), **options.model_dump(exclude={"name", "cost"})
+                cost=_cost(settings, engine), **options.model_dump(exclude={"name", "cost"})
             ),
             limits=Limits(
                 domains=kept.domains,
@@ -202,13 +203,16 @@ def _parser(settings: KafkaSettings) -> Callable[[Record], EventBody]:
     return partial(parse, form=settings.format, fields=settings.fields, decode=decode)
 
 
-def _cost(settings: Settings, model: ModelFacts) -> str | tuple[float, ...]:
+def _cost(settings: Settings, engine: Inference) -> str | tuple[float, ...]:
     """Return the cost vector, or the name of one; `measured` is read from beside the model."""
     if settings.policy.cost != "measured":
         return settings.policy.cost
     from model.costs import read_costs
+    from model.engine import Engine
 
-    return read_costs(settings.model.path, fingerprint=model.fingerprint)
+    if not isinstance(engine, Engine):
+        raise InvalidSettings("policy.cost is 'measured', which needs an engine of model.engine")
+    return read_costs(settings.model.path, engine)
 
 
 def load_engine(settings: Settings) -> Inference:
@@ -226,6 +230,7 @@ def load_engine(settings: Settings) -> Inference:
         precision=options.precision,
         max_tokens=options.max_tokens,
         max_batch_tokens=options.max_batch_tokens,
+        least_int8_agreement=options.least_int8_agreement,
     )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_GROWS_AFTER = 100  # batches: where memory stays short, one in a hundred is run again in halves
 _IN_FLIGHT = 2  # while the device works on one batch, the next one is packed
 
 # What torch's allocator says, what CUDA and its libraries say beside it, and what oneDNN says where
@@ -28,6 +29,34 @@ _NO_MEMORY = (
     "could not create a memory object",
     "could not execute a primitive",
 )
+
+
+class TokenBudget:
+    """How many tokens may run at once: less after a lack of memory, slowly more again later.
+
+    A neighbour on the machine may have taken the memory for a moment only.
+    """
+
+    def __init__(self, most: int, *, least: int) -> None:
+        """Begin with `most`, which is never exceeded; never go below `least`, a single text's."""
+        self.tokens = most
+        self._most = most
+        self._least = least
+        self._gone_well = 0
+
+    def failed(self, held: int) -> None:
+        """Take note that a batch of `held` tokens did not fit."""
+        self.tokens = max(self._least, min(self.tokens, held // 2))
+        self._gone_well = 0
+
+    def went_well(self) -> None:
+        """Take note that a batch fitted; after many in a row, twice as much is tried."""
+        if self.tokens == self._most:
+            return
+        self._gone_well += 1
+        if self._gone_well == _GROWS_AFTER:
+            self.tokens = min(self._most, 2 * self.tokens)
+            self._gone_well = 0
 
 
 def batches(

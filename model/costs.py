@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from model.engine import Engine
 
 COSTS_FILE = "costs.json"
+_MEASURE = "`offramp model calibrate --costs`"
 
 
 def measure_costs(
@@ -67,18 +68,28 @@ def write_costs(folder: Path, engine: Engine, costs: Sequence[float]) -> Path:
     return path
 
 
-def read_costs(folder: Path, *, fingerprint: str) -> tuple[float, ...]:
-    """Read the cost vector saved beside a model.
+def read_costs(folder: Path, engine: Engine) -> tuple[float, ...]:
+    """Read the cost vector saved beside a model, if it was measured with what `engine` runs.
 
     Raises:
-        InvalidData: there is none, or it was measured with another model.
+        InvalidData: there is none, or it is of another model, device or precision.
     """
     path = folder / COSTS_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        measured, costs = content["fingerprint"], tuple(map(float, content["costs"]))
+        measured = {name: str(content[name]) for name in ("fingerprint", "device", "precision")}
+        costs = tuple(map(float, content["costs"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidData(f"{path}: no usable cost vector: {error}") from error
-    if measured != fingerprint:
-        raise InvalidData(f"{path}: measured with model {measured}, this one is {fingerprint}")
+        raise InvalidData(
+            f"{path}: no usable cost vector ({_MEASURE} makes one): {error}"
+        ) from error
+    ours = (engine.fingerprint, engine.device.type, engine.precision)
+    for (name, found), here in zip(measured.items(), ours, strict=True):
+        if found != here:
+            raise InvalidData(
+                f"{path}: measured with {name} {found}, this engine has {here}; "
+                f"{_MEASURE} measures anew"
+            )
+    if len(costs) != engine.config.exits:
+        raise InvalidData(f"{path}: {len(costs)} costs, the model has {engine.config.exits} exits")
     return costs

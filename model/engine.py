@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from model.batching import batches, is_out_of_memory, run_batches
+from model.batching import TokenBudget, batches, is_out_of_memory, run_batches
 from model.checkpoint import check_tokenizer, fingerprint, load_model, load_tokenizer
 from model.encoder import PackedEncoder
+from model.errors import InvalidSettings
 from model.int8 import read_int8
 from model.linear import bf16_wins
 from model.packed import Packed, pack, packing_order
@@ -55,7 +57,7 @@ class Engine:
         max_batch_tokens: int | None = None,
         least_int8_agreement: float = 0.99,
     ) -> None:
-        """Load a model folder and choose the fastest kernels for this machine.
+        """Load a model folder, choose the fastest kernels for this machine, and warm up.
 
         Args:
             folder: config.json, model.safetensors and tokenizer.json.
@@ -67,30 +69,32 @@ class Engine:
             least_int8_agreement: share of labels, at every exit, on which int8 must equal fp32.
 
         Raises:
-            ModelError: the folder cannot be loaded, or int8 is asked and not fit for this model.
-            ValueError: an argument is not one the model can take.
+            InvalidSettings: an argument is not one that the model or this machine can take.
+            ModelError: the folder cannot be loaded, int8 is asked and not fit for this model, or
+                one text of `max_tokens` does not fit into memory.
         """
         self.fingerprint = fingerprint(folder)
         self.device = _device(device)
         network = load_model(folder)
         self.config: ModelConfig = network.config
-        self.precision = _precision(precision, self.device, width=self.config.hidden_size)
+        self.precision = chosen_precision(precision, self.device, width=self.config.hidden_size)
         limit = self.config.max_position_embeddings
         self.max_tokens = limit if max_tokens is None else max_tokens
         if not 3 <= self.max_tokens <= limit:  # noqa: PLR2004  ([CLS], one token, [SEP])
-            raise ValueError(f"max_tokens is {max_tokens}, this model takes 3..{limit}")
+            raise InvalidSettings(f"max_tokens is {max_tokens}, this model takes 3..{limit}")
         usual = max(_DEFAULT_BATCH_TOKENS[self.device.type], self.max_tokens)
-        self.max_batch_tokens = usual if max_batch_tokens is None else max_batch_tokens
-        if self.max_batch_tokens < self.max_tokens:
-            raise ValueError(
-                f"max_batch_tokens is {self.max_batch_tokens}, "
+        most = usual if max_batch_tokens is None else max_batch_tokens
+        if most < self.max_tokens:
+            raise InvalidSettings(
+                f"max_batch_tokens is {most}, "
                 f"less than the {self.max_tokens} that one text may have"
             )
+        self._budget = TokenBudget(most, least=self.max_tokens)
         ranges = None
         if self.precision == "int8":
             ranges = read_int8(
                 folder,
-                layers=self.config.num_hidden_layers,
+                self.config,
                 fingerprint=self.fingerprint,
                 least_agreement=least_int8_agreement,
             )
@@ -101,6 +105,12 @@ class Engine:
             self.encoder = PackedEncoder(
                 network, precision=self.precision, device=self.device, ranges=ranges
             )
+        self._warm_up()
+
+    @property
+    def max_batch_tokens(self) -> int:
+        """How many tokens run at once at present: less for a while after a lack of memory."""
+        return self._budget.tokens
 
     def run(self, texts: Sequence[str], exits: Sequence[int]) -> list[TextResult]:
         """Classify `texts[i]` up to exit `exits[i]`; results in input order.
@@ -144,9 +154,27 @@ class Engine:
         todo = batches(order, lengths, max_tokens=self.max_batch_tokens)
         results: dict[int, TextResult] = {}
         for rows, answers in run_batches(todo, lambda rows: self._launch(rows, tokens, exits)):
+            self._budget.went_well()
             for i, (labels, scores) in zip(rows, answers, strict=True):
                 results[i] = TextResult(labels, scores, lengths[i], tokens.truncated[i])
         return [results[i] for i in range(len(tokens))]
+
+    def _warm_up(self) -> None:
+        """Run the longest text and the shortest ones: the first of a stream then wait for nothing.
+
+        Kernels are loaded or built at their first use, which takes seconds on a GPU.
+        """
+        start = time.perf_counter()
+        exits = range(self.config.exits)
+        self.run(["a " * self.max_tokens, *[""] * len(exits)], [exits[-1], *exits])
+        _LOG.info(
+            "ready device=%s precision=%s max_tokens=%d max_batch_tokens=%d warm_up_ms=%.0f",
+            self.device.type,
+            self.precision,
+            self.max_tokens,
+            self.max_batch_tokens,
+            (time.perf_counter() - start) * 1000,
+        )
 
     def _launch(
         self, rows: list[int], tokens: Tokens, exits: Sequence[int]
@@ -168,7 +196,7 @@ class Engine:
             if not is_out_of_memory(error):
                 raise
             held = sum(len(tokens.ids[i]) for i in rows)
-            self.max_batch_tokens = max(self.max_tokens, min(self.max_batch_tokens, held // 2))
+            self._budget.failed(held)
             _LOG.warning("out_of_memory tokens=%d now_at_most=%d", held, self.max_batch_tokens)
             raise
 
@@ -215,15 +243,22 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name not in _DEFAULT_BATCH_TOKENS:
-        raise ValueError(f"device is {name!r}, expected auto, cpu or cuda")
+        raise InvalidSettings(f"device is {name!r}, expected auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InvalidSettings(f"device is 'cuda', but torch {torch.__version__} finds no GPU here")
     return torch.device(name)
 
 
-def _precision(name: str, device: torch.device, *, width: int) -> str:
+def chosen_precision(name: str, device: torch.device, *, width: int) -> str:
+    """Return the precision that `name` means on this device, for layers of `width`.
+
+    Raises:
+        InvalidSettings: there is none of this name, or not on this device.
+    """
     if name not in PRECISIONS:
-        raise ValueError(f"precision is {name!r}, expected one of {', '.join(PRECISIONS)}")
+        raise InvalidSettings(f"precision is {name!r}, expected one of {', '.join(PRECISIONS)}")
     if name == "int8" and device.type != "cpu":
-        raise ValueError("precision is 'int8', which runs on the CPU only")
+        raise InvalidSettings("precision is 'int8', which runs on the CPU only")
     if name == "auto":
         return "bf16" if bf16_wins(device, width=width) else "fp32"
     return name

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from model.config import ModelConfig
     from model.linear import Kernel
     from model.network import Layer, MultiExitEncoder
 
@@ -174,10 +175,16 @@ def observe(network: MultiExitEncoder, rows: Iterable[Sequence[int]]) -> Ranges:
     return ranges
 
 
-def write_int8(
-    folder: Path, ranges: Ranges, *, fingerprint: str, agreement: Sequence[float]
-) -> Path:
-    """Save ranges and the measured agreement of each exit beside the model."""
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """With which share of fp32's labels int8 agreed, at each exit, and on how many texts."""
+
+    shares: tuple[float, ...]
+    texts: int
+
+
+def write_int8(folder: Path, ranges: Ranges, *, fingerprint: str, agreement: Agreement) -> Path:
+    """Save ranges and the measured agreement beside the model."""
     path = folder / INT8_FILE
     tensors = {
         f"{number}.{point}.{end}": getattr(seen, end).clone()
@@ -185,12 +192,18 @@ def write_int8(
         for point, seen in layer.items()
         for end in ("low", "high")
     }
-    metadata = {"fingerprint": fingerprint, "agreement": json.dumps(list(agreement))}
-    safetensors.torch.save_file(tensors, path, metadata=metadata)
+    metadata = {
+        "fingerprint": fingerprint,
+        "agreement": json.dumps(agreement.shares),
+        "texts": str(agreement.texts),
+    }
+    path.write_bytes(safetensors.torch.save(tensors, metadata=metadata))
     return path
 
 
-def read_int8(folder: Path, *, layers: int, fingerprint: str, least_agreement: float) -> Ranges:
+def read_int8(
+    folder: Path, config: ModelConfig, *, fingerprint: str, least_agreement: float
+) -> Ranges:
     """Read the ranges, if int8 was measured for this very model and agrees with fp32 at every exit.
 
     Raises:
@@ -200,6 +213,13 @@ def read_int8(folder: Path, *, layers: int, fingerprint: str, least_agreement: f
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata()
+            calibrated = metadata["fingerprint"]
+            shares = tuple(map(float, json.loads(metadata["agreement"])))
+            agreement = Agreement(shares, int(metadata["texts"]))
+            if calibrated != fingerprint:
+                raise InvalidCheckpoint(
+                    f"{path}: calibrated for model {calibrated}, this one is {fingerprint}"
+                )
             ranges = [
                 {
                     point: Range(
@@ -208,18 +228,21 @@ def read_int8(folder: Path, *, layers: int, fingerprint: str, least_agreement: f
                     )
                     for point in _POINTS
                 }
-                for number in range(layers)
+                for number in range(config.num_hidden_layers)
             ]
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InvalidCheckpoint(f"{path}: no usable int8 calibration: {error}") from error
-    if metadata["fingerprint"] != fingerprint:
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InvalidCheckpoint(
-            f"{path}: calibrated for model {metadata['fingerprint']}, this one is {fingerprint}"
+            f"{path}: no usable int8 calibration "
+            f"(`offramp model calibrate --int8` makes one): {error}"
+        ) from error
+    if len(agreement.shares) != config.exits:
+        raise InvalidCheckpoint(
+            f"{path}: measured at {len(agreement.shares)} exits, the model has {config.exits}"
         )
-    for exit_, share in enumerate(json.loads(metadata["agreement"])):
-        if share < least_agreement:
+    for exit_, share in enumerate(agreement.shares):
+        if not share >= least_agreement:
             raise InvalidCheckpoint(
-                f"{path}: exit {exit_} agrees with fp32 on {share:.2%} of texts in int8, "
-                f"at least {least_agreement:.2%} is asked"
+                f"{path}: exit {exit_} agrees with fp32 on {share:.2%} of {agreement.texts} texts "
+                f"in int8, at least {least_agreement:.2%} is asked"
             )
     return ranges

@@ -18,7 +18,7 @@ from consumer.cli.model_options import (
     Precision,
     engine_for,
 )
-from consumer.cli.model_prepare import EXPORT_EXAMPLES, export
+from consumer.cli.model_prepare import CALIBRATE_EXAMPLES, EXPORT_EXAMPLES, calibrate, export
 from consumer.cli.training import pretrain, train
 from consumer.cli.training_progress import exit_rows, progress_bars
 
@@ -32,6 +32,7 @@ __all__ = ["app", "pretrain", "train"]
 
 app = typer.Typer(help="Models: check, convert, predict, measure.", no_args_is_help=True)
 app.command("export", epilog=EXPORT_EXAMPLES)(export)
+app.command("calibrate", epilog=CALIBRATE_EXAMPLES)(calibrate)
 
 CHECK_EXAMPLES = """Examples:
 

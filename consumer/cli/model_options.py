@@ -46,9 +46,5 @@ def engine_for(
         ModelError: it cannot be loaded, or not run like that.
     """
     from model.engine import Engine
-    from model.errors import InvalidSettings
 
-    try:
-        return Engine(folder, device=device.value, precision=precision.value, max_tokens=max_tokens)
-    except ValueError as error:
-        raise InvalidSettings(f"{folder}: {error}") from error
+    return Engine(folder, device=device.value, precision=precision.value, max_tokens=max_tokens)

@@ -1,4 +1,4 @@
-"""`offramp model export`: model folders made ready for use."""
+"""`offramp model export` and `calibrate`: model folders made ready for use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from consumer.cli.common import Output, OutputOption, print_json, print_table
-from consumer.cli.model_options import AllowBin
+from consumer.cli.model_options import (
+    AllowBin,
+    Device,
+    DeviceOption,
+    Folder,
+    Precision,
+    engine_for,
+)
 
 EXPORT_EXAMPLES = """Examples:
 
@@ -16,6 +23,13 @@ EXPORT_EXAMPLES = """Examples:
 
 `offramp model export someone/elasticbert-sst2 --to ./model --allow-bin`
 """
+CALIBRATE_EXAMPLES = """Examples:
+
+`offramp model calibrate ./model --texts reviews.txt --int8`
+
+`offramp model calibrate ./model --texts reviews.txt --costs --precision bf16`
+"""
+_COST_TEXTS = 64  # each runs to every exit several times
 
 
 def export(
@@ -36,3 +50,77 @@ def export(
         print_json(row)
     else:
         print_table([row], empty="")
+
+
+def calibrate(
+    folder: Folder,
+    texts: Annotated[
+        list[Path], typer.Option("--texts", metavar="FILE", help="Texts of the kinds to come.")
+    ],
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Make it fit for int8, and measure how well.")
+    ] = False,
+    costs: Annotated[
+        bool, typer.Option("--costs", help="Measure what each exit costs, on this machine.")
+    ] = False,
+    most: Annotated[
+        int, typer.Option(min=1, help="Texts of each file at most, drawn by chance.")
+    ] = 1200,
+    device: DeviceOption = Device.AUTO,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="Of --costs; as the workers will have it.")
+    ] = Precision.AUTO,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=3, help="Longer texts are cut; else the model's maximum.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write `int8.safetensors` or `costs.json` beside a model: what int8 and `measured` need.
+
+    Half of the texts set the ranges of int8, the other half measures how often its labels are those
+    of fp32. Costs are times of a text that stops at each exit, relative to the last one.
+    """
+    import os
+    import random
+    from dataclasses import asdict
+
+    from model.calibration import calibrate_int8
+    from model.config import read_config
+    from model.costs import measure_costs, write_costs
+    from model.data import read_texts
+    from model.errors import InvalidSettings
+
+    if not (int8 or costs):
+        raise InvalidSettings("nothing to do: give --int8, --costs or both")
+    if not os.access(folder, os.W_OK):
+        raise InvalidSettings(f"{folder}: cannot be written; calibrate a copy of it")
+    chance = random.Random(0)
+    sample: list[str] = []
+    for path in texts:
+        found, _ = read_texts(path)
+        sample += chance.sample(found, min(most, len(found)))
+    chance.shuffle(sample)
+    made: dict[str, object] = {}
+    columns: dict[str, tuple[float, ...]] = {}
+    if int8:
+        agreement = calibrate_int8(folder, sample, max_tokens=max_tokens)
+        made["int8"] = asdict(agreement)
+        columns[f"int8 agrees ({agreement.texts} texts)"] = agreement.shares
+    if costs:
+        engine = engine_for(folder, device, precision, max_tokens)
+        measured = measure_costs(engine, sample[:_COST_TEXTS])
+        write_costs(folder, engine, measured)
+        kind = {"device": engine.device.type, "precision": engine.precision}
+        made["costs"] = {**kind, "costs": measured}
+        columns[f"cost ({', '.join(kind.values())})"] = measured
+    if output is Output.JSON:
+        print_json(made)
+        return
+    layers = read_config(folder).exit_layers
+    print_table(
+        [
+            {"exit": exit_, "layer": layer, **{name: of[exit_] for name, of in columns.items()}}
+            for exit_, layer in enumerate(layers)
+        ],
+        empty="",
+    )

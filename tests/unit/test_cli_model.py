@@ -1,6 +1,7 @@
 """`offramp train`, `pretrain` and `model`, as a user calls them, at tiny sizes."""
 
 import json
+import random
 import subprocess
 import sys
 
@@ -11,9 +12,13 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from consumer.cli import model as commands
+from consumer.settings import load_settings
+from consumer.wiring import load_engine, open_policy
 from model.checkpoint import load_model
 from model.errors import InvalidSettings, ModelError, TrainingFailed
-from tests.tiny_model import tiny_config, write_tiny_model
+from model.int8 import Agreement, read_int8, write_int8
+from policy_state.backends.memory import MemoryStore
+from tests.tiny_model import WORDS, tiny_config, write_tiny_model
 
 SIZES = ["--layers", "2", "--hidden", "32", "--heads", "2", "--positions", "24"]
 FAST = ["--epochs", "3", "--batch-size", "16", "--body-rate", "3e-3", "--head-rate", "3e-3"]
@@ -208,3 +213,54 @@ def test_bench(tmp_path):
     rows = json.loads(result.stdout)
     assert [(row["exit"], row["layer"]) for row in rows] == [(0, 1), (1, 2), (2, 4)]
     assert all(row["texts/s"] > 0 for row in rows)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_is_one_line(tmp_path):
+    """A device that is not there is told, without a traceback."""
+    model = write_tiny_model(tmp_path / "model")
+    for command in (("bench", model), ("predict", tmp_path / "absent.txt", "-m", model)):
+        with pytest.raises(InvalidSettings, match=r"^device is 'cuda', but torch .* no GPU here$"):
+            offramp("model", *command, "--device", "cuda")
+
+
+def test_calibrate_makes_int8_and_costs(tmp_path):
+    """Both files are written beside the model, and what a worker loads there takes them."""
+    config = tiny_config(exit_layers=(1, 3), hidden_size=64, labels=("negative", "positive"))
+    model = write_tiny_model(tmp_path / "model", config=config)
+    texts = tmp_path / "texts.txt"
+    chance = random.Random(0)
+    lines = [" ".join(chance.choices(WORDS, k=chance.randrange(1, 20))) for _ in range(240)]
+    texts.write_text("\n".join(lines))
+    with pytest.raises(InvalidSettings, match="give --int8, --costs or both"):
+        offramp("model", "calibrate", model, "--texts", texts)
+    command = ("model", "calibrate", model, "--texts", texts, "--costs", "--precision", "fp32")
+    assert "cost (cpu, fp32)" in offramp(*command).stdout
+    found = json.loads(offramp(*command, "-o", "json").stdout)
+    assert (found["costs"]["precision"], found["costs"]["costs"][-1]) == ("fp32", 1.0)
+
+    named = {"model.path": model, "model.device": "cpu", "policy.cost": "measured"}
+    settings = load_settings(options={**named, "model.precision": "fp32"})
+    _, opened = open_policy(settings, load_engine(settings), MemoryStore())
+    assert opened.meta.settings.cost == pytest.approx(found["costs"]["costs"], abs=1e-4)
+    settings = load_settings(options={**named, "model.precision": "bf16"})
+    with pytest.raises(ModelError, match="fp32, this engine has bf16"):
+        open_policy(settings, load_engine(settings), MemoryStore())
+
+    try:
+        result = offramp("model", "calibrate", model, "--texts", texts, "--int8", "-o", "json")
+    except (AttributeError, RuntimeError, AssertionError) as error:
+        pytest.skip(f"no int8 products in this build of torch: {error}")
+    agreement = json.loads(result.stdout)["int8"]
+    assert agreement["texts"] == 120
+    assert min(agreement["shares"]) > 0.6
+    exact = load_engine(settings)
+    print_ = exact.fingerprint
+    ranges = read_int8(model, exact.config, fingerprint=print_, least_agreement=0.6)
+    write_int8(model, ranges, fingerprint=print_, agreement=Agreement((0.7, 0.6), texts=120))
+    asked = {**named, "model.precision": "int8", "model.least_int8_agreement": 0.5}
+    assert load_engine(load_settings(options=asked)).precision == "int8"
+    with pytest.raises(
+        ModelError, match=r"60\.00% of 120 texts in int8, at least 65\.00% is asked"
+    ):
+        load_engine(load_settings(options={**asked, "model.least_int8_agreement": 0.65}))

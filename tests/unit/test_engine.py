@@ -6,12 +6,14 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 from tokenizers import Tokenizer
+from torch.profiler import profile
 
 from model.checking import check_folder
 from model.checkpoint import fingerprint
 from model.engine import Engine
-from model.errors import InvalidCheckpoint
+from model.errors import InvalidCheckpoint, InvalidSettings
 from tests.tiny_model import write_tiny_model
 
 if TYPE_CHECKING:
@@ -169,3 +171,24 @@ def test_a_tokenizer_that_pads_is_taken(tmp_path: Path) -> None:
     tokenizer.enable_padding(length=12, direction="left")
     tokenizer.save(path)
     assert Engine(folder, device="cpu").run([""], [0])[0].tokens == 2
+
+
+def test_the_first_batch_finds_a_warm_engine(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The start runs texts through all layers and heads, and logs what was chosen."""
+    folder = write_tiny_model(tmp_path)
+    with caplog.at_level("INFO", "offramp.engine"), profile() as seen:
+        engine = Engine(folder, device="cpu", precision="auto")
+    assert any(event.key == "aten::baddbmm" for event in seen.key_averages())  # the heads
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith(
+        f"ready device=cpu precision={engine.precision} max_tokens=24 max_batch_tokens=4096 warm_up"
+    )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_is_refused(tmp_path: Path) -> None:
+    """The error says what is missing, in one line, as an error of this package."""
+    with pytest.raises(InvalidSettings, match=r"device is 'cuda', but torch .* finds no GPU here"):
+        Engine(write_tiny_model(tmp_path), device="cuda")

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.batching import batches, is_out_of_memory, run_batches
+from model.batching import TokenBudget, batches, is_out_of_memory, run_batches
 from model.errors import OutOfMemory
 
 lengths = st.lists(st.integers(2, 40), max_size=50)
@@ -102,3 +102,31 @@ def test_other_errors_pass_through() -> None:
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
         list(run_batches(iter([[0]]), launch))
+
+
+def test_a_budget_shrinks_at_once_and_grows_back_slowly() -> None:
+    """After a hundred batches that went well twice as much is tried, up to what was asked."""
+    budget = TokenBudget(4096, least=512)
+    budget.failed(held=3000)
+    assert budget.tokens == 1500
+    for _ in range(99):
+        budget.went_well()
+    assert budget.tokens == 1500
+    budget.went_well()
+    assert budget.tokens == 3000
+    for _ in range(100):
+        budget.went_well()
+    assert budget.tokens == 4096
+
+
+def test_a_budget_stays_small_while_memory_is_short() -> None:
+    """A failure starts the count anew, never enlarges a batch, and a single text always may run."""
+    budget = TokenBudget(4096, least=512)
+    budget.failed(held=2000)
+    for _ in range(99):
+        budget.went_well()
+    budget.failed(held=4000)
+    budget.went_well()
+    assert budget.tokens == 1000
+    budget.failed(held=600)
+    assert budget.tokens == 512

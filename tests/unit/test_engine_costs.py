@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import count
 from pathlib import Path
 
@@ -36,18 +37,30 @@ def test_real_costs_rise_with_depth(folder: Path) -> None:
     assert costs[0] > 0
 
 
-def test_saved_costs_belong_to_their_model(folder: Path) -> None:
-    """What is read is what was written, and another model's vector is refused."""
+def test_saved_costs_belong_to_model_device_and_precision(folder: Path, tmp_path: Path) -> None:
+    """What is read is what was written; costs of another model or precision are refused."""
     engine = Engine(folder, device="cpu")
     write_costs(folder, engine, (0.25, 0.5, 1.0))
-    assert read_costs(folder, fingerprint=engine.fingerprint) == (0.25, 0.5, 1.0)
-    with pytest.raises(InvalidData, match="measured with model"):
-        read_costs(folder, fingerprint="0" * 16)
+    assert read_costs(folder, engine) == (0.25, 0.5, 1.0)
+    with pytest.raises(InvalidData, match="measured with precision fp32, this engine has bf16; `"):
+        read_costs(folder, Engine(folder, device="cpu", precision="bf16"))
+    path = folder / "costs.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"device": "cuda"}))
+    with pytest.raises(InvalidData, match="measured with device cuda, this engine has cpu"):
+        read_costs(folder, engine)
+    path.write_text(json.dumps(content | {"costs": [0.5, 1.0]}))
+    with pytest.raises(InvalidData, match="2 costs, the model has 3 exits"):
+        read_costs(folder, engine)
+    other = Engine(write_tiny_model(tmp_path, seed=1), device="cpu")
+    with pytest.raises(InvalidData, match="measured with fingerprint"):
+        read_costs(folder, other)
 
 
 def test_without_texts_or_file_there_are_no_costs(folder: Path, tmp_path: Path) -> None:
-    """Both say what is missing."""
+    """Both say what is missing, and the command that makes it."""
+    engine = Engine(folder, device="cpu")
     with pytest.raises(InvalidData, match="no texts"):
-        measure_costs(Engine(folder, device="cpu"), [])
-    with pytest.raises(InvalidData, match="no usable cost vector"):
-        read_costs(tmp_path, fingerprint="0" * 16)
+        measure_costs(engine, [])
+    with pytest.raises(InvalidData, match=r"no usable cost vector .*model calibrate --costs"):
+        read_costs(tmp_path, engine)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from model.calibration import calibrate_int8, label_agreement
-from model.engine import Engine
-from model.errors import InvalidCheckpoint, InvalidData
-from model.int8 import INT8_FILE, read_int8, write_int8
+from model.engine import Engine, chosen_precision
+from model.errors import InvalidCheckpoint, InvalidData, InvalidSettings
+from model.int8 import INT8_FILE, Agreement, read_int8, write_int8
 from tests.tiny_model import WORDS, tiny_config, write_tiny_model
 
 
@@ -54,17 +56,36 @@ def test_int8_does_not_depend_on_the_neighbours(folder: Path) -> None:
 
 
 def test_an_exit_below_the_asked_agreement_is_refused(folder: Path, tmp_path: Path) -> None:
-    """The gate names the exit, what was measured and what is asked."""
-    ranges = read_int8(
-        folder, layers=3, fingerprint=Engine(folder, device="cpu").fingerprint, least_agreement=0.0
-    )
-    print_ = Engine(folder, device="cpu").fingerprint
-    write_int8(tmp_path, ranges, fingerprint=print_, agreement=[0.995, 0.97])
+    """The gate names the exit, what was measured, on how many texts, and what is asked."""
+    exact = Engine(folder, device="cpu")
+    print_, config = exact.fingerprint, exact.config
+    ranges = read_int8(folder, config, fingerprint=print_, least_agreement=0.0)
+    agreement = Agreement((0.995, 0.97), texts=200)
+    write_int8(tmp_path, ranges, fingerprint=print_, agreement=agreement)
     with pytest.raises(
-        InvalidCheckpoint, match=r"exit 1 agrees with fp32 on 97\.00% .* 99\.00% is"
+        InvalidCheckpoint,
+        match=r"exit 1 agrees with fp32 on 97\.00% of 200 texts in int8, at least 99\.00% is",
     ):
-        read_int8(tmp_path, layers=3, fingerprint=print_, least_agreement=0.99)
-    read_int8(tmp_path, layers=3, fingerprint=print_, least_agreement=0.97)
+        read_int8(tmp_path, config, fingerprint=print_, least_agreement=0.99)
+    read_int8(tmp_path, config, fingerprint=print_, least_agreement=0.97)
+    write_int8(tmp_path, ranges, fingerprint=print_, agreement=Agreement((1.0,), texts=200))
+    with pytest.raises(InvalidCheckpoint, match="measured at 1 exits, the model has 2"):
+        read_int8(tmp_path, config, fingerprint=print_, least_agreement=0.5)
+
+
+@pytest.mark.parametrize("change", ["", "fingerprint", "agreement", "texts"])
+def test_a_calibration_that_does_not_say_what_it_is_is_refused(
+    folder: Path, tmp_path: Path, change: str
+) -> None:
+    """Without metadata, or without a part of it, the error names the file and the command."""
+    with safe_open(folder / INT8_FILE, framework="pt") as file:
+        metadata = {**file.metadata(), "agreement": "[]"}
+    metadata.pop(change, None)
+    exact = Engine(folder, device="cpu")
+    tensors = load_file(folder / INT8_FILE)
+    save_file(tensors, tmp_path / INT8_FILE, metadata=metadata if change else None)
+    with pytest.raises(InvalidCheckpoint, match=r"no usable int8 .*model calibrate --int8"):
+        read_int8(tmp_path, exact.config, fingerprint=exact.fingerprint, least_agreement=0.5)
 
 
 def test_a_calibration_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -89,8 +110,7 @@ def test_too_few_texts_cannot_calibrate(folder: Path) -> None:
         calibrate_int8(folder, ["good"] * 99)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_int8_is_for_the_cpu(folder: Path) -> None:
+def test_int8_is_for_the_cpu() -> None:
     """On CUDA the error says so at once."""
-    with pytest.raises(ValueError, match="runs on the CPU only"):
-        Engine(folder, device="cuda", precision="int8")
+    with pytest.raises(InvalidSettings, match="runs on the CPU only"):
+        chosen_precision("int8", torch.device("cuda"), width=32)

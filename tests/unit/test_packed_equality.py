@@ -78,7 +78,7 @@ def encoder(request: pytest.FixtureRequest, network: MultiExitEncoder) -> Packed
     return encoder
 
 
-def offsets_one_by_one(  # noqa: PLR0913  (torch's signature)
+def offsets_one_by_one(  # noqa: PLR0913  (that of varlen_attn)
     q, k, v, q_starts, k_starts, *longest, scale, num_splits
 ):
     """Attend as `varlen_attn` documents, text by text, all (tokens, heads, size)."""

@@ -12,7 +12,7 @@ from consumer.settings import PRETRAINED, Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "configuration.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\| `([a-z_.]+)` \| (.*?) \| (.*) \|$", PAGE, re.MULTILINE)
+ROWS = re.findall(r"^\| `([a-z0-9_.]+)` \| (.*?) \| (.*) \|$", PAGE, re.MULTILINE)
 SAMPLES = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
@@ -76,5 +76,5 @@ def test_settings_that_the_docs_name_exist(page):
     """A name such as `kafka.group` is that of a setting or of a section."""
     known = {part for name in fields() for part in (name, name.rpartition(".")[0])}
     sections = "|".join(Settings.model_fields)
-    named = re.findall(rf"`((?:{sections})\.[a-z_.]+)(?=[` ])", page.read_text(encoding="utf-8"))
+    named = re.findall(rf"`((?:{sections})\.[a-z0-9_.]+)(?=[` ])", page.read_text(encoding="utf-8"))
     assert set(named) - {"model.safetensors"} <= known
