@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
@@ -10,6 +11,10 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 log = logging.getLogger("offramp.supervisor")
 
@@ -17,6 +22,7 @@ _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _STEADY_S = 60.0  # after so long without an end, the next one starts at the shortest pause again
 _TICK_S = 0.1
 _GRACE_S = 10.0  # beyond the workers' own drain time
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 @dataclass(slots=True)
@@ -24,24 +30,34 @@ class _Child:
     """One worker, and how often it has ended."""
 
     instance: str
+    liveness_file: Path | None
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     ends: int = 0
     next_start: float = field(default=0.0)
 
 
-def run_supervisor(arguments: list[str], *, instance: str, processes: int, drain_s: float) -> int:
+def run_supervisor(
+    arguments: list[str],
+    *,
+    instance: str,
+    processes: int,
+    drain_s: float,
+    liveness_file: Path | None,
+) -> int:
     """Run workers named `instance-0`, `instance-1`, ... until a signal; return the exit code.
 
     A worker that ends is started again, after a pause that grows up to 30 s while it keeps ending.
     On SIGTERM or SIGINT all are asked to finish; one that does not in time is killed. A second
-    signal kills all at once.
+    signal kills all at once. Where the supervisor itself is killed, they finish (on Linux).
 
     Args:
         arguments: command line of a worker, without the program.
         instance: the first part of their names.
         processes: how many.
         drain_s: the time a worker takes at most to finish what is under way.
+        liveness_file: as old as that of the worker whose own, `liveness_file.instance-0` and so on,
+            was touched the longest time ago.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     stop, again = threading.Event(), threading.Event()
@@ -49,10 +65,18 @@ def run_supervisor(arguments: list[str], *, instance: str, processes: int, drain
         signal.signal(number, lambda *_: again.set() if stop.is_set() else stop.set())
     threads = max(1, (os.cpu_count() or 1) // processes)
     environ = {"OMP_NUM_THREADS": str(threads), **os.environ}
-    children = [_Child(f"{instance}-{i}") for i in range(processes)]
+    children = []
+    for name in [f"{instance}-{i}" for i in range(processes)]:
+        file = liveness_file and liveness_file.with_name(f"{liveness_file.name}.{name}")
+        children.append(_Child(name, file))
+    for old in [liveness_file, *(child.liveness_file for child in children)]:
+        if old is not None:
+            old.unlink(missing_ok=True)
     while not stop.wait(_TICK_S):
         for child in children:
             _keep_running(child, arguments, environ)
+        if liveness_file is not None:
+            _show_least_alive(liveness_file, children)
     running = [c.process for c in children if c.process and c.process.poll() is None]
     for process in running:
         process.send_signal(signal.SIGTERM)
@@ -73,12 +97,32 @@ def _keep_running(child: _Child, arguments: list[str], environ: dict[str, str]) 
         child.process = None
         log.warning("worker ended instance=%s code=%d pause_s=%s", child.instance, code, pause_s)
     if now >= child.next_start:
+        own = ["--instance", child.instance]
+        if child.liveness_file is not None:
+            own.append(f"--set=worker.liveness_file={child.liveness_file}")
         child.process = subprocess.Popen(  # noqa: S603  (our own program)
-            [sys.executable, "-m", "consumer", *arguments, "--instance", child.instance],
+            [sys.executable, "-m", "consumer", *arguments, *own],
             env=environ,
             start_new_session=True,  # a Ctrl-C reaches the supervisor, which passes it on
+            preexec_fn=_end_with_parent,  # noqa: PLW1509  (one thread: nothing can be locked)
         )
         child.started = now
+
+
+def _end_with_parent() -> None:
+    """Have this process asked to finish when its parent is no more."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _show_least_alive(file: Path, children: list[_Child]) -> None:
+    """Let a file be as old as the oldest of the workers' files, once all are there."""
+    try:
+        oldest = min(c.liveness_file.stat().st_mtime for c in children if c.liveness_file)
+    except FileNotFoundError:
+        return
+    file.touch()
+    os.utime(file, (oldest, oldest))
 
 
 def _wait(process: subprocess.Popen[bytes], deadline: float, at_once: threading.Event) -> int:

@@ -113,6 +113,7 @@ def worker(
         instance=settings.instance,
         processes=processes,
         drain_s=settings.worker.drain_s,
+        liveness_file=settings.worker.liveness_file,
     )
     raise typer.Exit(code)
 

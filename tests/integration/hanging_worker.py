@@ -1,5 +1,6 @@
 """A worker whose model hangs at texts that begin with "hang", and fails on "poison"."""
 
+import sys
 import time
 
 from benchmarks.free_model import FreeModel
@@ -13,6 +14,7 @@ class HangingModel(FreeModel):
     def run_tokens(self, texts, exits):
         """Classify, hang, or fail on the whole batch."""
         if any(text.startswith("hang") for text in texts):
+            sys.stderr.write("hangs\n")
             time.sleep(600)
         if any(text.startswith("poison") for text in texts):
             raise ValueError("cannot take this")

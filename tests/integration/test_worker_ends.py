@@ -103,3 +103,15 @@ def test_a_model_that_hangs_holds_up_no_sigterm(broker, start):
     assert worker.wait(45) == 0, log()
     assert "not finished in time, will be read again" in log()
     assert " events=1 " not in log()
+
+
+def test_a_second_signal_ends_a_worker_at_once(broker, start):
+    """The first one has it finish what is under way, for as long as that may take."""
+    worker, log = start(broker.address, WORKER__DRAIN_S="600")
+    send(broker.address, IN, [(b"k", b"hang here")])
+    wait_for(lambda: "hangs" in log())
+    worker.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(3)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 128 + signal.SIGTERM, log()
