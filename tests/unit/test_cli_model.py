@@ -204,7 +204,7 @@ def test_starts_without_torch():
 
 
 def test_bench(tmp_path):
-    """Speed is reported for every exit and precision asked for."""
+    """Speed is reported for every exit and precision asked for; of `auto` for what it chose."""
     model = write_tiny_model(tmp_path / "model")
     result = offramp(
         "model", "bench", model, "--texts", "4", "--words", "5", "--repeat", "1",
@@ -213,6 +213,20 @@ def test_bench(tmp_path):
     rows = json.loads(result.stdout)
     assert [(row["exit"], row["layer"]) for row in rows] == [(0, 1), (1, 2), (2, 4)]
     assert all(row["texts/s"] > 0 for row in rows)
+    chosen = offramp(
+        "model",
+        "bench",
+        model,
+        "--texts",
+        "4",
+        "--repeat",
+        "1",
+        "--precision",
+        "auto",
+        "-o",
+        "json",
+    )
+    assert {row["precision"] for row in json.loads(chosen.stdout)} <= {"fp32", "bf16"}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
