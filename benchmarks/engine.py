@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.engine_memory import memory
 from benchmarks.engine_model import LAYERS, Workload, make_int8, workload, write_model
 from benchmarks.engine_parts import (
     best_products,
@@ -23,7 +24,6 @@ from benchmarks.engine_parts import (
     depth,
     flops,
     heads_share,
-    memory,
     mixed,
 )
 from benchmarks.engine_rivals import Rivals

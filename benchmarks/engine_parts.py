@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-import resource
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
-from benchmarks.engine_model import LAYERS, Workload, workload
+from benchmarks.engine_model import LAYERS, Workload
 from benchmarks.report import Table
 from benchmarks.timing import Clock, paired
 from model.engine import Engine
@@ -174,43 +171,11 @@ def breakdown(engine: Engine, load: Workload, name: str) -> Table:
     return Table(f"Where the time goes: {load.name}, {name}", ("part", "share"), tuple(rows))
 
 
-def memory(folder: Path, *, device: str, precision: str, quick: bool) -> Table:
-    """Return the peak memory of a batch, by the number of tokens allowed in one."""
-    rows = []
-    load = workload("long", 16 if quick else 64)
-    for budget in (1024, 4096) if quick else (512, 1024, 2048, 4096, 8192, 16384):
-        engine = Engine(folder, device=device, precision=precision, max_batch_tokens=budget)
-        tokens = engine.tokenise(load.texts)
-        before = _reset_peak(engine.device)
-        engine.run_tokens(tokens, [1] * len(tokens))
-        rows.append((budget, round((_peak(engine.device) - before) / 2**20)))
-    title = f"Peak memory of a run through two layers, {precision}, beyond weights"
-    return Table(title, ("tokens in a batch at most", "MiB"), tuple(rows))
-
-
 def _kind(operation: str) -> str:
     plain = operation.removeprefix("aten::").lower()
     if plain.startswith("baddbmm"):
         return "heads"
     return next((kind for word, kind in _KINDS.items() if word in plain), "other")
-
-
-def _reset_peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-    return _peak(device)
-
-
-def _peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _wait(device: torch.device) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from consumer.kafka_client import Client
     from consumer.settings import KafkaSettings, Settings
     from consumer.wiring import Inference
+    from model.engine import Engine
     from policy_state.backends.redis import RedisStore
 
 _TEXT = "This is a text to see whether the model runs."
@@ -64,12 +65,13 @@ def check(settings: Settings) -> Iterator[Finding]:
     Nothing is read, written or joined: workers may run meanwhile. What builds on something that
     failed is left out.
     """
-    engine: Inference | None = None
+    engine: Engine | None = None
     try:
         engine = load_engine(settings)
         layers = engine.config.exit_layers
         engine.run_tokens(engine.tokenise([_TEXT]), [len(layers) - 1])
-        said = f"{engine.fingerprint}, {len(layers)} exits, predicts"
+        runs = f"predicts in {engine.precision} on {engine.device.type}"
+        said = f"{engine.fingerprint}, {len(layers)} exits, {runs}"
         yield Finding("model", True, said)
     except ModelError as error:
         yield Finding("model", False, str(error), "see model.path, `offramp model check`")

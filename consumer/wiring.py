@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from consumer.events import EventBody
     from consumer.records import Record
     from consumer.settings import KafkaSettings, Settings
+    from model.engine import Engine
     from policy_state.admin import PolicyAdmin
     from policy_state.store import OpenedPolicy
 
@@ -215,7 +216,7 @@ def _cost(settings: Settings, engine: Inference) -> str | tuple[float, ...]:
     return read_costs(settings.model.path, engine)
 
 
-def load_engine(settings: Settings) -> Inference:
+def load_engine(settings: Settings) -> Engine:
     """Load the model that the settings name.
 
     Raises:

@@ -82,7 +82,7 @@ class Worker:
             self._prepare, self._compute, self._commit
         )
         self._trouble = Trouble(give_up_s=settings.worker.give_up_s)
-        self._done = Counter(events=0, dead_letters=0, batches=0)
+        self._done = Counter(events=0, truncated=0, dead_letters=0, batches=0)
         self._peers = Peers()
         self._started = time.time()
         self._next_heartbeat = 0.0
@@ -178,10 +178,14 @@ class Worker:
             ],
             before_commit=lambda: self._counting.count(batch.records, predictions, outcome.epochs),
         )
-        self._done.update(events=len(predictions), dead_letters=len(letters), batches=1)
+        truncated = sum(p.truncated for p in predictions)
+        self._done.update(
+            events=len(predictions), truncated=truncated, dead_letters=len(letters), batches=1
+        )
         log.info(
-            "batch events=%d dead_letters=%d domains=%d depth=%.2f commit_ms=%.0f",
+            "batch events=%d truncated=%d dead_letters=%d domains=%d depth=%.2f commit_ms=%.0f",
             len(predictions),
+            truncated,
             len(letters),
             len({p.event.domain for p in predictions}),
             sum(p.layer for p in predictions) / max(1, len(predictions)),

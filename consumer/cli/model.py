@@ -177,7 +177,7 @@ def bench(
             took = statistics.median(seconds)
             rows.append(
                 {
-                    "precision": kind.value,
+                    "precision": engine.precision,
                     "exit": exit_,
                     "layer": layer,
                     "texts/s": round(len(sample) / took, 1),

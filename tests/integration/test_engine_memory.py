@@ -1,4 +1,4 @@
-"""The engine under a real lack of memory: the operating system refuses, the batch is halved."""
+"""The engine's memory: bounded by the token budget, and a real lack of it halves the batch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.engine_memory import Run, peak_bytes
 from tests.tiny_model import tiny_config, write_tiny_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -45,3 +46,16 @@ def test_a_lack_of_memory_halves_the_batch_and_every_text_is_answered(tmp_path: 
     assert done.returncode == 0, done.stderr
     assert 512 <= int(done.stdout) <= 131_072
     assert "out_of_memory" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak as Linux tells it")
+def test_the_token_budget_bounds_the_memory_of_any_load(tmp_path: Path) -> None:
+    """100,000 tokens, 4,096 at once, take at most 128 bytes a channel of each of the 4,096.
+
+    That and 16 MiB for the process; without the budget it is 420 MiB.
+    """
+    config = tiny_config(exit_layers=(1, 3), hidden_size=128, positions=512)
+    folder = write_tiny_model(tmp_path / "model", config=config)
+    lengths = (500, 300, 100, 20, 80) * 100
+    run = Run(str(folder), "cpu", "fp32", max_batch_tokens=4096, lengths=lengths)
+    assert peak_bytes(run) < 128 * 4096 * 128 + 16 * 2**20

@@ -188,7 +188,7 @@ def test_two_workers_predict_each_event_once_and_learn_together(fleet, kafka, re
     assert min(worked) > 0
 
 
-def test_unusable_records_become_dead_letters_and_the_rest_goes_on(fleet, kafka):
+def test_unusable_records_become_dead_letters_and_the_rest_goes_on(fleet, kafka, redis_url):
     """What cannot be parsed or routed keeps its bytes and says why; the others are predicted."""
     bad = [
         (b"\xff\xfe not utf-8", "invalid-utf8"),
@@ -201,7 +201,8 @@ def test_unusable_records_become_dead_letters_and_the_rest_goes_on(fleet, kafka)
         (b'{"text": "a", "domain": ["x"]}', "invalid-field"),
         (None, "null-value"),
     ]
-    good = [b"plain text", b'{"text": "good", "domain": "films"}']
+    long = orjson.dumps({"text": "good " * 30, "domain": "films"})  # the model reads 24 tokens
+    good = [b"plain text", long]
     topic = topic_of(fleet.prefix, "films")
     producer = KafkaProducer(bootstrap_servers=kafka, acks="all")
     for value in [good[0], *(value for value, _ in bad), good[1]]:
@@ -225,3 +226,11 @@ def test_unusable_records_become_dead_letters_and_the_rest_goes_on(fleet, kafka)
     assert dict(again.headers)["offramp.error.offset"] == str(len(bad) + 2).encode()
     found = read_topic(kafka, f"{fleet.prefix}-out", want=len(good))
     assert [orjson.loads(r.value)["domain"] for r in found] == ["default", "films"]
+    assert [orjson.loads(r.value).get("truncated") for r in found] == [None, True]
+    assert " truncated=1 " in fleet.log("a")
+
+    def counted():
+        with RedisStore(redis_url) as store:
+            return store.workers()["a"].get("truncated") == "1"
+
+    wait_for(counted)

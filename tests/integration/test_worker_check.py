@@ -54,7 +54,7 @@ class World:
                 "security": security,
             },
             "redis": {"url": redis_url},
-            "model": {"path": str(model_folder)},
+            "model": {"path": str(model_folder), "device": "cpu", "precision": "fp32"},
             "routes": [{"topics": f"{prefix}-in", "output": f"{prefix}-out"}],
         }
 
@@ -96,6 +96,7 @@ def test_all_is_well(world, tmp_path):
     code, found = world.check(tmp_path)
     assert code == 0, found
     assert list(found) == ALL
+    assert " predicts in fp32 on cpu" in found["model"]["said"]
     with RedisStore(world.redis_url) as store:
         assert store.policies() == ()
 

@@ -7,35 +7,19 @@ import sys
 
 import pytest
 import torch
-import typer
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
-from consumer.cli import model as commands
 from consumer.settings import load_settings
 from consumer.wiring import load_engine, open_policy
 from model.checkpoint import load_model
 from model.errors import InvalidSettings, ModelError, TrainingFailed
 from model.int8 import Agreement, read_int8, write_int8
 from policy_state.backends.memory import MemoryStore
+from tests.model_cli import offramp
 from tests.tiny_model import WORDS, tiny_config, write_tiny_model
 
 SIZES = ["--layers", "2", "--hidden", "32", "--heads", "2", "--positions", "24"]
 FAST = ["--epochs", "3", "--batch-size", "16", "--body-rate", "3e-3", "--head-rate", "3e-3"]
-
-app = typer.Typer()
-app.command("train")(commands.train)
-app.command("pretrain")(commands.pretrain)
-app.add_typer(commands.app, name="model")
-
-
-def offramp(*arguments, code=0):
-    """Run the command line; our own errors come through as they are."""
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if isinstance(result.exception, ModelError):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result
 
 
 @pytest.fixture
@@ -204,7 +188,7 @@ def test_starts_without_torch():
 
 
 def test_bench(tmp_path):
-    """Speed is reported for every exit and precision asked for."""
+    """Speed is reported for every exit and precision asked for; of `auto` for what it chose."""
     model = write_tiny_model(tmp_path / "model")
     result = offramp(
         "model", "bench", model, "--texts", "4", "--words", "5", "--repeat", "1",
@@ -213,6 +197,20 @@ def test_bench(tmp_path):
     rows = json.loads(result.stdout)
     assert [(row["exit"], row["layer"]) for row in rows] == [(0, 1), (1, 2), (2, 4)]
     assert all(row["texts/s"] > 0 for row in rows)
+    chosen = offramp(
+        "model",
+        "bench",
+        model,
+        "--texts",
+        "4",
+        "--repeat",
+        "1",
+        "--precision",
+        "auto",
+        "-o",
+        "json",
+    )
+    assert {row["precision"] for row in json.loads(chosen.stdout)} <= {"fp32", "bf16"}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
