@@ -212,7 +212,9 @@ def test_probes_cost_what_they_may(workers: int) -> None:
     assert np.mean(probes) == pytest.approx(due, abs=4 * 0.5 / 50**0.5)
 
 
-@pytest.mark.parametrize(("classes", "label"), [(2, 0), (2, 1), (4, 0), (4, 1), (4, 2), (4, 3)])
+@pytest.mark.parametrize(
+    ("classes", "label"), [(classes, label) for classes in (2, 3, 4) for label in range(classes)]
+)
 @pytest.mark.parametrize("constant", range(3))
 def test_constant_exits_are_never_chosen(classes: int, label: int, constant: int) -> None:
     """An exit that says one class of every text is screened, whichever class of how many."""
@@ -230,6 +232,17 @@ def test_constant_exits_are_never_chosen(classes: int, label: int, constant: int
         assert assessment.anchor == (3 if constant == 0 else 0)
     kept = build(PolicySettings(screen=False), LAYERS[4]).assess(stats)
     assert kept.screened == ()
+
+
+@pytest.mark.parametrize("said", [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)])
+def test_an_exit_that_tells_two_classes_apart_is_kept(said: tuple[int, int]) -> None:
+    """A shallow exit that never says the other classes, of three or four, is no constant one."""
+    rng = np.random.default_rng(0)
+    truth = rng.choice(4, size=2000, p=[0.4 if label in said else 0.1 for label in range(4)])
+    first = np.where(np.isin(truth, said), truth, said[0])
+    stats = ExitStats.from_matrix(np.stack([first, truth, truth, truth], axis=1))
+    assessment = build(PolicySettings(cost_weight=0.5), LAYERS[4]).assess(stats)
+    assert (assessment.screened, assessment.anchor, assessment.exit) == ((), 0, 1)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
