@@ -69,6 +69,8 @@ def test_with_a_tolerance_it_is_what_is_told() -> None:
     few = said(ExitStats.from_texts([(0, 1, 1)] * 20, exits=3), settings)
     assert "no cheaper exit is certain yet to err at most 2 % more" in few
     assert "all texts go to it. The closest is exit 1 (layer 6)" in few
+    free = PolicySettings(tolerance=0.02, cost_weight=0.0)
+    assert said(alike, free) == text  # the weight has no say
     for each in (text, few):
         assert not [word for word in ("reward", "cost weight", "-0.0") if word in each]
         assert "the same exit is best" not in each  # that is said of prices

@@ -193,6 +193,21 @@ def test_sixteen_workers_share_the_scouts() -> None:
     assert every.decide(new, 512, workers=16).count(3) == 512
 
 
+@pytest.mark.parametrize("cost_weight", [0.0, 0.03, 1.0])
+def test_a_tolerance_stands_in_place_of_the_cost_weight(cost_weight: float) -> None:
+    """Exits and probes are the same whatever the weight, also where it makes depth cost nothing."""
+    usual, other = (
+        build(PolicySettings(tolerance=0.05, cost_weight=weight), LAYERS[4])
+        for weight in (0.1, cost_weight)
+    )
+    settled = ExitStats.from_texts([(0, 1, 1, 1), (1, 1, 1, 1)] * 300, exits=4)
+    more = settled + ExitStats((10**6, 10**6, 0, 0), (0, 0, 0, 0), (0, 10**6, 0, 0))
+    for stats in (ExitStats.zeros(4), settled, more):
+        assert other.decide(stats, 512, workers=2) == usual.decide(stats, 512, workers=2)
+        assert other.assess(stats) == usual.assess(stats)
+    assert other.assess(settled).exit == 1
+
+
 @pytest.mark.parametrize("workers", [1, 8])
 def test_probes_cost_what_they_may(workers: int) -> None:
     """Of texts settled at an exit, as many run to the end as cost `probe_cost` a text."""
