@@ -22,15 +22,12 @@ from policy_state.synthetic import SyntheticDomain
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 _PUBLISHED = "Exit_Predictions_TrainDevTest_IMDb_{exits}exits.csv"
 _LAYERS = {4: (1, 3, 7, 12), 6: (1, 3, 5, 7, 9, 12)}
 _DOMAIN_TEXTS = 10_000
 _DRIFT_PAIRS = 4  # per model: those whose change costs most
 _LEAST_DRIFT = 0.02
-_FIRST_TEXTS = 256
+MISLEADING = "a pool that says exit 0"
 _POOL_TEXTS = 2_000  # that each other domain has seen
 
 
@@ -141,8 +138,8 @@ def drift_cases(domains: Sequence[Case]) -> list[Case]:
 
 
 def cold_start_cases(domains: Sequence[Case]) -> dict[str, list[Case]]:
-    """Return every domain's first texts: alone, after all others, after a pool that is wrong."""
-    found: dict[str, list[Case]] = {"nothing": [], "pool": [], "a pool that says exit 0": []}
+    """Return every domain as a new one: alone, after all others, after a pool that is wrong."""
+    found: dict[str, list[Case]] = {"nothing": [], "pool": [], MISLEADING: []}
     for case in domains:
         others = [c for c in domains if c.model == case.model and c is not case]
         learnt = [ExitStats.from_matrix(_drawn(c, _POOL_TEXTS)[0]) for c in others]
@@ -150,15 +147,10 @@ def cold_start_cases(domains: Sequence[Case]) -> dict[str, list[Case]]:
         pools = {
             "nothing": None,
             "pool": sum(learnt, ExitStats.zeros(exits)),
-            "a pool that says exit 0": ExitStats.from_texts([(0,) * exits] * 20_000, exits=exits),
+            MISLEADING: ExitStats.from_texts([(0,) * exits] * 20_000, exits=exits),
         }
         for name, pool in pools.items():
-            found[name].append(
-                Case(
-                    case.name, case.model, case.labels, case.truth, case.layers, case.changes,
-                    texts=_FIRST_TEXTS, pool=pool,
-                )
-            )  # fmt: skip
+            found[name].append(replace(case, pool=pool))
     return found if domains else {}
 
 

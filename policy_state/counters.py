@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 SCREEN_EXPECTED: Final = 12.0
 SCREEN_SHARE: Final = 0.1
-"""An exit is constant where it gave the last exit's rarer label to less than a tenth of the texts
-that it should have given it to, and these should have been twelve or more."""
+"""An exit is constant where it gave the last exit's rarer labels to less than a tenth of the texts
+that it should have given them to, and these should have been twelve or more."""
 
 
 class Counters(NamedTuple):
@@ -29,6 +29,7 @@ class Counters(NamedTuple):
     lost: Floats
     apart: Floats
     odd: Floats
+    high: Floats
 
     @classmethod
     def of(cls, stats: ExitStats) -> Counters:
@@ -47,10 +48,12 @@ class Counters(NamedTuple):
 def constant_exits(counters: Counters) -> Bools:
     """Return which exits say (nearly) the same of every text while the last exit does not.
 
-    Labels are told apart as odd and even: for two classes these are the classes. Where the last
-    exit itself says nearly always the same, nothing is found: the domain may be so.
+    Labels are told apart by their last two bits: up to four classes that is each of them, and of
+    two classes only one bit is in use. Of more classes an exit that says only such as are four
+    apart (1 and 5) passes for constant. Where the last exit itself says nearly always the same,
+    nothing is found: the domain may be so.
     """
-    observed, odd = counters.observed, counters.odd
-    rarer = np.minimum(odd, observed - odd)
+    observed, odd, high = counters.observed, counters.odd, counters.high
+    rarer = np.minimum(odd, observed - odd) + np.minimum(high, observed - high)
     expected = observed * (rarer[..., -1:] / np.maximum(observed[..., -1:], 1))
     return (expected >= SCREEN_EXPECTED) & (rarer < SCREEN_SHARE * expected)

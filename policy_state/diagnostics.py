@@ -55,7 +55,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Falling:
-    """Disagreement with exit 0 that falls from one exit to a deeper one: the upper one errs."""
+    """Disagreement with exit 0 that falls from one exit to a deeper one: one of the two errs."""
 
     exit: int
     deeper: int
@@ -92,7 +92,8 @@ class Confidence:
 class Diagnosis:
     """What speaks for and against a domain's choice. None: not enough is known."""
 
-    violations: Share | None  # texts that surely violate Strong Dominance (two classes)
+    two_classes: bool  # no label above 1 was seen: all that is said of Strong Dominance needs it
+    violations: Share | None  # texts that surely violate Strong Dominance, at least so many
     falling: tuple[Falling, ...]
     constant: tuple[int, ...]  # exits that say the same of every text
     screened: tuple[int, ...]  # those of them that the policy leaves out
@@ -117,9 +118,10 @@ class Diagnosis:
                 found.append(
                     "disagreement with exit 0 says nothing here: the last exit is the reference"
                 )
+        proof = ", Strong Dominance does not hold" if self.two_classes else ""
         found += [
             f"exit {fall.exit} disagrees with exit 0 on {fall.fall:.1%} more of the texts than the "
-            f"deeper exit {fall.deeper}: it errs there, Strong Dominance does not hold"
+            f"deeper exit {fall.deeper}: one of the two errs there{proof}"
             for fall in self.falling
         ]
         if self.certificate and not self.certificate.holds:
@@ -136,12 +138,19 @@ def diagnose(
     """Return what the counters say of the choice that `assessment` holds."""
     counters, last = Counters.of(stats), stats.exits - 1
     full = stats.observed[last]
-    # A label that comes back to exit 0's after leaving it was wrong before or is wrong now.
+    two_classes = not any(stats.high)
+    # Of two labels one that comes back to exit 0's after leaving it was wrong before or is wrong
+    # now. A text may come back at several exits, so only those of one exit are surely different.
     returns = max(range(stats.exits), key=lambda j: stats.lost[j])
     rates = np.array(stats.apart) / max(full, 1)
     priced = any(index is not None for index in assessment.indices)  # not by a tolerance
     return Diagnosis(
-        violations=Share.of(stats.lost[returns], stats.observed[returns]) if last > 1 else None,
+        two_classes=two_classes,
+        violations=(
+            Share.of(stats.lost[returns], stats.observed[returns])
+            if last > 1 and two_classes
+            else None
+        ),
         falling=falling_disagreement(counters),
         constant=tuple(np.flatnonzero(constant_exits(counters)).tolist()),
         screened=assessment.screened,

@@ -49,14 +49,14 @@ class DriftWindow:
 
     Windows of doubling lengths are compared, from one block up: blocks are merged by twos as they
     grow old, so a long memory takes little room (as ADWIN does). Compared are the disagreement of
-    every exit with exit 0, and the share of odd labels at exit 0, which is seen of every text.
+    every exit with exit 0, and the last two bits of exit 0's labels, which are seen of every text.
     """
 
     def __init__(self, exits: int, *, evidence: float) -> None:
         """Start with nothing; an alarm takes so much `evidence`."""
         self._evidence = evidence
         self._exits = exits
-        self._open = np.zeros((2, exits))
+        self._open = np.zeros((2, exits + 1))
         self._blocks: list[tuple[int, Floats]] = []  # (size in blocks, sums), the latest last
 
     def add(self, delta: Counters, known: Counters) -> Alarm | None:
@@ -71,7 +71,7 @@ class DriftWindow:
         if texts < BLOCK_TEXTS:
             return None
         self._blocks.append((texts // BLOCK_TEXTS, self._open))
-        self._open = np.zeros((2, self._exits))
+        self._open = np.zeros((2, self._exits + 1))
         self._merge()
         return self._compare(_rates(known))
 
@@ -94,12 +94,17 @@ class DriftWindow:
             return None
         (n, hits), (n_before, hits_before) = windows[window, :, rate], before[window, :, rate]
         return Alarm(
-            what=f"disagreement of exit {rate}" if rate else "share of odd labels at exit 0",
+            what=self._called(rate),
             before=float(hits_before / n_before),
             after=float(hits / n),
             texts=int(windows[window, 0, 0]),
             evidence=float(evidence[window, rate]),
         )
+
+    def _called(self, rate: int) -> str:
+        if rate == self._exits:
+            return "share of labels 2 and 3 (6, 7 ..) at exit 0"
+        return f"disagreement of exit {rate}" if rate else "share of odd labels at exit 0"
 
 
 class DriftWatch:
@@ -131,10 +136,10 @@ class DriftWatch:
 
 
 def _rates(counters: Counters) -> Floats:
-    """Return (2, exits): texts and hits; odd labels at exit 0, disagreement at all others."""
-    hits = counters.disagreed.copy()
+    """Return (2, exits + 1), texts and hits: odd labels at exit 0, disagreements, high labels."""
+    hits = np.append(counters.disagreed, counters.high[0])
     hits[0] = counters.odd[0]  # exit 0 never disagrees with itself
-    return np.stack((counters.observed, hits))
+    return np.stack((np.append(counters.observed, counters.observed[0]), hits))
 
 
 def _evidence(windows: Floats, before: Floats) -> Floats:

@@ -40,7 +40,7 @@ def findings(diagnosis: Diagnosis) -> list[str]:
         )
     if (violations := diagnosis.violations) is not None and violations.share > 0:
         found.append(
-            f"{violations.share:.1%} of {violations.texts} texts surely violate Strong Dominance."
+            f"At least {violations.share:.1%} of {violations.texts} texts violate Strong Dominance."
         )
     if diagnosis.certificate is not None and diagnosis.certificate.holds:
         found.append("Counted from the first exit or from the last, the same exit is best.")

@@ -131,7 +131,16 @@ def certain_upper_bound(mean: Floats, texts: Floats) -> Floats:
 
 
 def certainly_at_most(limit: float, mean: Floats, texts: Floats) -> Bools:
-    """Return whether `certain_upper_bound` is at most the limit, without working the bound out."""
+    """Return whether `certain_upper_bound` is at most the limit, without working the bound out.
+
+    How many texts that all agree it takes, by limit:
+
+    >>> import numpy as np
+    >>> texts = np.arange(1.0, 1000)
+    >>> certain = [certainly_at_most(limit, 0 * texts, texts) for limit in (0.01, 0.02, 0.05)]
+    >>> [int(each.argmax()) + 1 for each in certain]
+    [701, 339, 128]
+    """
     far = coin_divergence(mean, np.full_like(mean, limit)) >= _certain_room(texts)
     return (texts > 0) & (mean <= limit) & far
 

@@ -234,6 +234,7 @@ def _kinds_of_rows(labels: NDArray[np.int8]) -> NDArray[np.float64]:
         "lost": steps < 0,
         "apart": labels != labels[:, -1:],
         "odd": labels & 1,
+        "high": labels >> 1 & 1,
     }
     return np.stack([kinds[kind] for kind in Counters._fields], axis=1).astype(np.float64)
 

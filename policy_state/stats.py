@@ -26,6 +26,7 @@ LETTERS: Final = {
     "l": "lost",
     "a": "apart",
     "o": "odd",
+    "h": "high",
 }
 """How each kind of counter is called in stored fields, before the number of the exit."""
 
@@ -54,6 +55,7 @@ class ExitStats:
     lost: tuple[int, ...] = ()  # l[j]: texts that differ from exit 0 at j - 1, no more at j
     apart: tuple[int, ...] = ()  # a[j]: texts run to the last exit, whose label differs from j's
     odd: tuple[int, ...] = ()  # o[j]: texts with an odd label at j; of two classes, class 1
+    high: tuple[int, ...] = ()  # h[j]: texts with label 2 or 3 at j, or 6 or 7, and so on
 
     def __post_init__(self) -> None:
         """Refuse tuples of different lengths and negative counts."""
@@ -95,6 +97,7 @@ class ExitStats:
             lost=tuple(int(b > now) for b, now in zip(before, differs, strict=False)) + unseen,
             apart=() if unseen else tuple(int(label != last) for label in exit_labels),
             odd=tuple(label & 1 for label in exit_labels) + unseen,
+            high=tuple(label >> 1 & 1 for label in exit_labels) + unseen,
         )
 
     @classmethod
@@ -129,6 +132,7 @@ class ExitStats:
             lost=_whole(((steps < 0) & ran).sum(axis=0)),
             apart=_whole(((labels != labels[:, -1:]) & full).sum(axis=0)),
             odd=_whole(((labels & 1) * ran).sum(axis=0)),
+            high=_whole(((labels >> 1 & 1) * ran).sum(axis=0)),
         )
 
     @classmethod
@@ -153,7 +157,7 @@ class ExitStats:
         """Return the counts that are not zero as `n0`.., `d0`.. and so on, by `LETTERS`.
 
         >>> ExitStats.from_labels([0, 2], exits=3).to_fields()
-        {'n0': 1, 'n1': 1, 'd1': 1, 'p1': 1, 'g1': 1}
+        {'n0': 1, 'n1': 1, 'd1': 1, 'p1': 1, 'g1': 1, 'h1': 1}
         """
         return {
             f"{letter}{j}": count

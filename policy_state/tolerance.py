@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from policy_state.assessment import Assessment, known_values
 from policy_state.configured import Configured
+from policy_state.costs import cost_vector
 from policy_state.counters import Counters
 from policy_state.paired import certainly_at_most, last_best
 from policy_state.plays import spread, with_probes
+from policy_state.settings import PolicySettings
 
 if TYPE_CHECKING:
     from policy_state.counters import Bools
@@ -41,6 +44,11 @@ class TolerancePolicy(Configured):
     >>> policy.decide(alike, 3)
     (1, 1, 1)
     """
+
+    @cached_property
+    def costs(self) -> tuple[float, ...]:
+        """The cost of every exit at the usual weight: that of the settings has no say here."""
+        return cost_vector(self.settings.cost, self.layers, weight=PolicySettings().cost_weight)
 
     def decide(
         self,

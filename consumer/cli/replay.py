@@ -41,7 +41,9 @@ SIMULATE_EXAMPLES = """Examples:
 Layers = Annotated[str, typer.Option(help="The layer of every exit, e.g. 1,3,7,12.")]
 Policies = Annotated[
     list[str] | None,
-    typer.Option("--policy", help="default or uee-ucb; may be repeated. Both if left out."),
+    typer.Option(
+        "--policy", help="Replay this one: default or uee-ucb; may be repeated. Both if left out."
+    ),
 ]
 Cost = Annotated[str, typer.Option(help="layers, split, or one number per exit: 0.1,0.4,1.")]
 CostWeight = Annotated[

@@ -67,7 +67,7 @@ def test_the_keys_are_those_of_the_map(store: RedisStore, raw: redis.Redis, pref
         "offramp:worker:w%3A1",
         *(prefix + name for name in ("meta", "wm", "gaps", "idx", "agg", "audit", "d:h%C3%B4tels")),
     }
-    counters = {"0": "1 0 0 0 0 0 0", "1": "1 1 0 1 0 0 1", "2": "1 1 1 0 0 0 1"}
+    counters = {"0": "1 0 0 0 0 0 0 0", "1": "1 1 0 1 0 0 1 0", "2": "1 1 1 0 0 0 1 0"}
     domain = raw.hgetall(prefix + "d:h%C3%B4tels")
     last_ms = int(domain.pop("t"))
     assert domain == counters | {"pin": "2", "pin_reason": "a%20b"}
@@ -120,7 +120,7 @@ def test_sums_stay_exact_in_every_digit(store: RedisStore, raw: redis.Redis, pre
     """Large counts are stored as plain integers: Lua's short form of numbers would lose digits."""
     raw.hset(prefix + "d:hotels", "0", f"{COUNT_MAX - 8} 5")
     store.apply([part(COUNT_MAX - 2, COUNT_MAX - 1, {"hotels": ONE})])
-    assert raw.hget(prefix + "d:hotels", "0") == "9007199254740984 5 0 0 0 0 0"
+    assert raw.hget(prefix + "d:hotels", "0") == "9007199254740984 5 0 0 0 0 0 0"
     assert raw.hget(prefix + "wm", "t1/0") == "9007199254740990"
 
 

@@ -142,7 +142,7 @@ def test_expected_counters_keep_their_means(
     then = now.after(exit_, some)
     ran = np.arange(4) <= exit_
     assert then.observed == pytest.approx(now.observed + some * ran)
-    for kind in ("disagreed", "gained", "lost", "odd"):
+    for kind in ("disagreed", "gained", "lost", "odd", "high"):
         rates = [getattr(c, kind) / c.observed for c in (now, then)]
         assert rates[0] == pytest.approx(rates[1])
     assert then.apart / then.observed[-1] == pytest.approx(now.apart / now.observed[-1])

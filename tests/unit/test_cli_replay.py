@@ -74,6 +74,8 @@ def test_policies_named_are_the_ones_replayed(
     args = ["replay", written(tmp_path / "m"), "--layers", "1,6,12", "--trials", 1, "-o", "json"]
     said = told(offramp(*args, "--policy", policy, "--policy", policy))
     assert {"default", "uee-ucb"} & said["policies"].keys() == {policy}
+    told_so = " ".join(offramp("replay", "--help").stdout.replace("│", " ").split())
+    assert "Replay this one: default or uee-ucb; may be repeated. Both if left out." in told_so
 
 
 @pytest.mark.parametrize("separator", ["\t", ","])

@@ -65,6 +65,19 @@ def test_at_exit_0_a_change_of_its_labels_is_seen() -> None:
     assert first_alarm(np.concatenate([parts[0], parts[0]])) is None
 
 
+@pytest.mark.parametrize(("old", "new"), [(0, 1), (0, 2), (1, 2), (1, 3)])
+def test_any_two_of_four_classes_that_change_places_are_seen(old: int, new: int) -> None:
+    """Where all texts stop at exit 0, a shift from one class to another is seen, even to even."""
+    rng = np.random.default_rng(0)
+    shares = np.full((2, 4), 0.15)
+    shares[[0, 1], [old, new]] = 0.55
+    parts = [stopped_at(np.repeat(rng.choice(4, (1000, 1), p=p), 3, axis=1), 0) for p in shares]
+    found = first_alarm(np.concatenate(parts))
+    assert found is not None
+    assert 1_000 < found <= 1_500
+    assert first_alarm(np.concatenate([parts[0], parts[0]])) is None
+
+
 def test_an_alarm_says_what_changed() -> None:
     """The rate, what it was and is, over how many texts, with its evidence."""
     window = DriftWindow(2, evidence=14)

@@ -69,9 +69,19 @@ def test_with_a_tolerance_it_is_what_is_told() -> None:
     few = said(ExitStats.from_texts([(0, 1, 1)] * 20, exits=3), settings)
     assert "no cheaper exit is certain yet to err at most 2 % more" in few
     assert "all texts go to it. The closest is exit 1 (layer 6)" in few
+    free = PolicySettings(tolerance=0.02, cost_weight=0.0)
+    assert said(alike, free) == text  # the weight has no say
     for each in (text, few):
         assert not [word for word in ("reward", "cost weight", "-0.0") if word in each]
         assert "the same exit is best" not in each  # that is said of prices
+
+
+def test_violations_are_told_as_the_least_there_are() -> None:
+    """The counters do not tell a text that came back twice from two that did once."""
+    once = [(0, 1, 0), (1, 1, 1)] * 50
+    assert "At least 50.0% of 100 texts violate" in said(ExitStats.from_texts(once, exits=3))
+    third = ExitStats.from_texts([(0, 1, 0), (1, 1, 2)] * 50, exits=3)
+    assert "violate" not in said(third)  # of more than two classes that is not known
 
 
 def test_where_exit_0_is_constant_the_last_exit_is_the_reference() -> None:

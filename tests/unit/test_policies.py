@@ -193,6 +193,21 @@ def test_sixteen_workers_share_the_scouts() -> None:
     assert every.decide(new, 512, workers=16).count(3) == 512
 
 
+@pytest.mark.parametrize("cost_weight", [0.0, 0.03, 1.0])
+def test_a_tolerance_stands_in_place_of_the_cost_weight(cost_weight: float) -> None:
+    """Exits and probes are the same whatever the weight, also where it makes depth cost nothing."""
+    usual, other = (
+        build(PolicySettings(tolerance=0.05, cost_weight=weight), LAYERS[4])
+        for weight in (0.1, cost_weight)
+    )
+    settled = ExitStats.from_texts([(0, 1, 1, 1), (1, 1, 1, 1)] * 300, exits=4)
+    more = settled + ExitStats((10**6, 10**6, 0, 0), (0, 0, 0, 0), (0, 10**6, 0, 0))
+    for stats in (ExitStats.zeros(4), settled, more):
+        assert other.decide(stats, 512, workers=2) == usual.decide(stats, 512, workers=2)
+        assert other.assess(stats) == usual.assess(stats)
+    assert other.assess(settled).exit == 1
+
+
 @pytest.mark.parametrize("workers", [1, 8])
 def test_probes_cost_what_they_may(workers: int) -> None:
     """Of texts settled at an exit, as many run to the end as cost `probe_cost` a text."""
@@ -212,7 +227,9 @@ def test_probes_cost_what_they_may(workers: int) -> None:
     assert np.mean(probes) == pytest.approx(due, abs=4 * 0.5 / 50**0.5)
 
 
-@pytest.mark.parametrize(("classes", "label"), [(2, 0), (2, 1), (4, 0), (4, 1), (4, 2), (4, 3)])
+@pytest.mark.parametrize(
+    ("classes", "label"), [(classes, label) for classes in (2, 3, 4) for label in range(classes)]
+)
 @pytest.mark.parametrize("constant", range(3))
 def test_constant_exits_are_never_chosen(classes: int, label: int, constant: int) -> None:
     """An exit that says one class of every text is screened, whichever class of how many."""
@@ -230,6 +247,17 @@ def test_constant_exits_are_never_chosen(classes: int, label: int, constant: int
         assert assessment.anchor == (3 if constant == 0 else 0)
     kept = build(PolicySettings(screen=False), LAYERS[4]).assess(stats)
     assert kept.screened == ()
+
+
+@pytest.mark.parametrize("said", [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)])
+def test_an_exit_that_tells_two_classes_apart_is_kept(said: tuple[int, int]) -> None:
+    """A shallow exit that never says the other classes, of three or four, is no constant one."""
+    rng = np.random.default_rng(0)
+    truth = rng.choice(4, size=2000, p=[0.4 if label in said else 0.1 for label in range(4)])
+    first = np.where(np.isin(truth, said), truth, said[0])
+    stats = ExitStats.from_matrix(np.stack([first, truth, truth, truth], axis=1))
+    assessment = build(PolicySettings(cost_weight=0.5), LAYERS[4]).assess(stats)
+    assert (assessment.screened, assessment.anchor, assessment.exit) == ((), 0, 1)
 
 
 @pytest.mark.parametrize("classes", [2, 4])

@@ -29,8 +29,15 @@ def test_one_text_counts_every_exit_up_to_its_own() -> None:
         lost=(0, 0, 1, 0),
         apart=(0, 0, 0, 0),
         odd=(1, 0, 1, 0),
+        high=(0, 0, 0, 0),
     )
     assert (stats.exits, stats.texts) == (4, 1)
+
+
+def test_labels_are_counted_by_their_last_two_bits() -> None:
+    """Of four classes each is told from the others; a fifth counts as the first."""
+    stats = [ExitStats.from_labels([label], exits=1) for label in range(5)]
+    assert [s.odd + s.high for s in stats] == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 0)]
 
 
 def test_a_text_run_to_the_end_shows_who_differs_from_the_last_exit() -> None:
