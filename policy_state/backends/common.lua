@@ -95,13 +95,23 @@ local zeros = setmetatable({}, {__index = function(known, size)
 end})
 
 -- Returns the counters of an exit as a list; nil where they are none. `size`: how many are expected.
+-- A last one that is 0 is not stored: of two classes it always is, and it would take 24 bytes a domain.
+local likely -- how many the text before had
 local function parsed(text, size)
-  local numbers = {match(text, patterns[size])}
-  if numbers[1] then
+  local held = likely or size
+  local numbers = {match(text, patterns[held])}
+  if not numbers[1] and size > 1 then
+    held = held == size and size - 1 or size
+    numbers = {match(text, patterns[held])}
+  end
+  if numbers[1] and (held == size or held == size - 1) then
+    likely = held
+    if held < size then numbers[size], numbers.cut = 0, true end
     if #text < 14 + 2 * size or not find(text, LONG) or are_counts(text) then return numbers end
     return nil
   end
   if not are_counts(text) then return nil end
+  numbers = {}
   for number in gmatch(text, '%d+') do numbers[#numbers + 1] = number end
   return numbers
 end
@@ -116,7 +126,9 @@ local function added(numbers, additions, at, stride, size)
     numbers[i] = sum
     at = at + stride
   end
-  return format(formats[#numbers], unpack(numbers))
+  local held = #numbers
+  numbers.cut = held == size and size > 1 and numbers[size] == 0
+  return format(formats[numbers.cut and held - 1 or held], unpack(numbers, 1, held))
 end
 
 -- Returns n of exit 0: the texts of a domain.
@@ -216,8 +228,11 @@ local function snapshot(record, exits, size)
     if not text then
       text = zeros[size]
     elseif #list ~= size then -- written by another version
-      for i = #list + 1, size do list[i] = 0 end
-      text = format(formats[size], unpack(list, 1, size))
+      local whole = {unpack(list)}
+      for i = #list + 1, size do whole[i] = 0 end
+      text = format(formats[size], unpack(whole, 1, size))
+    elseif list.cut then
+      text = text .. ' 0'
     end
     flat[exit] = text
   end

@@ -243,6 +243,11 @@ def _row(text: str) -> tuple[int, ...]:
     return (row + _NOTHING[len(row) :])[:KINDS]
 
 
+def _text(row: tuple[int, ...]) -> str:
+    """Return the counters of one exit as they are stored: a last one that is 0 is left out."""
+    return " ".join(map(str, row if row[-1] else row[:-1]))
+
+
 def _vectors(stats: ExitStats) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield exit and counters of every exit that was seen, in the order of `LETTERS`."""
     names = exit_names(stats.exits)
@@ -282,7 +287,7 @@ def record_groups(record: DomainSnapshot) -> list[dict[str, int] | dict[str, str
     }
     notes = {"pin_reason": record.pin_reason, "freeze_reason": record.freeze_reason}
     return [
-        {exit_: " ".join(map(str, vector)) for exit_, vector in _vectors(record.stats)},
+        {exit_: _text(vector) for exit_, vector in _vectors(record.stats)},
         {name: value for name, value in numbers.items() if value is not None},
         {name: encode_note(text) for name, text in notes.items() if text},
     ]
