@@ -31,7 +31,8 @@ test: setup check  ## Lint, types, and all tests, with a real Kafka and a real R
 
 chaos: setup  ## Prove exactly-once the long way: kills, freezes, restarts, outages (sixteen minutes)
 	OFFRAMP_CHAOS=long $(BIN)/python -m pytest -s tests/chaos \
-		tests/integration/test_redis_trouble.py tests/integration/test_produce_errors.py $(ARGS)
+		tests/integration/test_redis_trouble.py tests/integration/test_produce_errors.py \
+		tests/integration/test_supervisor.py tests/integration/test_dlq_cli.py $(ARGS)
 
 check: setup  ## Lint, format, types, import directions
 	$(BIN)/ruff check .

@@ -235,7 +235,9 @@ class WorkerSettings(Section):
         300.0, description="a batch that takes longer ends the worker, to be started anew"
     )
     liveness_file: Path | None = Field(
-        None, description="touched each time round: never for long while a worker hangs"
+        None,
+        description="touched each time round: never for long while a worker hangs; with "
+        "`--processes` as old as the oldest of the workers' own, `FILE.INSTANCE-0` and so on",
     )
 
 

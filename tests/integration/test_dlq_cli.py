@@ -14,6 +14,7 @@ from consumer.settings import KafkaSettings
 from consumer.topics import create_topics
 from deploy.local.services import start_kafka
 from tests.integration.test_stream import read_topic
+from tests.long_form import IS_LONG
 
 LETTERS = (  # value, what is said of the error
     (b'{"text": 1}', {"stage": "parse", "class": "missing-text", "message": "no text"}),
@@ -93,6 +94,7 @@ def test_replay_leaves_out_what_cannot_be_sent_and_tells_so(dead, kafka):
     assert sent[0].headers == [("own", b"h\x1b"), ("offramp.replays", b"1")]
 
 
+@pytest.mark.skipif(not IS_LONG, reason="a broker of its own, in `make chaos` only")
 def test_reading_ends_where_the_broker_says_nothing_any_more():
     """With an error, after the time that an answer may take."""
     with start_kafka() as server:

@@ -18,6 +18,7 @@ from tests.long_form import IS_LONG
 
 __all__ = ["fleet", "model_folder"]
 
+FREE_WORKER = "tests.chaos.crashing_worker"  # it starts without torch
 GOOD = 300
 AWAY_S = 30 if IS_LONG else 6
 
@@ -94,6 +95,25 @@ def test_what_is_too_large_is_set_aside_and_the_rest_goes_on(fleet, kafka):
             b"",
         ),
     }
+
+
+def test_of_two_workers_with_one_name_the_first_ends(fleet, kafka):
+    """It says why, with exit code 1; the second goes on, and each event is predicted once."""
+    topic = topic_of(fleet.prefix, "films")
+    first = fleet.start("a", FREE_WORKER)
+    send(kafka, topic, good())
+    assert len(ids(kafka, f"{fleet.prefix}-out", want=GOOD)) == GOOD
+    second = fleet.start("a", FREE_WORKER)
+    wait_for(lambda: fleet.log("a").count("started instance=a") == 2)
+    send(kafka, topic, good(first=GOOD))
+    found = ids(kafka, f"{fleet.prefix}-out", want=2 * GOOD)
+    assert sorted(found) == sorted(f"e{i}" for i in range(2 * GOOD)), fleet.log("a")[-3000:]
+    try:
+        assert first.wait(60) == 1, fleet.log("a")[-3000:]
+    finally:
+        first.kill()
+    assert "WorkerFenced" in fleet.log("a")
+    assert second.poll() is None
 
 
 def test_a_missing_output_topic_is_named_and_waited_for(fleet, kafka):
