@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from model.tokenising import Tokeniser
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -18,18 +20,13 @@ if TYPE_CHECKING:
 
 _BUCKET = 50  # batches sorted by length together: little padding, still shuffled
 _CHUNK = 10_000  # texts encoded at once: bounds the tokenizer's memory
-_CHARACTERS_PER_TOKEN = 12
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Return the token ids of each text, at most `max_tokens` with [CLS] and [SEP]."""
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
-    ids: list[list[int]] = []
-    for start in range(0, len(texts), _CHUNK):
-        chunk = [text[: max_tokens * _CHARACTERS_PER_TOKEN] for text in texts[start:][:_CHUNK]]
-        ids.extend(encoding.ids for encoding in tokenizer.encode_batch_fast(chunk))
-    return ids
+    """Return the ids of each text, at most `max_tokens`, just as an engine reads it."""
+    tokeniser = Tokeniser(tokenizer, max_tokens=max_tokens)
+    parts = (texts[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK))
+    return [ids for part in parts for ids in tokeniser.encode(part).ids]
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from model.batches import encode, predict
 from model.checkpoint import load_model, load_tokenizer
 from model.data import read_sentences
 from model.errors import InvalidSettings
+from model.training import training_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,5 +92,6 @@ def soft_labels(  # noqa: PLR0913  (each is a plain setting)
         )
     most = min(max_tokens, network.config.max_position_embeddings)
     ids = encode(load_tokenizer(teacher), texts, most)
+    network.to(training_device())
     probabilities = predict(network, ids, batch_size=_BATCH, bf16=bf16, done=done)
     return probabilities[:, chosen].mean(dim=1)

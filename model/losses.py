@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Loss(StrEnum):
     """What is minimised.
 
-    sum: the plain sum over the exits, as the ElasticBERT authors.
+    sum: the plain sum over the exits.
     equilibrium: the same sum; each layer gets the mean of the gradients of the exits behind it,
-        not their sum (gradient equilibrium, as the authors).
+        not their sum (gradient equilibrium, as the ElasticBERT authors).
     weighted: deeper exits count more, in proportion to their layer.
     distilled: half of each shallower exit's target is what the last exit says at that moment.
     """

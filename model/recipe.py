@@ -31,6 +31,7 @@ from model.new_model import NewModel
 from model.output import open_output
 from model.plots import plot_curves
 from model.trainer import clear_checkpoints
+from model.training import training_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -187,7 +188,7 @@ def _measure(
     request: Request, sets: Sequence[EncodedSet], listener: Listener
 ) -> dict[str, ExitReport]:
     """Measure the weights as saved, in fp32."""
-    saved = load_model(request.out)
+    saved = load_model(request.out).to(training_device())
     reports = {}
     for path, texts in zip(request.evaluate_on, sets, strict=True):
         listener.stage(f"evaluating {set_name(path)}", len(texts.labels))

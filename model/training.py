@@ -76,9 +76,14 @@ def optimizer_for(network: nn.Module, settings: TrainSettings) -> torch.optim.Op
     return torch.optim.AdamW(options, fused=True)
 
 
+def training_device() -> torch.device:
+    """Return where networks are trained, teach and are measured: on a GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def prefers_bf16() -> bool:
     """Tell whether this machine multiplies bfloat16 in hardware."""
     if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     has = torch.cpu.get_capabilities()
     return any(bool(has.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))

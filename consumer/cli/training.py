@@ -102,7 +102,7 @@ def train(
         typer.Option(
             "--loss",
             metavar="sum|weighted|equilibrium|distilled",
-            help="How the exits' losses become one; `sum` as the ElasticBERT authors.",
+            help="How the exits' losses become one; `equilibrium` as the ElasticBERT authors.",
         ),
     ] = "sum",
     class_weights: Annotated[

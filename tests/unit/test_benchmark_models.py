@@ -1,6 +1,8 @@
 """`benchmarks.models`: the table and the matrices it makes, on tiny models and data."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +57,14 @@ def test_tables_and_matrices(tmp_path, data):
     content = json.loads((tmp_path / "results" / "models.json").read_text())
     differs = {row[0]: row[1:4] for row in content["tables"][2]["rows"]}
     assert differs["hotels"] == ["0.0", "0.0", "0.0"], "a matrix that is there is not made again"
+
+
+def test_the_docs_tell_what_was_measured() -> None:
+    """The accuracies that docs/models.md repeats are those of the results, to the digit."""
+    repository = Path(__file__).parents[2]
+    docs = (repository / "docs" / "models.md").read_text(encoding="utf-8")
+    results = (repository / "benchmarks" / "results" / "models.md").read_text(encoding="utf-8")
+    (said,) = re.findall(r"four exits of the first are right on (.*) % of the texts", docs)
+    table = results[results.index("## sst2-4exits") :]
+    row = next(line for line in table.splitlines() if line.startswith("| sst2 |"))
+    assert re.findall(r"\d+\.\d", said) == re.findall(r"\d+\.\d", row)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.batches import encode
 from model.tokenising import Tokeniser
 from tests.tiny_model import WORDS, tiny_tokenizer
 
@@ -20,13 +21,23 @@ texts = st.lists(
 @given(st.lists(texts | st.text(max_size=200), max_size=5))
 @settings(deadline=None)
 def test_ids_are_those_of_the_whole_text_cut_to_the_limit(texts: list[str]) -> None:
-    """Cutting before tokenising gives the ids of tokenising everything and then truncating."""
+    """Cutting before tokenising gives the ids of tokenising everything and then truncating.
+
+    In training as in the stream.
+    """
     whole = tiny_tokenizer()
     whole.enable_truncation(LIMIT)
     clean = [text.encode("utf-8", "replace").decode() for text in texts]
     expected = [encoding.ids for encoding in whole.encode_batch(clean)]
     tokens = Tokeniser(tiny_tokenizer(), max_tokens=LIMIT).encode(texts)
     assert list(tokens.ids) == expected
+    assert encode(tiny_tokenizer(), texts, LIMIT) == expected
+
+
+def test_training_reads_what_stands_behind_much_white_space() -> None:
+    """A text is never cut inside a word, nor before it has as many tokens as are asked for."""
+    text = " " * 500 + "good" + "\n" * 500 + "room bad"
+    assert encode(tiny_tokenizer(), [text], 24) == [tiny_tokenizer().encode("good room bad").ids]
 
 
 @given(st.lists(texts, max_size=5))

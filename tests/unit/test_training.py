@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812
 
-from model.batches import LengthBatches, predict
+from model.batches import LengthBatches, encode, predict
+from model.checkpoint import load_model
+from model.distillation import soft_labels
 from model.errors import InvalidSettings, TrainingFailed
 from model.fine_tuning import EncodedSet, Examples, fine_tune
 from model.losses import Loss, add_equilibrium, balanced_weights, combined_loss
 from model.training import TrainSettings, optimizer_for
-from tests.tiny_model import tiny_config, tiny_network
+from tests.tiny_model import tiny_config, tiny_network, tiny_tokenizer, write_tiny_model
 
 FAST = TrainSettings(
     epochs=4, batch_size=8, body_rate=3e-3, head_rate=5e-3, bf16=False, evaluate_every=8
@@ -259,3 +261,15 @@ def test_settings_out_of_range(change, message):
     """A setting that cannot be trained with is named with its value and the limit."""
     with pytest.raises(InvalidSettings, match=message):
         TrainSettings(**change)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_teacher_answers_on_the_gpu(tmp_path):
+    """Where there is one it is used, and says what the CPU says."""
+    torch.cuda.reset_peak_memory_stats()
+    folder, texts = write_tiny_model(tmp_path), ["the film was good", "bad"]
+    taught = soft_labels(folder, texts, exits=None, classes=3, max_tokens=24, bf16=False)
+    assert torch.cuda.max_memory_allocated() > 0
+    network = load_model(folder)
+    expected = predict(network, encode(tiny_tokenizer(), texts, 24))[:, -1]
+    torch.testing.assert_close(taught, expected, atol=1e-3, rtol=0)
