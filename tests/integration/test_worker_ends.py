@@ -12,6 +12,7 @@ import pytest
 from consumer.topics import create_topics
 from deploy.local.services import start_kafka
 from tests.integration.test_produce_errors import good, ids, send
+from tests.integration.test_stream import wait_for
 
 IN, OUT, DEAD = "ends.films", "ends.out", "ends.dead"
 
@@ -51,14 +52,6 @@ def start(redis_url, tmp_path):
     for process in started:
         process.kill()
         process.wait()
-
-
-def wait_for(condition, timeout_s=60):
-    """Return once `condition` is true; fail where it is not in time."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not true after {timeout_s} s"
-        time.sleep(0.1)
 
 
 def test_an_idle_worker_says_that_no_broker_answers_and_ends(broker, start):
