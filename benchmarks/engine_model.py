@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,11 +65,20 @@ def workload(name: str, count: int) -> Workload:
     kinds = json.loads((Path(__file__).parent / "lengths.json").read_text(encoding="utf-8"))
     lengths = kinds[name]["lengths"]
     chosen = [lengths[int((i + 0.5) * len(lengths) / count)] for i in range(count)]
+    random.Random(0).shuffle(chosen)
+    return _invented(name, kinds[name]["source"], chosen)
+
+
+def even_workload(tokens: int, count: int) -> Workload:
+    """Return `count` texts of invented words, each of so many tokens."""
+    return _invented("even", f"{count} texts of {tokens} word pieces each", [tokens] * count)
+
+
+def _invented(name: str, source: str, lengths: Sequence[int]) -> Workload:
     chance = random.Random(0)
-    chance.shuffle(chosen)
     words = [f"w{number}" for number in range(_VOCABULARY - len(_SPECIAL))]
-    texts = tuple(" ".join(chance.choices(words, k=length - 2)) for length in chosen)
-    return Workload(name, kinds[name]["source"], texts, tuple(chosen))
+    texts = tuple(" ".join(chance.choices(words, k=length - 2)) for length in lengths)
+    return Workload(name, source, texts, tuple(lengths))
 
 
 def make_int8(folder: Path, engine: Engine, texts: tuple[str, ...]) -> None:
