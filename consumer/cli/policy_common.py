@@ -69,9 +69,9 @@ def complete_domain(ctx: typer.Context, incomplete: str) -> list[str]:
     given = ctx.params
     try:
         with opened_policy(
-            given.get("config"), given.get("redis_url"), given.get("policy"), None
+            given.get("config"), given.get("redis_url"), given.get("policy"), given.get("set_")
         ) as store:
-            names = store.domains(limit=5000)
+            names = store.domains(limit=store.totals().domains)
     except (ConsumerError, PolicyStateError):
         return []
     plain = [name for name in names if all(c.isalnum() or c in "._-/@:+=," for c in name)]
@@ -232,17 +232,22 @@ def _cell(value: object) -> object:
 
 
 def repeat(watch: bool, draw: Callable[[], None]) -> None:
-    """Draw once, or again and again until Ctrl-C."""
+    """Draw once, or again and again until Ctrl-C; then an outage is told and waited for."""
+    draw()
     if not watch:
-        draw()
         return
+    from policy_state.errors import StoreUnavailable
+
     try:
         while True:
-            if sys.stdout.isatty():
-                typer.echo(_CLEAR, nl=False)
-            draw()
             sys.stdout.flush()
             time.sleep(_WATCH_S)
+            if sys.stdout.isatty():
+                typer.echo(_CLEAR, nl=False)
+            try:
+                draw()
+            except StoreUnavailable as error:
+                typer.echo(f"{printable(error)}; asked again every {_WATCH_S:.0f} s", err=True)
     except KeyboardInterrupt:
         return
 

@@ -24,18 +24,21 @@ if TYPE_CHECKING:
 
 # What the server says when it cannot serve for now: code, cause for metrics, words for people.
 # The client turns some codes into classes and takes them off the message; inside a script others
-# stay in the text.
+# stay in the text. Its class of MASTERDOWN is one of CLUSTERDOWN too, so that comes later.
 _PASSING: Final = (
     ("READONLY", redis.ReadOnlyError, "read-only", "it is a read-only replica"),
     ("OOM", redis.OutOfMemoryError, "out-of-memory", "its maxmemory is reached"),
     ("LOADING", redis.BusyLoadingError, "loading", "it is loading its data"),
     ("BUSY", None, "busy", "it is busy with somebody's script"),
+    ("MASTERDOWN", redis.exceptions.MasterDownError, "read-only", "its primary is away"),
     ("CLUSTERDOWN", redis.exceptions.ClusterDownError, "cluster-down", "its cluster is down"),
     ("TRYAGAIN", redis.exceptions.TryAgainError, "cluster-down", "its cluster moves the keys"),
-    ("MASTERDOWN", redis.exceptions.MasterDownError, "read-only", "its primary is away"),
     ("NOREPLICAS", None, "persistence", "it has too few replicas to accept writes"),
     ("MISCONF", None, "persistence", "it cannot save to disk and accepts no writes"),
 )
+
+# That of a cluster whose nodes or slots are not found is no `RedisError`.
+_ERRORS: Final = (redis.RedisError, redis.exceptions.RedisClusterException)
 
 # Redis says NOPERM of a command, and in these words of one inside a script.
 _NO_PERMISSION: Final = re.compile(r"(?i)no permission|user executing the script can't|ACL failure")
@@ -127,7 +130,7 @@ class _Connection:
         while True:
             try:
                 return send(self._connected())
-            except redis.RedisError as error:
+            except _ERRORS as error:
                 problem = _mapped(error)
                 slow = problem.cause == "timeout"  # sent again it would be as slow
                 if left == 0 or slow or isinstance(problem, StoreRefused):
@@ -209,7 +212,7 @@ def _script(name: str) -> tuple[str, str]:
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), text
 
 
-def _mapped(error: redis.RedisError) -> StoreUnavailable | StoreRefused:  # noqa: PLR0911 - a table
+def _mapped(error: Exception) -> StoreUnavailable | StoreRefused:  # noqa: PLR0911 - a table
     codes = set(re.findall(r"\b[A-Z]+\b", str(error)))
     for code, kind, cause, words in _PASSING:
         if code in codes or (kind is not None and isinstance(error, kind)):
