@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Self
 
 from consumer.counting import Counting
+from consumer.presence import Presence
 from consumer.records import Record
 from consumer.route_watch import RouteWatch
 from consumer.settings import Settings, load_settings
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from consumer.route_table import RouteTable
-    from consumer.step import Outcome
+    from consumer.step import Outcome, Peers
     from consumer.wiring import Inference
     from policy_state.store import Applied
 
@@ -51,7 +52,8 @@ class Offramp:
 
         Args:
             settings: of the `kafka` section only `format`, `group` and `dead_letters` are used,
-                the latter two for the routes.
+                the latter two for the routes; `errors`, `batch` and `worker` are not, for the host
+                decides on these. Hosts that run beside each other need an `instance` each.
             engine: the model to run; by default the one that the settings name.
             topic_id: the id of a topic by its name, asked for every batch: another one where the
                 topic's offsets start anew. By default the name, which is for topics that stay.
@@ -67,6 +69,13 @@ class Offramp:
         self._counting = Counting(
             self._store, opened, topic_id=topic_id, on_settings=self._take_settings
         )
+        self._presence = Presence(
+            self._store,
+            self._counting,
+            instance=settings.instance,
+            model=engine.fingerprint,
+        )
+        self._group = settings.kafka.group
         self._watch = RouteWatch(settings, self._store)
         self._routes: RouteTable | None = None
         self._watch.start()
@@ -90,9 +99,16 @@ class Offramp:
         if self._routes is not self._watch.latest:
             self._routes = self._watch.latest
             self._step = self._step.playing(self._policy, self._routes.routes)
-        outcome = self._step.run(self._step.prepare(records), self._counting.current)
+        self._presence.keep_up(lambda: {"group": self._group, "routes": self._watch.latest.version})
+        prepared = self._step.prepare(records)
+        outcome = self._step.run(prepared, self._counting.current, self._presence.peers)
         self._counting.count(records, outcome.predictions, outcome.epochs)
         return outcome
+
+    @property
+    def peers(self) -> Peers:
+        """How many hosts and workers share the counters, and what all domains have learnt."""
+        return self._presence.peers
 
     def close(self) -> None:
         """Bring what is held to the store, and close the connection to it."""

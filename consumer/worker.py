@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import Counter
 from dataclasses import replace
@@ -21,12 +20,12 @@ from consumer.errors import (
 from consumer.events import dead_letter_headers, encode_prediction
 from consumer.kafka_stream import Batch, KafkaStream
 from consumer.pipeline import Abandoned, Pipeline
+from consumer.presence import Presence
 from consumer.routes import subscription
-from consumer.step import Peers
 from consumer.too_large import set_aside
 from consumer.transactions import Outgoing
 from consumer.trouble import Trouble
-from policy_state.errors import StoreError, StoreUnavailable
+from policy_state.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     import threading
@@ -41,9 +40,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("offramp.worker")
 
-_HEARTBEAT_S = 2.0
-_HEARTBEAT_TTL_S = 15.0
-_LOOK_S = 10.0
 _WAIT_S = 0.05
 _PASSING = (StreamUnavailable, StoreUnavailable, ServiceUnavailable, Abandoned)
 
@@ -69,7 +65,6 @@ class Worker:
         self._routes = routes.latest
         self._policy = opened.meta.settings
         self._step = step.playing(self._policy, self._routes.routes)
-        self._store = store
         self._settings = settings
         self._counting = Counting(
             store,
@@ -83,10 +78,9 @@ class Worker:
         )
         self._trouble = Trouble(give_up_s=settings.worker.give_up_s)
         self._done = Counter(events=0, truncated=0, dead_letters=0, batches=0)
-        self._peers = Peers()
-        self._started = time.time()
-        self._next_heartbeat = 0.0
-        self._next_look = 0.0
+        self._presence = Presence(
+            store, self._counting, instance=settings.instance, model=step.model.fingerprint
+        )
 
     def run(self, stop: threading.Event) -> None:
         """Process batches until `stop` is set, then finish what is under way.
@@ -131,7 +125,7 @@ class Worker:
         return self._step.prepare(batch.records)
 
     def _compute(self, prepared: Prepared) -> Outcome:
-        outcome = self._step.run(prepared, self._counting.current, self._peers)
+        outcome = self._step.run(prepared, self._counting.current, self._presence.peers)
         return replace(outcome, dead_letters=tuple(filter(self._kept, outcome.dead_letters)))
 
     def _take_settings(self, answer: Applied) -> None:
@@ -238,34 +232,11 @@ class Worker:
         """Tell the others that this worker lives; a failure is logged, it stops nothing."""
         if (file := self._settings.worker.liveness_file) is not None:
             file.touch()
-        now = time.monotonic()
-        if now < self._next_heartbeat or self._counting.away:
-            return
-        self._next_heartbeat = now + _HEARTBEAT_S
-        fields: dict[str, str | int] = {
-            "group": self._settings.kafka.group,
-            "model": self._step.model.fingerprint,
-            "pid": os.getpid(),
-            "started": int(self._started),
-            "partitions": ",".join(self._stream.assigned()[:50]),
-            "routes": self._routes.version,
-            "held_texts": self._counting.held_texts,
-            "lost_texts": self._counting.lost_texts,
-            "gap_offsets": self._counting.gap_offsets,
-            "snapshot_age_ms": int(self._counting.age_s * 1000),
-            **self._done,
-        }
-        try:
-            self._store.heartbeat(self._settings.instance, fields, ttl_s=_HEARTBEAT_TTL_S)
-            if now >= self._next_look:
-                self._next_look = now + _LOOK_S
-                self._peers = self._look_around()
-        except StoreError as error:
-            log.warning("heartbeat failed error=%s", error)
-
-    def _look_around(self) -> Peers:
-        """Return how many workers share this one's counters, and what all domains have learnt."""
-        others = self._store.workers().values()
-        model = self._step.model.fingerprint
-        alike = sum(1 for fields in others if fields.get("model") == model)
-        return Peers(workers=max(1, alike), pool=self._store.totals().stats)
+        self._presence.keep_up(
+            lambda: {
+                "group": self._settings.kafka.group,
+                "partitions": ",".join(self._stream.assigned()[:50]),
+                "routes": self._routes.version,
+                **self._done,
+            }
+        )

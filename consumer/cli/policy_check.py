@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from consumer.cli.common import Bootstrap, Config, PolicyName, RedisUrl, Set, read_settings
+from consumer.cli.common import (
+    Bootstrap,
+    Config,
+    PolicyName,
+    RedisUrl,
+    Set,
+    printable,
+    read_settings,
+)
 from consumer.cli.policy_common import (
     EXIT_FOUND,
     Domain,
@@ -252,6 +260,10 @@ def doctor(
             + ("healthy" if healthy else _UNHEALTHY[examination.healthy]),
             err=True,
         )
+        for name, why in store.unreadable_policies().items():
+            typer.echo(
+                f"another policy, {printable(name)}, cannot be read: {printable(why)}", err=True
+            )
     if not healthy:
         raise typer.Exit(_EXIT_UNSEEN if examination.healthy else EXIT_FOUND)
 

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.credentials import CredentialProvider
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from policy_state.backends.address import Address, parse_address
 from policy_state.backends.scripted_admin import ScriptedAdmin
@@ -42,6 +42,9 @@ _ERRORS: Final = (redis.RedisError, redis.exceptions.RedisClusterException)
 
 # Redis says NOPERM of a command, and in these words of one inside a script.
 _NO_PERMISSION: Final = re.compile(r"(?i)no permission|user executing the script can't|ACL failure")
+
+# What a client for Sentinels shows of itself, for each that did not help.
+_CLIENT: Final = re.compile(r"<redis\.client\.Redis\(.*?\)>\)>\)>")
 
 
 class RedisStore(ScriptedAdmin):
@@ -104,7 +107,7 @@ class _Connection:
             "socket_timeout": timeout_s,
             "socket_connect_timeout": timeout_s,
             "retry": Retry(NoBackoff(), 0),
-            "credential_provider": _Login(address, password_file),
+            "credential_provider": _Login(address.username, address.password, password_file),
         }
         if address.tls:
             self._options |= {"ssl": True, "ssl_cert_reqs": "required"}
@@ -147,10 +150,18 @@ class _Connection:
 class _Login(CredentialProvider):
     """Gives user and password to each new connection."""
 
-    def __init__(self, address: Address, password_file: Path | None) -> None:
-        self._username = address.username
-        self._password = address.password
-        self._file = password_file
+    def __init__(self, username: str | None, password: str | None, file: Path | None) -> None:
+        self._username = username
+        self._password = password
+        self._file = file
+
+    def __bool__(self) -> bool:
+        """Say whether there is one."""
+        return (self._username or self._password or self._file) is not None
+
+    def without_user(self) -> _Login:
+        """Return the password alone."""
+        return _Login(None, self._password, self._file)
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         password = self._password
@@ -165,12 +176,13 @@ class _Login(CredentialProvider):
 
 
 def _client(address: Address, options: dict[str, Any]) -> Any:  # noqa: ANN401
-    logged_in = address.username is not None or address.password is not None
     login: _Login = options["credential_provider"]
-    if not logged_in and login._file is None:  # noqa: SLF001 - of this file
+    if not login:
         options = {name: value for name, value in options.items() if name != "credential_provider"}
     if address.kind == "sentinel":
         plain = {"socket_timeout": options["socket_timeout"], "retry": options["retry"]}
+        if alone := login.without_user():  # users are the servers' own; no password takes any
+            plain["credential_provider"] = alone
         sentinel = Sentinel(  # type: ignore[no-untyped-call]
             address.hosts,
             sentinel_kwargs={n: options[n] for n in options if n.startswith("ssl")} | plain,
@@ -212,7 +224,9 @@ def _script(name: str) -> tuple[str, str]:
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), text
 
 
-def _mapped(error: Exception) -> StoreUnavailable | StoreRefused:  # noqa: PLR0911 - a table
+def _mapped(error: BaseException) -> StoreUnavailable | StoreRefused:  # noqa: PLR0911 - a table
+    if isinstance(error, redis.exceptions.RedisClusterException) and error.__cause__:
+        error = error.__cause__  # of no node: why the last one asked was of no help
     codes = set(re.findall(r"\b[A-Z]+\b", str(error)))
     for code, kind, cause, words in _PASSING:
         if code in codes or (kind is not None and isinstance(error, kind)):
@@ -225,6 +239,9 @@ def _mapped(error: Exception) -> StoreUnavailable | StoreRefused:  # noqa: PLR09
         )
     if isinstance(error, redis.TimeoutError):
         return StoreUnavailable(f"redis did not answer in time: {error}", cause="timeout")
+    if isinstance(error, MasterNotFoundError):
+        reasons = _CLIENT.sub("a sentinel", str(error))
+        return StoreUnavailable(f"redis did not answer: {reasons}", cause="connection")
     if isinstance(error, (redis.ConnectionError, redis.exceptions.RedisClusterException)):
         return StoreUnavailable(f"redis did not answer: {error}", cause="connection")
     if "WRONGTYPE" in codes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from policy_state.backends import wire
@@ -148,12 +147,22 @@ class ScriptedStats:
 
     def policies(self) -> tuple[PolicyMeta, ...]:
         """Return the policies of the store that can be read, by name."""
-        found = []
+        return tuple(self._policies()[0])
+
+    def unreadable_policies(self) -> Mapping[str, str]:
+        """Return the names of those that cannot be read, and why."""
+        return self._policies()[1]
+
+    def _policies(self) -> tuple[list[PolicyMeta], dict[str, str]]:
+        found, unreadable = [], {}
         for name, pid in sorted(self.server.command("HGETALL", wire.POLICIES_KEY).items()):
-            with suppress(StoreCorrupt, FingerprintMismatch):
+            try:
                 meta = self._meta(name, pid)
+            except (StoreCorrupt, FingerprintMismatch) as error:
+                unreadable[name] = str(error)
+            else:
                 found += [meta] if meta else []
-        return tuple(found)
+        return found, unreadable
 
     def find(self, name: str) -> PolicyMeta | None:
         """Return a policy, None where there is none of that name."""

@@ -116,6 +116,34 @@ def test_a_domain_with_a_text_in_the_call_is_not_idle(make_store: MakeStore) -> 
     assert balance(store) == 0
 
 
+def test_many_idle_domains_go_a_few_a_call(make_store: MakeStore) -> None:
+    """No call stands still to tidy up: of each class eight go at once, in the end all of them."""
+    store = limited(make_store, idle_ms=1, rare_idle_ms=1, rare_texts=2)
+    idle = {f"rare-{n}": ONE for n in range(20)} | {f"used-{n}": ONE + ONE for n in range(10)}
+    store.apply([part(0, 1, idle)])
+    time.sleep(0.005)
+    left = []
+    for offset in range(1, 4):
+        store.apply([part(offset, offset + 1, {"new": ONE})])
+        names = store.domains(limit=1000)
+        left.append(tuple(sum(n.startswith(kind) for n in names) for kind in ("rare", "used")))
+        assert balance(store) == 0
+    assert left == [(12, 2), (4, 0), (0, 0)]
+
+
+def test_a_call_takes_any_number_of_domains(make_store: MakeStore) -> None:
+    """A batch with thousands of domains is counted whole, each of them listed in its place."""
+    store = limited(make_store)
+    many = {f"d{number}": ONE for number in range(2100)}
+    store.apply([part(0, 2100, many)])
+    store.apply([part(2100, 2101, {"d7": ONE})])
+    assert set(store.domains(limit=3000)) == many.keys()
+    snapshots = store.read(many)
+    assert snapshots["d7"].stats == ONE + ONE
+    assert all(snapshots[name].stats == ONE for name in many if name != "d7")
+    assert (store.totals().domains, store.totals().stats.texts) == (2100, 2101)
+
+
 def test_reading_removes_nothing(make_store: MakeStore) -> None:
     """Only counting tidies up: who only looks needs no right to write."""
     store = limited(make_store, idle_ms=1, rare_idle_ms=1)

@@ -36,6 +36,21 @@ def test_records_given_twice_are_predicted_twice_and_counted_once(redis_url, mod
     assert (report.domain, report.texts) == ("films", 5)
 
 
+def test_hosts_see_each_other_and_what_all_have_learnt(redis_url, model):
+    """Each shows itself as a worker does; how many share the counters tells how much to explore."""
+    names = ("host-1", "host-2")
+    records = [Record("texts.films", 0, i, 0, None, b"good film .") for i in range(5)]
+    for number, name in enumerate(names):
+        options = {"redis.url": redis_url, "model.path": str(model), "instance": name}
+        with Offramp(load_settings(options=options)) as offramp, RedisStore(redis_url) as store:
+            offramp.process(records)
+            alive = store.workers()
+            assert sorted(alive) == sorted(names[: number + 1])
+            assert {worker["group"] for worker in alive.values()} == {"offramp"}
+            assert offramp.peers.workers == number + 1
+            assert offramp.peers.pool.texts == 5 * number
+
+
 def test_a_topic_made_anew_is_counted_where_the_host_tells_its_id(redis_url, model):
     """Offsets that start at 0 again are new texts under a new id, and known ones under the name."""
     settings = load_settings(options={"redis.url": redis_url, "model.path": str(model)})

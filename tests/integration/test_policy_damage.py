@@ -99,5 +99,15 @@ def test_a_policy_of_a_newer_version_blocks_no_other(store: RedisStore, offramp:
     store.server.command("HSET", f"offramp:{{{other}}}:meta", "schema", "2")
     assert len(data(offramp("list", "-o", "json"))["domains"]) == 3
     offramp("audit")
+    assert "policy, other, cannot be read: policy other: counters of schema 2" in (
+        offramp("doctor", "--no-log").stderr
+    )
+    store.server.command("DEL", f"offramp:{{{other}}}:meta")
+    store.server.command("SET", f"offramp:{{{other}}}:meta", "no policy")
+    assert "policy, other, cannot be read: a key is of" in offramp("doctor", "--no-log").stderr
+    store.server.command("DEL", f"offramp:{{{other}}}:meta")
+    assert "other" not in offramp("doctor", "--no-log").stderr
+    store.open(PolicyMeta("other", "f2", (1, 2)))
+    store.server.command("HSET", f"offramp:{{{other}}}:meta", "schema", "2")
     refused = offramp("list", "--policy", "other", code=1)
     assert "counters of schema 2" in str(refused.exception)

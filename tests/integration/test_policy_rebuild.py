@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
+import redis
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.errors import CoordinatorNotAvailableError
 from kafka.structs import OffsetAndMetadata
@@ -22,6 +24,7 @@ from policy_state.backends.redis import RedisStore
 from policy_state.stats import ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta
 from policy_state.transfer import export_policy
+from tests.proxies import proxy
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12))
 TEXTS = 300
@@ -285,6 +288,51 @@ def test_texts_that_are_not_committed_are_left_to_the_workers(redis_url: str, wo
         assert done["beyond"] == len([t for t in world.texts if t[1] >= 50])
         world.count(store, 50, 150)
         assert store.totals().stats.texts == len(world.texts)
+        offramp(redis_url, world, "doctor")
+
+
+def test_a_rebuild_that_a_worker_came_between_has_to_run_again(
+    redis_url: str, world: World
+) -> None:
+    """Code 4 says that a worker counted some of it meanwhile; the next run has the rest."""
+    port = urlsplit(redis_url).port
+    assert port is not None
+    with (
+        RedisStore(redis_url) as store,
+        proxy(port) as between,
+        redis.Redis.from_url(redis_url) as raw,
+        raw.monitor() as monitor,
+    ):
+        store.open(META)
+        words = ["policy", "rebuild", "--topic", world.out[0], "--topic", world.out[1], "--yes"]
+        environ = {
+            "OFFRAMP_REDIS__URL": redis_url.replace(f":{port}", f":{between.port}"),
+            "OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": world.kafka,
+            "OFFRAMP_KAFKA__GROUP": world.group,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "consumer", *words],
+            env={**os.environ, **environ},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        commands = (line["command"] for line in monitor.listen())
+        next(command for command in commands if "rebuild-begin" in command)
+        between.delay_s = 0.5  # so that the worker comes before the next step
+        next(command for command in commands if command.endswith(":wm"))
+        world.count(store, 0, 60)
+        between.delay_s = 0
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 4, said
+        assert "run it again" in said
+        assert store.totals().stats.texts < len(world.texts)
+        assert rebuild(redis_url, world)["failed_offsets"] == 0
+        expected = {name: ExitStats.zeros(4) for name in "abc"}
+        for partition in (0, 1):
+            for name, stats in world.deltas(partition, 0, 150).items():
+                expected[name] += stats
+        assert held(store) == expected
         offramp(redis_url, world, "doctor")
 
 

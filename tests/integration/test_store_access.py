@@ -177,6 +177,31 @@ def test_a_right_that_is_missing_leaves_nothing_half_written(
             assert store.audit() == ()
 
 
+def test_a_change_is_made_with_its_audit_or_not_at_all(server: RedisServer) -> None:
+    """A user who may not write the audit changes nothing; counting, which needs none, goes on."""
+    with redis.Redis.from_url(server.url) as raw, RedisStore(url_of(server, "worker")) as store:
+        store.open(META)
+        store.apply([part(0, 3, "a")])
+        before = export_policy(store)
+        raw.execute_command("ACL", "SETUSER", "offramp-worker", "-xadd")  # type: ignore[no-untyped-call]
+        changes: list[Callable[[], object]] = [
+            *(
+                lambda change=change: store.change("a", change, by="anna", reason="")
+                for change in (Pin(1), Freeze(), Reset(), Reset(keep=0.5), Remove())
+            ),
+            lambda: store.configure(PolicySettings(), Limits(), revision=1, by="anna", reason=""),
+            lambda: store.restart(by="anna", reason=""),
+            lambda: store.note("x", {}, by="anna", reason=""),
+        ]
+        for change in changes:
+            with pytest.raises(StoreRefused) as caught:
+                change()
+            assert caught.value.cause == "permission"
+        assert export_policy(store) == before
+        many = PartitionDeltas("t1", 0, 3, 4, {"a": sum([ONE] * 31, ONE)})
+        assert store.apply([many]).snapshots["a"].stats.texts == 33
+
+
 @pytest.mark.parametrize("denied", ["hset", "xadd"])
 def test_routes_are_written_with_their_history_or_not_at_all(
     server: RedisServer, denied: str

@@ -2,20 +2,21 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any
 
 import pytest
 
 from deploy.local.services import RedisServer, start_redis
+from policy_state.admin import Remove, Reset
 from policy_state.backends.redis import RedisStore
 from policy_state.backends.scripted import Server
 from policy_state.doctor import examine
 from policy_state.errors import StoreUnavailable
 from policy_state.pending import Pending
 from policy_state.stats import ExitStats
-from policy_state.store import PartitionDeltas, PolicyMeta
+from policy_state.store import Limits, PartitionDeltas, PolicyMeta
 from tests.proxies import Proxy, proxy
 
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
@@ -196,3 +197,40 @@ def test_the_counters_are_those_of_the_texts(server: RedisServer) -> None:
             store.apply([log.part(first, first + 25)])
         expected = log.part(0, len(log.texts)).deltas
         assert {n: r.stats for n, r in store.read(expected.keys()).items()} == expected
+
+
+def test_a_change_whose_answer_is_lost_is_done_once(server: RedisServer) -> None:
+    """Sent again with its token it changes nothing more: half is half, and one entry is audited."""
+    many = ExitStats((64,) * 4, (0, 8, 8, 8), (0, 0, 0, 64))
+    with proxy(server.port) as between, RedisStore(f"redis://127.0.0.1:{between.port}/0") as store:
+        store.open(META)
+        store.apply([PartitionDeltas("t1", 0, 0, 64, {"hotels": many})])
+        store.note("begin", {}, by="anna", reason="")  # the server learns the script
+
+        def lost(change: Callable[[], object]) -> None:
+            between.answers_to_lose = 1
+            change()
+            assert between.answers_to_lose == 0
+
+        sign: dict[str, str] = {"by": "anna", "reason": ""}
+        opened = store.describe()
+        lost(lambda: store.change("hotels", Reset(keep=0.5), **sign))
+        assert store.read(["hotels"])["hotels"].stats.texts == 32
+        lost(lambda: store.change("hotels", Reset(), **sign))
+        assert store.read(["hotels"])["hotels"].epoch == 1
+        lost(
+            lambda: store.configure(
+                opened.meta.settings, Limits(domains=7), revision=opened.revision, **sign
+            )
+        )
+        assert store.describe().revision == opened.revision + 1
+        lost(lambda: store.note("something", {"a": 1}, **sign))
+        lost(lambda: store.restart(**sign))
+        lost(lambda: store.change("hotels", Remove(), **sign))
+        actions = [entry.action for entry in store.audit()]
+        assert actions == ["remove", "restart", "something", "configure", "reset", "reset", "begin"]
+        route = {"name": "x", "topics": "x"}
+        store.write_routes("g", [], revision=0, action="begin", detail={}, **sign)
+        lost(lambda: store.write_routes("g", [route], revision=1, action="add", detail={}, **sign))
+        assert (store.routes("g").revision, len(store.route_history("g"))) == (2, 2)
+        assert examine(store).healthy

@@ -1,0 +1,78 @@
+"""The heartbeat of a worker or host, and what it sees of the others."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING
+
+from consumer.step import Peers
+from policy_state.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from consumer.counting import Counting
+    from policy_state.admin import PolicyAdmin
+
+log = logging.getLogger("offramp.presence")
+
+_BEAT_S = 2.0
+_LOOK_S = 10.0
+_TTL_S = 15.0
+
+
+class Presence:
+    """Shows that one decides on a policy's texts, and counts who else does."""
+
+    def __init__(
+        self, store: PolicyAdmin, counting: Counting, *, instance: str, model: str
+    ) -> None:
+        """Show nothing yet.
+
+        Args:
+            store: with the policy open.
+            counting: what is counted there; while it finds the store away nothing is shown.
+            instance: a name that no other has.
+            model: the fingerprint of the policy's model.
+        """
+        self._store = store
+        self._counting = counting
+        self._instance = instance
+        self._model = model
+        self._started = time.time()
+        self._next_beat = 0.0
+        self._next_look = 0.0
+        self.peers = Peers()
+        """How many share the counters, and what all domains have learnt."""
+
+    def keep_up(self, more: Callable[[], Mapping[str, str | int]]) -> None:
+        """Do what is due; a failure is logged, it stops nothing. `more` is what else to show."""
+        now = time.monotonic()
+        if now < self._next_beat or self._counting.away:
+            return
+        self._next_beat = now + _BEAT_S
+        counting = self._counting
+        fields: dict[str, str | int] = {
+            "model": self._model,
+            "pid": os.getpid(),
+            "started": int(self._started),
+            "held_texts": counting.held_texts,
+            "lost_texts": counting.lost_texts,
+            "gap_offsets": counting.gap_offsets,
+            "snapshot_age_ms": int(counting.age_s * 1000),
+            **more(),
+        }
+        try:
+            self._store.heartbeat(self._instance, fields, ttl_s=_TTL_S)
+            if now >= self._next_look:
+                self._next_look = now + _LOOK_S
+                self.peers = self._look_around()
+        except StoreError as error:
+            log.warning("heartbeat failed error=%s", error)
+
+    def _look_around(self) -> Peers:
+        others = self._store.workers().values()
+        alike = sum(1 for fields in others if fields.get("model") == self._model)
+        return Peers(workers=max(1, alike), pool=self._store.totals().stats)
