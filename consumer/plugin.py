@@ -70,10 +70,7 @@ class Offramp:
             self._store, opened, topic_id=topic_id, on_settings=self._take_settings
         )
         self._presence = Presence(
-            self._store,
-            self._counting,
-            instance=settings.instance,
-            model=engine.fingerprint,
+            self._store, self._counting, opened.meta, instance=settings.instance
         )
         self._group = settings.kafka.group
         self._watch = RouteWatch(settings, self._store)

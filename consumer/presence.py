@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from consumer.counting import Counting
     from policy_state.admin import PolicyAdmin
+    from policy_state.store import PolicyMeta
 
 log = logging.getLogger("offramp.presence")
 
@@ -27,20 +28,20 @@ class Presence:
     """Shows that one decides on a policy's texts, and counts who else does."""
 
     def __init__(
-        self, store: PolicyAdmin, counting: Counting, *, instance: str, model: str
+        self, store: PolicyAdmin, counting: Counting, policy: PolicyMeta, *, instance: str
     ) -> None:
         """Show nothing yet.
 
         Args:
             store: with the policy open.
             counting: what is counted there; while it finds the store away nothing is shown.
+            policy: that policy.
             instance: a name that no other has.
-            model: the fingerprint of the policy's model.
         """
         self._store = store
         self._counting = counting
         self._instance = instance
-        self._model = model
+        self._shared = {"policy": policy.name, "model": policy.fingerprint}
         self._started = time.time()
         self._next_beat = 0.0
         self._next_look = 0.0
@@ -55,7 +56,7 @@ class Presence:
         self._next_beat = now + _BEAT_S
         counting = self._counting
         fields: dict[str, str | int] = {
-            "model": self._model,
+            **self._shared,
             "pid": os.getpid(),
             "started": int(self._started),
             "held_texts": counting.held_texts,
@@ -74,5 +75,5 @@ class Presence:
 
     def _look_around(self) -> Peers:
         others = self._store.workers().values()
-        alike = sum(1 for fields in others if fields.get("model") == self._model)
+        alike = sum(self._shared.items() <= fields.items() for fields in others)
         return Peers(workers=max(1, alike), pool=self._store.totals().stats)

@@ -78,9 +78,7 @@ class Worker:
         )
         self._trouble = Trouble(give_up_s=settings.worker.give_up_s)
         self._done = Counter(events=0, truncated=0, dead_letters=0, batches=0)
-        self._presence = Presence(
-            store, self._counting, instance=settings.instance, model=step.model.fingerprint
-        )
+        self._presence = Presence(store, self._counting, opened.meta, instance=settings.instance)
 
     def run(self, stop: threading.Event) -> None:
         """Process batches until `stop` is set, then finish what is under way.

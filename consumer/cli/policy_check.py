@@ -129,7 +129,7 @@ _HISTORY: Final = (
 )
 _WORKERS_SPARE: Final = (
     *("started", "pid", "model", "routes", "batches", "gap_offsets", "snapshot_age_ms", "group"),
-    *("lost_texts", "partitions", "dead_letters", "held_texts"),
+    *("lost_texts", "partitions", "dead_letters", "held_texts", "policy"),
 )
 _CHANGE: Final = ("time_ms", "action", "domain", "by", "reason", "detail", "before")
 
