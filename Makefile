@@ -27,12 +27,14 @@ demo: setup  ## Stream texts of four domains through two workers; ARGS=--help te
 	$(BIN)/python -m demo $(ARGS)
 
 test: setup check  ## Lint, types, and all tests, with a real Kafka and a real Redis
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 tests/unit tests/contract tests/reference tests/statistical
+	$(BIN)/python -m pytest tests/integration tests/chaos
 
 chaos: setup  ## Prove exactly-once the long way: kills, freezes, restarts, outages (sixteen minutes)
 	OFFRAMP_CHAOS=long $(BIN)/python -m pytest -s tests/chaos \
 		tests/integration/test_redis_trouble.py tests/integration/test_produce_errors.py \
-		tests/integration/test_supervisor.py tests/integration/test_dlq_cli.py $(ARGS)
+		tests/integration/test_supervisor.py tests/integration/test_dlq_cli.py \
+		tests/integration/test_formats.py $(ARGS)
 
 check: setup  ## Lint, format, types, import directions
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from deploy.local.services import start_kafka, start_redis
 from tests.chaos.storm import CRASH_STEPS, Arena, Report, Storm, check, weather
 from tests.long_form import IS_LONG
 
-SHORT = Storm(scalings=1)
+SHORT = Storm()
 LONG = Storm(
     events=20_000,
     kills=24,

@@ -8,6 +8,7 @@ import pytest
 from kafka import KafkaProducer
 
 from tests.integration.test_stream import fleet, model_folder, read_topic, topic_of, wait_for
+from tests.long_form import IS_LONG
 from tests.registry import SchemaRegistry, framed, protobuf_class
 
 __all__ = ["fleet", "model_folder"]
@@ -56,7 +57,10 @@ def protobuf_values():
     return PROTO, good, bad
 
 
-@pytest.mark.parametrize(("form", "values"), [("avro", avro_values), ("protobuf", protobuf_values)])
+FORMS = [("protobuf", protobuf_values), ("avro", avro_values)]
+
+
+@pytest.mark.parametrize(("form", "values"), FORMS if IS_LONG else FORMS[:1])
 def test_a_registry_that_is_away_delays_good_values_and_loses_none(
     fleet, kafka, registry, form, values
 ):

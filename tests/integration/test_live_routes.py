@@ -176,7 +176,7 @@ def test_workers_follow_routes_and_new_topics_without_a_restart(fleet):
     fleet.route("remove", "mine")
     fleet.wait_for(lambda: not fleet.readers(films) and not fleet.readers(hotels))
     fleet.produce(films, 300, 350)
-    time.sleep(5)
+    time.sleep(3)
     assert len(fleet.predictions()) == 300
 
     fleet.route("add", films, "--output", fleet.out, "--domain", "field:meta.source")

@@ -63,7 +63,7 @@ def test_an_idle_worker_says_that_no_broker_answers_and_ends(broker, start):
         WORKER__GIVE_UP_S="5",
     )
     wait_for(lambda: "reading partition" in log())
-    time.sleep(6)  # idle, and well: longer than what it takes for silence
+    time.sleep(4)  # idle, and well: longer than what it takes for silence
     assert "batches given back" not in log()
     broker.pause()
     assert worker.wait(60) != 0
