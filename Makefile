@@ -30,7 +30,7 @@ test: setup check  ## Lint, types, and all tests, with a real Kafka and a real R
 	$(BIN)/python -m pytest -n 2 tests/unit tests/contract tests/reference tests/statistical
 	$(BIN)/python -m pytest tests/integration tests/chaos
 
-chaos: setup  ## Prove exactly-once the long way: kills, freezes, restarts, outages (sixteen minutes)
+chaos: setup  ## Prove exactly-once the long way: kills, freezes, restarts, outages (twenty minutes)
 	OFFRAMP_CHAOS=long $(BIN)/python -m pytest -s tests/chaos \
 		tests/integration/test_redis_trouble.py tests/integration/test_produce_errors.py \
 		tests/integration/test_supervisor.py tests/integration/test_dlq_cli.py \
