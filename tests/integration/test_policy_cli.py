@@ -16,15 +16,14 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
 
-from consumer.cli.app import app
 from policy_state.admin import Freeze, Pin
 from policy_state.backends.redis import RedisStore
 from policy_state.errors import PolicyStateError
 from policy_state.settings import PolicySettings
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store import DomainSnapshot, PartitionDeltas, PolicyMeta
+from tests.policy_cli import data, offramp_policy
 from tests.proxies import proxy
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12), PolicySettings("uee-ucb", cost="layers"))
@@ -56,20 +55,7 @@ def count(store: RedisStore, deltas: dict[str, ExitStats]) -> None:
 @pytest.fixture
 def offramp(redis_url: str) -> Any:
     """Return a function that runs `offramp policy` and returns what came of it."""
-    environ = {"OFFRAMP_REDIS__URL": redis_url, "OFFRAMP_USER": "anna", "COLUMNS": "250"}
-
-    def run(*args: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(app, ["policy", *args], env=environ)
-        failed = 1 if result.exception and not isinstance(result.exception, SystemExit) else None
-        assert (failed or result.exit_code) == code, (result.output, result.exception)
-        return result
-
-    return run
-
-
-def data(result: Result) -> Any:
-    """Return the JSON on stdout."""
-    return json.loads(result.stdout)
+    return offramp_policy(redis_url)
 
 
 def test_list_names_domains_with_their_exits(store: RedisStore, offramp: Any) -> None:

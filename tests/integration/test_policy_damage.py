@@ -1,18 +1,16 @@
 """`offramp policy` on a Redis that somebody edited by hand: it tells, goes on, and repairs."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from consumer.cli.app import app
 from consumer.errors import InvalidSettings
 from policy_state.backends.redis import RedisStore
 from policy_state.errors import InvalidInput
 from policy_state.stats import ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta
+from tests.policy_cli import data, offramp_policy
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12))
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)
@@ -31,20 +29,7 @@ def store(redis_url: str) -> Iterator[RedisStore]:
 @pytest.fixture
 def offramp(redis_url: str) -> Any:
     """Return a function that runs `offramp policy` and returns what came of it."""
-    environ = {"OFFRAMP_REDIS__URL": redis_url, "OFFRAMP_USER": "anna", "COLUMNS": "250"}
-
-    def run(*args: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(app, ["policy", *args], env=environ)
-        failed = 1 if result.exception and not isinstance(result.exception, SystemExit) else None
-        assert (failed or result.exit_code) == code, (result.output, result.exception)
-        return result
-
-    return run
-
-
-def data(result: Result) -> Any:
-    """Return the JSON on stdout."""
-    return json.loads(result.stdout)
+    return offramp_policy(redis_url)
 
 
 @pytest.mark.parametrize(

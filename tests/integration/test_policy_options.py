@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from consumer.cli.app import app
 from deploy.local.services import start_redis
@@ -20,13 +20,12 @@ from policy_state.backends.redis import RedisStore
 from policy_state.errors import StoreUnavailable
 from policy_state.stats import ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta
+from tests.policy_cli import Offramp, offramp_policy
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12))
 SOME = ExitStats((60,) * 4, (0, 30, 30, 30), (0, 0, 0, 60))
 
 SHOW = ("show", "hotels")
-
-Offramp = Callable[..., Result]
 
 
 @pytest.fixture
@@ -41,15 +40,7 @@ def store(redis_url: str) -> Iterator[RedisStore]:
 @pytest.fixture
 def offramp(redis_url: str) -> Offramp:
     """Return a function that runs `offramp policy` and returns what came of it."""
-    environ = {"OFFRAMP_REDIS__URL": redis_url, "OFFRAMP_USER": "anna", "COLUMNS": "250"}
-
-    def run(*args: str, code: int = 0, stdin: str | None = None) -> Result:
-        result = CliRunner().invoke(app, ["policy", *args], env=environ, input=stdin)
-        failed = 1 if result.exception and not isinstance(result.exception, SystemExit) else None
-        assert (failed or result.exit_code) == code, (result.output, result.exception)
-        return result
-
-    return run
+    return offramp_policy(redis_url)
 
 
 def command(redis_url: str, *args: str) -> tuple[list[str], dict[str, str]]:

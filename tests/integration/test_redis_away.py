@@ -1,6 +1,5 @@
 """The worker while Redis is frozen, gone, or emptied: predictions never stop, counts are exact."""
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -12,14 +11,7 @@ from policy_state.backends.redis import RedisStore
 from policy_state.settings import PolicySettings
 from policy_state.store import Limits, PolicyMeta
 from tests.chaos.storm import Arena, Storm
-
-
-def wait_for(condition, timeout_s=60):
-    """Return once `condition` is true; fail where it is not in time."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not true after {timeout_s} s"
-        time.sleep(0.2)
+from tests.integration.test_stream import wait_for
 
 
 @pytest.fixture

@@ -98,11 +98,12 @@ def fleet(kafka, redis_url, model_folder, tmp_path):
 
 
 def wait_for(condition, timeout_s=60):
-    """Return once `condition` is true; fail where it is not in time."""
+    """Return what `condition` returns once it is true; fail where it is not in time."""
     deadline = time.monotonic() + timeout_s
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, f"not true after {timeout_s} s"
         time.sleep(0.2)
+    return found
 
 
 def offramp_json(fleet, *args):

@@ -13,17 +13,9 @@ import pytest
 
 from consumer.topics import create_topics
 from policy_state.backends.redis import RedisStore
+from tests.integration.test_stream import wait_for
 from tests.long_form import IS_LONG
 from tests.tiny_model import write_tiny_model
-
-
-def wait_for(condition, timeout_s=60):
-    """Return what `condition` returns once it is true; fail where it is not in time."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not true after {timeout_s} s"
-        time.sleep(0.2)
-    return found
 
 
 @pytest.fixture
