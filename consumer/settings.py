@@ -232,7 +232,9 @@ class WorkerSettings(Section):
         120.0, description="time without one committed batch after which errors end the worker"
     )
     stuck_s: Annotated[float, Field(gt=0)] = Field(
-        300.0, description="a batch that takes longer ends the worker, to be started anew"
+        300.0,
+        description="a batch, or a round of the main loop, that takes longer ends the worker, "
+        "to be started anew",
     )
     liveness_file: Path | None = Field(
         None,

@@ -20,6 +20,7 @@ from consumer.routes import subscription
 from consumer.schema_forms import FORMS
 from consumer.schemas import Registry
 from consumer.step import ModelFacts, Step, TextResult, Tokens
+from consumer.watchdog import Watchdog
 from consumer.worker import Worker
 from policy_state.backends.redis import RedisStore
 from policy_state.policy import build
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from policy_state.store import OpenedPolicy
 
 log = logging.getLogger("offramp")
+
+_CLOSING_S = 5.0  # for all but Kafka's connections
 
 
 class Inference(Protocol):
@@ -99,7 +102,11 @@ def run_worker(
     if settings.worker.liveness_file is not None:  # a predecessor's says nothing of this worker
         settings.worker.liveness_file.unlink(missing_ok=True)
     engine = engine or load_engine(settings)
-    with open_store(settings) as store:
+    limits = settings.worker
+    with (
+        Watchdog(stuck_s=limits.stuck_s, drain_s=limits.drain_s) as watchdog,
+        open_store(settings) as store,
+    ):
         routes = RouteWatch(settings, store)
         step, opened = open_policy(settings, engine, store)
         stream = KafkaStream(
@@ -112,8 +119,11 @@ def run_worker(
         try:
             routes.start()
             with loaded_code_spared():
-                Worker(stream, step, store, opened, settings, routes).run(stop)
+                Worker(
+                    stream, step, store, opened, settings, routes, came_round=watchdog.came_round
+                ).run(stop)
         finally:
+            watchdog.closing(settings.kafka.request_timeout_s + _CLOSING_S)
             routes.close()
             stream.close()
     log.info("stopped instance=%s", settings.instance)

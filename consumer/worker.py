@@ -29,7 +29,7 @@ from policy_state.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from consumer.records import DeadLetter, Prediction
     from consumer.route_watch import RouteWatch
@@ -59,7 +59,10 @@ class Worker:
         opened: OpenedPolicy,
         settings: Settings,
         routes: RouteWatch,
+        *,
+        came_round: Callable[[], None] = lambda: None,
     ) -> None:
+        self._came_round = came_round
         self._stream = stream
         self._watch = routes
         self._routes = routes.latest
@@ -104,8 +107,8 @@ class Worker:
     def _advance(self) -> None:
         if self._pipeline.settle():
             self._trouble.committed()
-        if self._pipeline.oldest_s > (limit_s := self._settings.worker.stuck_s):
-            raise WorkerStuck(f"a batch has not come to an end in {limit_s:.0f} s")
+        if self._pipeline.oldest_s > self._settings.worker.stuck_s:
+            raise self._stuck()
         if self._pipeline.idle:
             self._counting.flush()  # what is held does not wait for the next text
         other_routes = self._watch.latest is not self._routes
@@ -189,24 +192,34 @@ class Worker:
         if (pause_s := self._trouble.failed()) is None:
             raise error
         log.warning("batches given back times=%d error=%s", self._trouble.times, error)
+        left_s = max(0.0, self._settings.worker.stuck_s - self._pipeline.oldest_s)
         try:
-            self._stream.rewind(self._pipeline.abandon(timeout_s=self._settings.worker.stuck_s))
+            batches = self._pipeline.abandon(timeout_s=left_s)
+            self._came_round()
+            self._stream.rewind(batches)
         except TimeoutError as stuck:
-            raise WorkerStuck(str(stuck)) from stuck
+            raise self._stuck() from stuck
         except StreamUnavailable as again:
             log.warning("giving back failed error=%s", again)
+        self._came_round()
         stop.wait(pause_s)
+
+    def _stuck(self) -> WorkerStuck:
+        limit_s = self._settings.worker.stuck_s
+        return WorkerStuck(f"a batch has not come to an end in {limit_s:.0f} s")
 
     def _drain(self) -> None:
         """Finish and commit what is under way, within the time for it."""
         deadline = time.monotonic() + self._settings.worker.drain_s
         try:
             while not self._pipeline.idle and time.monotonic() < deadline:
+                self._came_round()
                 self._pipeline.wait(_WAIT_S)
                 self._pipeline.settle()
             while not (counted := self._counting.flush(insist=True)) and (
                 time.monotonic() < deadline
             ):
+                self._came_round()
                 time.sleep(_WAIT_S)
             if not self._pipeline.idle:
                 log.warning("not finished in time, will be read again after a restart")
@@ -228,6 +241,7 @@ class Worker:
 
     def _heartbeat(self) -> None:
         """Tell the others that this worker lives; a failure is logged, it stops nothing."""
+        self._came_round()
         if (file := self._settings.worker.liveness_file) is not None:
             file.touch()
         self._presence.keep_up(

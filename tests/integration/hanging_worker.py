@@ -1,5 +1,10 @@
-"""A worker whose model hangs at texts that begin with "hang", and fails on "poison"."""
+"""A worker whose model hangs at texts that begin with "hang", and fails on "poison".
 
+On SIGUSR1 its main thread hangs in a library written in C, which lets no handler of Python run.
+"""
+
+import hashlib
+import signal
 import sys
 import time
 
@@ -21,8 +26,15 @@ class HangingModel(FreeModel):
         return super().run_tokens(texts, exits)
 
 
+def hang(*_: object) -> None:
+    """Come to no end in this test's time, with other threads running."""
+    sys.stderr.write("hangs\n")
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+
+
 def main() -> None:
     """Run the worker."""
+    signal.signal(signal.SIGUSR1, hang)
     run_worker(load_settings(), log_level="info", engine=HangingModel())
 
 

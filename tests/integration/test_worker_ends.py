@@ -108,3 +108,23 @@ def test_a_second_signal_ends_a_worker_at_once(broker, start):
         worker.wait(3)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 128 + signal.SIGTERM, log()
+
+
+@pytest.mark.parametrize(
+    ("limit", "told", "said"),
+    [
+        ("WORKER__STUCK_S", False, "the main loop hangs: it has not come round in 3 s"),
+        ("WORKER__DRAIN_S", True, "the main loop was told to stop and has not come round in 3 s"),
+    ],
+)
+def test_a_main_loop_that_hangs_ends_the_worker(broker, start, limit, told, said):
+    """In C too, where no signal is heeded: the limits hold, and the log says where it hangs."""
+    worker, log = start(broker.address, **{limit: "3"})
+    wait_for(lambda: "reading partition" in log())
+    worker.send_signal(signal.SIGUSR1)
+    wait_for(lambda: "hangs\n" in log())
+    if told:
+        worker.send_signal(signal.SIGTERM)
+    assert worker.wait(20) == 1, log()
+    assert f"{said}; it is in consumer." in log().splitlines()[-1], log()
+    assert "and there in __main__.hang, line " in log().splitlines()[-1], log()
