@@ -171,7 +171,7 @@ class PolicyOptions(Section):
 class StoreSettings(Section):
     """Whose counters are used, and for how many domains. Limits hold for a policy that is created.
 
-    Later they are the store's: `offramp policy set --limit`.
+    Later they are the store's: `offramp policy set --setting`.
     """
 
     on_mismatch: Literal["stop", "new", "warm-start"] = Field(

@@ -192,8 +192,8 @@ def _wait(environ: dict[str, str], domain: str, alive: Callable[[], None]) -> No
     for command in (
         "policy list",
         f"policy show {domain}",
-        f"policy explain {domain}",
-        f"produce demo/reviews/hotels.jsonl --topic {_topic(domain)}",
+        f"explain {domain}",
+        f"produce demo/reviews/hotels.jsonl --to {_topic(domain)}",
     ):
         print(f".venv/bin/offramp {command}", file=sys.stderr)
     console.print("\nCtrl-C ends it.")

@@ -179,7 +179,7 @@ def _weights_path(folder: Path, *, allow_pickle: bool) -> Path:
     if not allow_pickle:
         raise InvalidCheckpoint(
             f"{old}: is in the old pickle format, which is read with --allow-bin only; "
-            f"`offramp model export {folder} --to NEW --allow-bin` writes a folder for every use"
+            f"`offramp model export {folder} --out NEW --allow-bin` writes a folder for every use"
         )
     return old
 

@@ -1,4 +1,4 @@
-"""`offramp policy` on a Redis, run in this process."""
+"""`offramp policy`, `explain`, `pin` and `unpin` on a Redis, run in this process."""
 
 import json
 from collections.abc import Callable
@@ -12,11 +12,12 @@ Offramp = Callable[..., Result]
 
 
 def offramp_policy(redis_url: str) -> Offramp:
-    """Return a function that runs `offramp policy` and returns what came of it."""
+    """Return a function that runs a command about policies and returns what came of it."""
     environ = {"OFFRAMP_REDIS__URL": redis_url, "OFFRAMP_USER": "anna", "COLUMNS": "250"}
 
     def run(*args: str, code: int = 0, stdin: str | None = None) -> Result:
-        result = CliRunner().invoke(app, ["policy", *args], env=environ, input=stdin)
+        group = [] if args[0] in {"explain", "pin", "unpin"} else ["policy"]
+        result = CliRunner().invoke(app, [*group, *args], env=environ, input=stdin)
         failed = 1 if result.exception and not isinstance(result.exception, SystemExit) else None
         assert (failed or result.exit_code) == code, (result.output, result.exception)
         return result

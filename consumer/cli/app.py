@@ -8,26 +8,44 @@ import sys
 import typer
 
 from consumer import __version__
-from consumer.cli import config, dlq, model, policy, produce, route, topics, training, worker
+from consumer.cli import (
+    config,
+    dlq,
+    everyday,
+    lab,
+    model,
+    policy,
+    produce,
+    route,
+    topics,
+    training,
+    worker,
+)
+from consumer.cli.panels import DAILY, LAB, MODELS, RUN, TOPICS, InPanels
 
 app = typer.Typer(
     name="offramp",
+    cls=InPanels,
     help="Run a multi-exit BERT over Kafka text streams and learn one exit per domain.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("worker", epilog=worker.EXAMPLES)(worker.worker)
-app.command("produce", epilog=produce.EXAMPLES)(produce.produce)
-app.add_typer(policy.app, name="policy")
-app.add_typer(route.app, name="route")
-app.add_typer(topics.app, name="topics")
-app.command("train", epilog=training.TRAIN_EXAMPLES)(model.train)
-app.command("pretrain", epilog=training.PRETRAIN_EXAMPLES)(model.pretrain)
-app.add_typer(model.app, name="model")
-app.add_typer(dlq.app, name="dlq")
-app.add_typer(config.app, name="config")
+app.command("worker", epilog=worker.EXAMPLES, rich_help_panel=RUN)(worker.worker)
+app.command("produce", epilog=produce.EXAMPLES, rich_help_panel=RUN)(produce.produce)
+app.add_typer(config.app, name="config", rich_help_panel=RUN)
+app.command("explain", epilog=everyday.EXPLAIN_EXAMPLES, rich_help_panel=DAILY)(everyday.explain)
+app.command("pin", epilog=everyday.PIN_EXAMPLES, rich_help_panel=DAILY)(everyday.pin)
+app.command("unpin", epilog=everyday.UNPIN_EXAMPLES, rich_help_panel=DAILY)(everyday.unpin)
+app.add_typer(policy.app, name="policy", rich_help_panel=DAILY)
+app.add_typer(topics.app, name="topics", rich_help_panel=TOPICS)
+app.add_typer(route.app, name="route", rich_help_panel=TOPICS)
+app.add_typer(dlq.app, name="dlq", rich_help_panel=TOPICS)
+app.command("train", epilog=training.TRAIN_EXAMPLES, rich_help_panel=MODELS)(model.train)
+app.command("pretrain", epilog=training.PRETRAIN_EXAMPLES, rich_help_panel=MODELS)(model.pretrain)
+app.add_typer(model.app, name="model", rich_help_panel=MODELS)
+app.add_typer(lab.app, name="lab", rich_help_panel=LAB)
 
 
 def _version(asked: bool) -> None:

@@ -52,7 +52,7 @@ REPLAY_EXAMPLES = """Examples:
 
 `offramp dlq replay --class no-route`
 
-`offramp dlq replay --stage infer --topic texts.hotels --yes`
+`offramp dlq replay --stage infer --to texts.hotels --yes`
 """
 
 
@@ -142,7 +142,8 @@ def replay(
     stage: OfStage = None,
     class_: Class = None,
     topic: Annotated[
-        str | None, typer.Option(help="Where to; default: where each came from.")
+        str | None,
+        typer.Option("--to", metavar="TOPIC", help="Where to; default: where each came from."),
     ] = None,
     yes: Yes = False,
     set_: Set = None,
@@ -169,7 +170,7 @@ def replay(
     if cut:
         typer.echo(f"{cut} letters left out: they were too large to be kept whole", err=True)
     if homeless:
-        said = "they do not say where they came from; --topic names another place"
+        said = "they do not say where they came from; --to names another place"
         typer.echo(f"{homeless} letters left out: {said}", err=True)
     if count:
         where = "where they came from" if topic is None else printable(topic)

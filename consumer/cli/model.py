@@ -120,7 +120,7 @@ def predict(
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Write exit matrices: what every exit says about every text, which `policy replay` reads."""
+    """Write exit matrices: what every exit says about every text, which `lab replay` reads."""
     targets = _targets(files, out)
     engine = engine_for(model, device, precision, max_tokens)
     with progress_bars() as bars:

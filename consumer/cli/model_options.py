@@ -31,6 +31,7 @@ class Precision(StrEnum):
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A model folder.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where to run it.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write; new or empty.")]
 AllowBin = Annotated[
     bool,
     typer.Option("--allow-bin", help="Read an old pytorch_model.bin (weights only, no code)."),

@@ -13,21 +13,22 @@ from consumer.cli.model_options import (
     Device,
     DeviceOption,
     Folder,
+    Out,
     Precision,
     engine_for,
 )
 
 EXPORT_EXAMPLES = """Examples:
 
-`offramp model export ./fine-tuned --to ./model --allow-bin`
+`offramp model export ./fine-tuned --out ./model --allow-bin`
 
-`offramp model export someone/elasticbert-sst2 --to ./model --allow-bin`
+`offramp model export someone/elasticbert-sst2 --out ./model --allow-bin`
 """
 CALIBRATE_EXAMPLES = """Examples:
 
-`offramp model calibrate ./model --texts reviews.txt --int8`
+`offramp model calibrate ./model --texts-file reviews.txt --int8`
 
-`offramp model calibrate ./model --texts reviews.txt --costs --precision bf16`
+`offramp model calibrate ./model --texts-file reviews.txt --costs --precision bf16`
 """
 _COST_TEXTS = 64  # each runs to every exit several times
 
@@ -36,16 +37,16 @@ def export(
     source: Annotated[
         str, typer.Argument(metavar="FOLDER|HUB_ID", help="A fine-tuned classifier.")
     ],
-    to: Annotated[Path, typer.Option("--to", metavar="NEW", help="Folder to write; new or empty.")],
+    out: Out,
     allow_bin: AllowBin = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Write a classifier of any known layout as a model folder: safetensors, fp16."""
     from model.exporting import export as run
 
-    config = run(source, to, allow_pickle=allow_bin)
+    config = run(source, out, allow_pickle=allow_bin)
     exits = ", ".join(map(str, config.exit_layers))
-    row = {"out": str(to), "exits after layers": exits, "classes": ", ".join(config.labels)}
+    row = {"out": str(out), "exits after layers": exits, "classes": ", ".join(config.labels)}
     if output is Output.JSON:
         print_json(row)
     else:
@@ -54,8 +55,9 @@ def export(
 
 def calibrate(
     folder: Folder,
-    texts: Annotated[
-        list[Path], typer.Option("--texts", metavar="FILE", help="Texts of the kinds to come.")
+    texts_file: Annotated[
+        list[Path],
+        typer.Option("--texts-file", metavar="FILE", help="Texts of the kinds to come."),
     ],
     int8: Annotated[
         bool, typer.Option("--int8", help="Make it fit for int8, and measure how well.")
@@ -63,7 +65,7 @@ def calibrate(
     costs: Annotated[
         bool, typer.Option("--costs", help="Measure what each exit costs, on this machine.")
     ] = False,
-    most: Annotated[
+    texts: Annotated[
         int, typer.Option(min=1, help="Texts of each file at most, drawn by chance.")
     ] = 1200,
     device: DeviceOption = Device.AUTO,
@@ -96,9 +98,9 @@ def calibrate(
         raise InvalidSettings(f"{folder}: cannot be written; calibrate a copy of it")
     chance = random.Random(0)
     sample: list[str] = []
-    for path in texts:
+    for path in texts_file:
         found, _ = read_texts(path)
-        sample += chance.sample(found, min(most, len(found)))
+        sample += chance.sample(found, min(texts, len(found)))
     chance.shuffle(sample)
     made: dict[str, object] = {}
     columns: dict[str, tuple[float, ...]] = {}

@@ -13,9 +13,9 @@ from consumer.cli import (
     policy_move,
     policy_rebuild,
     policy_set,
-    replay,
 )
 from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.panels import LOOK, InPanels
 from consumer.cli.policy_common import (
     Domain,
     Format,
@@ -44,7 +44,8 @@ EXIT_CODES = """Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usa
 not confirmed, 4 doctor or diff found something, or rebuild has to run again."""
 
 app = typer.Typer(
-    help="The learnt exits: look, explain, change, move, check.\n\n" + EXIT_CODES,
+    cls=InPanels,
+    help="The learnt exits in full: look, change, move and repair.\n\n" + EXIT_CODES,
     no_args_is_help=True,
 )
 
@@ -62,15 +63,9 @@ SHOW_EXAMPLES = """Examples:
 
 `offramp policy show hotels -o json`
 """
-EXPLAIN_EXAMPLES = """Examples:
-
-`offramp policy explain hotels`
-
-`offramp policy explain hotels -o json | jq -r '.explanations[].text'`
-"""
 
 
-@app.command("list", epilog=LIST_EXAMPLES)
+@app.command("list", epilog=LIST_EXAMPLES, rich_help_panel=LOOK)
 def list_(
     config: Config = None,
     redis_url: RedisUrl = None,
@@ -122,7 +117,7 @@ def list_(
         repeat(watch, lambda: draw(store, name))
 
 
-@app.command("show", epilog=SHOW_EXAMPLES)
+@app.command("show", epilog=SHOW_EXAMPLES, rich_help_panel=LOOK)
 def show(
     domain: Domain,
     config: Config = None,
@@ -135,7 +130,7 @@ def show(
     """Show one domain: what each exit was seen to do, and which one is best by that."""
 
     def draw(store: RedisStore, name: str) -> None:
-        report, snapshot, opened = _one(store, name, domain)
+        report, snapshot, opened = report_of(store, name, domain)
         rows = _exit_rows(report, snapshot)
         routes = exits_by_route(weighted_routes(store, config, set_), domain, snapshot, opened)
         if output is Format.TABLE:
@@ -160,49 +155,16 @@ def show(
         repeat(watch, lambda: draw(store, name))
 
 
-@app.command("explain", epilog=EXPLAIN_EXAMPLES)
-def explain(
-    domain: Domain,
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
-    set_: Set = None,
-    output: FormatOption = Format.TABLE,
-) -> None:
-    """Say in one paragraph why the domain is at its exit, and what would change that."""
-    with connected(config, redis_url, policy, set_) as (store, name):
-        from policy_state.explaining import explain as explained
-
-        report, snapshot, opened = _one(store, name, domain)
-        text = printable(explained(report, snapshot, settings=opened.meta.settings))
-        routes = exits_by_route(weighted_routes(store, config, set_), domain, snapshot, opened)
-        if output is not Format.TABLE:
-            row = {"domain": domain, "exit": report.exit, "layer": report.layer, "text": text}
-            emit(
-                output,
-                "policy-explain",
-                [row],
-                rows_name="explanations",
-                policy=name,
-                revision=opened.revision,
-                by_route=routes,
-            )
-            return
-        typer.echo(f"{printable(domain)}: {text}")
-        if routes:
-            typer.echo(in_words(routes))
-
-
+# The order of the help.
+policy_check.add_to(app)
+policy_evaluate.add_to(app)
+policy_set.add_to(app)
 policy_change.add_to(app)
 policy_move.add_to(app)
 policy_rebuild.add_to(app)
-policy_set.add_to(app)
-replay.add_to(app)
-policy_check.add_to(app)
-policy_evaluate.add_to(app)
 
 
-def _one(
+def report_of(
     store: RedisStore, name: str, domain: str
 ) -> tuple[DomainReport, DomainSnapshot, OpenedPolicy]:
     """Return what is known of one domain, or raise that it is not known."""

@@ -1,4 +1,4 @@
-"""`offramp policy pin, unpin, freeze, unfreeze, reset, remove`: changes, previewed first."""
+"""`offramp policy freeze, unfreeze, reset, remove`: changes, previewed first."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.panels import CHANGE
 from consumer.cli.policy_common import (
     By,
     Domain,
@@ -17,7 +18,6 @@ from consumer.cli.policy_common import (
     changing,
     clock,
     confirm,
-    duration_ms,
     emit,
     known_snapshot,
     opened_policy,
@@ -31,16 +31,6 @@ if TYPE_CHECKING:
     from policy_state.backends.redis import RedisStore
     from policy_state.store import DomainSnapshot, OpenedPolicy
 
-PIN_EXAMPLES = """Examples:
-
-`offramp policy pin hotels --exit 3 --for 2h --reason "incident 12"`
-
-`offramp policy pin hotels --exit 3 --reason "contract" --yes`
-"""
-UNPIN_EXAMPLES = """Examples:
-
-`offramp policy unpin hotels --yes`
-"""
 FREEZE_EXAMPLES = """Examples:
 
 `offramp policy freeze hotels --reason "labels are being checked"`
@@ -63,65 +53,10 @@ REMOVE_EXAMPLES = """Examples:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the group."""
-    app.command("pin", epilog=PIN_EXAMPLES)(pin)
-    app.command("unpin", epilog=UNPIN_EXAMPLES)(unpin)
-    app.command("freeze", epilog=FREEZE_EXAMPLES)(freeze)
-    app.command("unfreeze", epilog=UNFREEZE_EXAMPLES)(unfreeze)
-    app.command("reset", epilog=RESET_EXAMPLES)(reset)
-    app.command("remove", epilog=REMOVE_EXAMPLES)(remove)
-
-
-def _not_blank(reason: str) -> str:
-    if not reason.strip():
-        raise typer.BadParameter("is blank, expected why")
-    return reason
-
-
-def pin(
-    domain: Domain,
-    exit_: Annotated[int, typer.Option("--exit", "-e", min=0, help="The exit, 0 is shallowest.")],
-    reason: Annotated[
-        str,
-        typer.Option("--reason", "-r", metavar="WHY", help="For the audit.", callback=_not_blank),
-    ],
-    for_: Annotated[
-        str | None, typer.Option("--for", metavar="TIME", help="How long, e.g. 2h; else for good.")
-    ] = None,
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
-    by: By = None,
-    yes: Yes = False,
-    set_: Set = None,
-    output: FormatOption = Format.TABLE,
-) -> None:
-    """Send every text of a domain to one exit; the domain learns on.
-
-    Workers follow with their next answer from Redis. The domain need not have been seen yet.
-    """
-    from policy_state.admin import Pin
-
-    for_ms = None if for_ is None else duration_ms(for_)
-    with opened_policy(config, redis_url, policy, set_) as store:
-        _change(store, domain, Pin(exit_, for_ms), by, reason, yes=yes, output=output)
-
-
-def unpin(
-    domain: Domain,
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
-    reason: Reason = "",
-    by: By = None,
-    yes: Yes = False,
-    set_: Set = None,
-    output: FormatOption = Format.TABLE,
-) -> None:
-    """Let the policy choose the exit of a domain again."""
-    from policy_state.admin import Unpin
-
-    with opened_policy(config, redis_url, policy, set_) as store:
-        _change(store, domain, Unpin(), by, reason, yes=yes, output=output)
+    app.command("freeze", epilog=FREEZE_EXAMPLES, rich_help_panel=CHANGE)(freeze)
+    app.command("unfreeze", epilog=UNFREEZE_EXAMPLES, rich_help_panel=CHANGE)(unfreeze)
+    app.command("reset", epilog=RESET_EXAMPLES, rich_help_panel=CHANGE)(reset)
+    app.command("remove", epilog=REMOVE_EXAMPLES, rich_help_panel=CHANGE)(remove)
 
 
 def freeze(
@@ -139,7 +74,7 @@ def freeze(
     from policy_state.admin import Freeze
 
     with opened_policy(config, redis_url, policy, set_) as store:
-        _change(store, domain, Freeze(), by, reason, yes=yes, output=output)
+        change_domain(store, domain, Freeze(), by, reason, yes=yes, output=output)
 
 
 def unfreeze(
@@ -157,7 +92,7 @@ def unfreeze(
     from policy_state.admin import Unfreeze
 
     with opened_policy(config, redis_url, policy, set_) as store:
-        _change(store, domain, Unfreeze(), by, reason, yes=yes, output=output)
+        change_domain(store, domain, Unfreeze(), by, reason, yes=yes, output=output)
 
 
 def reset(
@@ -181,7 +116,7 @@ def reset(
     from policy_state.admin import Reset
 
     with opened_policy(config, redis_url, policy, set_) as store:
-        _change(store, domain, Reset(keep=keep), by, reason, yes=yes, output=output)
+        change_domain(store, domain, Reset(keep=keep), by, reason, yes=yes, output=output)
 
 
 def remove(
@@ -199,10 +134,10 @@ def remove(
     from policy_state.admin import Remove
 
     with opened_policy(config, redis_url, policy, set_) as store:
-        _change(store, domain, Remove(), by, reason, yes=yes, output=output)
+        change_domain(store, domain, Remove(), by, reason, yes=yes, output=output)
 
 
-def _change(
+def change_domain(
     store: RedisStore,
     domain: str,
     change: Change,
@@ -212,6 +147,7 @@ def _change(
     yes: bool,
     output: Format,
 ) -> None:
+    """Preview a change of one domain, make it when it is wanted, and show what became of it."""
     from policy_state.admin import Freeze, Pin, Remove, check_change
     from policy_state.changes import changed
     from policy_state.domains import domain_key

@@ -16,6 +16,7 @@ from consumer.cli.common import (
     printable,
     read_settings,
 )
+from consumer.cli.panels import LOOK, MOVE
 from consumer.cli.policy_common import (
     EXIT_FOUND,
     Domain,
@@ -74,10 +75,10 @@ DOCTOR_EXAMPLES = """Examples:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the group."""
-    app.command("history", epilog=HISTORY_EXAMPLES)(history)
-    app.command("audit", epilog=AUDIT_EXAMPLES)(audit)
-    app.command("workers", epilog=WORKERS_EXAMPLES)(workers)
-    app.command("doctor", epilog=DOCTOR_EXAMPLES)(doctor)
+    app.command("history", epilog=HISTORY_EXAMPLES, rich_help_panel=LOOK)(history)
+    app.command("audit", epilog=AUDIT_EXAMPLES, rich_help_panel=LOOK)(audit)
+    app.command("workers", epilog=WORKERS_EXAMPLES, rich_help_panel=LOOK)(workers)
+    app.command("doctor", epilog=DOCTOR_EXAMPLES, rich_help_panel=MOVE)(doctor)
 
 
 def history(

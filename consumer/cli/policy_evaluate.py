@@ -18,6 +18,7 @@ from consumer.cli.common import (
     printable,
     read_settings,
 )
+from consumer.cli.panels import LOOK
 from consumer.cli.policy_common import Format, FormatOption, emit, opened_policy, percent
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ _NAMES = 3
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the group."""
-    app.command("evaluate", epilog=EVALUATE_EXAMPLES)(evaluate)
+    app.command("evaluate", epilog=EVALUATE_EXAMPLES, rich_help_panel=LOOK)(evaluate)
 
 
 def evaluate(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.panels import LOOK, MOVE
 from consumer.cli.policy_common import (
     EXIT_FOUND,
     By,
@@ -35,7 +36,7 @@ EXPORT_EXAMPLES = """Examples:
 
 `offramp policy export > default.json`
 
-`offramp policy export --policy reviews --file reviews.json`
+`offramp policy export --policy reviews --out reviews.json`
 """
 IMPORT_EXAMPLES = """Examples:
 
@@ -57,15 +58,15 @@ WARM_EXAMPLES = """Examples:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the group."""
-    app.command("export", epilog=EXPORT_EXAMPLES)(export)
-    app.command("import", epilog=IMPORT_EXAMPLES)(import_)
-    app.command("diff", epilog=DIFF_EXAMPLES)(diff)
-    app.command("warm-start", epilog=WARM_EXAMPLES)(warm_start)
+    app.command("export", epilog=EXPORT_EXAMPLES, rich_help_panel=MOVE)(export)
+    app.command("import", epilog=IMPORT_EXAMPLES, rich_help_panel=MOVE)(import_)
+    app.command("diff", epilog=DIFF_EXAMPLES, rich_help_panel=LOOK)(diff)
+    app.command("warm-start", epilog=WARM_EXAMPLES, rich_help_panel=MOVE)(warm_start)
 
 
 def export(
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="Write here; default: stdout.")
+        Path | None, typer.Option("--out", help="File to write; default: stdout.")
     ] = None,
     config: Config = None,
     redis_url: RedisUrl = None,

@@ -16,6 +16,7 @@ from consumer.cli.common import (
     printable,
     read_settings,
 )
+from consumer.cli.panels import MOVE
 from consumer.cli.policy_common import (
     EXIT_FOUND,
     By,
@@ -43,7 +44,7 @@ REBUILD_EXAMPLES = """Examples:
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the group."""
-    app.command("rebuild", epilog=REBUILD_EXAMPLES)(rebuild)
+    app.command("rebuild", epilog=REBUILD_EXAMPLES, rich_help_panel=MOVE)(rebuild)
 
 
 def rebuild(

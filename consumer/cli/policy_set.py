@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.panels import CHANGE
 from consumer.cli.policy_common import (
     By,
     Format,
@@ -36,13 +37,13 @@ SET_EXAMPLES = """Examples:
 
 `offramp policy set --setting tolerance=null`
 
-`offramp policy set --setting alpha=0.5 --limit domains=5000 --yes`
+`offramp policy set --setting alpha=0.5 --setting domains=5000 --yes`
 """
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the group."""
-    app.command("set", epilog=SET_EXAMPLES)(set_settings)
+    app.command("set", epilog=SET_EXAMPLES, rich_help_panel=CHANGE)(set_settings)
 
 
 def set_settings(
@@ -58,11 +59,8 @@ def set_settings(
         typer.Option(help="Extra error over the last exit to allow, in place of a cost weight."),
     ] = None,
     setting: Annotated[
-        list[str] | None, typer.Option("--setting", metavar="NAME=VALUE", help="Any setting.")
-    ] = None,
-    limit: Annotated[
         list[str] | None,
-        typer.Option("--limit", metavar="NAME=VALUE", help="Any limit, e.g. domains=5000."),
+        typer.Option("--setting", metavar="NAME=VALUE", help="Any setting or limit."),
     ] = None,
     config: Config = None,
     redis_url: RedisUrl = None,
@@ -84,8 +82,9 @@ def set_settings(
     wanted = {name: value for name, value in named.items() if value is not None}
     with opened_policy(config, redis_url, policy, set_) as store:
         opened = store.describe()
-        settings = _settings(opened, wanted | parse_options(setting or ()))
-        limits = with_values(opened.meta.limits, parse_options(limit or ()))
+        wanted |= parse_options(setting or ())
+        limits = with_values(opened.meta.limits, _limits(opened, wanted))
+        settings = _settings(opened, wanted)
         before = asdict(opened.meta.settings) | asdict(opened.meta.limits)
         after = asdict(settings) | asdict(limits)
         rows = [
@@ -111,6 +110,12 @@ def set_settings(
             policy=opened.meta.name,
             revision=opened.revision,
         )
+
+
+def _limits(opened: OpenedPolicy, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Take the limits out of what is wanted, and return them."""
+    names = wanted.keys() & {field.name for field in fields(opened.meta.limits)}
+    return {name: wanted.pop(name) for name in names}
 
 
 def _settings(opened: OpenedPolicy, wanted: dict[str, Any]) -> PolicySettings:

@@ -19,17 +19,19 @@ from consumer.cli.common import (
 
 EXAMPLES = """Examples:
 
-`offramp produce reviews.tsv --topic texts.hotels`
+`offramp produce reviews.tsv --to texts.hotels`
 
-`offramp produce reviews.jsonl --topic texts.films --rate 200`
+`offramp produce reviews.jsonl --to texts.films --rate 200`
 
-`zstdcat big.tsv.zst | offramp produce - --format tsv --topic texts.films --limit 10000`
+`zstdcat big.tsv.zst | offramp produce - --format tsv --to texts.films --limit 10000`
 """
 
 
 def produce(
     file: Annotated[Path, typer.Argument(help="TSV, CSV, JSONL or plain lines; - reads stdin.")],
-    topic: Annotated[str, typer.Option(help="Topic to write to; it must exist.")],
+    topic: Annotated[
+        str, typer.Option("--to", metavar="TOPIC", help="Topic to write to; it must exist.")
+    ],
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
     format_: Annotated[

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from consumer.routes import Route
 
 app = typer.Typer(
-    help="Routes: from topics to domains and outputs, for all workers of a group at once.\n\n"
+    help="Routes: which topics are read, and where predictions go.\n\n"
     "Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and not "
     "confirmed, 4 `test` found that the topic's texts are not predicted.",
     no_args_is_help=True,

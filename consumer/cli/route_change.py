@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 ADD_EXAMPLES = r"""Examples:
 
-`offramp route add 'reviews\.(?P<domain>.+)' --output predictions --cost-weight 0.3`
+`offramp route add 'reviews\.(?P<domain>.+)' --to predictions --cost-weight 0.3`
 
-`offramp route add 'orders|returns' --domain field:meta.shop --output shops --name shops`
+`offramp route add 'orders|returns' --domain field:meta.shop --to shops --name shops`
 
-`offramp route add 'support\..+' --domain fixed:support --output predictions --before reviews`
+`offramp route add 'support\..+' --domain fixed:support --to predictions --before reviews`
 """
 REMOVE_EXAMPLES = """Examples:
 
@@ -56,7 +56,7 @@ def add(
     topics: Annotated[
         str, typer.Argument(metavar="PATTERN", help="Regular expression for the whole name.")
     ],
-    to: Annotated[str, typer.Option("--output", help="Topic that predictions go to.")],
+    to: Annotated[str, typer.Option("--to", metavar="TOPIC", help="Topic that predictions go to.")],
     domain: Annotated[
         str, typer.Option(help="topic, field:PATH, header:NAME or fixed:DOMAIN.")
     ] = "topic",
@@ -80,9 +80,7 @@ def add(
     by: By = None,
     yes: Yes = False,
     set_: Set = None,
-    output: Annotated[
-        Format, typer.Option("--format", "-o", help="A table for people, the others for programs.")
-    ] = Format.TABLE,
+    output: FormatOption = Format.TABLE,
 ) -> None:
     """Let the workers of a group read more topics, within seconds and without a restart.
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from consumer.topic_plan import Planned
 
 app = typer.Typer(
-    help="Topics: create those that workers need, see how far they are behind.\n\n"
+    help="Topics: create what workers need, see how far they are behind.\n\n"
     "Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and not "
     "confirmed.",
     no_args_is_help=True,

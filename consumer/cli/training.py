@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from consumer.cli.common import Output, OutputOption, print_json, print_table
-from consumer.cli.model_options import AllowBin
+from consumer.cli.model_options import AllowBin, Out
 from consumer.cli.training_progress import Stages, exit_rows, progress_bars
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ Exits = Annotated[
     str | None,
     typer.Option("--exits", metavar="LAYERS", help="Layers with an exit, e.g. 1,3,7,12."),
 ]
-Out = Annotated[Path, typer.Option("--out", help="Folder to write; new or empty.")]
 Epochs = Annotated[int, typer.Option("--epochs", min=1)]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts a step.")]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", min=3, help="Longer texts are cut.")]
@@ -144,7 +143,7 @@ def train(
     vocabulary: Vocabulary = 30_522,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Train a multi-exit classifier and write a model folder with its card and curves."""
+    """Train a multi-exit classifier: a model folder, card and curves."""
     from model.distillation import Unlabelled
     from model.recipe import Listener
     from model.recipe import train as run
@@ -242,7 +241,7 @@ def pretrain(
     vocabulary: Vocabulary = 30_522,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Pre-train an encoder as a masked language model, to start `offramp train` from."""
+    """Pre-train an encoder as a masked language model, for `train --from`."""
     from dataclasses import asdict
 
     from model.pretraining_recipe import run_pretraining

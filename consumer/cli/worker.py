@@ -53,11 +53,13 @@ def worker(
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
     redis_url: RedisUrl = None,
-    group: Annotated[str | None, typer.Option(help="Consumer group.")] = None,
+    group: Annotated[str | None, typer.Option("--group", "-g", help="Consumer group.")] = None,
     instance: Annotated[
         str | None, typer.Option(help="Unique name in the group, the same after a restart.")
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="Folder of the model.")] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", metavar="FOLDER", help="A model folder.")
+    ] = None,
     processes: Annotated[
         int, typer.Option(min=1, help="Run so many workers; INSTANCE-0, INSTANCE-1, ...")
     ] = 1,
@@ -70,7 +72,7 @@ def worker(
     ] = LogLevel.INFO,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Read texts from Kafka, predict, write predictions, learn one exit per domain.
+    """Read texts, predict, write predictions, learn one exit per domain.
 
     Workers of one group share the partitions and learn together through Redis. SIGTERM and Ctrl-C
     finish what is under way, commit it, leave the group and end with exit code 0; a second signal

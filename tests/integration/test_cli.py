@@ -34,7 +34,7 @@ def offramp(*args, environ=None, stdin=None):
         "policy list",
         "policy show",
         "policy evaluate",
-        "policy replay",
+        "lab replay",
         "config show",
     ],
 )
@@ -78,7 +78,7 @@ def test_config_show_prints_toml_that_can_be_used_as_a_file(tmp_path):
         (["config", "show", "-c", "absent.toml"], "absent.toml"),
         (["policy", "list", "--redis-url", "redis://127.0.0.1:1/0"], "redis"),
         (["worker", "--model", "absent"], "absent"),
-        (["produce", "absent.tsv", "--topic", "t", "-b", "127.0.0.1:1"], "absent.tsv"),
+        (["produce", "absent.tsv", "--to", "t", "-b", "127.0.0.1:1"], "absent.tsv"),
     ],
 )
 def test_errors_are_one_clear_line(args, said):
@@ -96,12 +96,12 @@ def test_produce_writes_every_text_of_a_file(kafka, tmp_path):
     create_topics(kafka, {topic: 2})
     path = tmp_path / "a.tsv"
     path.write_text("text\tlabel\ngood\t1\nbad\t0\nugly\t0\n")
-    result = offramp("produce", str(path), "--topic", topic, "-b", kafka, "-o", "json")
+    result = offramp("produce", str(path), "--to", topic, "-b", kafka, "-o", "json")
     assert json.loads(result.stdout) == {"topic": topic, "sent": 3}, result.stderr
     lines = "one\ntwo\nthree\n"
     result = offramp(
         *("produce", "-", "--format", "lines", "--limit", "2", "--rate", "50"),
-        *("--topic", topic, "-b", kafka),
+        *("--to", topic, "-b", kafka),
         stdin=lines,
     )
     assert result.returncode == 0, result.stderr
@@ -115,7 +115,7 @@ def test_a_line_that_cannot_be_read_stops_producing_and_is_named(kafka, tmp_path
     create_topics(kafka, {topic: 1})
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "a"}\n{"nope": 1}\n{"text": "b"}\n')
-    result = offramp("produce", str(path), "--topic", topic, "-b", kafka)
+    result = offramp("produce", str(path), "--to", topic, "-b", kafka)
     assert result.returncode == 1
     assert "a.jsonl:2" in result.stderr
     assert all(event["text"] == "a" for event in read_all(kafka, topic))

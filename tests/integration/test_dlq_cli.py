@@ -82,9 +82,7 @@ def test_replay_leaves_out_what_cannot_be_sent_and_tells_so(dead, kafka):
     assert "1 letters left out: they were too large to be kept whole" in result.stderr
     assert "1 letters left out: they do not say where they came from" in result.stderr
     other = f"{dead.source}2"
-    assert json.loads(dead.run("replay", "--topic", other, "--yes", "-o", "json").stdout) == {
-        other: 3
-    }
+    assert json.loads(dead.run("replay", "--to", other, "--yes", "-o", "json").stdout) == {other: 3}
     sent = read_topic(kafka, other, want=3)
     assert [(r.key, r.value) for r in sent] == [
         (b"k0", LETTERS[0][0]),

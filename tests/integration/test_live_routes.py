@@ -157,7 +157,7 @@ def test_workers_follow_routes_and_new_topics_without_a_restart(fleet):
     """A route, then its topic, come under two workers: all is predicted; without it nothing is."""
     fleet.start("a", "b")
     pattern = rf"{fleet.name}\.(?P<domain>.+)"
-    fleet.route("add", pattern, "--name", "mine", "--output", fleet.out, "--cost-weight", "0.3")
+    fleet.route("add", pattern, "--name", "mine", "--to", fleet.out, "--cost-weight", "0.3")
     fleet.route("remove", "texts")  # other tests' topics, which count in the share of each worker
     films, hotels = f"{fleet.name}.films", f"{fleet.name}.hotels"
     create_topics(fleet.kafka, {films: 4})
@@ -179,7 +179,7 @@ def test_workers_follow_routes_and_new_topics_without_a_restart(fleet):
     time.sleep(3)
     assert len(fleet.predictions()) == 300
 
-    fleet.route("add", films, "--output", fleet.out, "--domain", "field:meta.source")
+    fleet.route("add", films, "--to", fleet.out, "--domain", "field:meta.source")
     fleet.wait_for(lambda: len(fleet.predictions()) == 350)
     assert {p["domain"] for p in fleet.predictions() if int(p["id"]) >= 300} == {"shop-1"}
     assert fleet.read(fleet.dead) == []

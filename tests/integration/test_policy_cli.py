@@ -206,7 +206,7 @@ def test_history_shows_how_the_choice_came_about(store: RedisStore, offramp: Any
 
 def test_set_changes_settings_for_all(store: RedisStore, offramp: Any) -> None:
     """Costs, alpha, limits: previewed, checked against the exits, and a revision more."""
-    args = ("set", "--cost", "0.1,0.2,0.3,0.4", "--alpha", "0.5", "--limit", "domains=7")
+    args = ("set", "--cost", "0.1,0.2,0.3,0.4", "--alpha", "0.5", "--setting", "domains=7")
     preview = offramp(*args, code=3).stderr
     for line in ("cost: layers -> (0.1, 0.2, 0.3, 0.4)", "alpha: 1.0 -> 0.5", "domains: 100000"):
         assert line in preview
@@ -223,8 +223,8 @@ def test_set_changes_settings_for_all(store: RedisStore, offramp: Any) -> None:
         ["--setting", 'cost=[0.1,"x",1,1]'],
         ["--setting", "cost=[0.1,[1],1,1]"],
         ["--setting", "cost=[0.1,true,1,1]"],
-        ["--limit", "domains=0"],
-        ["--limit", "domains"],
+        ["--setting", "domains=0"],
+        ["--setting", "domains"],
         ["--alpha", "-1"],
     ):
         error = offramp("set", *wrong, "--yes", code=1).exception
@@ -241,7 +241,7 @@ def test_set_changes_settings_for_all(store: RedisStore, offramp: Any) -> None:
 def test_export_import_and_diff(store: RedisStore, offramp: Any, tmp_path: Path) -> None:
     """An export comes back the same under another name; differences are found, with code 4."""
     file = tmp_path / "default.json"
-    offramp("export", "--file", str(file))
+    offramp("export", "--out", str(file))
     assert json.loads(offramp("export").stdout) == json.loads(file.read_text())
     assert offramp("import", str(file), "--policy", "copy", code=3)
     offramp("import", str(file), "--policy", "copy", "--yes")
@@ -264,7 +264,7 @@ def test_an_import_that_fails_half_way_is_told_and_calls_nothing_counted(
 ) -> None:
     """The audit says who began it and why; watermarks are not taken, and a rerun completes it."""
     file = tmp_path / "default.json"
-    offramp("export", "--file", str(file))
+    offramp("export", "--out", str(file))
     full = ExitStats((COUNT_MAX, 0, 0, 0), (0,) * 4, (COUNT_MAX, 0, 0, 0))
     store.open(replace(META, name="copy"))
     store.load({"huge": DomainSnapshot(full, 0, None)}, replace=True)
@@ -421,7 +421,7 @@ def test_the_policy_commands_start_without_heavy_imports(redis_url: str, store: 
     """Listing and explaining import no torch, no transformers, no Kafka."""
     code = (
         "import sys; from typer.testing import CliRunner; from consumer.cli.app import app;"
-        "r = [CliRunner().invoke(app, ['policy', *a]) for a in (['list'], ['explain', 'hotels'])];"
+        "r = [CliRunner().invoke(app, a) for a in (['policy', 'list'], ['explain', 'hotels'])];"
         "assert not any(x.exit_code for x in r), r;"
         "print(sorted({'torch', 'transformers', 'kafka'} & set(sys.modules)))"
     )
@@ -491,7 +491,7 @@ def test_without_room_an_unknown_domain_is_not_taken_for_a_known_one(
     store: RedisStore, offramp: Any
 ) -> None:
     """A misspelt name shows nothing of `__overflow__`, and a pin of it is refused unasked."""
-    offramp("set", "--limit", "domains=3", "--yes")
+    offramp("set", "--setting", "domains=3", "--yes")
     for texts in (5, 6):
         count(store, {"cars": stats(texts, 0.0)})
         assert store.read(["typo"])["typo"].stats.texts > 0
@@ -504,7 +504,7 @@ def test_without_room_an_unknown_domain_is_not_taken_for_a_known_one(
     assert data(offramp("show", "__overflow__", "-o", "json"))["texts"] == 11
     offramp("freeze", "__overflow__", "--yes")
     offramp("freeze", "hotels", "--yes")
-    offramp("set", "--limit", "domains=4", "--yes")
+    offramp("set", "--setting", "domains=4", "--yes")
     offramp("freeze", "new", "--yes")
 
 

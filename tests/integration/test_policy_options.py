@@ -54,7 +54,7 @@ def test_an_import_keeps_known_domains_where_that_is_asked_for(
 ) -> None:
     """`--keep-known` leaves them as they are and says how many; without it they are replaced."""
     file = tmp_path / "default.json"
-    offramp("export", "--file", str(file))
+    offramp("export", "--out", str(file))
     offramp("remove", "books", "--yes")
     offramp("reset", "hotels", "--keep", "0.5", "--yes")
     halved = store.read(["hotels"])["hotels"].stats
@@ -115,7 +115,7 @@ def test_a_damaged_file_ends_what_compares_or_takes_from_it(
 def test_a_warm_start_from_a_file(store: RedisStore, offramp: Offramp, tmp_path: Path) -> None:
     """A policy takes a share of what an export holds."""
     file = tmp_path / "default.json"
-    offramp("export", "--file", str(file))
+    offramp("export", "--out", str(file))
     store.open(PolicyMeta("new", "f2", (2, 4, 6, 8)))
     offramp("warm-start", "--from", str(file), "--to", "new", "--weight", "0.5", "--yes")
     assert {d: s.stats.texts for d, s in store.read(["hotels", "books"]).items()} == {

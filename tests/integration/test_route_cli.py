@@ -90,7 +90,7 @@ def test_a_route_is_added_shown_and_removed(offramp):
     """The example of the documentation works, the built-in route stays until it is removed."""
     added = data(
         offramp(
-            *("route", "add", PATTERN, "--output", "predictions", "--cost-weight", "0.3"),
+            *("route", "add", PATTERN, "--to", "predictions", "--cost-weight", "0.3"),
             *("--reason", "a new source", "--yes", "-o", "json"),
         )
     )
@@ -114,13 +114,13 @@ def test_a_change_is_previewed(offramp, kafka):
     """Without --yes nothing is written, code 3; the preview names topics, and what is amiss."""
     tag = f"p{time.time_ns()}"
     create_topics(kafka, {f"{tag}.films": 1, f"{tag}.hotels": 1})
-    told = offramp("route", "add", rf"{tag}\..+", "--output", f"{tag}-out", code=3).stderr
+    told = offramp("route", "add", rf"{tag}\..+", "--to", f"{tag}-out", code=3).stderr
     for text in (f"topics now: {tag}.films, {tag}.hotels", f"{tag}-out does not exist", "--yes"):
         assert text in told
     assert listed(offramp)["revision"] == 0
-    offramp("route", "add", rf"{tag}\.films", "--name", "one", "--output", f"{tag}-out", "-y")
+    offramp("route", "add", rf"{tag}\.films", "--name", "one", "--to", f"{tag}-out", "-y")
     told = offramp(
-        *("route", "add", rf"{tag}\..+", "--name", "all", "--output", f"{tag}-out"), code=3
+        *("route", "add", rf"{tag}\..+", "--name", "all", "--to", f"{tag}-out"), code=3
     ).stderr
     assert f"topics now: {tag}.hotels" in told
     assert f"taken by an earlier route: {tag}.films" in told
@@ -130,37 +130,37 @@ def test_a_change_is_previewed(offramp, kafka):
 def test_order_and_replacement(offramp):
     """A route goes to the end, before another, or in the place of the one of its name."""
     for name, more in (("b", ()), ("c", ()), ("a", ("--before", "b"))):
-        offramp("route", "add", f"{name}.*", "--name", name, "--output", "out", *more, "-y")
+        offramp("route", "add", f"{name}.*", "--name", name, "--to", "out", *more, "-y")
     assert [r["name"] for r in listed(offramp)["routes"]] == ["texts", "a", "b", "c"]
     told = offramp(
-        *("route", "add", "b.+", "--name", "b", "--replace", "--output", "out2", "--yes")
+        *("route", "add", "b.+", "--name", "b", "--replace", "--to", "out2", "--yes")
     ).stderr
     assert "topics: b.+ (was b.*)" in told
     assert "output: out2 (was out)" in told
     assert [(r["name"], r["output"]) for r in listed(offramp)["routes"]][2] == ("b", "out2")
     assert "already" in str(
-        offramp("route", "add", "x", "--name", "b", "--output", "o", code=1).exception
+        offramp("route", "add", "x", "--name", "b", "--to", "o", code=1).exception
     )
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("(", "--output", "o"), "not a regular expression"),
-        (("(a+)+b", "--output", "o"), "could take too long"),
-        (("x" * 257, "--output", "o"), "limit 1..256"),
-        (("pred.*", "--output", "predictions"), "would come back to it"),
-        ((".+", "--output", "o"), "would come back to it"),
-        ((r"offramp\..+", "--output", "o"), "the dead-letter topic"),
-        (("a", "--output", "o", "--domain", "shop"), "expected 'topic', 'field:PATH'"),
-        (("a", "--output", "o", "--domain", "field:a..b"), "is no path"),
-        (("a", "--output", "o", "--domain", "fixed:\u202e"), "is not allowed"),
-        (("a", "--output", "o o"), "is no topic"),
-        (("a", "--output", "o", "--cost-weight", "-1"), "greater than or equal to 0"),
-        (("a", "--output", "o", "--cost-weight", "nan"), "finite"),
-        (("a", "--output", "o", "--name", "a b"), "pattern"),
-        (("a", "--output", "o", "--name", "texts"), "already"),
-        (("a", "--output", "o", "--before", "zzz"), "not found"),
+        (("(", "--to", "o"), "not a regular expression"),
+        (("(a+)+b", "--to", "o"), "could take too long"),
+        (("x" * 257, "--to", "o"), "limit 1..256"),
+        (("pred.*", "--to", "predictions"), "would come back to it"),
+        ((".+", "--to", "o"), "would come back to it"),
+        ((r"offramp\..+", "--to", "o"), "the dead-letter topic"),
+        (("a", "--to", "o", "--domain", "shop"), "expected 'topic', 'field:PATH'"),
+        (("a", "--to", "o", "--domain", "field:a..b"), "is no path"),
+        (("a", "--to", "o", "--domain", "fixed:\u202e"), "is not allowed"),
+        (("a", "--to", "o o"), "is no topic"),
+        (("a", "--to", "o", "--cost-weight", "-1"), "greater than or equal to 0"),
+        (("a", "--to", "o", "--cost-weight", "nan"), "finite"),
+        (("a", "--to", "o", "--name", "a b"), "pattern"),
+        (("a", "--to", "o", "--name", "texts"), "already"),
+        (("a", "--to", "o", "--before", "zzz"), "not found"),
     ],
 )
 def test_a_route_that_cannot_be_is_refused_before_the_write(offramp, args, said):
@@ -173,8 +173,8 @@ def test_what_would_become_of_a_topic_is_told(offramp, kafka):
     """Route, domain, output and whether the topics exist; code 4 where texts are not predicted."""
     tag = f"t{time.time_ns()}"
     create_topics(kafka, {f"{tag}.films": 1})
-    offramp("route", "add", rf"{tag}\.(?P<domain>.+)", "--output", f"{tag}-out", "-y")
-    offramp("route", "add", rf"{tag}\.f.+", "--name", "also", "--output", f"{tag}-out", "-y")
+    offramp("route", "add", rf"{tag}\.(?P<domain>.+)", "--to", f"{tag}-out", "-y")
+    offramp("route", "add", rf"{tag}\.f.+", "--name", "also", "--to", f"{tag}-out", "-y")
     (found,) = data(offramp("route", "test", f"{tag}.films", "-o", "json"))["results"]
     assert (found["route"], found["domain"]) == (tag, "films")
     assert (found["output"], found["also_matched_by"]) == (f"{tag}-out", ["also"])
@@ -187,17 +187,17 @@ def test_what_would_become_of_a_topic_is_told(offramp, kafka):
 def test_routes_of_the_settings_win(offramp):
     """A configuration that gives routes uses no others, and a change of those in Redis says so."""
     own = {"OFFRAMP_ROUTES": '[{"topics": "mine", "output": "out"}]'}
-    offramp("route", "add", PATTERN, "--output", "predictions", "-y")
+    offramp("route", "add", PATTERN, "--to", "predictions", "-y")
     with_own = data(offramp("route", "list", "-o", "json", **own))
     assert (with_own["source"], [r["name"] for r in with_own["routes"]]) == ("settings", ["mine"])
-    told = offramp("route", "add", "x", "--output", "o", code=3, **own).stderr
+    told = offramp("route", "add", "x", "--to", "o", code=3, **own).stderr
     assert "this configuration gives routes" in told
 
 
 def test_routes_can_be_changed_while_kafka_is_away(offramp, environ, nobody):
     """The preview says that it could not look, and the change is made."""
     away = {"OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": nobody}
-    done = in_a_process(environ, "route", "add", PATTERN, "--output", "predictions", "-y", **away)
+    done = in_a_process(environ, "route", "add", PATTERN, "--to", "predictions", "-y", **away)
     assert f"no broker answers after 3 s: {nobody}" in done.stderr
     assert listed(offramp)["revision"] == 1
 
@@ -213,7 +213,7 @@ def test_topics_cannot_be_looked_at_while_kafka_is_away(environ, nobody):
 
 def test_routes_are_completed(offramp, environ):
     """The shell completes the names of routes."""
-    offramp("route", "add", PATTERN, "--output", "predictions", "-y")
+    offramp("route", "add", PATTERN, "--to", "predictions", "-y")
     done = subprocess.run(
         [sys.executable, "-c", "from consumer.cli.app import app; app(prog_name='offramp')"],
         env={
@@ -256,13 +256,13 @@ def test_a_domain_shows_the_exits_of_routes_with_a_cost_weight(offramp, redis_ur
         store.apply([PartitionDeltas("t1", 0, 0, 1, {"films": stats})])
     plain = data(offramp("policy", "show", "films", "-o", "json"))
     assert (plain["by_route"], plain["exit"] > 0) == ([], True)
-    offramp("route", "add", PATTERN, "--output", "o", "--cost-weight", "5", "-y")
-    offramp("route", "add", "other", "--output", "o", "--cost-weight", "4", "-y")  # domain: other
+    offramp("route", "add", PATTERN, "--to", "o", "--cost-weight", "5", "-y")
+    offramp("route", "add", "other", "--to", "o", "--cost-weight", "4", "-y")  # domain: other
     (by_route,) = data(offramp("policy", "show", "films", "-o", "json"))["by_route"]
     assert by_route == {"route": "reviews", "cost_weight": 5.0, "exit": 0, "layer": 1}
     said = "by route reviews, cost weight 5: exit 0 (layer 1)"
     assert said in offramp("policy", "show", "films").stdout
-    assert said in offramp("policy", "explain", "films").stdout
+    assert said in offramp("explain", "films").stdout
     assert "cost weight of their own" in offramp("policy", "list").stderr
 
 
@@ -281,8 +281,8 @@ def test_topics_are_created_once_and_with_sane_settings(offramp, kafka):
     tag = f"i{time.time_ns()}"
     dead = {"OFFRAMP_KAFKA__DEAD_LETTERS": f"{tag}-dead"}
     offramp("route", "remove", "texts", "-y", **dead)
-    offramp("route", "add", rf"{tag}\.(?P<domain>.+)", "--output", f"{tag}-out", "-y", **dead)
-    offramp("route", "add", rf"{tag}-x|{tag}-y\.z", "--output", f"{tag}-out", "-y", **dead)
+    offramp("route", "add", rf"{tag}\.(?P<domain>.+)", "--to", f"{tag}-out", "-y", **dead)
+    offramp("route", "add", rf"{tag}-x|{tag}-y\.z", "--to", f"{tag}-out", "-y", **dead)
     create_topics(kafka, {f"{tag}-out": 2})
     args = ("topics", "init", f"{tag}.films", "--partitions", "3", "--retention", "2d")
     told = offramp(*args, code=3, **dead).stderr
@@ -314,7 +314,7 @@ def test_topics_are_listed_with_lag_route_and_domain(offramp, kafka, environ):
     """Lag is what the group has not committed; every format has the same rows."""
     tag = f"l{time.time_ns()}"
     create_topics(kafka, {f"{tag}.films": 2, f"{tag}.hotels": 1, f"{tag}-out": 1})
-    offramp("route", "add", rf"{tag}\.(?P<domain>.+)", "--output", f"{tag}-out", "-y")
+    offramp("route", "add", rf"{tag}\.(?P<domain>.+)", "--to", f"{tag}-out", "-y")
     producer = KafkaProducer(bootstrap_servers=kafka, acks="all")
     for i in range(10):
         producer.send(f"{tag}.films", value=b"x", partition=i % 2)

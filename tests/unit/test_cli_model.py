@@ -137,18 +137,18 @@ def test_export_makes_an_old_checkpoint_usable(tmp_path, data):
     torch.save(load_file(usable / "model.safetensors"), old / "pytorch_model.bin")
     for name in ("config.json", "tokenizer.json"):
         (old / name).write_bytes((usable / name).read_bytes())
-    with pytest.raises(ModelError, match=rf"offramp model export {old} --to NEW --allow-bin"):
+    with pytest.raises(ModelError, match=rf"offramp model export {old} --out NEW --allow-bin"):
         offramp("model", "predict", data, "-m", old)
     with pytest.raises(ModelError, match="--allow-bin only"):
-        offramp("model", "export", old, "--to", tmp_path / "new")
-    result = offramp("model", "export", old, "--to", tmp_path / "new", "--allow-bin", "-o", "json")
+        offramp("model", "export", old, "--out", tmp_path / "new")
+    result = offramp("model", "export", old, "--out", tmp_path / "new", "--allow-bin", "-o", "json")
     assert json.loads(result.stdout)["exits after layers"] == "1, 2, 4"
     assert (
         offramp("model", "predict", data, "-m", tmp_path / "new").stdout
         == offramp("model", "predict", data, "-m", usable).stdout
     )
     with pytest.raises(InvalidSettings, match="is not empty"):
-        offramp("model", "export", usable, "--to", tmp_path / "new")
+        offramp("model", "export", usable, "--out", tmp_path / "new")
 
 
 def test_predict(tmp_path, data):
@@ -231,8 +231,8 @@ def test_calibrate_makes_int8_and_costs(tmp_path):
     lines = [" ".join(chance.choices(WORDS, k=chance.randrange(1, 20))) for _ in range(240)]
     texts.write_text("\n".join(lines))
     with pytest.raises(InvalidSettings, match="give --int8, --costs or both"):
-        offramp("model", "calibrate", model, "--texts", texts)
-    command = ("model", "calibrate", model, "--texts", texts, "--costs", "--precision", "fp32")
+        offramp("model", "calibrate", model, "--texts-file", texts)
+    command = ("model", "calibrate", model, "--texts-file", texts, "--costs", "--precision", "fp32")
     assert "cost (cpu, fp32)" in offramp(*command).stdout
     found = json.loads(offramp(*command, "-o", "json").stdout)
     assert (found["costs"]["precision"], found["costs"]["costs"][-1]) == ("fp32", 1.0)
@@ -246,7 +246,7 @@ def test_calibrate_makes_int8_and_costs(tmp_path):
         open_policy(settings, load_engine(settings), MemoryStore())
 
     try:
-        result = offramp("model", "calibrate", model, "--texts", texts, "--int8", "-o", "json")
+        result = offramp("model", "calibrate", model, "--texts-file", texts, "--int8", "-o", "json")
     except (AttributeError, RuntimeError, AssertionError) as error:
         pytest.skip(f"no int8 products in this build of torch: {error}")
     agreement = json.loads(result.stdout)["int8"]

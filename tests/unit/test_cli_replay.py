@@ -1,4 +1,4 @@
-"""`offramp policy replay` and `simulate`: what programs read of them, and what is refused."""
+"""`offramp lab replay` and `simulate`: what programs read of them, and what is refused."""
 
 import json
 from collections.abc import Callable
@@ -18,10 +18,10 @@ TEXTS = 1200
 
 @pytest.fixture
 def offramp() -> Offramp:
-    """Return a function that runs `offramp policy`."""
+    """Return a function that runs `offramp lab`."""
 
     def run(*args: object, code: int = 0) -> Result:
-        words = ["policy", *map(str, args)]
+        words = ["lab", *map(str, args)]
         result = CliRunner().invoke(app, words, env={"COLUMNS": "250"})
         assert result.exit_code == code, (result.output, result.exception)
         return result
@@ -47,7 +47,7 @@ def told(result: Result) -> dict[str, Any]:
 def test_replay_tells_programs_all_of_every_policy(offramp: Offramp, tmp_path: Path) -> None:
     """Both policies and the baselines: accuracy, cost, layers, regret, plays of each trial."""
     path = written(tmp_path / "m.tsv")
-    said = told(offramp("replay", path, "--layers", "1,6,12", "--trials", 3, "-o", "json"))
+    said = told(offramp("replay", path, "--exits", "1,6,12", "--trials", 3, "-o", "json"))
     assert (said["texts"], said["layers"], said["labelled"]) == (TEXTS, [1, 6, 12], True)
     assert said["costs"] == pytest.approx([1 / 12, 0.5, 1])
     policies = said["policies"]
@@ -70,9 +70,9 @@ def test_replay_tells_programs_all_of_every_policy(offramp: Offramp, tmp_path: P
 def test_policies_named_are_the_ones_replayed(
     offramp: Offramp, tmp_path: Path, policy: str
 ) -> None:
-    """With `--policy` only that one stands beside the baselines, repeated or not."""
-    args = ["replay", written(tmp_path / "m"), "--layers", "1,6,12", "--trials", 1, "-o", "json"]
-    said = told(offramp(*args, "--policy", policy, "--policy", policy))
+    """With `--rule` only that one stands beside the baselines, repeated or not."""
+    args = ["replay", written(tmp_path / "m"), "--exits", "1,6,12", "--trials", 1, "-o", "json"]
+    said = told(offramp(*args, "--rule", policy, "--rule", policy))
     assert {"default", "uee-ucb"} & said["policies"].keys() == {policy}
     told_so = " ".join(offramp("replay", "--help").stdout.replace("│", " ").split())
     assert "Replay this one: default or uee-ucb; may be repeated. Both if left out." in told_so
@@ -85,7 +85,7 @@ def test_any_separator_with_or_without_truth(
 ) -> None:
     """The same exits are learnt from either file; without labels there is no accuracy."""
     path = written(tmp_path / "matrix.csv", separator=separator, truth=truth)
-    args = ["--layers", "1,6,12", "--cost-weight", 0.1, "--trials", 2]
+    args = ["--exits", "1,6,12", "--cost-weight", 0.1, "--trials", 2]
     said = told(offramp("replay", path, *args, "-o", "json"))
     assert said["labelled"] is truth
     for policy in ("default", "uee-ucb"):
@@ -98,13 +98,13 @@ def test_any_separator_with_or_without_truth(
 
 def test_options_reach_the_policy(offramp: Offramp, tmp_path: Path) -> None:
     """Costs, weight, fleet, scouts and any setting change what is played."""
-    args = ["replay", written(tmp_path / "m"), "--layers", "1,6,12", "--trials", 1, "-o", "json"]
-    plain = told(offramp(*args, "--policy", "default"))["policies"]["default"]
+    args = ["replay", written(tmp_path / "m"), "--exits", "1,6,12", "--trials", 1, "-o", "json"]
+    plain = told(offramp(*args, "--rule", "default"))["policies"]["default"]
     listed = told(offramp(*args, "--cost", "0.1,0.2,0.3", "--cost-weight", 0.5))
     assert listed["costs"] == pytest.approx([0.05, 0.1, 0.15])
     assert told(offramp(*args, "--cost", "split"))["costs"] == [0.5, 0.5, 1]
     fleet = ["--workers", 4, "--batch", 32, "--delay", 1]
-    for more in (fleet, [*fleet, "--scouts", 0], ["--alpha", 9], ["--option", "tolerance=0.05"]):
+    for more in (fleet, [*fleet, "--scouts", 0], ["--alpha", 9], ["--setting", "tolerance=0.05"]):
         assert told(offramp(*args, *more))["policies"]["default"]["counts"] != plain["counts"]
 
 
@@ -112,7 +112,7 @@ def test_options_reach_the_policy(offramp: Offramp, tmp_path: Path) -> None:
 def test_the_plot_is_a_picture(offramp: Offramp, tmp_path: Path, ending: str) -> None:
     """`--plot` writes what its ending says."""
     plot, path = tmp_path / f"plot.{ending}", written(tmp_path / "m")
-    result = offramp("replay", path, "--layers", "1,6,12", "--trials", 2, "--plot", plot)
+    result = offramp("replay", path, "--exits", "1,6,12", "--trials", 2, "--plot", plot)
     begins = {"png": b"\x89PNG", "svg": b"<?xml"}
     assert plot.read_bytes().startswith(begins[ending])
     assert f"plot written to {plot}" in result.stderr
@@ -134,7 +134,7 @@ def test_a_bad_matrix_is_an_error_with_its_place(
     """One line that names file, line and column; exit code 1."""
     path = tmp_path / "bad.csv"
     path.write_text(content)
-    result = offramp("replay", path, "--layers", "1,6,12", code=1)
+    result = offramp("replay", path, "--exits", "1,6,12", code=1)
     assert message in str(result.exception)
     assert result.stdout == ""
 
@@ -142,11 +142,11 @@ def test_a_bad_matrix_is_an_error_with_its_place(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--layers", "1,12,6"], "layers"),
-        (["--policy", "ucb"], "policy 'ucb' is unknown"),
+        (["--exits", "1,12,6"], "layers"),
+        (["--rule", "ucb"], "policy 'ucb' is unknown"),
         (["--cost", "cheap"], "cost 'cheap' is unknown"),
         (["--cost", "1,2"], "2 costs for 3 exits"),
-        (["--option", "scouts=-1"], "scouts -1.0"),
+        (["--setting", "scouts=-1"], "scouts -1.0"),
         (["--plot", "plot.xyz"], "plot.xyz: expected a name that ends in .png"),
         (["--plot", "no/such/plot.png"], "folder no/such does not exist"),
     ],
@@ -155,7 +155,7 @@ def test_settings_that_cannot_be_are_told_before_the_replay(
     offramp: Offramp, tmp_path: Path, args: list[str], message: str
 ) -> None:
     """Layers, names, costs, options and plots: an error that names what was given."""
-    result = offramp("replay", written(tmp_path / "m"), "--layers", "1,6,12", *args, code=1)
+    result = offramp("replay", written(tmp_path / "m"), "--exits", "1,6,12", *args, code=1)
     assert message in str(result.exception)
     assert "replaying" not in result.stderr
 

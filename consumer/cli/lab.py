@@ -1,4 +1,4 @@
-"""`offramp policy replay` and `simulate`: what a policy would have done, without a stream."""
+"""`offramp lab replay` and `simulate`: what a policy would have done, without a stream."""
 
 from __future__ import annotations
 
@@ -21,28 +21,30 @@ if TYPE_CHECKING:
 
 REPLAY_EXAMPLES = """Examples:
 
-`offramp policy replay imdb.tsv --layers 1,3,7,12`
+`offramp lab replay imdb.tsv --exits 1,3,7,12`
 
-`offramp policy replay imdb.tsv --layers 1,3,7,12 --cost split --policy default --plot regret.png`
+`offramp lab replay imdb.tsv --exits 1,3,7,12 --cost split --rule default --plot regret.png`
 
-`offramp policy replay imdb.tsv --layers 1,3,7,12 --workers 16 --batch 512 -o json`
+`offramp lab replay imdb.tsv --exits 1,3,7,12 --workers 16 --batch 512 -o json`
 
-`offramp policy replay imdb.tsv --layers 1,3,7,12 --option tolerance=0.02 --option prior=0`
+`offramp lab replay imdb.tsv --exits 1,3,7,12 --setting tolerance=0.02 --setting prior=0`
 """
 SIMULATE_EXAMPLES = """Examples:
 
-`offramp policy simulate`
+`offramp lab simulate`
 
-`offramp policy simulate --errors 0.3,0.1,0.08,0.07 --violations 0.3`
+`offramp lab simulate --errors 0.3,0.1,0.08,0.07 --violations 0.3`
 
-`offramp policy simulate --then 0.05,0.05,0.05,0.05 --texts 20000 --plot drift.svg`
+`offramp lab simulate --then 0.05,0.05,0.05,0.05 --texts 20000 --plot drift.svg`
 """
 
-Layers = Annotated[str, typer.Option(help="The layer of every exit, e.g. 1,3,7,12.")]
+Layers = Annotated[
+    str, typer.Option("--exits", metavar="LAYERS", help="Layers with an exit, e.g. 1,3,7,12.")
+]
 Policies = Annotated[
     list[str] | None,
     typer.Option(
-        "--policy", help="Replay this one: default or uee-ucb; may be repeated. Both if left out."
+        "--rule", help="Replay this one: default or uee-ucb; may be repeated. Both if left out."
     ),
 ]
 Cost = Annotated[str, typer.Option(help="layers, split, or one number per exit: 0.1,0.4,1.")]
@@ -58,21 +60,21 @@ Scouts = Annotated[
     int | None,
     typer.Option(min=0, help="Explorers per round of all workers, over the span of costs; 0: all."),
 ]
-Options = Annotated[
+Settings = Annotated[
     list[str] | None,
-    typer.Option("--option", metavar="NAME=VALUE", help="Any setting of the default policy."),
+    typer.Option("--setting", metavar="NAME=VALUE", help="Any setting of the default policy."),
 ]
 Plot = Annotated[
     Path | None, typer.Option(help="Write regret curves and exit shares: .png, .svg or .pdf.")
 ]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands to the group."""
-    app.command("replay", epilog=REPLAY_EXAMPLES)(replay)
-    app.command("simulate", epilog=SIMULATE_EXAMPLES)(simulate)
+app = typer.Typer(
+    help="Policies tried out on recorded or made-up texts, without a stream.", no_args_is_help=True
+)
 
 
+@app.command("replay", epilog=REPLAY_EXAMPLES)
 def replay(
     matrix: Annotated[Path, typer.Argument(help="Exit labels, tab or comma separated.")],
     layers: Layers,
@@ -85,7 +87,7 @@ def replay(
     workers: Workers = 1,
     delay: Delay = 0,
     scouts: Scouts = None,
-    option: Options = None,
+    setting: Settings = None,
     plot: Plot = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -100,7 +102,7 @@ def replay(
     from policy_state.outcomes import Scale, parse_layers
     from policy_state.replay import Fleet, shuffles
 
-    found = _settings(policy, cost, cost_weight, alpha, scouts, option)
+    found = _settings(policy, cost, cost_weight, alpha, scouts, setting)
     _check_plot(plot)
     labels, truth = read_matrix(matrix)
     layer_numbers = parse_layers(layers)
@@ -110,6 +112,7 @@ def replay(
     _show(outcomes, scale, found, plot, output, title=matrix.name)
 
 
+@app.command("simulate", epilog=SIMULATE_EXAMPLES)
 def simulate(
     errors: Annotated[
         str, typer.Option(help="Share that every exit gets wrong, shallowest first.")
@@ -132,7 +135,7 @@ def simulate(
     workers: Workers = 1,
     delay: Delay = 0,
     scouts: Scouts = None,
-    option: Options = None,
+    setting: Settings = None,
     plot: Plot = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -148,7 +151,7 @@ def simulate(
     from policy_state.replay import Fleet
     from policy_state.synthetic import SyntheticDomain
 
-    found = _settings(policy, cost, cost_weight, alpha, scouts, option)
+    found = _settings(policy, cost, cost_weight, alpha, scouts, setting)
     _check_plot(plot)
     halves = [
         SyntheticDomain(_numbers(part), violations=violations, classes=classes)

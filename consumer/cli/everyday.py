@@ -1,0 +1,126 @@
+"""`offramp explain, pin, unpin`: why a domain is at its exit, and another one for it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.policy import report_of
+from consumer.cli.policy_change import change_domain
+from consumer.cli.policy_common import (
+    By,
+    Domain,
+    Format,
+    FormatOption,
+    Reason,
+    Yes,
+    connected,
+    duration_ms,
+    emit,
+    opened_policy,
+)
+from consumer.cli.route_weights import exits_by_route, in_words, weighted_routes
+
+EXPLAIN_EXAMPLES = """Examples:
+
+`offramp explain hotels`
+
+`offramp explain hotels -o json | jq -r '.explanations[].text'`
+"""
+PIN_EXAMPLES = """Examples:
+
+`offramp pin hotels --exit 3 --for 2h --reason "incident 12"`
+
+`offramp pin hotels --exit 3 --reason "contract" --yes`
+"""
+UNPIN_EXAMPLES = """Examples:
+
+`offramp unpin hotels --yes`
+"""
+
+
+def explain(
+    domain: Domain,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Say why a domain is at its exit, and what would change that."""
+    with connected(config, redis_url, policy, set_) as (store, name):
+        from policy_state.explaining import explain as explained
+
+        report, snapshot, opened = report_of(store, name, domain)
+        text = printable(explained(report, snapshot, settings=opened.meta.settings))
+        routes = exits_by_route(weighted_routes(store, config, set_), domain, snapshot, opened)
+        if output is not Format.TABLE:
+            row = {"domain": domain, "exit": report.exit, "layer": report.layer, "text": text}
+            emit(
+                output,
+                "policy-explain",
+                [row],
+                rows_name="explanations",
+                policy=name,
+                revision=opened.revision,
+                by_route=routes,
+            )
+            return
+        typer.echo(f"{printable(domain)}: {text}")
+        if routes:
+            typer.echo(in_words(routes))
+
+
+def _not_blank(reason: str) -> str:
+    if not reason.strip():
+        raise typer.BadParameter("is blank, expected why")
+    return reason
+
+
+def pin(
+    domain: Domain,
+    exit_: Annotated[int, typer.Option("--exit", "-e", min=0, help="The exit, 0 is shallowest.")],
+    reason: Annotated[
+        str,
+        typer.Option("--reason", "-r", metavar="WHY", help="For the audit.", callback=_not_blank),
+    ],
+    for_: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="How long, e.g. 2h; else for good.")
+    ] = None,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    by: By = None,
+    yes: Yes = False,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Send every text of a domain to one exit; the domain learns on.
+
+    Workers follow with their next answer from Redis. The domain need not have been seen yet.
+    """
+    from policy_state.admin import Pin
+
+    for_ms = None if for_ is None else duration_ms(for_)
+    with opened_policy(config, redis_url, policy, set_) as store:
+        change_domain(store, domain, Pin(exit_, for_ms), by, reason, yes=yes, output=output)
+
+
+def unpin(
+    domain: Domain,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    set_: Set = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Let the policy choose the exit of a domain again."""
+    from policy_state.admin import Unpin
+
+    with opened_policy(config, redis_url, policy, set_) as store:
+        change_domain(store, domain, Unpin(), by, reason, yes=yes, output=output)
