@@ -16,7 +16,6 @@ from consumer.kafka_client import connect
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from consumer.records import Headers
     from consumer.settings import KafkaSettings
 
 _PREFIX = "offramp.error."
@@ -33,7 +32,7 @@ class Letter:
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: Headers  # the record's own
+    headers: tuple[tuple[str, bytes], ...]  # the record's own
     error: dict[str, str]  # what Offramp added: stage, class, message, topic, partition, ...
     replays: int  # how often it was sent back before
 

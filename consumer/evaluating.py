@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from consumer.errors import InvalidSettings
-from policy_state.domains import domain_key
-from policy_state.errors import InvalidDomain
+from consumer.predictions import read_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 _HEADER: Final = b"id\tlabel"
 _SHOWN_CHARACTERS: Final = 40
+_LABEL_DIGITS: Final = 9
 
 Label = int | str
 """A class by number or by name. A name of digits is a name where some class is called so."""
@@ -111,7 +111,11 @@ def parse_label(line: bytes) -> tuple[str, Label]:
 
 
 def join(
-    predictions: Iterable[bytes | None], labels: Mapping[str, Label], *, fingerprint: str
+    predictions: Iterable[bytes | None],
+    labels: Mapping[str, Label],
+    *,
+    fingerprint: str,
+    exits: int,
 ) -> Joined:
     """Return the labelled texts of every domain, from predictions as in docs/events.md.
 
@@ -121,21 +125,14 @@ def join(
     classes: dict[str, int] = {}
     unlabelled = skipped = 0
     for value in predictions:
-        try:
-            body: dict[str, Any] = orjson.loads(value or b"")
-            ours = body["model"] == fingerprint
-            domain, id_ = domain_key(body["domain"]), str(body["id"])
-            exit_labels = tuple(int(label) for label in body["exit_labels"])
-            classes_of = {str(body["label_name"]): int(body["label"])} if ours else {}
-        except (ValueError, KeyError, TypeError, InvalidDomain):
+        body = read_prediction(value, fingerprint=fingerprint, exits=exits)
+        if body is None or body.id is None or body.label is None or body.label_name is None:
             skipped += 1
             continue
-        if not (ours and exit_labels):
-            skipped += 1
-            continue
-        classes |= classes_of
+        classes[body.label_name] = body.label
+        id_ = str(body.id)
         if id_ in labels:
-            found.setdefault(domain, []).append((exit_labels, labels[id_]))
+            found.setdefault(body.domain, []).append((body.exit_labels, labels[id_]))
         else:
             unlabelled += 1
     domains, unknown = {}, Counter[str]()
@@ -159,7 +156,8 @@ def _class(label: Label, classes: Mapping[str, int]) -> int | None:
         return label
     if label in classes:
         return classes[label]
-    return int(label) if label.isascii() and label.isdigit() else None
+    digits = label.isascii() and label.isdigit() and len(label) <= _LABEL_DIGITS
+    return int(label) if digits else None
 
 
 def _plain(value: object) -> bool:

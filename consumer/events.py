@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError, from_json
 
 from consumer.errors import InvalidEvent
 from consumer.records import DeadLetter, Headers, Prediction, Record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from consumer.schema_forms import Decode
 
 VERSION = 1
 Format = Literal["auto", "json", "text", "avro", "json-schema", "protobuf"]
+_BOM = b"\xef\xbb\xbf"
+_BARE = re.compile(rb"\s*(?:null|true|false|-?[0-9][-+.0-9Ee]*)\s*")  # JSON, too
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST_MS = 2**63 - 1  # Kafka's own times have 64 bits, and so have readers' integers
+_ID_DIGITS = 512
+_EXPECTED = {
+    "id": f"expected 1 to {_ID_DIGITS} characters, or an integer of as many digits",
+    "event": "expected a JSON object",
+}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 
 
@@ -35,6 +48,18 @@ class Fields(BaseModel):
 FIELDS = Fields()
 
 
+def _milliseconds(value: Any) -> object:  # noqa: ANN401  (whatever stands in the field)
+    """Return a time as milliseconds since 1970; the last year ISO 8601 can write is 9999."""
+    with contextlib.suppress(ValueError, TypeError):  # no time, no zone, nothing to compare
+        if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+            return (datetime.fromisoformat(value.upper()) - _EPOCH) // timedelta(milliseconds=1)
+        number = int(value) if isinstance(value, str) else value
+        if 0 <= number <= _LATEST_MS and not isinstance(value, bool):
+            return number
+    msg = "expected milliseconds since 1970, 0..{latest}, or ISO 8601 with a zone"
+    raise PydanticCustomError("time", msg, {"latest": _LATEST_MS})
+
+
 class EventBody(BaseModel):
     """An input event: `text`, and what else it may say about itself. Other fields are ignored.
 
@@ -44,9 +69,13 @@ class EventBody(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     text: Annotated[str, Field(min_length=1)]
-    id: Annotated[str, Field(min_length=1, max_length=512)] | int | None = None
+    id: (
+        Annotated[str, Field(min_length=1, max_length=_ID_DIGITS)]
+        | Annotated[int, Field(gt=-(10**_ID_DIGITS), lt=10**_ID_DIGITS)]
+        | None
+    ) = None
     domain: str | None = None
-    timestamp: Annotated[int, Field(ge=0)] | Annotated[AwareDatetime, Strict()] | None = None
+    timestamp: Annotated[int, BeforeValidator(_milliseconds)] | None = None
     label: int | str | None = None
 
     def field(self, path: str) -> object:
@@ -67,7 +96,8 @@ def parse(
 ) -> EventBody:
     """Read a record's value as JSON, as plain UTF-8 text, or with `decode`.
 
-    Under "auto" a value that starts with `{` is JSON and anything else is the text itself.
+    Under "auto" a value that starts with `{` is JSON, and what cannot be taken for anything else
+    is the text itself: a list, a string, a number in JSON, or a binary value is refused.
 
     Raises:
         InvalidEvent: the value is missing, not UTF-8, not JSON, or lacks a usable text.
@@ -77,53 +107,89 @@ def parse(
     if value is None:
         raise InvalidEvent("parse", "null-value", "the record has no value")
     if decode is not None:
-        body = _pick(decode(value), fields)
-    elif form == "json" or (form == "auto" and value.lstrip()[:1] == b"{"):
-        body = _parse_json(value) if fields == FIELDS else _pick(_loads(value), fields)
+        body = _parse_decoded(decode(value), fields)
     else:
-        try:
-            body = EventBody.model_construct(text=value.decode())
-        except UnicodeDecodeError as error:
-            msg = f"not UTF-8: byte {value[error.start]:#04x} at position {error.start}"
-            raise InvalidEvent("parse", "invalid-utf8", msg) from error
+        value = value.removeprefix(_BOM)
+        if form == "json" or (form == "auto" and _is_object(value)):
+            body = _parse_json(value, fields)
+        else:
+            body = _parse_text(value)
     if not body.text.strip():
         raise InvalidEvent("parse", "empty-text", "text is empty")
     return body
 
 
-def _parse_json(value: bytes) -> EventBody:
+def _is_object(value: bytes) -> bool:
+    """Say whether a value is to be read as a JSON object, else as text.
+
+    Raises:
+        InvalidEvent: it is neither for certain.
+    """
+    begin = value.lstrip()[:1]
+    if begin == b"{":
+        return True
+    if begin and begin in b'["':
+        looks = f"begins with {begin.decode()} as JSON may"
+    elif _BARE.fullmatch(value):
+        looks = "is a number, true, false or null in JSON"
+    elif begin and begin < b" ":
+        looks = f"begins with byte {begin[0]:#04x} as binary values do"
+    elif (zero := value.find(0)) >= 0:
+        looks = f"has a zero byte at position {zero} as binary values and UTF-16 do"
+    else:
+        return False
+    msg = f"{looks}, and is neither a JSON object nor surely text: let kafka.format say what it is"
+    raise InvalidEvent("parse", "unclear-format", msg)
+
+
+def _parse_text(value: bytes) -> EventBody:
     try:
-        return EventBody.model_validate_json(value)
+        return EventBody.model_construct(text=value.decode())
+    except UnicodeDecodeError as error:
+        msg = f"not UTF-8: byte {value[error.start]:#04x} at position {error.start}"
+        raise InvalidEvent("parse", "invalid-utf8", msg) from error
+
+
+def _parse_json(value: bytes, fields: Fields) -> EventBody:
+    if fields == FIELDS:
+        return _checked(lambda: EventBody.model_validate_json(value))
+    try:
+        found = from_json(value)
+    except ValueError as error:
+        raise InvalidEvent("parse", "invalid-json", f"Invalid JSON: {error}") from error
+    return _checked(lambda: EventBody.model_validate(_picked(found, fields)))
+
+
+def _parse_decoded(found: dict[str, Any], fields: Fields) -> EventBody:
+    """Return the event of fields that need not be JSON's: times and the like become text."""
+    try:
+        value = orjson.dumps(_picked(found, fields), default=lambda _: None)  # bytes are no fields
+    except TypeError as error:  # too deep, too large a number, or text that is none
+        raise InvalidEvent("parse", "invalid-field", f"event: {error}") from error
+    return _checked(lambda: EventBody.model_validate_json(value))
+
+
+def _checked(read: Callable[[], EventBody]) -> EventBody:
+    """Return the event, or say what is wrong with it without telling its content."""
+    try:
+        return read()
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"]))
         if first["type"] == "json_invalid":
             raise InvalidEvent("parse", "invalid-json", first["msg"]) from error
+        where = str(first["loc"][0]) if first["loc"] else "event"
         reason = "missing-text" if where == "text" else "invalid-field"
-        msg = f"{where or 'event'}: {first['msg']}, got {_shown(first['input'])}"
+        msg = f"{where}: {_EXPECTED.get(where, first['msg'])}, got {_shown(first['input'])}"
         raise InvalidEvent("parse", reason, msg) from error
 
 
-def _loads(value: bytes) -> dict[str, Any]:
-    try:
-        found = orjson.loads(value)
-    except ValueError as error:
-        raise InvalidEvent("parse", "invalid-json", str(error)) from error
-    if not isinstance(found, dict):
-        raise InvalidEvent("parse", "invalid-field", f"event: {_shown(found)}, expected an object")
-    return found
-
-
-def _pick(found: dict[str, Any], fields: Fields) -> EventBody:
-    """Return the event whose fields stand where `fields` says."""
+def _picked(found: Any, fields: Fields) -> Any:  # noqa: ANN401  (what JSON or a schema makes of it)
+    """Return the fields of an event where `fields` says that they stand."""
+    if fields == FIELDS or not isinstance(found, dict):
+        return found
     picked = {name: _at(found, path) for name, path in fields.model_dump().items()}
     whole = {name: value for name, value in found.items() if name not in picked}
-    whole |= {name: value for name, value in picked.items() if value is not None}
-    try:
-        value = orjson.dumps(whole, default=lambda _: None)  # bytes and the like are no fields
-    except TypeError as error:  # too deep, or text that is none
-        raise InvalidEvent("parse", "invalid-field", f"event: {error}") from error
-    return _parse_json(value)
+    return whole | {name: value for name, value in picked.items() if value is not None}
 
 
 def _at(value: object, path: str) -> object:
@@ -137,13 +203,6 @@ def _shown(value: object) -> str:
     if isinstance(value, str | bytes | list | dict):
         return f"{type(value).__name__} of length {len(value)}"
     return "null" if value is None else type(value).__name__
-
-
-def timestamp_ms(body: EventBody, record: Record) -> int:
-    """Return the event's own time in milliseconds since 1970, else the record's."""
-    if isinstance(body.timestamp, datetime):
-        return int(body.timestamp.astimezone(UTC).timestamp() * 1000)
-    return record.timestamp_ms if body.timestamp is None else body.timestamp
 
 
 def encode_prediction(prediction: Prediction, *, topic_id: str | None = None) -> bytes:
@@ -177,7 +236,10 @@ def encode_prediction(prediction: Prediction, *, topic_id: str | None = None) ->
 
 
 def dead_letter_headers(letter: DeadLetter, *, instance: str, version: str) -> Headers:
-    """Return the record's own headers and, behind them, what went wrong and where."""
+    """Return the record's own headers and, behind them, what went wrong and where.
+
+    A header without a value counts as one that is not there: kafka-python cannot write it.
+    """
     record = letter.record
     said = {
         "stage": letter.stage,
@@ -191,5 +253,8 @@ def dead_letter_headers(letter: DeadLetter, *, instance: str, version: str) -> H
         "version": version,
     }
     said |= {f"{part}_bytes": str(size) for part, size in letter.omitted_bytes}
-    added = tuple((f"offramp.error.{name}", value.encode()) for name, value in said.items())
-    return record.headers + added
+    added = tuple(
+        (f"offramp.error.{name}", value.encode(errors="backslashreplace"))
+        for name, value in said.items()
+    )
+    return tuple(header for header in record.headers if header[1] is not None) + added

@@ -297,5 +297,5 @@ def _record(row: Any) -> Record:  # noqa: ANN401  (kafka-python is untyped)
         timestamp_ms=row.timestamp,
         key=row.key,
         value=row.value,
-        headers=tuple((name, value or b"") for name, value in row.headers),  # it writes no null
+        headers=tuple(row.headers),
     )

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
-import orjson
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.errors import CoordinatorNotAvailableError
 
 from consumer.errors import InvalidSettings, StreamUnavailable
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
+from consumer.predictions import read_prediction
 from consumer.reading import TopicReader, high_watermarks, topic_ids
-from policy_state.domains import domain_key
-from policy_state.errors import InvalidDomain
 from policy_state.rebuilding import PredictedText
 
 if TYPE_CHECKING:
@@ -29,7 +27,9 @@ _COMMIT_POLL_S: Final = 0.2
 class PredictionLog:
     """All committed predictions of one model in some topics, up to the end at the first call."""
 
-    def __init__(self, settings: KafkaSettings, topics: Sequence[str], *, fingerprint: str) -> None:
+    def __init__(
+        self, settings: KafkaSettings, topics: Sequence[str], *, fingerprint: str, exits: int
+    ) -> None:
         """Connect; nothing is read before `texts`.
 
         Raises:
@@ -39,6 +39,7 @@ class PredictionLog:
         """Records that are no predictions of this model, or of a topic that was deleted."""
         self._settings = settings
         self._fingerprint = fingerprint
+        self._exits = exits
         self._reader = TopicReader(settings, topics)
 
     def __enter__(self) -> Self:
@@ -99,29 +100,20 @@ class PredictionLog:
             yield from self._text(value)
 
     def _text(self, value: bytes | None) -> Iterator[PredictedText]:
-        try:
-            body: dict[str, Any] = orjson.loads(value or b"")
-            source = body["source"]
-            topic_id = self._reader.ids[source["topic"]]
-            text = PredictedText(
-                topic_id=topic_id,
-                partition=int(source["partition"]),
-                offset=int(source["offset"]),
-                domain=domain_key(body["domain"]),
-                exit_labels=tuple(int(label) for label in body["exit_labels"]),
-            )
-            ours = (
-                body["model"] == self._fingerprint
-                # Of a topic deleted since; without an id it is taken as of the one there is.
-                and source.get("topic_id", topic_id) == topic_id
-                and bool(text.exit_labels)
-            )
-        except (ValueError, KeyError, TypeError, InvalidDomain):
-            ours = False
-        if ours:
-            yield text
-        else:
+        body = read_prediction(value, fingerprint=self._fingerprint, exits=self._exits)
+        source = body and body.source
+        topic_id = source and self._reader.ids.get(source.topic)
+        # Of a topic deleted since; without an id it is taken as of the one there is.
+        if not body or not source or not topic_id or source.topic_id not in {None, topic_id}:
             self.skipped += 1
+            return
+        yield PredictedText(
+            topic_id=topic_id,
+            partition=source.partition,
+            offset=source.offset,
+            domain=body.domain,
+            exit_labels=body.exit_labels,
+        )
 
 
 def log_ranges(settings: KafkaSettings) -> dict[str, tuple[int, int]]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 _OVERHEAD_BYTES = 64
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]  # without a value: as if it were not there
 
 
 def headers_bytes(headers: Headers) -> int:
     """Return how large the names and values are together."""
-    return sum(len(name) + len(value) for name, value in headers)
+    return sum(len(name) + len(value or b"") for name, value in headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class Route(BaseModel):
         return domain_in(self.topics, topic) is not None
 
     def domain_of(self, record: Record, body: EventBody) -> str:
-        """Return the domain of an event.
+        """Return the domain of an event: `default` where field or header is absent or null.
 
         Raises:
             InvalidEvent: the domain is not a name, or not one that can be kept.
@@ -112,6 +112,7 @@ def _unnamed(pattern: str) -> str:
 
 
 def _header(record: Record, name: str) -> str | None:
+    """Return the last header of a name, as `lastHeader` of Kafka's clients does."""
     value = next((value for key, value in reversed(record.headers) if key == name), None)
     try:
         return None if value is None else value.decode()

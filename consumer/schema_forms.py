@@ -166,7 +166,7 @@ def _protoc(schema: str) -> bytes:
             )
             if ended.returncode == 0:
                 return Path(folder, "out").read_bytes()
-    except OSError as error:
+    except (OSError, subprocess.TimeoutExpired) as error:  # the machine's fault, not a schema's
         raise ServiceUnavailable(f"protoc cannot be run: {error}") from error
     lines = ended.stderr.decode(errors="replace").replace(f"{folder}/", "").splitlines()
     said = " ".join(line for line in lines if line.startswith("schema.proto:"))  # no warnings

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consumer.errors import InvalidEvent, InvalidSettings, ServiceRefused, ServiceUnavailable
 from consumer.http_calls import fetch_json
@@ -35,6 +35,18 @@ class RegistrySettings(BaseModel):
     password_file: Path | None = Field(None, description="read at every request")
     ca_file: Path | None = Field(None, description="certificates to trust; default: the system's")
     timeout_s: Annotated[float, Field(gt=0)] = Field(5.0, description="longest wait for an answer")
+
+
+class _Reference(BaseModel):
+    name: str
+
+
+class _Registered(BaseModel):
+    """What a registry answers about a schema."""
+
+    text: str = Field(alias="schema")
+    kind: str = Field("AVRO", alias="schemaType")
+    references: list[_Reference] | None = None
 
 
 class Registry:
@@ -115,23 +127,27 @@ class Registry:
         return found
 
     def _fetch(self, number: int) -> Decode | InvalidEvent:
+        path = f"schemas/ids/{number}"
         try:
-            found = self._ask(f"schemas/ids/{number}", expected=dict)
+            answer = self._ask(path, expected=dict)
         except ServiceRefused as error:
             if error.code != _NOT_FOUND:
                 raise
             raise InvalidEvent("parse", "unknown-schema", f"no schema {number}") from error
-        kind = found.get("schemaType", "AVRO")
-        if kind != self._kind:
-            msg = f"schema {number} is {kind}, expected {self._kind}"
+        try:
+            found = _Registered.model_validate(answer)
+        except ValidationError as error:  # not the registry, or not in order: no record's fault
+            msg = f"{self._settings.url}: {path} answers with no schema"
+            raise ServiceUnavailable(msg) from error
+        if found.kind != self._kind:
+            msg = f"schema {number} is {found.kind}, expected {self._kind}"
             raise InvalidEvent("parse", "invalid-schema", msg)
-        names = [str(other["name"]) for other in found.get("references") or ()]
-        if any(not name.startswith(_BROUGHT) for name in names):
+        if any(not other.name.startswith(_BROUGHT) for other in found.references or ()):
             msg = f"schema {number} refers to others, which is not supported"
             raise InvalidEvent("parse", "invalid-schema", msg)
         try:
-            return self._compile(found["schema"])
-        except ServiceUnavailable:
+            return self._compile(found.text)
+        except (ServiceUnavailable, OSError, MemoryError):
             raise
         except Exception as error:
             said = error if isinstance(error, InvalidEvent) else type(error).__name__

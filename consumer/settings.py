@@ -62,7 +62,10 @@ class KafkaSettings(Section):
     bootstrap_servers: str = Field("localhost:9092", description="addresses, comma separated")
     group: str = Field("offramp", min_length=1, description="consumer group; workers share it")
     dead_letters: str = Field("offramp.dead-letters", description="topic for unusable records")
-    format: Format = Field("auto", description="auto: JSON where it starts with {, else plain text")
+    format: Format = Field(
+        "auto",
+        description="auto: JSON where it starts with {, plain text where it can be nothing else",
+    )
     fields: Fields = Fields()
     registry: RegistrySettings = RegistrySettings()
     start: Literal["earliest", "latest"] = Field(

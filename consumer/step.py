@@ -7,10 +7,12 @@ import logging
 import random
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol
 
+from consumer.blame import blamed
 from consumer.errors import InvalidEvent, ModelFailed
-from consumer.events import EventBody, parse, timestamp_ms
+from consumer.events import EventBody, parse
 from consumer.records import DeadLetter, Event, Prediction, Record
 from consumer.routes import Route, route_for
 from policy_state.policy import build
@@ -215,7 +217,7 @@ class Step:
     def _check_model(self) -> None:
         """Raise where the model, or the machine, fails on any text, and not on some."""
         try:
-            self.infer(self.tokenise([_PLAIN_TEXT]), [self.model.exits - 1])
+            self._answers(self.tokenise([_PLAIN_TEXT]), [self.model.exits - 1])
         except Exception as error:
             message = f"the model fails on a plain text too: {type(error).__name__}: {error}"
             raise ModelFailed(message) from error
@@ -241,7 +243,6 @@ class Step:
     ) -> list[Prediction]:
         if tokens is None:
             tokens = self.tokenise([event.text for event in events])
-        results = self.infer(tokens, exits)
         return [
             Prediction(
                 event=event,
@@ -254,20 +255,32 @@ class Step:
                 truncated=result.truncated,
                 model=self.model.fingerprint,
             )
-            for event, choice, result in zip(events, exits, results, strict=True)
+            for event, choice, result in zip(
+                events, exits, self._answers(tokens, exits), strict=True
+            )
         ]
 
+    def _answers(self, tokens: Tokens, exits: Sequence[int]) -> Sequence[TextResult]:
+        """Return what the model says; scores that are no numbers come with labels by chance."""
+        results = self.infer(tokens, exits)
+        if not all(isfinite(score) for result in results for score in result.scores):
+            raise ArithmeticError("a score is not a number")
+        return results
+
     def _event(self, record: Record) -> Event:
-        body = self.parse(record)
-        route = route_for(self.routes, record.topic)
-        if route is None:
-            raise InvalidEvent("route", "no-route", f"no route is for topic {record.topic}")
+        with blamed("parse"):
+            body = self.parse(record)
+        with blamed("route"):
+            route = route_for(self.routes, record.topic)
+            if route is None:
+                raise InvalidEvent("route", "no-route", f"no route is for topic {record.topic}")
+            domain = route.domain_of(record, body)
         return Event(
             record=record,
             id=record.place if body.id is None else str(body.id),
             text=body.text,
-            domain=route.domain_of(record, body),
-            timestamp_ms=timestamp_ms(body, record),
+            domain=domain,
+            timestamp_ms=record.timestamp_ms if body.timestamp is None else body.timestamp,
             output=route.output,
             cost_weight=route.cost_weight,
         )

@@ -8,7 +8,6 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from consumer import __version__
 from consumer.counting import Counting
 from consumer.errors import (
     RecordsTooLarge,
@@ -17,24 +16,24 @@ from consumer.errors import (
     StreamUnavailable,
     WorkerStuck,
 )
-from consumer.events import dead_letter_headers, encode_prediction
 from consumer.kafka_stream import Batch, KafkaStream
+from consumer.outgoing import encoded
 from consumer.pipeline import Abandoned, Pipeline
 from consumer.presence import Presence
 from consumer.routes import subscription
 from consumer.too_large import set_aside
-from consumer.transactions import Outgoing
 from consumer.trouble import Trouble
 from policy_state.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
 
-    from consumer.records import DeadLetter, Prediction
+    from consumer.records import DeadLetter
     from consumer.route_watch import RouteWatch
     from consumer.settings import Settings
     from consumer.step import Outcome, Prepared, Step
+    from consumer.transactions import Outgoing
     from policy_state.admin import PolicyAdmin
     from policy_state.store import Applied, OpenedPolicy
 
@@ -153,24 +152,28 @@ class Worker:
         return bool(action == "dead-letter")
 
     def _commit(self, batch: Batch, outcome: Outcome) -> None:
+        ids = {topic: self._stream.topic_id(topic) for topic in {r.topic for r in batch.records}}
         while True:
+            outcome, outgoing = encoded(
+                outcome,
+                topic_ids=ids,
+                dead_letters=self._settings.kafka.dead_letters,
+                instance=self._settings.instance,
+                kept=self._kept,
+            )
             try:
-                self._commit_once(batch, outcome)
+                self._commit_once(batch, outcome, outgoing)
                 break
             except RecordsTooLarge as error:
                 log.warning("refused records=%d: they are too large", len(error.places))
                 outcome = set_aside(outcome, error.places, kept=self._kept)
 
-    def _commit_once(self, batch: Batch, outcome: Outcome) -> None:
+    def _commit_once(self, batch: Batch, outcome: Outcome, outgoing: Sequence[Outgoing]) -> None:
         begun = time.monotonic()
         predictions, letters = outcome.predictions, outcome.dead_letters
-        ids = {topic: self._stream.topic_id(topic) for topic in {r.topic for r in batch.records}}
         self._stream.commit(
             batch,
-            [
-                *(self._prediction(prediction, ids) for prediction in predictions),
-                *map(self._dead_letter, letters),
-            ],
+            outgoing,
             before_commit=lambda: self._counting.count(batch.records, predictions, outcome.epochs),
         )
         truncated = sum(p.truncated for p in predictions)
@@ -227,17 +230,6 @@ class Worker:
                 log.error("ends with texts not counted texts=%d", self._counting.held_texts)
         except _PASSING as error:
             log.warning("not finished before the stop, will be read again error=%s", error)
-
-    @staticmethod
-    def _prediction(prediction: Prediction, topic_ids: Mapping[str, str]) -> Outgoing:
-        event, record = prediction.event, prediction.event.record
-        value = encode_prediction(prediction, topic_id=topic_ids[record.topic])
-        return Outgoing(event.output, record.key, value, (), record.partition)
-
-    def _dead_letter(self, letter: DeadLetter) -> Outgoing:
-        record, topic = letter.record, self._settings.kafka.dead_letters
-        headers = dead_letter_headers(letter, instance=self._settings.instance, version=__version__)
-        return Outgoing(topic, record.key, record.value, headers, record.partition)
 
     def _heartbeat(self) -> None:
         """Tell the others that this worker lives; a failure is logged, it stops nothing."""

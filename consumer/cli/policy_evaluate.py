@@ -84,7 +84,8 @@ def evaluate(
         with closing(values):
             from consumer.evaluating import join
 
-            joined = join(values, known, fingerprint=store.describe().meta.fingerprint)
+            meta = store.describe().meta
+            joined = join(values, known, fingerprint=meta.fingerprint, exits=meta.exits)
         rows = _rows(store, joined)
         _tell(joined, unreadable)
         emit(

@@ -77,7 +77,9 @@ def rebuild(
         from consumer.rebuilding import PredictionLog
 
         signed = {"by": who(by), "reason": reason}
-        with PredictionLog(settings.kafka, topic, fingerprint=meta.fingerprint) as log:
+        with PredictionLog(
+            settings.kafka, topic, fingerprint=meta.fingerprint, exits=meta.exits
+        ) as log:
             if fresh:  # what is stored may be unreadable: nothing of it is looked at before
                 log.committed(at_least={})  # tells of an absent group before anything is written
                 with changing():

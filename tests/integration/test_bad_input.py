@@ -22,12 +22,18 @@ BAD = [
     (b'{"text": ' + b"[" * 20_000 + b"]" * 20_000 + b"}", "invalid-json"),
     (b'{"text": "' + b"a" * (900 << 10), "invalid-json"),  # close to what the broker takes
     (b"", "empty-text"),
+    (b'{"text": "a", "timestamp": 1000000000000000000000}', "invalid-field"),
+    (b'{"text": "a", "id": ' + b"9" * 600 + b"}", "invalid-field"),
+    (b'[{"text": "a"}]', "unclear-format"),
+    (b"\x00\x00\x00\x00\x07good film", "unclear-format"),
     (b'{"text": " "}', "empty-text"),
     (b'{"text": "a", "domain": "\\u202eab"}', "invalid-domain"),
     (b'{"text": "a", "domain": "' + b"d" * 500 + b'"}', "invalid-domain"),
     (b'{"text": "a", "domain": "a\\u0000b"}', "invalid-domain"),
 ]
 HUGE = orjson.dumps({"id": "huge", "text": "good " * 180_000, "domain": "films"})  # 0.9 MB
+
+EARLY = b'{"id": "early", "text": "good", "timestamp": "0001-01-01T00:00:00+01:00"}'
 
 
 def test_bad_events_are_dead_letters_and_all_others_are_predicted_once(fleet, kafka):
@@ -40,6 +46,7 @@ def test_bad_events_are_dead_letters_and_all_others_are_predicted_once(fleet, ka
         records[place] = (b"\xff\x00\x80" + b"%d" % n, value)  # the key is binary, too
         expected[reason] += 1
     records[EVENTS // 2] = (b"\x00", HUGE)
+    records[EVENTS // 2 + 1] = (None, EARLY)
     worker = fleet.start("a")
     send(kafka, topic, records[: EVENTS // 2])
     out, dead = f"{fleet.prefix}-out", f"{fleet.prefix}-dead"

@@ -2,14 +2,13 @@
 
 import json
 from contextlib import suppress
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.errors import InvalidEvent
-from consumer.events import Fields, dead_letter_headers, encode_prediction, parse, timestamp_ms
+from consumer.events import Fields, dead_letter_headers, encode_prediction, parse
 from consumer.records import DeadLetter, Event, Prediction, Record
 
 
@@ -50,6 +49,13 @@ def test_plain_text_is_the_text():
         (b'{"text": "\xff"}', "auto", "invalid-json"),
         (b"plain", "json", "invalid-json"),
         (b"[1]", "json", "invalid-field"),
+        (b'{"text": "a", "timestamp": 1000000000000000000000}', "auto", "invalid-field"),
+        (b'{"text": "a", "timestamp": "2026-01-02T00:00:00"}', "auto", "invalid-field"),
+        (b'{"text": "a", "timestamp": NaN}', "auto", "invalid-field"),
+        (b'{"text": "a", "timestamp": true}', "auto", "invalid-field"),
+        (b'{"text": "a", "id": ' + b"9" * 513 + b"}", "auto", "invalid-field"),
+        (b'{"text": "a", "id": ' + b"9" * 5000 + b"}", "auto", "invalid-json"),
+        (b'{"text": "\\ud800"}', "auto", "invalid-json"),
         (b"{}", "auto", "missing-text"),
         (b'{"text": null}', "auto", "missing-text"),
         (b'{"text": "a", "timestamp": -1}', "auto", "invalid-field"),
@@ -78,12 +84,70 @@ def test_error_messages_do_not_hold_the_text():
     assert "secret" not in str(caught.value)
 
 
-def test_time_of_the_event_wins_over_the_records():
-    """The event's timestamp is kept, as milliseconds, else the record's is taken."""
-    moment = datetime(2026, 1, 2, tzinfo=UTC)
-    for given_time, expected in ((5, 5), (moment.isoformat(), 1767312000000), (None, 1000)):
-        value = json.dumps({"text": "a", "timestamp": given_time}).encode()
-        assert timestamp_ms(parse(record(value), form="auto"), record(value)) == expected
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'[{"text": "a"}]',
+        b' \n["a"',
+        b'"a text"',
+        b'"Great film", he said',
+        b"null",
+        b" 17.5e3\n",
+        b"\xef\xbb\xbf[1]",
+        b"\x00\x00\x00\x00\x07good film",  # Confluent's frame
+        b"\x03\x00good film",  # that of AWS Glue
+        "good film".encode("utf-16-le"),
+        "good film".encode("utf-16-be"),
+    ],
+)
+def test_auto_refuses_what_may_be_something_else_than_text(value):
+    """What begins like JSON or a frame and is no event is never predicted, unless text is set."""
+    with pytest.raises(InvalidEvent, match=r"kafka\.format") as caught:
+        parse(record(value), form="auto")
+    assert caught.value.reason == "unclear-format"
+    assert parse(record(value), form="text").text == value.removeprefix(b"\xef\xbb\xbf").decode()
+
+
+@pytest.mark.parametrize("value", ["5 stars, really", "nullable", "true story", "(a)", "\tx", "-"])
+def test_auto_reads_other_text_as_text(value):
+    """A text that merely holds digits, words or signs of JSON is text."""
+    assert parse(record(value.encode()), form="auto").text == value
+
+
+@pytest.mark.parametrize("form", ["auto", "json", "text"])
+def test_a_byte_order_mark_is_no_part_of_a_value(form):
+    """Windows puts it before UTF-8; what follows is read as if it were not there."""
+    value = b"good" if form == "text" else b'{"text": "good"}'
+    assert parse(record(b"\xef\xbb\xbf" + value), form=form).text == "good"
+
+
+@pytest.mark.parametrize("fields", [Fields(), Fields(domain="shop")])
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("5", 5),
+        ('"1767312000000"', 1767312000000),
+        ("1.767312e12", 1767312000000),
+        ('"2026-01-02T00:00:00Z"', 1767312000000),
+        ('"2026-01-02t01:00:00.0009+01:00"', 1767312000000),
+        ('"0001-01-01T00:00:00+01:00"', -62135600400000),
+        ('"9999-12-31T23:59:59-01:00"', 253402304399000),
+        ("9223372036854775807", 2**63 - 1),
+        ("null", None),
+    ],
+)
+def test_times_are_milliseconds_in_whatever_form(written, expected, fields):
+    """Numbers, digits in a string, and ISO 8601 with any zone near the first and the last year."""
+    value = b'{"text": "a", "timestamp": %s}' % written.encode()
+    assert parse(record(value), form="json", fields=fields).timestamp == expected
+
+
+@pytest.mark.parametrize("fields", [Fields(), Fields(domain="shop")])
+def test_a_field_has_one_meaning_with_paths_and_without(fields):
+    """Big numbers, doubled names and what JSON cannot hold beside the fields change nothing."""
+    value = b'{"text": "a", "text": "b", "id": %s, "x": NaN, "y": 1%s}' % (b"9" * 512, b"0" * 400)
+    body = parse(record(value), form="json", fields=fields)
+    assert (body.text, str(body.id)) == ("b", "9" * 512)
 
 
 def prediction(**changes):
@@ -130,13 +194,14 @@ def test_prediction_has_the_documented_fields():
 
 def test_dead_letter_headers_say_what_and_where():
     """The headers name stage, reason and place, and cannot carry control characters."""
-    source = Record("t", 1, 2, 3, None, b"v", (("own", b"1"),))
-    letter = DeadLetter(source, "parse", "invalid-json", "bad\x1b[31m\u202e value")
+    source = Record("t", 1, 2, 3, None, b"v", (("own", b"1"), ("null", None)))
+    letter = DeadLetter(source, "parse", "invalid-json", "bad\x1b[31m\u202e value\ud800")
     headers = dict(dead_letter_headers(letter, instance="w", version="1"))
     assert headers["own"] == b"1"
+    assert "null" not in headers
     assert headers["offramp.error.stage"] == b"parse"
     assert headers["offramp.error.class"] == b"invalid-json"
-    assert headers["offramp.error.message"] == b"bad [31m  value"
+    assert headers["offramp.error.message"] == b"bad [31m  value\\ud800"
     place = {name: headers[f"offramp.error.{name}"] for name in ("topic", "partition", "offset")}
     assert place == {"topic": b"t", "partition": b"1", "offset": b"2"}
     assert headers["offramp.error.timestamp"] == b"3"
@@ -170,7 +235,7 @@ def test_fields_are_found_by_path():
         (b'["a"]', "invalid-field"),
         (b"{", "invalid-json"),
         (b'{"a": ' * 5000, "invalid-json"),
-        (b'{"payload": {"text": "a"}, "b": ' + b"[" * 500 + b"]" * 500 + b"}", "invalid-field"),
+        (b'{"payload": {"text": "a"}, "b": ' + b"[" * 500 + b"]" * 500 + b"}", "invalid-json"),
         (b'{"payload": {"text": "\xff"}}', "invalid-json"),
         (b'{"payload": {"text": " "}}', "empty-text"),
     ],

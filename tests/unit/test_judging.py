@@ -139,7 +139,7 @@ def test_labels_meet_their_predictions_by_id() -> None:
         None,
     ]
     labels = {"a": "positive", "7": 1, "b": "0", "d": "Positive", "z": 1}
-    found = join(predictions, labels, fingerprint="f1")
+    found = join(predictions, labels, fingerprint="f1", exits=2)
     assert {name: (t.exit_labels, t.truth) for name, t in found.domains.items()} == {
         "films": ([(0, 1)], [1]),
         "books": ([(0,), (2,)], [1, 0]),
@@ -150,5 +150,5 @@ def test_labels_meet_their_predictions_by_id() -> None:
 def test_a_class_called_by_digits_is_meant_by_its_name() -> None:
     """Where classes are called "1" to "5", the word 1 is the first of them; the number 1 is not."""
     predictions = [prediction("a", [0], label_name="1"), prediction("b", [1], label_name="2")]
-    found = join(predictions, {"a": "1", "b": 1}, fingerprint="f1")
+    found = join(predictions, {"a": "1", "b": 1}, fingerprint="f1", exits=2)
     assert found.domains["films"].truth == [0, 1]

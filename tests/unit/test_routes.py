@@ -40,6 +40,27 @@ def test_domain_is_found_where_the_route_says(route, expected):
     assert route.domain_of(record(headers=headers), body) == expected
 
 
+@pytest.mark.parametrize(
+    ("header", "field", "expected"),
+    [
+        ((), {}, "default"),
+        ((("d", None),), {"d": None}, "default"),
+        ((("d", b"a"), ("d", None)), {"d": None}, "default"),
+        ((("d", b""),), {"d": ""}, None),
+    ],
+)
+def test_null_is_absent_and_empty_is_not(header, field, expected):
+    """In a header as in a field: none or null is `default`, an empty name is refused."""
+    body = EventBody.model_validate({"text": "x", **field})
+    for source in ("header:d", "field:d"):
+        route = Route(topics=".*", domain=source)
+        if expected is None:
+            with pytest.raises(InvalidEvent, match="0 bytes"):
+                route.domain_of(record(headers=header), body)
+        else:
+            assert route.domain_of(record(headers=header), body) == expected
+
+
 @pytest.mark.parametrize("domain", ["", "a\x00", "\u202e", "x" * 129, "__overflow__"])
 def test_hostile_domains_are_refused(domain):
     """A domain that cannot be kept or shown is an error of the route step."""

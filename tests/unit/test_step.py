@@ -1,12 +1,15 @@
 """The processing step without a stream: parse, route, decide, infer."""
 
+import re
 from dataclasses import dataclass, replace
+from math import nan
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.errors import ModelFailed
+from consumer.errors import ModelFailed, ServiceRefused, ServiceUnavailable
+from consumer.events import EventBody
 from consumer.records import Record
 from consumer.routes import Route
 from consumer.step import ModelFacts, Step
@@ -184,3 +187,57 @@ def test_long_texts_are_not_blamed_where_memory_is_short():
     events, _ = step.read(records(b"short", b"long " * 100))
     with pytest.raises(ModelFailed, match="no room"):
         step.predict(events, [0, 0])
+
+
+@pytest.mark.parametrize("error", [TypeError("secret"), RecursionError("secret"), KeyError("x")])
+def test_whatever_reading_a_record_raises_is_its_dead_letter(error):
+    """No record ends a worker: the letter names the step, the error and its place, no content."""
+
+    def parse(record):
+        if record.offset == 1:
+            raise error
+        return EventBody(text="a")
+
+    step = replace(make_step(infer), parse=parse)
+    events, letters = step.read(records(b"a", b"b", b"c"))
+    assert [event.record.offset for event in events] == [0, 2]
+    assert [(x.record.offset, x.stage, x.reason) for x in letters] == [
+        (1, "parse", "unexpected-error")
+    ]
+    assert re.fullmatch(rf"{type(error).__name__} at test_step\.py:\d+", letters[0].message)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ServiceUnavailable("registry"),
+        ServiceRefused("registry", code=401),
+        OSError(28),
+        MemoryError(),
+    ],
+)
+def test_what_is_the_worlds_fault_makes_no_dead_letter(error):
+    """A registry that is away, a full disk, no memory: the record waits, it is not to blame."""
+
+    def parse(record):
+        raise error
+
+    with pytest.raises(type(error)):
+        replace(make_step(infer), parse=parse).read(records(b"a"))
+
+
+def test_a_score_that_is_no_number_is_a_failure_of_the_model():
+    """Labels of such a text are chance: it becomes a dead letter and is not learnt from."""
+
+    def infer_nan(texts, exits):
+        found = infer(texts, exits)
+        return [
+            replace(r, scores=(nan,) * len(r.scores)) if "poison" in text else r
+            for text, r in zip(texts, found, strict=True)
+        ]
+
+    step = make_step(infer_nan)
+    events, _ = step.read(records(b"a", b"poison", b"c"))
+    outcome = step.predict(events, [0, 1, 2])
+    assert [p.event.text for p in outcome.predictions] == ["a", "c"]
+    assert [x.reason for x in outcome.dead_letters] == ["model-failed"]
