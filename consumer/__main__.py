@@ -1,5 +1,5 @@
 """`python -m consumer`: the same as `offramp`."""
 
-from consumer.cli.app import main
+from consumer.entry import main
 
 main()

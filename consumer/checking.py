@@ -26,7 +26,7 @@ from consumer.routes import Route, subscription
 from consumer.schema_forms import FORMS
 from consumer.schemas import Registry
 from consumer.transactions import Transactions
-from consumer.wiring import load_engine, open_store
+from consumer.wiring import load_engine, open_store, prove_rights
 from model.errors import ModelError
 from policy_state.errors import FingerprintMismatch, PolicyStateError
 from policy_state.store import PolicyMeta, check_same_model
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 _TEXT = "This is a text to see whether the model runs."
 _LISTED = 5
-_TTL_S = 1.0
 _PAUSE_S = 0.2
 _UNKNOWN_TOPIC = 3  # error codes of the protocol
 _NOT_AUTHORIZED = 29
@@ -101,7 +100,7 @@ def check(settings: Settings) -> Iterator[Finding]:
 
 def _store(settings: Settings, store: RedisStore, engine: Inference | None) -> Iterator[Finding]:
     try:
-        store.heartbeat(f"{settings.instance}-check", {"group": "check"}, ttl_s=_TTL_S)
+        prove_rights(settings, store)
         stored = store.find(settings.policy.name)
         if stored is not None:
             store.open(stored)

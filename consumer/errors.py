@@ -11,6 +11,7 @@ ConsumerError
 │   └── UntrustedService   its certificate is none that we trust
 ├── StoppedByError     a record cannot be used, and the settings say to stop then
 ├── StreamUnavailable  Kafka did not answer in time; the batch may be tried again
+│   └── StreamRefused      it does not let us in, or not do this: waiting seldom helps
 ├── WorkerStuck        a batch does not come to an end: this worker must
 └── WorkerFenced       another worker has taken over this worker's name or partitions
 """
@@ -78,6 +79,10 @@ class StoppedByError(ConsumerError):
 
 class StreamUnavailable(ConsumerError):
     """Kafka did not answer in time, or refused for a reason that may pass."""
+
+
+class StreamRefused(StreamUnavailable):
+    """Kafka does not let this user in, or not do this; so it stays until somebody changes that."""
 
 
 class WorkerStuck(ConsumerError):

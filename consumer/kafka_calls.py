@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kafka import errors as kafka_errors
 
-from consumer.errors import StreamUnavailable, WorkerFenced
+from consumer.errors import StreamRefused, StreamUnavailable, WorkerFenced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,11 +50,14 @@ def translated(doing: str) -> Iterator[None]:
 
     Raises:
         WorkerFenced: another worker has this name.
+        StreamRefused: this user may not do that.
         StreamUnavailable: any other error of Kafka.
     """
     try:
         yield
     except _FENCED as error:
         raise WorkerFenced(f"{doing}: another worker has this name: {error!r}") from error
+    except kafka_errors.AuthorizationError as error:
+        raise StreamRefused(f"{doing}: {error!r}") from error
     except kafka_errors.KafkaError as error:
         raise StreamUnavailable(f"{doing}: {error!r}") from error

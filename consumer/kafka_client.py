@@ -9,7 +9,14 @@ from kafka import errors as kafka_errors
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
-from consumer.errors import InvalidSettings, ServiceRefused, ServiceUnavailable, StreamUnavailable
+from consumer.errors import (
+    InvalidSettings,
+    ServiceRefused,
+    ServiceUnavailable,
+    StreamRefused,
+    StreamUnavailable,
+    UntrustedService,
+)
 from consumer.kafka_tokens import token_provider
 from consumer.secret_files import read_secret
 
@@ -37,6 +44,7 @@ _REFUSED = (
     kafka_errors.IllegalSaslStateError,
     InvalidSettings,
     ServiceRefused,
+    UntrustedService,
     FileNotFoundError,
     PermissionError,
 )
@@ -97,7 +105,7 @@ def check_login(client: Mapping[str, Any], *, timeout_s: float) -> None:
     that there was no broker.
 
     Raises:
-        StreamUnavailable: naming the broker and what it said.
+        StreamUnavailable, StreamRefused: naming the broker and what it said.
     """
     deadline = time.monotonic() + timeout_s
     net = NetworkSelector(**client)
@@ -120,7 +128,7 @@ def check_login(client: Mapping[str, Any], *, timeout_s: float) -> None:
                         f"{broker.host}:{broker.port}: {_explained(error, at_login=at_login)}"
                     )
                     if _is_final(error) or cuts == _CUTS:
-                        raise StreamUnavailable(f"Kafka refuses: {said[-1]}") from error
+                        raise StreamRefused(f"Kafka refuses: {said[-1]}") from error
                 else:
                     return
             if time.monotonic() + _PAUSE_S > deadline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -76,12 +77,14 @@ class KafkaStream:
         self._joining_since: float | None = None
         self._client = connect(settings, name=f"offramp-{instance}")
         self._name = f"{settings.group}-{instance}"
-        with translated("connecting"):
-            self._admin = KafkaAdminClient(**self._client)
+        with ExitStack() as undo, translated("connecting"):
+            self._admin = undo.enter_context(closing(KafkaAdminClient(**self._client)))
             self._transactions = Transactions(
                 self._client, self._name, timeout_s=self._timeout_s, reached=reached
             )
+            undo.enter_context(closing(self._transactions))
             self._join()
+            undo.pop_all()
 
     def collect(self, limits: BatchSettings) -> Batch | None:
         """Return the next micro-batch, or None if nothing came in a while.

@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from consumer.entry import own_command
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -81,8 +83,9 @@ def run_supervisor(
     for process in running:
         process.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + drain_s + _GRACE_S
-    codes = [_wait(process, deadline, again) for process in running]
-    return max((abs(code) for code in codes), default=0)
+    codes = {_wait(process, deadline, again) for process in running}
+    # A worker that this signal ends by itself had not come to its first line, and begun nothing.
+    return max((abs(code) for code in codes - {-signal.SIGTERM}), default=0)
 
 
 def _keep_running(child: _Child, arguments: list[str], environ: dict[str, str]) -> None:
@@ -101,7 +104,7 @@ def _keep_running(child: _Child, arguments: list[str], environ: dict[str, str]) 
         if child.liveness_file is not None:
             own.append(f"--set=worker.liveness_file={child.liveness_file}")
         child.process = subprocess.Popen(  # noqa: S603  (our own program)
-            [sys.executable, "-m", "consumer", *arguments, *own],
+            own_command(*arguments, *own),
             env=environ,
             start_new_session=True,  # a Ctrl-C reaches the supervisor, which passes it on
             preexec_fn=_end_with_parent,  # noqa: PLW1509  (one thread: nothing can be locked)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
-import signal
 import sys
 import threading
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from consumer.errors import InvalidSettings
 from consumer.events import parse
@@ -19,9 +17,12 @@ from consumer.route_watch import RouteWatch
 from consumer.routes import subscription
 from consumer.schema_forms import FORMS
 from consumer.schemas import Registry
+from consumer.signals import START_S, Heed, Stopped, finish_on_signal
+from consumer.starting import wait_for
 from consumer.step import ModelFacts, Step, TextResult, Tokens
 from consumer.watchdog import Watchdog
 from consumer.worker import Worker
+from policy_state.backends.address import shown_address
 from policy_state.backends.redis import RedisStore
 from policy_state.policy import build
 from policy_state.settings import PolicySettings
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("offramp")
 
-_CLOSING_S = 5.0  # for all but Kafka's connections
+_TTL_S: Final = 1.0
+_CLOSING_S: Final = 5.0  # for all but Kafka's connections
 
 
 class Inference(Protocol):
@@ -80,6 +82,8 @@ def run_worker(
 ) -> None:
     """Run a worker until SIGTERM or SIGINT, then finish what is under way; a second one ends it.
 
+    While it starts nothing is under way: a signal ends it within a second.
+
     Args:
         settings: all of them.
         log_level: debug, info, warning or error.
@@ -90,43 +94,72 @@ def run_worker(
         ConsumerError, PolicyStateError, ModelError: it cannot start, or cannot go on.
     """
     _log_to_stderr(log_level)
-    stop = threading.Event()
+    Heed(code=0, within_s=START_S)
+    try:
+        if settings.worker.liveness_file is not None:  # a predecessor's says nothing of this worker
+            settings.worker.liveness_file.unlink(missing_ok=True)
+        _run(settings, engine or load_engine(settings), reached)
+    except Stopped as stopped:
+        log.info("stopped before it had started instance=%s by=%s", settings.instance, stopped)
+        return
+    log.info("stopped instance=%s", settings.instance)
 
-    def on_signal(number: int, _: object) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    if settings.worker.liveness_file is not None:  # a predecessor's says nothing of this worker
-        settings.worker.liveness_file.unlink(missing_ok=True)
-    engine = engine or load_engine(settings)
-    limits = settings.worker
-    with (
-        Watchdog(stuck_s=limits.stuck_s, drain_s=limits.drain_s) as watchdog,
-        open_store(settings) as store,
-    ):
-        routes = RouteWatch(settings, store)
-        step, opened = open_policy(settings, engine, store)
-        stream = KafkaStream(
-            settings.kafka,
-            instance=settings.instance,
-            topics=subscription(routes.latest.routes),
-            reached=reached,
+def _run(settings: Settings, engine: Inference, reached: Callable[[str], None]) -> None:
+    """Connect to everything, waiting where it is away, and run until a signal."""
+    stop, limits = threading.Event(), settings.worker
+    with open_store(settings) as store:
+        routes, step, opened = wait_for(
+            f"Redis at {shown_address(settings.redis.url)}",
+            lambda: _of_the_store(settings, engine, store),
+            give_up_s=limits.give_up_s,
+        )
+        stream = wait_for(
+            f"Kafka at {settings.kafka.bootstrap_servers}",
+            lambda: KafkaStream(
+                settings.kafka,
+                instance=settings.instance,
+                topics=subscription(routes.latest.routes),
+                reached=reached,
+            ),
+            give_up_s=limits.give_up_s,
         )
         log.info("started instance=%s group=%s", settings.instance, settings.kafka.group)
-        try:
-            routes.start()
-            with loaded_code_spared():
-                Worker(
-                    stream, step, store, opened, settings, routes, came_round=watchdog.came_round
-                ).run(stop)
-        finally:
-            watchdog.closing(settings.kafka.request_timeout_s + _CLOSING_S)
-            routes.close()
-            stream.close()
-    log.info("stopped instance=%s", settings.instance)
+        with Watchdog(stuck_s=limits.stuck_s, drain_s=limits.drain_s) as watchdog:
+            try:
+                finish_on_signal(stop)
+                routes.start()
+                with loaded_code_spared():
+                    Worker(
+                        stream,
+                        step,
+                        store,
+                        opened,
+                        settings,
+                        routes,
+                        came_round=watchdog.came_round,
+                    ).run(stop)
+            finally:
+                watchdog.closing(settings.kafka.request_timeout_s + _CLOSING_S)
+                routes.close()
+                stream.close()
+
+
+def _of_the_store(
+    settings: Settings, engine: Inference, store: RedisStore
+) -> tuple[RouteWatch, Step, OpenedPolicy]:
+    prove_rights(settings, store)
+    return RouteWatch(settings, store), *open_policy(settings, engine, store)
+
+
+def prove_rights(settings: Settings, store: RedisStore) -> None:
+    """Return if the store answers and this user may write: what a worker does all the time.
+
+    Raises:
+        StoreUnavailable: it does not answer.
+        StoreRefused: it does not let this user in, or not write.
+    """
+    store.heartbeat(f"{settings.instance}-check", {"group": "check"}, ttl_s=_TTL_S)
 
 
 @contextmanager
