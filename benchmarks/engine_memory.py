@@ -52,7 +52,7 @@ def memory(folder: Path, *, device: str, precision: str, quick: bool) -> Table:
 def peak_bytes(run: Run) -> int:
     """Return how much memory a run takes at most, beyond what an engine that is ready holds."""
     done = subprocess.run(  # noqa: S603  (ourselves)
-        [sys.executable, "-c", _PROGRAM, json.dumps(asdict(run))],
+        [sys.executable, "-P", "-c", _PROGRAM, json.dumps(asdict(run))],
         cwd=Path(__file__).parents[1],
         stdout=subprocess.PIPE,
         text=True,

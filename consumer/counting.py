@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 
 from policy_state.admin import Reset
 from policy_state.drift import DriftWatch
-from policy_state.errors import DomainNotFound, PolicyNotFound, StoreError, StoreUnavailable
+from policy_state.errors import (
+    DomainNotFound,
+    PolicyNotFound,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
 from policy_state.offsets import Status, within
 from policy_state.pending import Pending
 from policy_state.policy import build
@@ -50,6 +56,15 @@ class _AtHand:
 
 
 _NOTHING = _AtHand((0, 0), (), {})
+
+
+def _may_pass(error: StoreUnavailable | StoreRefused) -> bool:
+    """Say whether to go on as without a store.
+
+    So also where a right or a password that a worker had at its start is taken away: somebody can
+    give it back, and predictions need neither.
+    """
+    return isinstance(error, StoreUnavailable) or error.cause in {"login", "permission"}
 
 
 class Counting:
@@ -254,7 +269,9 @@ class Counting:
                 )
                 self._store.open(self._meta)
                 answer = send()
-        except StoreUnavailable as error:
+        except (StoreUnavailable, StoreRefused) as error:
+            if not _may_pass(error):
+                raise
             log.warning("store is away, going on with what is known %s error=%s", self, error)
             with self._lock:
                 known, self._away = self._away, True

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from consumer.step import Peers
-from policy_state.errors import StoreError
+from policy_state.errors import StoreError, StoreRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +22,7 @@ log = logging.getLogger("offramp.presence")
 _BEAT_S = 2.0
 _LOOK_S = 10.0
 _TTL_S = 15.0
+_REFUSED_S = 30.0
 
 
 class Presence:
@@ -71,6 +72,8 @@ class Presence:
                 self._next_look = now + _LOOK_S
                 self.peers = self._look_around()
         except StoreError as error:
+            if isinstance(error, StoreRefused):  # it would say so every time
+                self._next_beat = now + _REFUSED_S
             log.warning("heartbeat failed error=%s", error)
 
     def _look_around(self) -> Peers:

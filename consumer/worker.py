@@ -13,6 +13,7 @@ from consumer.errors import (
     RecordsTooLarge,
     ServiceUnavailable,
     StoppedByError,
+    StreamRefused,
     StreamUnavailable,
     WorkerStuck,
 )
@@ -87,6 +88,7 @@ class Worker:
 
         Raises:
             StreamUnavailable, StoreUnavailable: nothing could be committed for too long.
+            StreamRefused: Kafka lets this user not do what a worker does, from its first batch on.
             WorkerFenced: another worker has this one's name.
             WorkerStuck: a batch does not come to an end.
             ModelFailed: the model fails on every text.
@@ -192,7 +194,10 @@ class Worker:
 
     def _recover(self, error: Exception, stop: threading.Event) -> None:
         """Give back all that is under way and wait a little; end if it has gone on too long."""
-        if (pause_s := self._trouble.failed()) is None:
+        new = self._done["batches"] == 0  # and so it may be its settings that are wrong
+        if (pause_s := self._trouble.failed()) is None or (
+            new and isinstance(error, StreamRefused)
+        ):
             raise error
         log.warning("batches given back times=%d error=%s", self._trouble.times, error)
         left_s = max(0.0, self._settings.worker.stuck_s - self._pipeline.oldest_s)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import orjson
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from consumer.entry import own_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,7 +39,7 @@ def workers(
             with (logs / f"worker-{i}.log").open("wb") as log:
                 running.append(
                     subprocess.Popen(  # noqa: S603  (our own program)
-                        [sys.executable, "-m", "consumer", "worker", "--instance", f"worker-{i}"],
+                        own_command("worker", "--instance", f"worker-{i}"),
                         env={**os.environ, **environ, "OMP_NUM_THREADS": str(threads)},
                         stdout=log,
                         stderr=subprocess.STDOUT,
