@@ -232,7 +232,9 @@ class WorkerSettings(Section):
         20.0, description="time to finish and commit what is under way when told to stop"
     )
     give_up_s: Annotated[float, Field(gt=0)] = Field(
-        120.0, description="time without one committed batch after which errors end the worker"
+        120.0,
+        description="time without one committed batch after which errors end the worker; a start "
+        "waits as long for Redis, and for Kafka",
     )
     stuck_s: Annotated[float, Field(gt=0)] = Field(
         300.0,
