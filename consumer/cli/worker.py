@@ -77,7 +77,8 @@ def worker(
     Workers of one group share the partitions and learn together through Redis. SIGTERM and Ctrl-C
     finish what is under way, commit it, leave the group and end with exit code 0; a second signal
     ends at once. A worker that is told to stop while it starts ends within a second. Where Redis or
-    Kafka is away it waits for them; a wrong password, model or right ends it at once. With --processes a worker that ends by itself is started again.
+    Kafka is away it waits for them; a wrong password, model or right ends it at once. With
+    --processes a worker that ends by itself is started again.
 
     --check tries model, Redis, Kafka, topics and rights, changes nothing, and ends with exit code 4
     where something is wrong.
