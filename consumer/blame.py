@@ -31,9 +31,14 @@ def blamed(stage: str) -> Iterator[None]:
     except _WORLDS:
         raise
     except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
-            raise  # not a panic of a library in Rust, which is no `Exception`, but an interrupt
+        if not is_failure(error):
+            raise
         raise InvalidEvent(stage, "unexpected-error", _told(error)) from error
+
+
+def is_failure(error: BaseException) -> bool:
+    """Say whether a call has failed, and was not interrupted; a panic in Rust is no `Exception`."""
+    return isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime"
 
 
 def _told(error: BaseException) -> str:

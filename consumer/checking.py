@@ -12,6 +12,7 @@ from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 from kafka.admin import MemberToRemove
 
+from consumer.codecs import codecs
 from consumer.errors import (
     ConsumerError,
     InvalidSettings,
@@ -80,6 +81,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield finding
     if settings.kafka.format in FORMS:
         yield check_registry(settings.kafka)
+    yield _codecs()
     try:
         client = connect(settings.kafka, name=f"offramp-{settings.instance}-check")
     except ConsumerError as error:
@@ -147,6 +149,14 @@ def check_registry(settings: KafkaSettings) -> Finding:
             advice = "see kafka.format, kafka.registry"
         return Finding("registry", False, str(error), advice)
     return Finding("registry", True, f"{settings.registry.url} answers, has {settings.format}")
+
+
+def _codecs() -> Finding:
+    """Say whether topics can be read however they are compressed: nobody asks their readers."""
+    found = codecs()
+    if faults := list(filter(None, found.values())):
+        return Finding("codecs", False, "; ".join(faults), "install these packages")
+    return Finding("codecs", True, f"reads {', '.join(found)}")
 
 
 def _inputs(routes: Sequence[Route], admin: KafkaAdminClient) -> Finding:

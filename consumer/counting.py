@@ -171,7 +171,7 @@ class Counting:
         for r in records:
             key = (r.topic, r.partition)
             first, _ = spans.get(key, (r.offset, 0))
-            spans[key] = (first, r.offset + 1)
+            spans[key] = (first, r.next_offset)
         at_hand = {}
         for (topic, part), span in spans.items():
             key = (self._topic_id(topic), part)

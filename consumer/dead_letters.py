@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -10,13 +11,17 @@ from typing import TYPE_CHECKING
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from consumer.errors import StreamUnavailable
+from consumer.fetching import Fetching
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from consumer.records import Record
     from consumer.settings import KafkaSettings
+
+log = logging.getLogger("offramp.dead_letters")
 
 _PREFIX = "offramp.error."
 _REPLAYS = "offramp.replays"
@@ -42,9 +47,19 @@ class Letter:
         return f"{self.partition}@{self.offset}"
 
     @property
-    def whole(self) -> bool:
-        """Whether the record is all here: what is too large for the topic is left out."""
-        return not self.error.keys() & {"value_bytes", "key_bytes"}
+    def batch(self) -> bool:
+        """Whether it stands for a batch that could not be read: its value is no record's."""
+        return "last_offset" in self.error
+
+    def hindrance(self, topic: str | None) -> str | None:
+        """Return why it cannot be sent back to `topic`, or to where it came from, if it cannot."""
+        if self.batch:
+            return "they hold no record but a batch that could not be read"
+        if self.error.keys() & {"value_bytes", "key_bytes"}:
+            return "they were too large to be kept whole"
+        if self.target(topic) is None:
+            return "they do not say where they came from; --to names another place"
+        return None
 
     def target(self, topic: str | None) -> str | None:
         """Return where it is sent back to: `topic`, or where it came from, if it says so."""
@@ -54,9 +69,9 @@ class Letter:
     def source(self) -> str:
         """Where it came from."""
         error = self.error
-        return (
-            f"{error.get('topic', '?')}[{error.get('partition', '?')}]@{error.get('offset', '?')}"
-        )
+        last = f"-{error['last_offset']}" if self.batch else ""
+        topic, partition = error.get("topic", "?"), error.get("partition", "?")
+        return f"{topic}[{partition}]@{error.get('offset', '?')}{last}"
 
 
 def read_letters(
@@ -86,15 +101,19 @@ def read_letters(
                 raise StreamUnavailable(f"topic {topic} does not exist")
             partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
             consumer.assign(partitions)
+            fetching = Fetching(consumer)
             ends = consumer.end_offsets(partitions)
             heard_at = time.monotonic()
             while any(consumer.position(tp) < ends[tp] for tp in partitions):
-                polled = consumer.poll(timeout_ms=500)
+                polled = fetching.poll(timeout_ms=500)
                 if not polled and time.monotonic() > heard_at + settings.request_timeout_s:
                     raise StreamUnavailable(f"nothing came for {settings.request_timeout_s:g} s")
                 for rows in polled.values():
-                    for row in rows:
-                        letter = _letter(row)
+                    for record in rows:
+                        if record.fault is not None:
+                            log.warning("left out %s: %s", record.place, record.fault.message)
+                            continue
+                        letter = _letter(record)
                         if stage in {None, letter.error.get("stage")} and reason in {
                             None,
                             letter.error.get("class"),
@@ -144,8 +163,8 @@ def replay(
     return sent
 
 
-def _letter(row: object) -> Letter:
-    headers = [(name, value or b"") for name, value in row.headers]  # type: ignore[attr-defined]
+def _letter(record: Record) -> Letter:
+    headers = [(name, value or b"") for name, value in record.headers]
     said = {
         name.removeprefix(_PREFIX): value.decode(errors="replace")
         for name, value in headers
@@ -154,10 +173,10 @@ def _letter(row: object) -> Letter:
     replays = [value for name, value in headers if name == _REPLAYS]
     own = tuple(h for h in headers if not h[0].startswith(_PREFIX) and h[0] != _REPLAYS)
     return Letter(
-        partition=row.partition,  # type: ignore[attr-defined]
-        offset=row.offset,  # type: ignore[attr-defined]
-        key=row.key,  # type: ignore[attr-defined]
-        value=row.value,  # type: ignore[attr-defined]
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
         headers=own,
         error=said,
         replays=int(replays[-1]) if replays and replays[-1].isdigit() else 0,

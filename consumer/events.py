@@ -248,6 +248,7 @@ def dead_letter_headers(letter: DeadLetter, *, instance: str, version: str) -> H
         "topic": record.topic,
         "partition": str(record.partition),
         "offset": str(record.offset),
+        **({} if record.fault is None else {"last_offset": str(record.fault.last_offset)}),
         "timestamp": str(record.timestamp_ms),
         "instance": instance,
         "version": version,

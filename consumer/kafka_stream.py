@@ -7,7 +7,7 @@ import re
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
@@ -16,11 +16,13 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from consumer.buffer import Buffer
 from consumer.errors import StreamUnavailable, WorkerFenced
+from consumer.fetching import Fetching
 from consumer.holding import Held
 from consumer.kafka_calls import bounded, translated
 from consumer.kafka_client import connect
 from consumer.placing import NO_EPOCH, Placing
 from consumer.records import Record
+from consumer.resting import Resting
 from consumer.transactions import Outgoing, Transactions
 
 if TYPE_CHECKING:
@@ -129,15 +131,11 @@ class KafkaStream:
             assigned = self._consumer.assignment()
             full = {TopicPartition(*key) for key in self._buffer.full([*map(tuple, assigned)])}
             full |= {tp for tp in assigned if tp.topic in self._unread or tp not in self._placing}
+            full |= self._resting.still(assigned)
             paused = self._consumer.paused()
             self._consumer.pause(*(full - paused))
             self._consumer.resume(*(paused - full))
-            fetcher = self._consumer._fetcher  # noqa: SLF001
-            if not fetcher._next_partition_records:  # noqa: SLF001
-                # Where it is used up but there, kafka-python keeps what it has read of a partition
-                # that stood still, and reads no more of it: it would stand still for ever.
-                fetcher._next_partition_records = None  # noqa: SLF001
-            polled = self._consumer.poll(timeout_ms=timeout_ms)
+            polled = self._fetching.poll(timeout_ms)
             assigned = self._consumer.assignment()
             lost = self._held.take_lost(self._consumer)
             self._give_back(lost)
@@ -146,7 +144,7 @@ class KafkaStream:
                     self._buffer.drop(tuple(tp))
             for tp, rows in polled.items():
                 if tp in assigned and tp in self._placing:
-                    self._buffer.add(map(_record, rows))
+                    self._buffer.add(rows)
             self._placing.place()
         self._check_silence()
         self._check_joining()
@@ -198,7 +196,7 @@ class KafkaStream:
                 where the group had let this worker go, and it has joined again since.
         """
         offsets = {
-            TopicPartition(r.topic, r.partition): OffsetAndMetadata(r.offset + 1, "", NO_EPOCH)
+            TopicPartition(r.topic, r.partition): OffsetAndMetadata(r.next_offset, "", NO_EPOCH)
             for r in batch.records  # in order per partition: the last one stays
         }
         try:
@@ -289,16 +287,6 @@ class KafkaStream:
         )
         consumer.subscribe(pattern=self._topics, listener=held)
         self._consumer, self._held = consumer, held
+        self._resting = Resting()
+        self._fetching = Fetching(consumer, refused=self._resting.add)
         self._placing = Placing(consumer, start=settings.start, timeout_s=self._timeout_s)
-
-
-def _record(row: Any) -> Record:  # noqa: ANN401  (kafka-python is untyped)
-    return Record(
-        topic=row.topic,
-        partition=row.partition,
-        offset=row.offset,
-        timestamp_ms=row.timestamp,
-        key=row.key,
-        value=row.value,
-        headers=tuple(row.headers),
-    )

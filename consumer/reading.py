@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Final, Self
 
@@ -9,6 +10,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import OffsetSpec
 
 from consumer.errors import StreamUnavailable
+from consumer.fetching import Fetching
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from consumer.settings import KafkaSettings
+
+log = logging.getLogger("offramp.reading")
 
 _POLL_MS: Final = 500
 _SILENCE_S: Final = 60.0
@@ -72,13 +76,18 @@ class TopicReader:
             ]
             ends = high_watermarks(self.admin, partitions)
             self._consumer.assign(partitions)
+            fetching = Fetching(self._consumer)
             self._consumer.seek_to_beginning(*partitions)
             left = {tp for tp in partitions if self._consumer.position(tp) < ends[tp]}
             heard_at = time.monotonic()
             while left:
-                for tp, records in self._consumer.poll(timeout_ms=_POLL_MS).items():
+                for tp, records in fetching.poll(timeout_ms=_POLL_MS).items():
                     heard_at = time.monotonic()
-                    yield from (record.value for record in records if record.offset < ends[tp])
+                    for record in records:
+                        if record.fault is not None:
+                            log.warning("left out %s: %s", record.place, record.fault.message)
+                        elif record.offset < ends[tp]:
+                            yield record.value
                 left = {tp for tp in left if self._consumer.position(tp) < ends[tp]}
                 if time.monotonic() > heard_at + _SILENCE_S:
                     raise StreamUnavailable(

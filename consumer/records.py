@@ -15,8 +15,21 @@ def headers_bytes(headers: Headers) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a batch of records, or the rest of one, cannot be read."""
+
+    last_offset: int
+    reason: str  # a short stable word for machines
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
-    """One Kafka record as it was read. Equal to what any other host can provide."""
+    """One Kafka record as it was read. Equal to what any other host can provide.
+
+    With a fault it stands for all records from its offset to the fault's: its value is their bytes
+    as Kafka keeps them.
+    """
 
     topic: str
     partition: int
@@ -25,11 +38,18 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    fault: Fault | None = None
 
     @property
     def place(self) -> str:
-        """Where it stands, as shown in logs and errors: `reviews[3]@1289`."""
-        return f"{self.topic}[{self.partition}]@{self.offset}"
+        """Where it stands, as shown in logs and errors: `reviews[3]@1289`, or `..@1289-1301`."""
+        last = "" if self.fault is None else f"-{self.fault.last_offset}"
+        return f"{self.topic}[{self.partition}]@{self.offset}{last}"
+
+    @property
+    def next_offset(self) -> int:
+        """Where the record behind it stands."""
+        return (self.offset if self.fault is None else self.fault.last_offset) + 1
 
     @property
     def size_bytes(self) -> int:
@@ -40,7 +60,7 @@ class Record:
     @property
     def text_bytes(self) -> int:
         """How long its text is at most, and a little for the rest of a model's work."""
-        return len(self.value or b"") + _OVERHEAD_BYTES
+        return (len(self.value or b"") if self.fault is None else 0) + _OVERHEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)

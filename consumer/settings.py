@@ -217,6 +217,9 @@ OnError = Literal["dead-letter", "skip", "stop"]
 class ErrorSettings(Section):
     """What becomes of a record that a step cannot use."""
 
+    read: OnError = Field(
+        "dead-letter", description="where a batch of records is damaged, or its codec is not known"
+    )
     parse: OnError = Field("dead-letter", description="where a value is no event")
     route: OnError = Field("dead-letter", description="where no domain can be had for a text")
     infer: OnError = Field("dead-letter", description="where the model fails on a text")

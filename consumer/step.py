@@ -268,6 +268,8 @@ class Step:
         return results
 
     def _event(self, record: Record) -> Event:
+        if record.fault is not None:
+            raise InvalidEvent("read", record.fault.reason, record.fault.message)
         with blamed("parse"):
             body = self.parse(record)
         with blamed("route"):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
+from consumer.codecs import codecs
 from consumer.errors import InvalidSettings
 from consumer.events import parse
 from consumer.kafka_stream import KafkaStream
@@ -108,6 +109,8 @@ def run_worker(
 def _run(settings: Settings, engine: Inference, reached: Callable[[str], None]) -> None:
     """Connect to everything, waiting where it is away, and run until a signal."""
     stop, limits = threading.Event(), settings.worker
+    for fault in filter(None, codecs().values()):
+        log.warning("%s: batches that need it are refused (errors.read)", fault)
     with open_store(settings) as store:
         routes, step, opened = wait_for(
             f"Redis at {shown_address(settings.redis.url)}",

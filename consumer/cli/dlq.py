@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ from consumer.cli.common import (
     read_settings,
 )
 from consumer.cli.policy_common import Yes, confirm
+from consumer.header_names import shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +61,7 @@ REPLAY_EXAMPLES = """Examples:
 class Stage(StrEnum):
     """The step that could not use a record: those of the settings `errors`."""
 
+    READ = "read"
     PARSE = "parse"
     ROUTE = "route"
     INFER = "infer"
@@ -130,7 +133,7 @@ def show(
         typer.echo(f"{name}: {printable(value)}")
     typer.echo(f"key: {_text(letter.key)}")
     for name, raw in letter.headers:
-        typer.echo(f"header {printable(name)}: {_text(raw)}")
+        typer.echo(f"header {printable(shown_name(name))}: {_text(raw)}")
     typer.echo(f"\n{_text(letter.value)}")
 
 
@@ -151,8 +154,9 @@ def replay(
 ) -> None:
     """Send dead letters back to the topics they came from, as they were.
 
-    They stay in the dead-letter topic. Those that were too large to be kept whole are left out. A
-    letter that cannot be used again comes back with its count of replays.
+    They stay in the dead-letter topic. Those that were too large to be kept whole are left out, and
+    those of stage read, which hold no record but a batch that could not be read. A letter that
+    cannot be used again comes back with its count of replays.
     """
     settings = read_settings(config, set_, kafka__bootstrap_servers=bootstrap_servers)
     from consumer import dead_letters as letters
@@ -160,22 +164,22 @@ def replay(
     def read() -> Iterator[Letter]:
         return _letters(config, bootstrap_servers, dead_letters, stage, class_, set_)
 
-    count = cut = homeless = 0
     last: dict[int, int] = {}  # of each partition; read twice, as all at once may not fit in memory
+    reasons: Counter[str | None] = Counter()
     for letter in read():
         last[letter.partition] = letter.offset
-        cut += not letter.whole
-        homeless += letter.whole and letter.target(topic) is None
-        count += letter.whole and letter.target(topic) is not None
-    if cut:
-        typer.echo(f"{cut} letters left out: they were too large to be kept whole", err=True)
-    if homeless:
-        said = "they do not say where they came from; --to names another place"
-        typer.echo(f"{homeless} letters left out: {said}", err=True)
+        reasons[letter.hindrance(topic)] += 1
+    count = reasons.pop(None, 0)
+    for reason, left_out in sorted(reasons.items(), key=str):
+        typer.echo(f"{left_out} letters left out: {reason}", err=True)
     if count:
         where = "where they came from" if topic is None else printable(topic)
         confirm(f"letters to be sent to {where}: {count}", yes=yes)
-    counted = (x for x in read() if x.whole and x.offset <= last.get(x.partition, -1))
+    counted = (
+        letter
+        for letter in read()
+        if not letter.hindrance(topic) and letter.offset <= last.get(letter.partition, -1)
+    )
     sent = letters.replay(settings.kafka, counted if count else (), topic=topic)
     if output is Output.JSON:
         print_json(dict(sent))
@@ -210,7 +214,8 @@ def _facts(letter: Letter) -> dict[str, object]:
         "key": None if letter.key is None else letter.key.decode(errors="backslashreplace"),
         "value": None if letter.value is None else letter.value.decode(errors="backslashreplace"),
         "headers": {
-            name: value.decode(errors="backslashreplace") for name, value in letter.headers
+            shown_name(name): value.decode(errors="backslashreplace")
+            for name, value in letter.headers
         },
     }
 

@@ -82,6 +82,7 @@ ALL = [
     "redis",
     "policy",
     "routes",
+    "codecs",
     "kafka",
     "input topics",
     "topic X-out",
