@@ -20,6 +20,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor], None]
 
 _RACE_LENGTHS = (32, 64, 128, 256)
 _CLEARLY = 1.1
+_LENGTH_STEP = 8  # tokens
 _FLASH_CAPABILITY = (8, 0)  # Ampere; older GPUs have no flash attention
 
 
@@ -32,10 +33,19 @@ def fused(q: Tensor, k: Tensor, v: Tensor, to: Tensor) -> None:
 
 
 def two_products(q: Tensor, k: Tensor, v: Tensor, to: Tensor) -> None:
-    """Write the same through plain matrix products, text by text."""
+    """Write the same through plain matrix products, text by text.
+
+    Texts are filled up to a few lengths: oneDNN keeps a kernel of half a megabyte for each.
+    """
+    queries, length = q.shape[2], k.shape[2]
+    if filler := -length % _LENGTH_STEP:
+        k, v = (F.pad(x, (0, 0, 0, filler)) for x in (k, v))  # (n, H, t + f, d)
+        q = F.pad(q, (0, 0, 0, filler)) if queries == length else q
     for one_q, one_k, one_v, one_to in zip(q, k, v, to, strict=True):
-        scores = torch.bmm(one_q, one_k.contiguous().transpose(1, 2)).softmax(-1)  # (H, t, t)
-        one_to.copy_(torch.bmm(scores, one_v).transpose(0, 1))
+        scores = torch.bmm(one_q, one_k.contiguous().transpose(1, 2))  # (H, tq + f, t + f)
+        if filler:
+            scores[:, :, length:] = -torch.inf
+        one_to.copy_(torch.bmm(scores.softmax(-1), one_v)[:, :queries].transpose(0, 1))
 
 
 def fastest_attention(dtype: torch.dtype, *, heads: int, size: int, race: Race = fastest) -> Attend:

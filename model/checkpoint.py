@@ -101,7 +101,7 @@ def start_from(
 def read_state(
     folder: Path, config: ModelConfig, *, allow_pickle: bool = False
 ) -> dict[str, torch.Tensor]:
-    """Read a folder's weights as fp32 tensors under our names.
+    """Read a folder's weights, as they are stored, under our names.
 
     Raises:
         InvalidCheckpoint: the file is missing or broken, or has names that are not BERT's.
@@ -116,7 +116,7 @@ def read_state(
         first_line = str(error).strip().partition("\n")[0]
         raise InvalidCheckpoint(f"{path}: cannot be read: {first_line}") from error
     names = key_map(state, layers=config.num_hidden_layers, where=str(path))
-    return {ours: state[published].float() for published, ours in names.items()}
+    return {ours: state[published] for published, ours in names.items()}
 
 
 def check_tokenizer(tokenizer: Tokenizer, config: ModelConfig, *, where: str) -> None:

@@ -76,7 +76,7 @@ class PackedEncoder:
         device: torch.device,
         ranges: Ranges | None = None,
     ) -> None:
-        """Take the weights of `network`, which is not needed afterwards.
+        """Take the weights of `network`, whose layers are empty afterwards.
 
         Args:
             network: the reference network, in fp32 on the CPU.
@@ -113,6 +113,8 @@ class PackedEncoder:
                     attend,
                 )
             )
+            for parameter in layer.parameters():
+                parameter.data = torch.empty(0)
         exits = [str(layer - 1) for layer in self.config.exit_layers]
         poolers = [cast("Pooler", network.elasticbert.encoder.pooler[key]).dense for key in exits]
         heads = [cast("nn.Linear", network.classifiers[key]) for key in exits]

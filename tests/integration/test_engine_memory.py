@@ -59,3 +59,76 @@ def test_the_token_budget_bounds_the_memory_of_any_load(tmp_path: Path) -> None:
     lengths = (500, 300, 100, 20, 80) * 100
     run = Run(str(folder), "cpu", "fp32", max_batch_tokens=4096, lengths=lengths)
     assert peak_bytes(run) < 128 * 4096 * 128 + 16 * 2**20
+
+
+GROWTH = """
+import ctypes, re, sys, torch
+from pathlib import Path
+from model.engine import Engine
+from model.tokenising import Tokens
+
+def resident():
+    ctypes.CDLL(None).malloc_trim(0)
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+torch.set_num_threads(1)
+engine = Engine(Path(sys.argv[1]), device="cpu", precision="bf16")
+first, word, last = engine.tokenise(["a"]).ids[0]
+before = resident()
+for rows in range(3, 4097, 3):
+    lengths = [512] * (rows // 512) + ([rows % 512] if rows % 512 > 2 else [])
+    ids = tuple([first, *[word] * (length - 2), last] for length in lengths)
+    engine.run_tokens(Tokens(ids, (False,) * len(ids)), [1] * len(ids))
+print(resident() - before)
+"""
+LOADING = """
+import re, sys
+from pathlib import Path
+from model.engine import Engine
+
+def memory(kind):
+    return int(re.search(kind + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+before = memory("VmRSS")
+engine = Engine(Path(sys.argv[1]), device="cpu", precision=sys.argv[2])
+print(memory("VmHWM") - before, memory("VmRSS") - before)
+"""
+
+
+def printed(program: str, *arguments: object) -> list[int]:
+    """Return the numbers that a program prints in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [int(number) for number in done.stdout.split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory as Linux tells it")
+def test_a_process_that_has_met_every_batch_size_holds_kernels_of_300_mib_at_most(
+    tmp_path: Path,
+) -> None:
+    """Batches of all sizes up to 4,096 tokens, texts of all lengths: a few kernels serve them."""
+    config = tiny_config(exit_layers=(1, 2), hidden_size=64, positions=512)
+    folder = write_tiny_model(tmp_path / "model", config=config)
+    (grown,) = printed(GROWTH, folder)
+    assert grown < 300 * 2**20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory as Linux tells it")
+@pytest.mark.parametrize(("precision", "copies"), [("fp32", 1.0), ("bf16", 0.5)])
+def test_loading_a_deep_model_never_holds_its_weights_twice(
+    tmp_path: Path, precision: str, copies: float
+) -> None:
+    """They are there once in fp32 and once as stored, then once as they run; and 64 MiB."""
+    config = tiny_config(exit_layers=(1, 12), hidden_size=512, positions=64)
+    folder = write_tiny_model(tmp_path / "model", config=config)
+    fp32 = 2 * (folder / "model.safetensors").stat().st_size  # it is stored in 16 bits
+    peak, resting = printed(LOADING, folder, precision)
+    assert peak < 1.5 * fp32 + 64 * 2**20
+    assert resting < copies * fp32 + 64 * 2**20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 
@@ -60,7 +61,7 @@ def encoder(request: pytest.FixtureRequest, network: MultiExitEncoder) -> Packed
     """Return an encoder with the kernels that the race chose, or with those that are named."""
     device, _, kind = request.param.partition(" ")
     precision = "bf16" if kind == "bf16" else "fp32"
-    encoder = PackedEncoder(network, precision=precision, device=torch.device(device))
+    encoder = PackedEncoder(deepcopy(network), precision=precision, device=torch.device(device))
     changes = {
         "two products": lambda _: {"attend": by_spans(two_products, heads=HEADS)},
         "by offsets": lambda _: {"attend": by_offsets(heads=HEADS, attend=offsets_one_by_one)},
@@ -208,7 +209,7 @@ def test_texts_never_see_each_other(encoder, batch, others, random) -> None:
 @ON_GPU
 def test_a_batch_on_cuda_is_launched_without_waiting(network: MultiExitEncoder) -> None:
     """Packing and running a mixed batch never makes the host wait for the GPU."""
-    encoder = PackedEncoder(network, precision="bf16", device=torch.device("cuda"))
+    encoder = PackedEncoder(deepcopy(network), precision="bf16", device=torch.device("cuda"))
     batch = [([5] * n, 2 - n % 3) for n in range(2, 20)]
     run(encoder, batch)
     order = packing_order([len(row) for row, _ in batch], [exit_ for _, exit_ in batch])
@@ -245,8 +246,18 @@ def test_the_running_texts_are_a_prefix(batch) -> None:
 
 @given(st.integers(1, 40_000))
 def test_rows_are_rounded_up_by_a_few_percent(tokens: int) -> None:
-    """The filler that lets kernels be reused costs at most a sixteenth, or 15 rows."""
-    assert tokens <= rounded(tokens) < tokens + max(16, tokens / 16)
+    """Filler lets kernels be reused: at most an eighth, above 1,024 rows a sixteenth."""
+    share = 8 if tokens <= 1024 else 16
+    assert tokens <= rounded(tokens) < tokens + max(16, tokens / share)
+
+
+def test_few_row_counts_serve_batches_of_any_size() -> None:
+    """Each row count costs memory for as long as the process lives.
+
+    Up to 4,096 there are 64, then 16 for each doubling.
+    """
+    assert len({rounded(tokens) for tokens in range(1, 4097)}) == 64
+    assert len({rounded(tokens) for tokens in range(4097, 8193)}) == 16
 
 
 def test_bf16_labels_agree_with_fp32(network: MultiExitEncoder) -> None:
@@ -254,7 +265,9 @@ def test_bf16_labels_agree_with_fp32(network: MultiExitEncoder) -> None:
     torch.manual_seed(1)
     batch = [(torch.randint(1, 60, (n,)).tolist(), 2) for n in range(2, 24) for _ in range(8)]
     exact, rounded = (
-        torch.stack(run(PackedEncoder(network, precision=p, device=torch.device("cpu")), batch))
+        torch.stack(
+            run(PackedEncoder(deepcopy(network), precision=p, device=torch.device("cpu")), batch)
+        )
         for p in ("fp32", "bf16")
     )
     two = exact.topk(2, dim=-1).values
