@@ -13,7 +13,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from consumer.child_lines import ChildLines
 from consumer.entry import own_command
+from consumer.log_lines import FORM
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +63,8 @@ def run_supervisor(
         liveness_file: as old as that of the worker whose own, `liveness_file.instance-0` and so on,
             was touched the longest time ago.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(level=logging.INFO, format=FORM)
+    lines = ChildLines()
     stop, again = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: again.set() if stop.is_set() else stop.set())
@@ -74,21 +77,26 @@ def run_supervisor(
     for old in [liveness_file, *(child.liveness_file for child in children)]:
         if old is not None:
             old.unlink(missing_ok=True)
-    while not stop.wait(_TICK_S):
+    while not stop.is_set():
         for child in children:
-            _keep_running(child, arguments, environ)
+            _keep_running(child, arguments, environ, lines)
+        lines.pass_on(_TICK_S)
         if liveness_file is not None:
             _show_least_alive(liveness_file, children)
     running = [c.process for c in children if c.process and c.process.poll() is None]
     for process in running:
         process.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + drain_s + _GRACE_S
-    codes = {_wait(process, deadline, again) for process in running}
+    codes = {_wait(process, deadline, again, lines) for process in running}
+    while lines.pass_on(0):
+        pass
     # A worker that this signal ends by itself had not come to its first line, and begun nothing.
     return max((abs(code) for code in codes - {-signal.SIGTERM}), default=0)
 
 
-def _keep_running(child: _Child, arguments: list[str], environ: dict[str, str]) -> None:
+def _keep_running(
+    child: _Child, arguments: list[str], environ: dict[str, str], lines: ChildLines
+) -> None:
     now = time.monotonic()
     if child.process is not None:
         code = child.process.poll()
@@ -106,10 +114,13 @@ def _keep_running(child: _Child, arguments: list[str], environ: dict[str, str]) 
         child.process = subprocess.Popen(  # noqa: S603  (our own program)
             own_command(*arguments, *own),
             env=environ,
+            stderr=subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C reaches the supervisor, which passes it on
             preexec_fn=_end_with_parent,  # noqa: PLW1509  (one thread: nothing can be locked)
         )
         child.started = now
+        if child.process.stderr is not None:
+            lines.add(child.instance, child.process.stderr)
 
 
 def _end_with_parent() -> None:
@@ -128,12 +139,16 @@ def _show_least_alive(file: Path, children: list[_Child]) -> None:
     os.utime(file, (oldest, oldest))
 
 
-def _wait(process: subprocess.Popen[bytes], deadline: float, at_once: threading.Event) -> int:
+def _wait(
+    process: subprocess.Popen[bytes],
+    deadline: float,
+    at_once: threading.Event,
+    lines: ChildLines,
+) -> int:
     while time.monotonic() < deadline and not at_once.is_set():
-        try:
-            return process.wait(_TICK_S)
-        except subprocess.TimeoutExpired:
-            continue
+        if (code := process.poll()) is not None:
+            return code
+        lines.pass_on(_TICK_S)
     log.warning("worker killed pid=%d", process.pid)
     process.kill()
     return process.wait()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import sys
 import threading
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +13,7 @@ from consumer.codecs import codecs
 from consumer.errors import InvalidSettings
 from consumer.events import parse
 from consumer.kafka_stream import KafkaStream
+from consumer.log_lines import log_to_stderr
 from consumer.route_watch import RouteWatch
 from consumer.routes import subscription
 from consumer.schema_forms import FORMS
@@ -94,7 +94,7 @@ def run_worker(
     Raises:
         ConsumerError, PolicyStateError, ModelError: it cannot start, or cannot go on.
     """
-    _log_to_stderr(log_level)
+    log_to_stderr(log_level)
     Heed(code=0, within_s=START_S)
     try:
         if settings.worker.liveness_file is not None:  # a predecessor's says nothing of this worker
@@ -279,10 +279,3 @@ def load_engine(settings: Settings) -> Engine:
         max_batch_tokens=options.max_batch_tokens,
         least_int8_agreement=options.least_int8_agreement,
     )
-
-
-def _log_to_stderr(level: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("offramp").setLevel(level.upper())

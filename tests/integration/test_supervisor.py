@@ -64,8 +64,11 @@ def ended(pid):
     return True
 
 
-def test_a_killed_worker_is_started_again_and_a_signal_ends_all(run, redis_url):
-    """Two workers run under their own names, one that is killed comes back, SIGTERM ends both."""
+def test_a_killed_worker_is_started_again_and_a_signal_ends_all(run, redis_url, tmp_path):
+    """Two workers run under their own names, one that is killed comes back, SIGTERM ends both.
+
+    Each of their lines says whose it is, to the last one.
+    """
     supervisor = run()
     first = pids(redis_url)
     os.kill(first["w-0"], signal.SIGKILL)
@@ -74,6 +77,11 @@ def test_a_killed_worker_is_started_again_and_a_signal_ends_all(run, redis_url):
     supervisor.send_signal(signal.SIGTERM)
     assert supervisor.wait(40) == 0
     assert all(map(ended, second.values()))
+    written = (tmp_path / "log").read_text().splitlines()
+    assert {line.split()[0] for line in written if " offramp.worker " in line} <= {"w-0", "w-1"}
+    for name in ("w-0", "w-1"):
+        assert any(line.startswith(f"{name} | ") and " started " in line for line in written)
+    assert sum(line.startswith("w-0 | ") and " stopped " in line for line in written) == 1
 
 
 def test_one_worker_that_hangs_is_seen_and_a_second_signal_kills_it(run, redis_url, tmp_path):
