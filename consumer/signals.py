@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 HEEDED: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -37,18 +37,26 @@ class Heed:
     still there after `within_s`, it ends then.
     """
 
-    def __init__(self, *, code: int | None = None, within_s: float = _COMMAND_S) -> None:
+    def __init__(
+        self,
+        *,
+        code: int | None = None,
+        within_s: float = _COMMAND_S,
+        also: Sequence[signal.Signals] = (),
+    ) -> None:
         """Heed signals from now on.
 
         Args:
             code: what the process ends with after one signal; default: what shells report of it.
             within_s: how long it may take.
+            also: further signals to heed, unless they were told to be ignored, as `nohup` does.
         """
         self._code = code
         self._within_s = within_s
         self.stopped: Stopped | None = None
         """What was raised."""
-        _set(self._take)
+        self._numbers = (*HEEDED, *(n for n in also if signal.getsignal(n) is not signal.SIG_IGN))
+        _set(self._take, self._numbers)
 
     @property
     def code(self) -> int | None:
@@ -59,7 +67,7 @@ class Heed:
 
     def _take(self, number: int) -> None:
         self.stopped = Stopped(number)
-        _set(_end)
+        _set(_end, self._numbers)
         timer = threading.Timer(self._within_s, os._exit, [self.code])
         timer.daemon = True
         timer.start()
@@ -71,8 +79,8 @@ def finish_on_signal(stop: threading.Event) -> None:
     _set(lambda number: _end(number) if stop.is_set() else stop.set())
 
 
-def _set(act: Callable[[int], None]) -> None:
-    for number in HEEDED:
+def _set(act: Callable[[int], None], numbers: Sequence[int] = HEEDED) -> None:
+    for number in numbers:
         signal.signal(number, lambda number, _: act(number))
 
 

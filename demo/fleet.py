@@ -15,10 +15,11 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from consumer.entry import own_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from demo.texts import DemoEvent
+    from deploy.local.guarded import GuardedFolder
 
 _STOP_S = 20.0
 
@@ -29,39 +30,37 @@ class WorkerDied(Exception):
 
 @contextmanager
 def workers(
-    count: int, environ: Mapping[str, str], logs: Path
+    count: int, environ: Mapping[str, str], folder: GuardedFolder
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Run `offramp worker` processes; at the end they are asked to stop, and made to if need be."""
     threads = max(1, (os.cpu_count() or 1) // count)
-    running = []
+    running: dict[Path, subprocess.Popen[bytes]] = {}
     try:
-        for i in range(count):
-            with (logs / f"worker-{i}.log").open("wb") as log:
-                running.append(
-                    subprocess.Popen(  # noqa: S603  (our own program)
-                        own_command("worker", "--instance", f"worker-{i}"),
-                        env={**os.environ, **environ, "OMP_NUM_THREADS": str(threads)},
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        start_new_session=True,  # Ctrl-C reaches the demo, which stops them in turn
-                    )
-                )
-        yield running
+        for name in [f"worker-{i}" for i in range(count)]:
+            pid_file = folder.path / f"{name}.pid"
+            running[pid_file] = folder.spawn(
+                own_command("worker", "--instance", name),
+                pid_file=pid_file,
+                log_file=folder.path / f"{name}.log",
+                environ={**os.environ, **environ, "OMP_NUM_THREADS": str(threads)},
+            )
+        yield list(running.values())
     finally:
-        stop(running)
+        _stop(running)
 
 
-def stop(running: Sequence[subprocess.Popen[bytes]]) -> None:
+def _stop(running: Mapping[Path, subprocess.Popen[bytes]]) -> None:
     """Ask processes to end and wait; kill those that do not in time."""
-    for process in running:
+    for process in running.values():
         process.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + _STOP_S
-    for process in running:
+    for pid_file, process in running.items():
         try:
             process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        pid_file.unlink(missing_ok=True)
 
 
 def check_alive(running: Iterable[subprocess.Popen[bytes]], logs: Path) -> None:

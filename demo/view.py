@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from policy_state.report import DomainReport
 
-_BAR = 24
+_WIDTH = 80  # columns: nothing is cut on a terminal of that width
+_BAR = 16
 _SHADES = "█▓▒░"
 
 
@@ -60,11 +61,13 @@ def live_table(
         title=f"{done:,} of {total:,} events · {rate:,.0f} events/s",
         title_justify="left",
         title_style="bold",
-        expand=False,
+        box=None,
+        header_style="bold",
+        pad_edge=False,
     )
-    for name in ("domain", "events", "exit", "layer", "share of events per exit", "layers saved"):
-        table.add_column(name, justify="left" if name == "domain" else "right")
-    table.add_column("disagreement", justify="right")
+    for name in ("domain", "events", "exit", "layer", "events per exit", "saved", "differs"):
+        left = name in {"domain", "events per exit"}
+        table.add_column(name, justify="left" if left else "right", overflow="fold")
     for domain in domains:
         report = reports.get(domain)
         if report is None or not report.texts:
@@ -88,12 +91,12 @@ def summary_panel(summary: Summary) -> Panel:
     for name in (
         "domain",
         "learnt",
-        "layers saved",
-        "same as full depth",
+        "layers\nsaved",
+        "same as at\nfull depth",
         "right",
-        "at full depth",
+        "right at\nfull depth",
     ):
-        table.add_column(name, justify="left" if name == "domain" else "right")
+        table.add_column(name, justify="left" if name == "domain" else "right", overflow="fold")
     for d in summary.domains:
         table.add_row(
             d.domain,
@@ -119,7 +122,7 @@ def summary_panel(summary: Summary) -> Panel:
 
 def save_picture(path: Path, reports: Mapping[str, DomainReport], summary: Summary) -> None:
     """Write the last table and the summary as an SVG file."""
-    screen = Console(record=True, file=io.StringIO(), width=110)
+    screen = Console(record=True, file=io.StringIO(), width=_WIDTH)
     names = [d.domain for d in summary.domains]
     screen.print(live_table(reports, names, total=summary.events, rate=summary.events_per_second))
     screen.print(summary_panel(summary))

@@ -1,26 +1,22 @@
 """One local server process with its own folder: start, pause, kill, restart, and leave no trace."""
 
-import atexit
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self, TypeVar
 
+from deploy.local.guarded import GuardedFolder
+
 HOST = "127.0.0.1"
 
-_GUARD = Path(__file__).with_name("guard.py")
-# The shell writes the pid and becomes the server, so the guard knows every server ever started.
-_WRITE_PID_AND_EXEC = 'echo $$ > "$0"; exec "$@"'
 _START_TIMEOUT_S = 60.0
 _TERMINATE_TIMEOUT_S = 20.0
 _POLL_S = 0.02
@@ -50,18 +46,10 @@ class LocalServer(ABC):
         """Make the folder `self.home` and its guard; nothing is started yet."""
         self.name = name
         self.port = port
-        self.home = Path(tempfile.mkdtemp(prefix=f"offramp-{name}-"))
-        self._owner_pid = os.getpid()
+        self._folder = GuardedFolder(name)
+        self.home = self._folder.path
         self._pid_file = self.home / "pid"
         self._process: subprocess.Popen[bytes] | None = None
-        atexit.register(self.stop)
-        self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", _GUARD, self.home, str(self._owner_pid)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
 
     @abstractmethod
     def _command(self) -> list[str]:
@@ -152,13 +140,9 @@ class LocalServer(ABC):
 
     def stop(self) -> None:
         """End the process and remove its data; a second call does nothing."""
-        if os.getpid() != self._owner_pid:
-            return
-        self.kill()
-        shutil.rmtree(self.home, ignore_errors=True)
-        self._guard.kill()
-        self._guard.wait()
-        atexit.unregister(self.stop)
+        if self._folder.is_ours:
+            self.kill()
+            self._folder.remove()
 
     def __enter__(self) -> Self:
         return self
@@ -170,15 +154,9 @@ class LocalServer(ABC):
         return f"{self.name} at {self.address}"
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
-        with self.log_file.open("ab") as log:
-            return subprocess.Popen(
-                ["/bin/sh", "-ec", _WRITE_PID_AND_EXEC, self._pid_file, *command],
-                cwd=self.home,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C in the terminal is for the owner, not for it
-            )
+        return self._folder.spawn(
+            command, pid_file=self._pid_file, log_file=self.log_file, cwd=self.home
+        )
 
     def _started(self) -> bool:
         if not self.running:
