@@ -16,9 +16,9 @@ from consumer.route_watch import RouteWatch
 from consumer.routes import subscription
 from consumer.settings import BatchSettings, Settings, load_settings
 from consumer.step import Outcome, Peers, Step, Tokens
-from consumer.transactions import Outgoing
 from consumer.wiring import Inference, loaded_code_spared, open_policy
 from consumer.worker import Worker
+from consumer.writes import Outgoing
 from deploy.local.services import Services
 from policy_state.admin import Pin
 from policy_state.backends.redis import RedisStore

@@ -3,6 +3,7 @@
 ConsumerError
 ├── InvalidEvent       one record cannot be used: it goes to the dead letters, the batch goes on
 ├── InvalidRoute       a route cannot be, or not beside the others
+├── RecordHeldUp       a record waits for what its topic's texts need; other topics' go on
 ├── RecordsTooLarge    Kafka does not take some of the records to be written
 ├── InvalidSettings    the configuration names something that cannot be
 ├── ModelFailed        the model fails on every text: this worker must end
@@ -12,6 +13,7 @@ ConsumerError
 ├── StoppedByError     a record cannot be used, and the settings say to stop then
 ├── StreamUnavailable  Kafka did not answer in time; the batch may be tried again
 │   └── StreamRefused      it does not let us in, or not do this: waiting seldom helps
+├── TopicRefused       Kafka does not take records for one topic: its route waits, others go on
 ├── WorkerStuck        a batch does not come to an end: this worker must
 └── WorkerFenced       another worker has taken over this worker's name or partitions
 """
@@ -57,6 +59,20 @@ class RecordsTooLarge(ConsumerError):
         self.places = places
 
 
+class RecordHeldUp(ConsumerError):
+    """A record cannot be read yet: the service that tells how does not do so.
+
+    `topic`, `partition` and `offset` are the record's.
+    """
+
+    def __init__(self, topic: str, partition: int, offset: int, *, cause: str) -> None:
+        super().__init__(f"{topic}[{partition}]@{offset}: {cause}")
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+        self.cause = cause
+
+
 class ServiceRefused(ConsumerError):
     """A service answers that this is not to be had, with an HTTP status of 4xx."""
 
@@ -83,6 +99,20 @@ class StreamUnavailable(ConsumerError):
 
 class StreamRefused(StreamUnavailable):
     """Kafka does not let this user in, or not do this; so it stays until somebody changes that."""
+
+
+class TopicRefused(ConsumerError):
+    """Kafka does not take what is to be written to one topic; nothing of it was committed.
+
+    `advice` is what mends it. Where `only_keyless`, records with a key are taken.
+    """
+
+    def __init__(self, topic: str, cause: str, advice: str, *, only_keyless: bool = False) -> None:
+        super().__init__(f"topic {topic} {cause}: {advice}")
+        self.topic = topic
+        self.cause = cause
+        self.advice = advice
+        self.only_keyless = only_keyless
 
 
 class WorkerStuck(ConsumerError):

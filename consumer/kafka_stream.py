@@ -23,7 +23,9 @@ from consumer.kafka_client import connect
 from consumer.placing import NO_EPOCH, Placing
 from consumer.records import Record
 from consumer.resting import Resting
-from consumer.transactions import Outgoing, Transactions
+from consumer.targets import described_refusal
+from consumer.transactions import Transactions
+from consumer.writes import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,6 +36,7 @@ log = logging.getLogger("offramp.stream")
 
 _JOIN_POLL_MS = 500  # a join of the group finishes inside a poll: shorter ones starve it
 _IDLE_POLL_MS = 500
+_LOOK_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class KafkaStream:
         self._topics = topics
         self._timeout_s = settings.request_timeout_s
         self._unread: set[str] = set()  # topics still assigned here that are no longer read
+        self._still: frozenset[tuple[str, int]] = frozenset()  # partitions that are not read on yet
         self._buffer = Buffer(limit_bytes=settings.buffer_bytes)
         self._joining_since: float | None = None
         self._client = connect(settings, name=f"offramp-{instance}")
@@ -132,6 +136,7 @@ class KafkaStream:
             full = {TopicPartition(*key) for key in self._buffer.full([*map(tuple, assigned)])}
             full |= {tp for tp in assigned if tp.topic in self._unread or tp not in self._placing}
             full |= self._resting.still(assigned)
+            full |= {tp for tp in assigned if tuple(tp) in self._still}
             paused = self._consumer.paused()
             self._consumer.pause(*(full - paused))
             self._consumer.resume(*(paused - full))
@@ -143,11 +148,33 @@ class KafkaStream:
                 if tp not in self._placing:
                     self._buffer.drop(tuple(tp))
             for tp, rows in polled.items():
-                if tp in assigned and tp in self._placing:
+                if tp in assigned and tp in self._placing and tuple(tp) not in self._still:
                     self._buffer.add(rows)
             self._placing.place()
         self._check_silence()
         self._check_joining()
+
+    def stand_still(self, partitions: frozenset[tuple[str, int]]) -> None:
+        """Read no further of these partitions, and of those that stood still so far go on.
+
+        These go on from where they are committed; no batch with records of theirs may be under way.
+        """
+        if partitions != self._still:
+            self._give_back([TopicPartition(*key) for key in partitions ^ self._still])
+            self._still = partitions
+
+    def look_at(self, topic: str) -> None:
+        """Return if a topic may be written to, as far as brokers tell. Any thread may ask.
+
+        Raises:
+            TopicRefused: it is not there, or may not be written to.
+            StreamUnavailable: no broker tells.
+        """
+        self._transactions.find(topic, timeout_s=_LOOK_S)
+        with translated(f"describing {topic}"):
+            (described,) = self._admin.describe_topics([topic])
+        if (refused := described_refusal(described)) is not None:
+            raise refused
 
     def subscribe(self, topics: str) -> None:
         """Read other topics from now on; no batch may be under way.
@@ -177,9 +204,9 @@ class KafkaStream:
         with translated(f"describing {topic}"):
             return str(self._admin.describe_topics([topic])[0]["topic_id"])
 
-    def assigned(self) -> list[str]:
-        """Return the partitions this worker reads now, as `topic[partition]`."""
-        return sorted(f"{tp.topic}[{tp.partition}]" for tp in self._consumer.assignment())
+    def assigned(self) -> list[tuple[str, int]]:
+        """Return topic and number of each partition that is this worker's now."""
+        return sorted(map(tuple, self._consumer.assignment()))
 
     def commit(
         self, batch: Batch, outgoing: Sequence[Outgoing], *, before_commit: Callable[[], None]
@@ -191,7 +218,7 @@ class KafkaStream:
 
         Raises:
             WorkerFenced: another worker has this name; nothing was committed.
-            RecordsTooLarge: nothing was committed; commit the batch again without them.
+            RecordsTooLarge, TopicRefused: nothing was committed; commit it again without them.
             StreamUnavailable: it is not known to be committed; `rewind`, then collect again. Also
                 where the group had let this worker go, and it has joined again since.
         """

@@ -10,7 +10,7 @@ from consumer.blame import blamed
 from consumer.errors import InvalidEvent
 from consumer.events import dead_letter_headers, encode_prediction
 from consumer.records import DeadLetter
-from consumer.transactions import Outgoing
+from consumer.writes import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -101,6 +101,11 @@ class Pipeline(Generic[In, Ready, Out]):
         return not self._in_flight
 
     @property
+    def batches(self) -> list[In]:
+        """What is under way, the oldest first."""
+        return [flight.batch for flight in self._in_flight]
+
+    @property
     def oldest_s(self) -> float:
         """How long the oldest batch has been under way with none before it."""
         if not self._in_flight:

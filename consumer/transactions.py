@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
-from consumer.errors import RecordsTooLarge, StreamUnavailable
+from consumer.errors import RecordsTooLarge, TopicRefused
 from consumer.kafka_calls import bounded, translated
 from consumer.kafka_client import check_login
-from consumer.records import Headers, headers_bytes
+from consumer.writes import BatchRefused, Outgoing, find, write, write_singly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("offramp.stream")
 
 _MAX_REQUEST_BYTES = 8 << 20
-_SIZE_MARGIN_BYTES = 64  # of what a record takes beside its parts
-_TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 PRODUCING: Final = {
     "linger_ms": 1000,  # until all is handed over: the flush that follows sends what is left
     "batch_size": 64 << 10,  # few requests a transaction, yet far below the limits of any topic
@@ -32,24 +29,13 @@ PRODUCING: Final = {
 """How a transaction's records are sent: fewer requests, less work."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One record to be written."""
+class Write(Protocol):
+    """One way of writing what belongs to a transaction; returns when all is written."""
 
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    source_partition: int  # where it came from: keeps records without a key in order
-
-    @property
-    def size_bytes(self) -> int:
-        """How large its parts are together."""
-        return len(self.key or b"") + len(self.value or b"") + headers_bytes(self.headers)
-
-
-class _BatchRefused(Exception):
-    """A topic or the producer finds something too large; it is not clear what."""
+    def __call__(
+        self, producer: KafkaProducer, outgoing: Sequence[Outgoing], *, timeout_s: float
+    ) -> None:
+        """Write it."""
 
 
 class Transactions:
@@ -93,18 +79,33 @@ class Transactions:
 
         Raises:
             WorkerFenced: another writer has this name; nothing was committed.
-            RecordsTooLarge: nothing was committed, and another transaction may begin.
+            RecordsTooLarge, TopicRefused: nothing was committed, and another transaction may begin.
             StreamUnavailable: it is not known to be committed; call `recover` before the next one.
         """
         try:
-            self._commit(outgoing, offsets, membership, before_commit, self._write)
-        except _BatchRefused:
+            for topic in sorted({item.topic for item in outgoing}):
+                self.find(topic, timeout_s=self._timeout_s)
+            self._commit(outgoing, offsets, membership, before_commit, write)
+        except BatchRefused:
             self.recover()
             try:
-                self._commit(outgoing, offsets, membership, before_commit, self._write_singly)
-            except RecordsTooLarge:
+                self._commit(outgoing, offsets, membership, before_commit, write_singly)
+            except (RecordsTooLarge, TopicRefused):
                 self.recover()
                 raise
+        except TopicRefused:
+            self.recover()
+            raise
+
+    def find(self, topic: str, *, timeout_s: float) -> None:
+        """Return if a topic is there.
+
+        Raises:
+            TopicRefused: it is not, or may not be seen.
+            StreamUnavailable: no broker tells.
+        """
+        with translated(f"looking for topic {topic}"):
+            find(self._producer, topic, timeout_s=timeout_s)
 
     def _commit(
         self,
@@ -112,14 +113,14 @@ class Transactions:
         offsets: Mapping[TopicPartition, OffsetAndMetadata],
         membership: ConsumerGroupMetadata,
         before_commit: Callable[[], None],
-        write: Callable[[Sequence[Outgoing]], None],
+        write: Write,
     ) -> None:
         with translated("committing"):
             self._reached("begin")
             self._producer.begin_transaction()
             self._failed = True
             self._reached("write")
-            write(outgoing)
+            write(self._producer, outgoing, timeout_s=self._timeout_s)
             self._reached("offsets")
             self._bounded(self._producer.send_offsets_to_transaction, offsets, membership)
             self._reached("count")
@@ -150,67 +151,6 @@ class Transactions:
     def close(self) -> None:
         """Close the connection."""
         self._producer.close()
-
-    def _write(self, outgoing: Sequence[Outgoing]) -> None:
-        """Send everything and wait until it is written.
-
-        Raises:
-            _BatchRefused: a topic does not take a batch for its size.
-        """
-        try:
-            sent = [self._send(item) for item in outgoing]
-            self._producer.flush(timeout=self._timeout_s)
-        except kafka_errors.KafkaError as error:
-            unclear = (*_TOO_LARGE, kafka_errors.UnknownError)  # unknown: a batch was split
-            if any(isinstance(cause, unclear) for cause in (error, *error.args)):
-                raise _BatchRefused from error
-            raise
-        failures = [future.exception for future in sent if future.exception is not None]
-        if any(isinstance(failure, _TOO_LARGE) for failure in failures):
-            raise _BatchRefused
-        if failures:
-            raise failures[0]
-
-    def _write_singly(self, outgoing: Sequence[Outgoing]) -> None:
-        """Write each record as a batch of its own.
-
-        Where a topic refuses a batch, kafka-python splits it, and in the end calls all of the
-        transaction's records too large: so this finds out which one is.
-
-        Raises:
-            RecordsTooLarge: with the places of the first that is, and of those larger than it.
-        """
-        for place, item in enumerate(outgoing):
-            try:
-                sent = self._send(item)
-                self._producer.flush(timeout=self._timeout_s)
-                sent.get(self._timeout_s)
-            except _TOO_LARGE as error:
-                least = item.size_bytes + _SIZE_MARGIN_BYTES
-                larger = [
-                    i
-                    for i, other in enumerate(outgoing)
-                    if other.topic == item.topic and other.size_bytes > least
-                ]
-                raise RecordsTooLarge((place, *larger)) from error
-
-    def _send(self, item: Outgoing) -> Any:  # noqa: ANN401  (kafka-python is untyped)
-        try:
-            partition, value = None, item.value
-            if item.key is None:
-                there = self._producer.partitions_for(item.topic) or {0}
-                partition = item.source_partition % len(there)
-                value = b"" if value is None else value  # kafka-python takes no empty record
-            return self._producer.send(
-                item.topic,
-                key=item.key,
-                value=value,
-                headers=list(item.headers),
-                partition=partition,
-            )
-        except kafka_errors.KafkaTimeoutError as error:
-            msg = f"no broker tells of topic {item.topic} in {self._timeout_s:g} s: is it there?"
-            raise StreamUnavailable(msg) from error
 
     def _new_producer(self) -> KafkaProducer:
         producer = KafkaProducer(

@@ -15,6 +15,7 @@ from consumer.errors import (
     StoppedByError,
     StreamRefused,
     StreamUnavailable,
+    TopicRefused,
     WorkerStuck,
 )
 from consumer.kafka_stream import Batch, KafkaStream
@@ -22,6 +23,7 @@ from consumer.outgoing import encoded
 from consumer.pipeline import Abandoned, Pipeline
 from consumer.presence import Presence
 from consumer.routes import subscription
+from consumer.standstill import Standstill, waiting_for_schemas
 from consumer.too_large import set_aside
 from consumer.trouble import Trouble
 from policy_state.errors import StoreUnavailable
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from consumer.route_watch import RouteWatch
     from consumer.settings import Settings
     from consumer.step import Outcome, Prepared, Step
-    from consumer.transactions import Outgoing
+    from consumer.writes import Outgoing
     from policy_state.admin import PolicyAdmin
     from policy_state.store import Applied, OpenedPolicy
 
@@ -67,6 +69,7 @@ class Worker:
         self._watch = routes
         self._routes = routes.latest
         self._policy = opened.meta.settings
+        step = replace(step, parse=waiting_for_schemas(step.parse))
         self._step = step.playing(self._policy, self._routes.routes)
         self._settings = settings
         self._counting = Counting(
@@ -75,6 +78,9 @@ class Worker:
             topic_id=stream.topic_id,
             on_settings=self._take_settings,
             name=settings.instance,
+        )
+        self._still = Standstill(
+            stream, self._routes.routes, dead_letters=settings.kafka.dead_letters
         )
         self._pipeline: Pipeline[Batch, Prepared, Outcome] = Pipeline(
             self._prepare, self._compute, self._commit
@@ -103,9 +109,11 @@ class Worker:
                     self._recover(error, stop)
             self._drain()
         finally:
+            self._still.close()
             self._pipeline.close()
 
     def _advance(self) -> None:
+        self._still.keep_up(self._pipeline.batches)
         if self._pipeline.settle():
             self._trouble.committed()
         if self._pipeline.oldest_s > self._settings.worker.stuck_s:
@@ -124,7 +132,7 @@ class Worker:
             self._trouble.idle()
 
     def _prepare(self, batch: Batch) -> Prepared:
-        return self._step.prepare(batch.records)
+        return self._still.prepare(self._step, batch.records)
 
     def _compute(self, prepared: Prepared) -> Outcome:
         outcome = self._step.run(prepared, self._counting.current, self._presence.peers)
@@ -142,6 +150,7 @@ class Worker:
         log.info("routes changed now=%s routes=%s", table.version, ",".join(table.names))
         self._stream.subscribe(subscription(table.routes))
         self._step = self._step.playing(self._policy, table.routes)
+        self._still.follow(table.routes)
         self._routes = table
 
     def _kept(self, letter: DeadLetter) -> bool:
@@ -156,6 +165,9 @@ class Worker:
     def _commit(self, batch: Batch, outcome: Outcome) -> None:
         ids = {topic: self._stream.topic_id(topic) for topic in {r.topic for r in batch.records}}
         while True:
+            batch, outcome = self._still.left_out(batch, outcome)
+            if not batch.records:
+                break
             outcome, outgoing = encoded(
                 outcome,
                 topic_ids=ids,
@@ -166,6 +178,8 @@ class Worker:
             try:
                 self._commit_once(batch, outcome, outgoing)
                 break
+            except TopicRefused as error:
+                self._still.refused(error, outcome)
             except RecordsTooLarge as error:
                 log.warning("refused records=%d: they are too large", len(error.places))
                 outcome = set_aside(outcome, error.places, kept=self._kept)
@@ -178,6 +192,7 @@ class Worker:
             outgoing,
             before_commit=lambda: self._counting.count(batch.records, predictions, outcome.epochs),
         )
+        self._still.committed(batch)
         truncated = sum(p.truncated for p in predictions)
         self._done.update(
             events=len(predictions), truncated=truncated, dead_letters=len(letters), batches=1
@@ -244,7 +259,8 @@ class Worker:
         self._presence.keep_up(
             lambda: {
                 "group": self._settings.kafka.group,
-                "partitions": ",".join(self._stream.assigned()[:50]),
+                "partitions": ",".join(f"{t}[{p}]" for t, p in self._stream.assigned()[:50]),
+                "stands_still": self._still.said(),
                 "routes": self._routes.version,
                 **self._done,
             }

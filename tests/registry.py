@@ -17,6 +17,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 class SchemaRegistry:
     """Answers GET /schemas/ids/NUMBER with what is in `schemas`, or with `status`.
 
+    Numbers in `failing` are answered with a status each.
+
     GET /schemas/types says what is in `kinds`. With `tls` it speaks that.
     """
 
@@ -24,6 +26,7 @@ class SchemaRegistry:
         self.schemas: dict[int, dict[str, str]] = {}
         self.kinds = ["JSON", "PROTOBUF", "AVRO"]
         self.status = 200
+        self.failing: dict[int, int] = {}
         self.asked: list[tuple[str, str | None]] = []
         double = self
 
@@ -35,6 +38,8 @@ class SchemaRegistry:
                 if self.path == "/schemas/types":
                     found = double.kinds
                 status = double.status if double.status != 200 else 200 if found else 404
+                if folder == "/schemas/ids":
+                    status = double.failing.get(int(name), status)
                 body = found if status == 200 else {"error_code": 40403, "message": "none"}
                 self.send_response(status)
                 self.end_headers()

@@ -350,7 +350,7 @@ def test_a_registry_that_is_away_is_named():
 
 
 def test_a_refused_login_is_no_fault_of_the_value(registry):
-    """A wrong password of the registry ends the worker, it does not make dead letters."""
+    """With a wrong password of the registry texts wait, they do not become dead letters."""
     registry.status = 401
     with pytest.raises(ServiceRefused, match="answers 401"):
         read(registry, framed(7, b""), form="avro")
