@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError, from_json
 
 from consumer.errors import InvalidEvent
 from consumer.records import DeadLetter, Headers, Prediction, Record
+from consumer.wording import complaints
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,7 +157,7 @@ def _parse_json(value: bytes, fields: Fields) -> EventBody:
     try:
         found = from_json(value)
     except ValueError as error:
-        raise InvalidEvent("parse", "invalid-json", f"Invalid JSON: {error}") from error
+        raise InvalidEvent("parse", "invalid-json", f"not JSON: {error}") from error
     return _checked(lambda: EventBody.model_validate(_picked(found, fields)))
 
 
@@ -174,12 +175,13 @@ def _checked(read: Callable[[], EventBody]) -> EventBody:
     try:
         return read()
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        if first["type"] == "json_invalid":
-            raise InvalidEvent("parse", "invalid-json", first["msg"]) from error
-        where = str(first["loc"][0]) if first["loc"] else "event"
+        first = complaints(error, EventBody)[0]
+        if first.kind == "json_invalid":
+            raise InvalidEvent("parse", "invalid-json", first.said) from error
+        where = first.path[0] if first.path else "event"
         reason = "missing-text" if where == "text" else "invalid-field"
-        msg = f"{where}: {_EXPECTED.get(where, first['msg'])}, got {_shown(first['input'])}"
+        shown = "" if first.kind == "missing" else f"{_shown(first.value)}, "
+        msg = f"{where}: {shown}{_EXPECTED.get(where, first.said)}"
         raise InvalidEvent("parse", reason, msg) from error
 
 

@@ -10,7 +10,9 @@ from pydantic import ValidationError
 
 from consumer.errors import InvalidRoute
 from consumer.routes import Route, route_for
+from consumer.wording import complaints
 from policy_state.routing import ROUTES_MAX
+from policy_state.suggesting import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +51,8 @@ class RouteTable:
         """
         if name not in self.names:
             known = ", ".join(self.names) or "none"
-            raise InvalidRoute(f"route {name!r} not found; there is: {known}")
+            meant = did_you_mean(name, self.names)
+            raise InvalidRoute(f"route {name!r} not found{meant or f'; there is: {known}'}")
         return self.routes[self.names.index(name)]
 
     def matching(self, topic: str) -> tuple[Route, ...]:
@@ -123,10 +126,12 @@ def route_from(fields: Mapping[str, object]) -> Route:
     try:
         return Route.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        said = first["msg"].removeprefix("Value error, ")
-        raise InvalidRoute(f"route, {where} {str(first['input'])!r:.300}: {said}") from error
+        first = complaints(error, Route)[0]
+        where, said = ".".join(first.path), first.said
+        if first.kind == "extra_forbidden":
+            said += did_you_mean(where, first.siblings)
+        shown = "" if first.kind == "missing" else f" {str(first.value)!r:.300}"
+        raise InvalidRoute(f"route, {where}{shown}: {said}") from error
 
 
 def check_routes(routes: Sequence[Route], *, dead_letters: str) -> None:

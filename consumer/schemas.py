@@ -26,7 +26,7 @@ _Answer = TypeVar("_Answer")
 class RegistrySettings(BaseModel):
     """Where the schemas of values are that name one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     url: Annotated[str, Field(pattern=r"^https?://[^@]+$")] | None = Field(
         None, description="needed for avro, json-schema and protobuf"
@@ -34,7 +34,9 @@ class RegistrySettings(BaseModel):
     username: str | None = Field(None, description="if it asks for one")
     password_file: Path | None = Field(None, description="read at every request")
     ca_file: Path | None = Field(None, description="certificates to trust; default: the system's")
-    timeout_s: Annotated[float, Field(gt=0)] = Field(5.0, description="longest wait for an answer")
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] = Field(
+        5.0, description="longest wait for an answer"
+    )
 
 
 class _Reference(BaseModel):

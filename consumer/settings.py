@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import re
 import socket
-import tomllib
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -24,11 +21,10 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    TomlConfigSettingsSource,
-    YamlConfigSettingsSource,
 )
 
 from consumer.errors import InvalidRoute, InvalidSettings
@@ -38,22 +34,33 @@ from consumer.route_table import check_routes
 from consumer.routes import Route
 from consumer.schema_forms import FORMS
 from consumer.schemas import RegistrySettings
+from consumer.settings_errors import in_lines, redacted_url
+from consumer.settings_file import read_settings_file
+from consumer.variables import (
+    PREFIX,
+    check_variables,
+    kind_of,
+    read_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PREFIX = "OFFRAMP_"
-_SECRET = re.compile("(password|secret|token)$")
 PRETRAINED = Path(__file__).parent.parent / "model" / "pretrained" / "reviews-small"
 
 
 NonNegative = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]  # that something waits; timers take no more
+
+_DECADE_S = 10 * 365 * 86_400
 
 
 class Section(BaseModel):
     """A group of settings: unknown names are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
 
 class KafkaSettings(Section):
@@ -71,16 +78,16 @@ class KafkaSettings(Section):
     start: Literal["earliest", "latest"] = Field(
         "earliest", description="where a group that has no position begins"
     )
-    request_timeout_s: Annotated[float, Field(gt=0)] = Field(
+    request_timeout_s: Seconds = Field(
         30.0, description="longest wait for any answer of the broker"
     )
-    session_timeout_s: Annotated[float, Field(ge=6)] = Field(
+    session_timeout_s: Annotated[float, Field(ge=6, le=86_400)] = Field(
         10.0, description="silence after which the group takes a worker's partitions away"
     )
-    join_timeout_s: Annotated[float, Field(gt=0)] = Field(
+    join_timeout_s: Seconds = Field(
         60.0, description="longest time to join the group before starting over"
     )
-    metadata_max_age_s: Annotated[float, Field(gt=0)] = Field(
+    metadata_max_age_s: Seconds = Field(
         10.0, description="how soon a new topic that matches is noticed"
     )
     buffer_bytes: Annotated[int, Field(ge=1024)] = Field(
@@ -102,7 +109,7 @@ class RedisSettings(Section):
     url: str = Field(
         "redis://localhost:6379/0", description="or rediss://, redis+sentinel://, redis+cluster://"
     )
-    timeout_s: Annotated[float, Field(gt=0)] = Field(
+    timeout_s: Seconds = Field(
         2.0, description="longest wait for a connection, and for each answer"
     )
     password_file: Path | None = Field(None, description="read anew at every connection")
@@ -188,13 +195,13 @@ class StoreSettings(Section):
     domains: Annotated[int, Field(ge=1)] = Field(
         100_000, description="so many have counters of their own; further ones share `__overflow__`"
     )
-    idle_s: Annotated[float, Field(ge=1)] = Field(
+    idle_s: Annotated[float, Field(ge=1, le=_DECADE_S)] = Field(
         30 * 86_400.0, description="a domain without a text for so long is forgotten"
     )
     rare_texts: Annotated[int, Field(ge=0)] = Field(
         100, description="a domain of fewer texts is forgotten sooner, after `rare_idle_s`"
     )
-    rare_idle_s: Annotated[float, Field(ge=1)] = Field(
+    rare_idle_s: Annotated[float, Field(ge=1, le=_DECADE_S)] = Field(
         86_400.0, description="a domain of few texts that had none for so long is forgotten"
     )
 
@@ -231,15 +238,15 @@ class ErrorSettings(Section):
 class WorkerSettings(Section):
     """How long the worker keeps trying, and how it shows that it lives."""
 
-    drain_s: Annotated[float, Field(gt=0)] = Field(
+    drain_s: Seconds = Field(
         20.0, description="time to finish and commit what is under way when told to stop"
     )
-    give_up_s: Annotated[float, Field(gt=0)] = Field(
+    give_up_s: Seconds = Field(
         120.0,
         description="time without one committed batch after which errors end the worker; a start "
         "waits as long for Redis, and for Kafka",
     )
-    stuck_s: Annotated[float, Field(gt=0)] = Field(
+    stuck_s: Seconds = Field(
         300.0,
         description="a batch, or a round of the main loop, that takes longer ends the worker, "
         "to be started anew",
@@ -302,15 +309,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Options win over the environment, the environment over the file."""
         del dotenv_settings, file_secret_settings
-        path = _file.get()
-        if path is None:
-            return init_settings, env_settings
-        if path.suffix == ".toml":
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, path)
+        file = InitSettingsSource(settings_cls, _file.get())
+        return init_settings, env_settings, file
 
 
-_file: ContextVar[Path | None] = ContextVar("_file", default=None)
+_file: ContextVar[dict[str, Any]] = ContextVar("_file", default={})  # noqa: B039  (never changed)
 
 
 def load_settings(
@@ -328,53 +331,19 @@ def load_settings(
     """
     named = os.environ.get(PREFIX + "CONFIG")
     path = path or (Path(named) if named else None)
-    if path is not None and path.suffix not in {".toml", ".yaml", ".yml"}:
-        raise InvalidSettings(f"{path}: name ends in {path.suffix!r}, expected .toml or .yaml")
-    if path is not None and not path.is_file():
-        raise InvalidSettings(f"{path}: no such file")
-    _check_variables()
-    token = _file.set(path)
+    from_file = {} if path is None else read_settings_file(path)
+    check_variables(Settings)
+    given = _tree(options or {})
+    token = _file.set(from_file)
     try:
-        return Settings(**_tree(options or {}))
+        return Settings(**given)
     except ValidationError as error:
-        raise InvalidSettings("\n".join(map(_line, error.errors()))) from error
-    except (SettingsError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        raise InvalidSettings(f"{path or 'environment'}: {error}") from error
+        said = in_lines(error, Settings, options=given, path=path, file=from_file)
+        raise InvalidSettings(said) from error
+    except SettingsError as error:
+        raise InvalidSettings(f"environment: {error}") from error
     finally:
         _file.reset(token)
-
-
-def redacted_url(url: str) -> str:
-    """Return the URL with its password hidden."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
-
-
-def _check_variables() -> None:
-    """Refuse variables of a section that there is none of: they would be passed over in silence."""
-    known = [n for n, f in Settings.model_fields.items() if isinstance(f.default, Section)]
-    for variable in os.environ:
-        section, nested, _ = variable.upper().removeprefix(PREFIX).partition("__")
-        if nested and variable.upper().startswith(PREFIX) and section.lower() not in known:
-            raise InvalidSettings(
-                f"{variable}: no section {section.lower()!r} in the settings; there is: "
-                + ", ".join(known)
-            )
-
-
-def _line(problem: Mapping[str, Any]) -> str:
-    names = [str(part) for part in problem["loc"]]
-    variable = PREFIX + "__".join(names).upper()
-    origin = f" (from {variable})" if variable in os.environ else ""
-    value = problem["input"]
-    shown = redacted_url(value) if isinstance(value, str) else value
-    if _SECRET.search(names[-1]):
-        shown = "***"  # a secret where only a file's name may be
-    said = f"{'.'.join(names)}: {problem['msg']}"
-    return said if isinstance(value, dict) else f"{said}; it is {shown!r}{origin}"
 
 
 def _tree(options: Mapping[str, object]) -> dict[str, Any]:
@@ -384,5 +353,9 @@ def _tree(options: Mapping[str, object]) -> dict[str, Any]:
         node = tree
         for section in sections:
             node = node.setdefault(section, {})
-        node[last] = value
+            if not isinstance(node, dict):
+                raise InvalidSettings(f"{name}: {section} is given as a whole, too")
+        if last in node:
+            raise InvalidSettings(f"{name}: a setting of it is given, too")
+        node[last] = read_json(kind_of(Settings, name), value) if isinstance(value, str) else value
     return tree

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from consumer.settings import Settings
 
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 _NUMERIC: Final = frozenset("0123456789.%-: ")  # numbers, lists of them, times
 _TEXT_WIDTH: Final = 16  # longer words are folded rather than that columns are left out
 _GAP: Final = 2  # between two columns
+
+KAFKA: Final = ("kafka.bootstrap_servers", "kafka.request_timeout_s", "kafka.security")
+"""The settings of a command that asks Kafka, by name or section, for `read_settings`."""
+
+POLICY: Final = ("redis", "policy.name")
+"""Those of a command that asks for a policy."""
 
 
 class Output(StrEnum):
@@ -49,9 +55,20 @@ PolicyName = Annotated[
 
 
 def read_settings(
-    config: Path | None, assignments: Sequence[str] | None, **named: object
+    config: Path | None,
+    assignments: Sequence[str] | None,
+    *,
+    uses: Sequence[str] | None = None,
+    **named: object,
 ) -> Settings:
     """Return the settings; `named` are options with `__` for the dot, None where not given.
+
+    Args:
+        config: The settings file.
+        assignments: What `--set` was given.
+        uses: The settings and sections that the command uses: another one in `assignments` would
+            be passed over in silence. None: all.
+        named: Options for one setting each.
 
     Raises:
         InvalidSettings: naming the field and the value.
@@ -64,11 +81,34 @@ def read_settings(
         name, equals, value = assignment.partition("=")
         if not equals or not name:
             raise InvalidSettings(f"--set {assignment}: expected NAME=VALUE")
+        if name in options:
+            raise InvalidSettings(f"--set {name} is given twice")
         options[name] = value
-    options |= {
-        name.replace("__", "."): value for name, value in named.items() if value is not None
-    }
-    return load_settings(config, options=options)
+    found = {name.replace("__", "."): v for name, v in named.items() if v is not None}
+    if twice := sorted(found.keys() & options.keys()):
+        raise InvalidSettings(f"{twice[0]} is given twice, by --set and by an option of its own")
+    settings = load_settings(config, options=options | found)
+    if uses is not None:
+        _check_used(options, uses)
+    return settings
+
+
+def _check_used(names: Iterable[str], uses: Sequence[str]) -> None:
+    from consumer.errors import InvalidSettings
+
+    for name in names:
+        if any(f"{name}.".startswith(f"{use}.") or use.startswith(f"{name}.") for use in uses):
+            continue
+        section, _, field = name.partition(".")
+        stored = section in {"policy", "store"} and name != "policy.name"
+        raise InvalidSettings(
+            f"--set {name}: this command does not use it; "
+            + (
+                f"it is stored with the policy: `offramp policy set --setting {field}=VALUE`"
+                if stored
+                else f"it uses {', '.join(uses)}"
+            )
+        )
 
 
 def print_json(data: object) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from consumer.cli.common import (
+    KAFKA,
     Bootstrap,
     Config,
     Output,
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 
 _PREVIEW = 60
+_USED = (*KAFKA, "kafka.dead_letters")
 LIST_EXAMPLES = """Examples:
 
 `offramp dlq list`
@@ -158,7 +160,7 @@ def replay(
     those of stage read, which hold no record but a batch that could not be read. A letter that
     cannot be used again comes back with its count of replays.
     """
-    settings = read_settings(config, set_, kafka__bootstrap_servers=bootstrap_servers)
+    settings = read_settings(config, set_, uses=_USED, kafka__bootstrap_servers=bootstrap_servers)
     from consumer import dead_letters as letters
 
     def read() -> Iterator[Letter]:
@@ -199,7 +201,11 @@ def _letters(
     set_: list[str] | None,
 ) -> Iterator[Letter]:
     settings = read_settings(
-        config, set_, kafka__bootstrap_servers=bootstrap_servers, kafka__dead_letters=topic
+        config,
+        set_,
+        uses=_USED,
+        kafka__bootstrap_servers=bootstrap_servers,
+        kafka__dead_letters=topic,
     )
     from consumer.dead_letters import read_letters
 

@@ -21,7 +21,7 @@ from consumer.cli.policy_common import (
     emit,
     opened_policy,
 )
-from consumer.cli.route_weights import exits_by_route, in_words, weighted_routes
+from consumer.cli.route_weights import WEIGHED, exits_by_route, in_words, weighted_routes
 
 EXPLAIN_EXAMPLES = """Examples:
 
@@ -50,7 +50,7 @@ def explain(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Say why a domain is at its exit, and what would change that."""
-    with connected(config, redis_url, policy, set_) as (store, name):
+    with connected(config, redis_url, policy, set_, uses=WEIGHED) as (store, name):
         from policy_state.explaining import explain as explained
 
         report, snapshot, opened = report_of(store, name, domain)

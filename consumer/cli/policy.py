@@ -30,7 +30,7 @@ from consumer.cli.policy_common import (
     repeat,
     since,
 )
-from consumer.cli.route_weights import exits_by_route, in_words, weighted_routes
+from consumer.cli.route_weights import WEIGHED, exits_by_route, in_words, weighted_routes
 
 if TYPE_CHECKING:
     from policy_state.backends.redis import RedisStore
@@ -113,7 +113,7 @@ def list_(
                 err=True,
             )
 
-    with connected(config, redis_url, policy, set_) as (store, name):
+    with connected(config, redis_url, policy, set_, uses=WEIGHED) as (store, name):
         repeat(watch, lambda: draw(store, name))
 
 
@@ -151,7 +151,7 @@ def show(
             by_route=routes,
         )
 
-    with connected(config, redis_url, policy, set_) as (store, name):
+    with connected(config, redis_url, policy, set_, uses=WEIGHED) as (store, name):
         repeat(watch, lambda: draw(store, name))
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from consumer.cli.common import (
+    KAFKA,
+    POLICY,
     Bootstrap,
     Config,
     PolicyName,
@@ -194,7 +196,7 @@ def workers(
     watch: Watch = False,
 ) -> None:
     """List the workers that are alive."""
-    with connected(config, redis_url, None, set_) as (store, _):
+    with connected(config, redis_url, None, set_, uses=("redis",)) as (store, _):
 
         def draw() -> None:
             alive = store.workers()
@@ -235,8 +237,9 @@ def doctor(
     every listed domain is there, the sums over all domains agree with the domains, and nothing is
     counted that Kafka has not.
     """
-    settings = read_settings(config, set_, kafka__bootstrap_servers=bootstrap_servers)
-    with opened_policy(config, redis_url, policy, set_) as store:
+    uses = (*POLICY, *KAFKA)
+    settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
+    with opened_policy(config, redis_url, policy, set_, uses=uses) as store:
         from policy_state.doctor import Finding, examine
 
         logs, unseen = _logs(settings.kafka) if log else (None, [])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import print_table, printable, read_settings
+from consumer.cli.common import POLICY, print_table, printable, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,10 +86,15 @@ Domain = Annotated[
 
 @contextmanager
 def connected(
-    config: Path | None, redis_url: str | None, policy: str | None, set_: Sequence[str] | None
+    config: Path | None,
+    redis_url: str | None,
+    policy: str | None,
+    set_: Sequence[str] | None,
+    *,
+    uses: Sequence[str] = POLICY,
 ) -> Iterator[tuple[RedisStore, str]]:
-    """Yield a store and the name of the policy that is meant."""
-    settings = read_settings(config, set_, redis__url=redis_url, policy__name=policy)
+    """Yield a store and the name of the policy that is meant; `uses` as in `read_settings`."""
+    settings = read_settings(config, set_, uses=uses, redis__url=redis_url, policy__name=policy)
     from policy_state.backends.redis import RedisStore
 
     with RedisStore(
@@ -103,14 +108,19 @@ def connected(
 
 @contextmanager
 def opened_policy(
-    config: Path | None, redis_url: str | None, policy: str | None, set_: Sequence[str] | None
+    config: Path | None,
+    redis_url: str | None,
+    policy: str | None,
+    set_: Sequence[str] | None,
+    *,
+    uses: Sequence[str] = POLICY,
 ) -> Iterator[RedisStore]:
-    """Yield a store with the policy open.
+    """Yield a store with the policy open; `uses` as in `read_settings`.
 
     Raises:
         PolicyNotFound: there is none of that name.
     """
-    with connected(config, redis_url, policy, set_) as (store, name):
+    with connected(config, redis_url, policy, set_, uses=uses) as (store, name):
         open_named(store, name)
         yield store
 

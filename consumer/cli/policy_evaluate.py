@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consumer.cli.common import (
+    KAFKA,
+    POLICY,
     Bootstrap,
     Config,
     PolicyName,
@@ -77,8 +79,9 @@ def evaluate(
         raise typer.BadParameter("give --labels or --labels-topic, one of them")
     if bool(predictions) == bool(topic):
         raise typer.BadParameter("give --predictions or --topic, one of them")
-    settings = read_settings(config, set_, kafka__bootstrap_servers=bootstrap_servers)
-    with opened_policy(config, redis_url, policy, set_) as store:
+    uses = (*POLICY, *KAFKA)
+    settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
+    with opened_policy(config, redis_url, policy, set_, uses=uses) as store:
         known, unreadable = _labels(labels, labels_topic, settings.kafka)
         values = _values(predictions, topic, settings.kafka)
         with closing(values):

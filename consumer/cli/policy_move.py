@@ -141,7 +141,7 @@ def diff(
 
     Exit code 4 where there are such domains.
     """
-    with connected(config, redis_url, None, set_) as (store, _):
+    with connected(config, redis_url, None, set_, uses=("redis",)) as (store, _):
         a, b = _document(store, left), _document(store, right)
     of_a, of_b = _exits(a), _exits(b)
     rows: list[dict[str, Any]] = []
@@ -202,7 +202,7 @@ def warm_start(
 
     Both must have the same number of exits. Domains that it knows are left alone.
     """
-    with connected(config, redis_url, None, set_) as (store, _):
+    with connected(config, redis_url, None, set_, uses=("redis",)) as (store, _):
         from policy_state import transfer
 
         source = _document(store, from_)

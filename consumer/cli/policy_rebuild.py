@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from consumer.cli.common import (
+    KAFKA,
+    POLICY,
     Bootstrap,
     Config,
     PolicyName,
@@ -66,8 +68,9 @@ def rebuild(
     they have counted stays, and they count on. Resets of the past are not repeated. Where Redis
     lost the policy itself, start a worker first, or import an export: it creates the policy.
     """
-    settings = read_settings(config, set_, kafka__bootstrap_servers=bootstrap_servers)
-    with opened_policy(config, redis_url, policy, set_) as store:
+    uses = (*POLICY, *KAFKA, "kafka.group")
+    settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
+    with opened_policy(config, redis_url, policy, set_, uses=uses) as store:
         from policy_state.rebuilding import rebuild as rebuilt
 
         meta = store.describe().meta

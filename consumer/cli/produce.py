@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from consumer.cli.common import (
+    KAFKA,
     Bootstrap,
     Config,
     Output,
@@ -49,7 +50,7 @@ def produce(
     are decompressed. A line that cannot be read stops the run before anything later is sent; the
     error names it.
     """
-    settings = read_settings(config, set_, kafka__bootstrap_servers=bootstrap_servers)
+    settings = read_settings(config, set_, uses=KAFKA, kafka__bootstrap_servers=bootstrap_servers)
     from rich.console import Console
     from rich.progress import Progress
 

@@ -10,6 +10,7 @@ from consumer.cli import route_change
 from consumer.cli.common import Bootstrap, Config, RedisUrl, Set, printable
 from consumer.cli.policy_common import EXIT_FOUND, Format, FormatOption, emit
 from consumer.cli.route_common import (
+    ROUTES,
     Group,
     RouteName,
     cluster_if_there,
@@ -59,7 +60,7 @@ def list_(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """List the routes in order: of those that match a topic the first one counts."""
-    with route_store(config, redis_url, group, set_) as (settings, store):
+    with route_store(config, redis_url, group, set_, uses=ROUTES) as (settings, store):
         from consumer.route_watch import routes_in_force
         from consumer.routes import Route
 
@@ -88,7 +89,10 @@ def show(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Show one route and the topics that it takes now."""
-    with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
+    with route_store(config, redis_url, group, set_, bootstrap_servers) as (
+        settings,
+        store,
+    ):
         from consumer.route_watch import routes_in_force
 
         table = routes_in_force(settings, store)
@@ -122,7 +126,10 @@ def try_(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Say what becomes of a topic's texts: which route, which domain, which output."""
-    with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
+    with route_store(config, redis_url, group, set_, bootstrap_servers) as (
+        settings,
+        store,
+    ):
         from consumer.route_watch import routes_in_force
 
         matching = routes_in_force(settings, store).matching(topic)
@@ -157,7 +164,8 @@ def history(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """List who changed the routes, when and why, the newest first."""
-    with route_store(config, redis_url, group, set_) as (settings, store):
+    uses = ("redis", "kafka.group")
+    with route_store(config, redis_url, group, set_, uses=uses) as (settings, store):
         from consumer.cli.policy_check import emit_audit
 
         emit_audit("route-history", store.route_history(settings.kafka.group, limit=limit), output)

@@ -86,7 +86,10 @@ def add(
 
     Of the routes that match a topic the first one counts; a new one goes to the end.
     """
-    with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
+    with route_store(config, redis_url, group, set_, bootstrap_servers) as (
+        settings,
+        store,
+    ):
         from consumer.route_table import route_from, stored_table
 
         fields = {
@@ -125,7 +128,10 @@ def remove(
 
     What is not read stays in its topics; the group's offsets stay too.
     """
-    with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
+    with route_store(config, redis_url, group, set_, bootstrap_servers) as (
+        settings,
+        store,
+    ):
         from consumer.route_table import stored_table
         from consumer.routes import route_for
 

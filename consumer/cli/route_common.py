@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from consumer.cli.common import printable, read_settings
+from consumer.cli.common import KAFKA, printable, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from consumer.settings import KafkaSettings, Settings
     from consumer.topics import Cluster
     from policy_state.backends.redis import RedisStore
+
+ROUTES: Final = ("redis", "kafka.group", "kafka.dead_letters", "routes")
+"""The settings of a command that asks for the routes in force, for `read_settings`."""
+
+ASKED: Final = (*ROUTES, *KAFKA)
+"""The same where Kafka is asked, too."""
 
 _SHOWN = 10
 _LOOK_S = 3.0
@@ -34,11 +40,14 @@ def route_store(
     group: str | None,
     set_: Sequence[str] | None,
     bootstrap_servers: str | None = None,
+    *,
+    uses: Sequence[str] = ASKED,
 ) -> Iterator[tuple[Settings, RedisStore]]:
-    """Yield the settings and the store that they name; nothing is sent to it yet."""
+    """Yield the settings and the store that they name; `uses` as in `read_settings`."""
     settings = read_settings(
         config,
         set_,
+        uses=uses,
         redis__url=redis_url,
         kafka__group=group,
         kafka__bootstrap_servers=bootstrap_servers,

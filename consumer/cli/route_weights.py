@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from consumer.cli.common import read_settings
+from consumer.cli.common import POLICY, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from consumer.routes import Route
     from policy_state.backends.redis import RedisStore
     from policy_state.store import DomainSnapshot, OpenedPolicy
+
+
+WEIGHED: Final = (*POLICY, "kafka.group", "kafka.dead_letters", "routes")
+"""The settings of a command that asks for these, for `read_settings`."""
 
 
 def weighted_routes(

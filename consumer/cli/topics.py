@@ -18,12 +18,14 @@ from consumer.cli.policy_common import (
     repeat,
     span,
 )
-from consumer.cli.route_common import Group, domain_said, route_store
+from consumer.cli.route_common import ASKED, Group, domain_said, route_store
 
 if TYPE_CHECKING:
     from consumer.route_table import RouteTable
     from consumer.settings import KafkaSettings
     from consumer.topic_plan import Planned
+
+_LAG = (*ASKED, "kafka.start")
 
 app = typer.Typer(
     help="Topics: create what workers need, see how far they are behind.\n\n"
@@ -81,7 +83,10 @@ def init(
     Outputs and the dead-letter topic are those of the routes and the settings; name the inputs that
     a route has a pattern for. A topic that exists stays as it is.
     """
-    with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
+    with route_store(config, redis_url, group, set_, bootstrap_servers) as (
+        settings,
+        store,
+    ):
         from consumer.route_watch import routes_in_force
 
         table = routes_in_force(settings, store)
@@ -132,7 +137,10 @@ def list_(
 
     Lag is how many records the group has not committed yet; markers of transactions count too.
     """
-    with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
+    with route_store(config, redis_url, group, set_, bootstrap_servers, uses=_LAG) as (
+        settings,
+        store,
+    ):
 
         def draw() -> None:
             from consumer.route_watch import routes_in_force

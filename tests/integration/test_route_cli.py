@@ -156,7 +156,7 @@ def test_order_and_replacement(offramp):
         (("a", "--to", "o", "--domain", "field:a..b"), "is no path"),
         (("a", "--to", "o", "--domain", "fixed:\u202e"), "is not allowed"),
         (("a", "--to", "o o"), "is no topic"),
-        (("a", "--to", "o", "--cost-weight", "-1"), "greater than or equal to 0"),
+        (("a", "--to", "o", "--cost-weight", "-1"), "expected 0 or more"),
         (("a", "--to", "o", "--cost-weight", "nan"), "finite"),
         (("a", "--to", "o", "--name", "a b"), "pattern"),
         (("a", "--to", "o", "--name", "texts"), "already"),

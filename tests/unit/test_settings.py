@@ -1,9 +1,11 @@
 """Settings: where they come from, which wins, and what errors say."""
 
 import pytest
+from pydantic_core._pydantic_core import list_all_errors
 
 from consumer.errors import InvalidSettings
 from consumer.settings import load_settings, redacted_url
+from consumer.wording import _sentence
 
 
 @pytest.fixture(autouse=True)
@@ -71,15 +73,136 @@ def test_errors_name_the_variable(monkeypatch):
         load_settings()
 
 
-@pytest.mark.parametrize("name", ["OFFRAMP_KAFAK__GROUP", "offramp_kafak__group"])
-def test_a_variable_of_an_unknown_section_is_an_error(monkeypatch, name):
-    """It is named; variables without a section may be somebody else's."""
-    monkeypatch.setenv("OFFRAMP_SHARED", "x")
-    monkeypatch.setenv("_OFFRAMP_COMPLETE", "x")
-    assert load_settings().kafka.group == "offramp"
-    monkeypatch.setenv(name, "x")
-    with pytest.raises(InvalidSettings, match=f"{name}: no section .* there is: kafka, redis, "):
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("OFFRAMP_KAFAK__GROUP", "; did you mean OFFRAMP_KAFKA__GROUP?"),
+        ("offramp_kafak__group", "; did you mean OFFRAMP_KAFKA__GROUP?"),
+        ("OFFRAMP_KAFKA_GROUP", "; did you mean OFFRAMP_KAFKA__GROUP?"),
+        ("OFFRAMP_KAFKA_PORT", ""),
+        ("OFFRAMP_CONFG", "; did you mean OFFRAMP_CONFIG?"),
+        ("OFFRAMP_INSTANCE__X", "; did you mean OFFRAMP_INSTANCE?"),
+        ("OFFRAMP_KAFKA__", ""),
+        ("OFFRAMP_", ""),
+    ],
+)
+def test_a_variable_that_names_nothing_is_an_error(monkeypatch, name, meant):
+    """It is named, with the one that was meant, rather than passed over in silence."""
+    monkeypatch.setenv(name, "9092")
+    with pytest.raises(InvalidSettings) as caught:
         load_settings()
+    assert str(caught.value).startswith(f"{name}: there is no such setting{meant}")
+
+
+def test_variables_of_others_stop_no_worker(monkeypatch):
+    """What Kubernetes sets for services whose names begin with offramp is no setting of ours."""
+    for name, value in {
+        "OFFRAMP_SERVICE_HOST": "10.0.0.1",
+        "OFFRAMP_SERVICE_PORT": "9000",
+        "OFFRAMP_SERVICE_PORT_METRICS": "9000",
+        "OFFRAMP_PORT": "tcp://10.0.0.1:9000",
+        "OFFRAMP_PORT_9000_TCP": "tcp://10.0.0.1:9000",
+        "OFFRAMP_KAFKA_PORT": "tcp://10.0.0.1:9092",
+        "OFFRAMP_KAFKA_PORT_9092_TCP_ADDR": "10.0.0.1",
+        "OFFRAMP_MY_REDIS_SERVICE_HOST": "10.0.0.1",
+        "OFFRAMP_USER": "anna",
+        "OFFRAMP_SHARED": "x",
+        "_OFFRAMP_COMPLETE": "x",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().kafka.group == "offramp"
+
+
+def test_a_section_in_a_variable_is_an_object(monkeypatch):
+    """A whole section is JSON; anything else is told how one setting of it is set."""
+    monkeypatch.setenv("OFFRAMP_KAFKA", '{"group": "a"}')
+    assert load_settings().kafka.group == "a"
+    monkeypatch.setenv("OFFRAMP_KAFKA", "a")
+    with pytest.raises(InvalidSettings, match="OFFRAMP_KAFKA__BOOTSTRAP_SERVERS=VALUE"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("s.toml", "[kafka]\ngrup = 1", "kafka.grup: 1 (from {}), no such setting; did you mean"),
+        ("s.toml", "[kafak]\ngroup = 1", "kafak (from {}): no such setting; did you mean kafka?"),
+        ("s.yaml", "batch: {max_events: 0}", "max_events: 0 (from {}), expected 1 or more"),
+        ("s.yaml", "batch: 5", "batch: 5 (from {}), expected names with values"),
+        (
+            "s.yaml",
+            "batch: {max_events: 1, max_events: 2}",
+            "{}: not YAML: max_events stands twice",
+        ),
+        ("s.yaml", "5: 5", "5: 5 (from {}), no such setting"),
+        ("s.yaml", "[1]", "{}: a list, expected sections of settings"),
+        ("s.yaml", "{[1]: 2}", "{}: not YAML: "),
+        ("s.yaml", "a: 2026-99-99", "{}: not YAML: "),
+        ("s.toml", "a = " + "[" * 5000, "{}: not TOML: "),
+        ("s.yaml", "a: " + "[" * 5000, "{}: not YAML: "),
+        ("s.toml", 'routes = [{topics = "a", outputs = "b"}]', "did you mean routes.0.output?"),
+    ],
+)
+def test_a_wrong_file_is_told_with_the_place_the_value_and_what_was_meant(
+    tmp_path, name, text, said
+):
+    """Nothing in a file is passed over in silence, nor is it told in a library's words."""
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings(path)
+    assert said.format(path) in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    """A directory, a name that cannot be, and bytes that are no text are one line each."""
+    (tmp_path / "d.toml").mkdir()
+    (tmp_path / "b.toml").write_bytes(b"a = '\xff'")
+    for name, said in (
+        ("d.toml", "cannot be read: Is a directory"),
+        ("a\0.toml", "cannot be read: embedded null byte"),
+        ("b.toml", "not UTF-8, at byte 5"),
+    ):
+        with pytest.raises(InvalidSettings, match=said):
+            load_settings(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"routes": "[{}]"}, "routes.0.topics: is missing"),
+        ({"policy.cost": "[0.1, -2]"}, "policy.cost.1: -2, expected 0 or more"),
+        (
+            {"policy.cost": "[0.1"},
+            "policy.cost: '[0.1', expected 'layers', 'split' or 'measured' or a list",
+        ),
+        ({"kafka": "1", "kafka.group": "2"}, "kafka.group: kafka is given as a whole, too"),
+        ({"kafka.group": "2", "kafka": "1"}, "kafka: a setting of it is given, too"),
+        ({"a..b": "1"}, "a: no such setting"),
+        ({"worker.drain_s": "inf"}, "worker.drain_s: 'inf', expected a finite number"),
+        ({"kafka.group": "\udcff"}, r"kafka.group: '\udcff', expected text in UTF-8"),
+        ({"instance": "a" * 5000}, ".. (5002 characters), expected 1..100 letters, digits, dots,"),
+        ({"redis.timeout_s": "1e30"}, "redis.timeout_s: '1e30', expected at most 86400"),
+        ({"redis.urls": "redis://[a:horse@b"}, "did you mean redis.url?"),
+    ],
+)
+def test_a_wrong_option_is_told_in_our_words(options, said):
+    """One line for each field: its name, its value, and what is expected there."""
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings(options=options)
+    assert said in str(caught.value)
+    assert "horse" not in str(caught.value)
+
+
+def test_no_sentence_of_pydantic_is_repeated():
+    """Every kind of error that pydantic knows has words of ours, filled in."""
+    for kind in list_all_errors():
+        said = _sentence(
+            {"type": kind["type"], "ctx": kind["example_context"] or {}, "msg": "x", "input": 0}
+        )
+        example = kind["example_message_python"]
+        assert said not in {"", example}, kind["type"]
+        assert not {"Input", "{"} & set(said.replace("{", " { ").split()), kind["type"]
 
 
 @pytest.mark.parametrize(
@@ -136,6 +259,6 @@ def test_security_settings_that_do_not_fit_together_are_told(security, expected)
 @pytest.mark.parametrize("name", ["password", "client_secret", "key_password", "token"])
 def test_a_secret_is_no_setting_and_is_not_shown(name):
     """Secrets are refused in settings, where only a file's name may be, and not repeated."""
-    with pytest.raises(InvalidSettings, match="'\\*\\*\\*'") as caught:
+    with pytest.raises(InvalidSettings, match=r": \*\*\*, no such setting") as caught:
         load_settings(options={f"kafka.security.{name}": "horse"})
     assert "horse" not in str(caught.value)

@@ -1,0 +1,116 @@
+"""Variables of the environment: each that begins like ours names something, or is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
+
+from pydantic import BaseModel
+
+from consumer.errors import InvalidSettings
+from policy_state.suggesting import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PREFIX: Final = "OFFRAMP_"
+OTHERS: Final = (
+    *("OFFRAMP_CONFIG", "OFFRAMP_USER"),
+    # Of the tests, which start workers with their own environment.
+    *("OFFRAMP_CHAOS", "OFFRAMP_SHARED", "OFFRAMP_TEST_KAFKA", "OFFRAMP_TEST_REDIS"),
+)
+"""What is read beside the settings."""
+
+# What Kubernetes sets in every pod for a service whose name begins with `offramp`.
+_SERVICE: Final = re.compile(
+    r"OFFRAMP(_[A-Z0-9_]+?)?_"
+    r"(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_URL: Final = re.compile(r"OFFRAMP(_[A-Z0-9_]+?)?_PORT")
+_URL: Final = re.compile(r"(tcp|udp|sctp)://.*")
+
+
+def setting_names(model: type[BaseModel], before: str = "") -> Iterator[str]:
+    """Yield the dotted name of every setting, and of every section, its own first."""
+    for name, field in model.model_fields.items():
+        yield before + name
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from setting_names(kind, f"{before}{name}.")
+
+
+def kind_of(model: type[BaseModel], name: str) -> object:
+    """Return the type of a setting by its dotted name, None where there is none."""
+    kind: object = model
+    for part in name.split("."):
+        fields = kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
+        kind = fields[part].annotation if part in fields else None
+    return kind
+
+
+def read_json(kind: object, text: str) -> object:
+    """Return what a text stands for where a list or a section is asked for; else the text."""
+    if not _is_compound(kind) or not text.lstrip().startswith(("[", "{")):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _is_compound(kind: object) -> bool:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return True
+    return get_origin(kind) is tuple or any(map(_is_compound, get_args(kind)))
+
+
+def check_variables(model: type[BaseModel]) -> None:
+    """Refuse a variable with our prefix that names nothing: it would be passed over in silence.
+
+    Raises:
+        InvalidSettings: naming it, and what may have been meant.
+    """
+    names = [variable_of(name) for name in setting_names(model)]
+    for variable, value in os.environ.items():
+        name = variable.upper()
+        if not name.startswith(PREFIX) or name in OTHERS or _is_service(name, value):
+            continue
+        if name not in names:
+            leaves = [known for known in names if not _is_section(model, known)]
+            meant = did_you_mean(name, [*leaves, *OTHERS[:2]])
+            raise InvalidSettings(f"{variable}: there is no such setting{meant}")
+        if _is_section(model, name) and not _is_object(value):
+            example = next(known for known in names if known.startswith(f"{name}__"))
+            raise InvalidSettings(
+                f"{variable}: {value[:100]!r}, expected the section as a JSON object; one setting "
+                f"of it is set as {example}=VALUE"
+            )
+
+
+def variable_of(name: str) -> str:
+    """Return the variable of a setting.
+
+    >>> variable_of("kafka.group")
+    'OFFRAMP_KAFKA__GROUP'
+    """
+    return PREFIX + name.replace(".", "__").upper()
+
+
+def _is_service(name: str, value: str) -> bool:
+    if _SERVICE.fullmatch(name):
+        return True
+    return _SERVICE_URL.fullmatch(name) is not None and _URL.fullmatch(value) is not None
+
+
+def _is_section(model: type[BaseModel], variable: str) -> bool:
+    kind: Any = kind_of(model, variable.removeprefix(PREFIX).lower().replace("__", "."))
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _is_object(value: str) -> bool:
+    try:
+        return isinstance(json.loads(value), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -1,0 +1,130 @@
+"""What pydantic finds wrong with a value, in our words: the one place for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+from pydantic import BaseModel
+from pydantic_core.core_schema import ErrorType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pydantic import ValidationError
+
+_NUMBER: Final = "expected a number"
+_WHOLE: Final = "expected a whole number"
+_SWITCH: Final = "expected true or false"
+_TEXT: Final = "expected text"
+_LIST: Final = "expected a list"
+_FIELDS: Final = "expected names with values"
+_TIME: Final = "expected a time such as 2026-01-31T12:00:00Z, or milliseconds since 1970"
+_WORDS: Final = {
+    "bool_parsing": _SWITCH,
+    "bool_type": _SWITCH,
+    "dict_type": _FIELDS,
+    "extra_forbidden": "no such field",
+    "finite_number": "expected a finite number",
+    "float_parsing": _NUMBER,
+    "float_type": _NUMBER,
+    "greater_than": "expected more than {gt:g}",
+    "greater_than_equal": "expected {ge:g} or more",
+    "int_from_float": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_parsing_size": "expected a whole number with fewer digits",
+    "int_type": _WHOLE,
+    "json_invalid": "not JSON: {error}",
+    "less_than": "expected less than {lt:g}",
+    "less_than_equal": "expected at most {le:g}",
+    "list_type": _LIST,
+    "literal_error": "expected {expected}",
+    "missing": "is missing",
+    "model_attributes_type": _FIELDS,
+    "model_type": _FIELDS,
+    "path_type": "expected a path",
+    "string_too_long": "expected at most {max_length} characters",
+    "string_too_short": "expected at least {min_length} characters",
+    "string_type": _TEXT,
+    "string_unicode": "expected text in UTF-8",
+    "timezone_aware": _TIME,
+    "too_long": "expected at most {max_length}",
+    "too_short": "expected at least {min_length}",
+    "tuple_type": _LIST,
+    "value_error": "{error}",
+}
+_KINDS: Final = frozenset(get_args(ErrorType))
+_PATTERNS: Final = {  # patterns of fields, as people would say them
+    r"^[A-Za-z0-9._-]{1,100}$": "1..100 letters, digits, dots, underscores and dashes",
+    r"^[A-Za-z0-9._-]{1,64}$": "1..64 letters, digits, dots, underscores and dashes",
+    r"^https?://[^@]+$": "http:// or https:// and an address without a login in it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What is wrong with one field."""
+
+    path: tuple[str, ...]  # from the outermost field in; () is the whole
+    said: str
+    kind: str  # pydantic's word for it
+    value: Any
+    siblings: tuple[str, ...] = ()  # the fields that there are beside it
+
+
+def complaints(error: ValidationError, model: type[BaseModel]) -> list[Complaint]:
+    """Return what is wrong with each field of a model, in our words, one for each field.
+
+    Of a field that may be of several kinds, what is said of the kind that it is nearest to, or
+    of all of them.
+    """
+    found: dict[tuple[str, ...], list[Complaint]] = {}
+    for problem in error.errors(include_url=False):
+        path, siblings = _path_and_siblings(model, problem["loc"])
+        said = Complaint(path, _sentence(problem), problem["type"], problem["input"], siblings)
+        found.setdefault(path, []).append(said)
+    inner = {path[:n] for path in found for n in range(len(path))}
+    return [_joined(each) for path, each in found.items() if path not in inner]
+
+
+def _path_and_siblings(
+    model: type[BaseModel], parts: Iterable[int | str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the fields that a location names, and those beside the last one."""
+    path: list[str] = []
+    siblings: tuple[str, ...] = ()
+    here: type[BaseModel] | None = model
+    known = True
+    for part in parts:
+        if isinstance(part, int) or here is not None or not known:
+            path.append(str(part))
+        if isinstance(part, str) and here is not None:
+            siblings = tuple(here.model_fields)
+            known = part in siblings
+            here = _model_in(here.model_fields[part].annotation) if known else None
+    return tuple(path), siblings
+
+
+def _model_in(kind: object) -> type[BaseModel] | None:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind
+    return next((inner for part in get_args(kind) if (inner := _model_in(part))), None)
+
+
+def _joined(each: Sequence[Complaint]) -> Complaint:
+    first = each[0]
+    said = list(dict.fromkeys(one.said.removeprefix("expected ") for one in each))
+    start = "expected " if first.said.startswith("expected ") else ""
+    return replace(first, said=start + " or ".join(said))
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    kind, given = problem["type"], problem.get("ctx", {})
+    if kind == "string_pattern_mismatch":
+        pattern = given["pattern"]
+        return f"expected {_PATTERNS.get(pattern, f'to match {pattern}')}"
+    if kind.startswith(("datetime_", "date_", "timezone_")):
+        return _TIME
+    if kind not in _KINDS:  # a validator of ours, with words of its own
+        return str(problem["msg"])
+    return _WORDS.get(kind, f"cannot be used ({kind.replace('_', ' ')})").format(**given)
