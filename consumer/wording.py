@@ -28,15 +28,15 @@ _WORDS: Final = {
     "finite_number": "expected a finite number",
     "float_parsing": _NUMBER,
     "float_type": _NUMBER,
-    "greater_than": "expected more than {gt:g}",
-    "greater_than_equal": "expected {ge:g} or more",
+    "greater_than": "expected more than {gt}",
+    "greater_than_equal": "expected {ge} or more",
     "int_from_float": _WHOLE,
     "int_parsing": _WHOLE,
     "int_parsing_size": "expected a whole number with fewer digits",
     "int_type": _WHOLE,
     "json_invalid": "not JSON: {error}",
-    "less_than": "expected less than {lt:g}",
-    "less_than_equal": "expected at most {le:g}",
+    "less_than": "expected less than {lt}",
+    "less_than_equal": "expected at most {le}",
     "list_type": _LIST,
     "literal_error": "expected {expected}",
     "missing": "is missing",
@@ -53,6 +53,7 @@ _WORDS: Final = {
     "tuple_type": _LIST,
     "value_error": "{error}",
 }
+_LARGEST: Final = 10**18
 _KINDS: Final = frozenset(get_args(ErrorType))
 _PATTERNS: Final = {  # patterns of fields, as people would say them
     r"^[A-Za-z0-9._-]{1,100}$": "1..100 letters, digits, dots, underscores and dashes",
@@ -127,4 +128,14 @@ def _sentence(problem: Mapping[str, Any]) -> str:
         return _TIME
     if kind not in _KINDS:  # a validator of ours, with words of its own
         return str(problem["msg"])
+    given = {name: _plain(value) for name, value in given.items()}
     return _WORDS.get(kind, f"cannot be used ({kind.replace('_', ' ')})").format(**given)
+
+
+def _plain(value: object) -> object:
+    """Return a limit as people write it: 1, not 1.0."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return f"10^{len(str(abs(value))) - 1}"
+    return value
