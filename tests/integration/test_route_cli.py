@@ -158,7 +158,7 @@ def test_order_and_replacement(offramp):
         (("a", "--to", "o o"), "is no topic"),
         (("a", "--to", "o", "--cost-weight", "-1"), "expected 0 or more"),
         (("a", "--to", "o", "--cost-weight", "nan"), "finite"),
-        (("a", "--to", "o", "--name", "a b"), "pattern"),
+        (("a", "--to", "o", "--name", "a b"), "letters, digits, dots"),
         (("a", "--to", "o", "--name", "texts"), "already"),
         (("a", "--to", "o", "--before", "zzz"), "not found"),
     ],
