@@ -55,7 +55,7 @@ def sample(paths: Sequence[Path], *, most: int) -> list[str]:
     """Return at most `most` texts of each file, drawn by chance with a fixed seed."""
     chosen: list[str] = []
     for path in paths:
-        texts, _ = read_texts(path)
+        texts = read_texts(path)
         chosen += random.Random(0).sample(texts, min(most, len(texts)))
     random.Random(0).shuffle(chosen)
     return chosen

@@ -8,15 +8,16 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 
 from consumer.errors import StreamUnavailable
 from consumer.fetching import Fetching
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
+from consumer.topic_writer import TopicWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from consumer.records import Record
     from consumer.settings import KafkaSettings
@@ -25,8 +26,6 @@ log = logging.getLogger("offramp.dead_letters")
 
 _PREFIX = "offramp.error."
 _REPLAYS = "offramp.replays"
-_FLUSH_EVERY = 500
-_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,36 +129,40 @@ def replay(
     letters: Iterable[Letter],
     *,
     topic: str | None = None,
-    report: Callable[[int], None] = lambda _: None,
+    sent: Counter[str] | None = None,
 ) -> Counter[str]:
     """Send letters back and return how many went to each topic.
 
     A letter goes to the topic it came from, or to `topic`, with its key, value and own headers, and
     a header that counts how often it was sent back. Left out are those that do not tell the topic.
 
+    Args:
+        settings: where Kafka is.
+        letters: to be sent.
+        topic: where all of them go; else each goes to where it came from.
+        sent: counts what was written, right also where this raises.
+
     Raises:
-        StreamUnavailable: Kafka did not take them.
+        InvalidSettings: a letter came from what is no topic.
+        StreamUnavailable: a topic does not exist, or Kafka did not take them.
     """
-    sent: Counter[str] = Counter()
-    with translated("replaying"):
-        producer = KafkaProducer(**connect(settings), acks="all")
-        try:
-            futures = []
+    sent = Counter[str]() if sent is None else sent
+    writer = TopicWriter(settings)
+    try:
+        with writer:
             for letter in letters:
                 if (target := letter.target(topic)) is None:
                     continue
                 headers = [*letter.headers, (_REPLAYS, str(letter.replays + 1).encode())]
-                futures.append(
-                    producer.send(target, key=letter.key, value=letter.value, headers=headers)
+                writer.send(
+                    target,
+                    letter.value,
+                    place=f"the letter at {letter.place}",
+                    key=letter.key,
+                    headers=headers,
                 )
-                sent[target] += 1
-                if len(futures) == _FLUSH_EVERY:
-                    _confirm(producer, futures)
-                    report(sent.total())
-            _confirm(producer, futures)
-            report(sent.total())
-        finally:
-            producer.close(timeout=_TIMEOUT_S)
+    finally:
+        sent.update(writer.written)
     return sent
 
 
@@ -181,11 +184,3 @@ def _letter(record: Record) -> Letter:
         error=said,
         replays=int(replays[-1]) if replays and replays[-1].isdigit() else 0,
     )
-
-
-def _confirm(producer: KafkaProducer, futures: list) -> None:  # type: ignore[type-arg]
-    producer.flush(timeout=_TIMEOUT_S)
-    for future in futures:
-        if future.exception is not None:
-            raise future.exception
-    futures.clear()

@@ -10,17 +10,20 @@ import orjson
 
 from consumer.errors import InvalidSettings
 from consumer.predictions import read_prediction
+from model.files import read_lines
+from model.formats import Format, shown
+from model.labels import Classes
+from model.records import no_column, read_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-_HEADER: Final = b"id\tlabel"
 _SHOWN_CHARACTERS: Final = 40
-_LABEL_DIGITS: Final = 9
+_CLASSES_MOST: Final = 10_000  # more than a model has: somebody else wrote the prediction
 
 Label = int | str
-"""A class by number or by name. A name of digits is a name where some class is called so."""
+"""A class by name or by number; where classes are called by whole numbers, by name."""
 
 
 @dataclass(slots=True)
@@ -38,37 +41,39 @@ class Joined:
     domains: dict[str, LabelledTexts]
     unlabelled: int  # predictions of the model whose id has no label
     skipped: int  # records that are no predictions of the model
-    unknown: Counter[str]  # labels that are no class which any prediction has
+    unknown: Counter[str]  # labels that are no class of the model
+    unknown_id: str  # of a text with such a label
+    classes: Classes
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file.
+    """Yield the lines of a file, unpacked.
 
     Raises:
-        InvalidSettings: it cannot be read.
+        ModelError: it cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            yield from (line.rstrip(b"\r\n") for line in file)
-    except OSError as error:
-        raise InvalidSettings(f"{path}: cannot be read: {error}") from error
+    return (line.rstrip("\r\n").encode() for line in read_lines(path))
 
 
-def labels_of_file(path: Path) -> dict[str, Label]:
-    """Return the label of every id in a file of JSON lines or TSV; the last one counts.
+def labels_of_file(
+    path: Path, form: Format = Format.AUTO, *, id_column: str = "id", label_column: str = "label"
+) -> dict[str, Label]:
+    """Return the label of every id in a file with these columns or fields; the last one counts.
 
     Raises:
-        InvalidSettings: it cannot be read, or a line is no label; names the line.
+        ModelError: it cannot be read, lacks a column, or a row has no id or label; names the line.
     """
     found: dict[str, Label] = {}
-    for number, line in enumerate(lines_of(path), start=1):
-        if not line.strip() or (number == 1 and line == _HEADER):
-            continue
-        try:
-            id_, label = parse_label(line)
-        except ValueError as error:
-            raise InvalidSettings(f"{path}: line {number}: {error}") from error
-        found[id_] = label
+    for record in read_records(path, form):
+        place = f"{shown(path)}:{record.line}"
+        columns = f"{shown(path)}:{1 if record.raw is None else record.line}"
+        for column, option in ((id_column, "--id-column"), (label_column, "--label-column")):
+            if column not in record.fields:
+                no_column(columns, column, record.fields, option)
+            if not _plain(record.fields[column]):
+                raise InvalidSettings(f"{place}: {column} is no word and no whole number")
+        label = record.fields[label_column]
+        found[str(record.fields[id_column])] = label
     return found
 
 
@@ -116,48 +121,69 @@ def join(
     *,
     fingerprint: str,
     exits: int,
+    names: Sequence[str] | None = None,
 ) -> Joined:
     """Return the labelled texts of every domain, from predictions as in docs/events.md.
 
-    Names of classes are known from the predictions: each tells the name of its label.
+    Args:
+        predictions: records of the topics of predictions.
+        labels: of every id.
+        fingerprint: of the model; predictions of others are skipped.
+        exits: that the model has.
+        names: of the model's classes in order; else what the predictions tell, each of which has
+            the name of its label.
+
+    Raises:
+        InvalidSettings: a prediction has another name for a class than `names`.
     """
-    found: dict[str, list[tuple[tuple[int, ...], Label]]] = {}
-    classes: dict[str, int] = {}
+    found: dict[str, list[tuple[tuple[int, ...], str, Label]]] = {}
+    seen: dict[int, str] = {}
+    highest = 0
     unlabelled = skipped = 0
     for value in predictions:
         body = read_prediction(value, fingerprint=fingerprint, exits=exits)
         if body is None or body.id is None or body.label is None or body.label_name is None:
             skipped += 1
             continue
-        classes[body.label_name] = body.label
+        largest = max(body.label, *body.exit_labels)
+        if largest >= _CLASSES_MOST:
+            skipped += 1
+            continue
+        seen[body.label] = body.label_name
+        highest = max(highest, largest)
         id_ = str(body.id)
         if id_ in labels:
-            found.setdefault(body.domain, []).append((body.exit_labels, labels[id_]))
+            found.setdefault(body.domain, []).append((body.exit_labels, id_, labels[id_]))
         else:
             unlabelled += 1
-    domains, unknown = {}, Counter[str]()
+    classes = _classes(seen, highest, names)
+    domains, unknown, example = {}, Counter[str](), ""
     for domain, texts in found.items():
         kept = LabelledTexts()
-        for exit_labels, label in texts:
-            number = _class(label, classes)
-            if number is None:
+        for exit_labels, id_, label in texts:
+            truth = classes.number(str(label))
+            if truth is None:
                 unknown[str(label)] += 1
+                example = example or id_
             else:
                 kept.exit_labels.append(exit_labels)
-                kept.truth.append(number)
+                kept.truth.append(truth)
         if kept.truth:
             domains[domain] = kept
-    return Joined(domains, unlabelled, skipped, unknown)
+    return Joined(domains, unlabelled, skipped, unknown, example, classes)
 
 
-def _class(label: Label, classes: Mapping[str, int]) -> int | None:
-    """Return the number of a class; None where no class has that name."""
-    if isinstance(label, int):
-        return label
-    if label in classes:
-        return classes[label]
-    digits = label.isascii() and label.isdigit() and len(label) <= _LABEL_DIGITS
-    return int(label) if digits else None
+def _classes(seen: Mapping[int, str], highest: int, names: Sequence[str] | None) -> Classes:
+    if names is None:
+        named = (seen.get(n, f"(class {n}, of no prediction)") for n in range(highest + 1))
+        return Classes(tuple(named))
+    for number, name in seen.items():
+        if number >= len(names) or names[number] != name:
+            raise InvalidSettings(
+                f"class {number} is {name!r} in the predictions, "
+                f"the model named has the classes {Classes(tuple(names))}"
+            )
+    return Classes(tuple(names))
 
 
 def _plain(value: object) -> bool:

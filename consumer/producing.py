@@ -1,32 +1,36 @@
-"""Files of texts into a topic: TSV, CSV, JSONL or plain lines."""
+"""Files of texts into a topic, as they are read: nothing is held but what is under way."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import sys
 import time
+from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import orjson
-import zstandard
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
 
-from consumer.errors import InvalidSettings, StreamUnavailable
-from consumer.kafka_client import connect
+from consumer.topic_writer import TopicWriter
+from model.formats import shown
+from model.rows import Layout, read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from consumer.settings import KafkaSettings
+    from model.rows import Row
 
-FIELDS = ("text", "id", "domain", "timestamp", "label")
-_ENDINGS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "lines"}
-_FLUSH_EVERY = 1000
+FIELDS = ("id", "domain", "timestamp")
+_REPORTS_A_SECOND = 10
+
+
+@dataclass(slots=True)
+class Produced:
+    """How far it has come, also where it ended early."""
+
+    written: int = 0  # events that the broker has
+    unclear: int = 0  # events that were sent; whether it has them is not known
 
 
 def produce_file(  # noqa: PLR0913  (what and where to; the rest is keyword-only)
@@ -34,9 +38,11 @@ def produce_file(  # noqa: PLR0913  (what and where to; the rest is keyword-only
     *,
     topic: str,
     settings: KafkaSettings,
-    form: str = "auto",
+    layout: Layout | None = None,
+    skip: int = 0,
     limit: int | None = None,
     rate: float | None = None,
+    produced: Produced | None = None,
     report: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Write the events of a file to a topic and return how many.
@@ -45,114 +51,59 @@ def produce_file(  # noqa: PLR0913  (what and where to; the rest is keyword-only
         path: the file; `-` is stdin.
         topic: it must exist.
         settings: where Kafka is.
-        form: "tsv", "csv", "jsonl", "lines", or "auto" for what the file's ending says.
+        layout: how the file is read.
+        skip: leave out so many at the beginning.
         limit: stop after so many.
         rate: at most so many a second.
+        produced: is right at the end, also where this raises.
         report: called with the number written so far.
 
     Raises:
-        InvalidSettings: the file cannot be read, naming the line.
-        StreamUnavailable: Kafka did not take the events.
+        ModelError: the file cannot be read; names the line.
+        InvalidSettings: no topic can have such a name.
+        StreamUnavailable: there is no such topic, or Kafka did not take the events.
     """
-    events = islice(read_events(path, form=form), limit)
+    produced = produced or Produced()
+    end = None if limit is None else skip + limit
+    events = islice(read_events(path, layout or Layout()), skip, end)
     first = list(islice(events, 1))  # a file that cannot be read is told before connecting
-    sent = 0
+    often = None if rate is None else max(1, int(rate / _REPORTS_A_SECOND))
+    writer = TopicWriter(settings)
     begun = time.monotonic()
     try:
-        producer = KafkaProducer(**connect(settings), acks="all", linger_ms=20)
-        try:
-            futures = []
-            for value in chain(first, events):
-                futures.append(producer.send(topic, value=value))
-                sent += 1
-                if sent % _FLUSH_EVERY == 0 or (rate and sent % max(1, int(rate / 10)) == 0):
-                    _confirm(producer, futures)
-                    report(sent)
-                if rate:
+        with writer:
+            for sent, (line, event) in enumerate(chain(first, events), start=1):
+                confirmed = writer.send(topic, event, place=f"{shown(path)}:{line}")
+                if often is not None and sent % often == 0:
+                    writer.flush()
+                    confirmed = True
+                if confirmed:
+                    report(writer.written.total())
+                if rate is not None:
                     time.sleep(max(0.0, begun + sent / rate - time.monotonic()))
-            _confirm(producer, futures)
-        finally:
-            producer.close(timeout=10)
-    except KafkaError as error:
-        raise StreamUnavailable(f"producing to {topic}: {error!r}") from error
-    report(sent)
-    return sent
+    finally:
+        produced.written, produced.unclear = writer.written.total(), writer.unclear
+    return produced.written
 
 
-def read_events(path: Path, *, form: str = "auto") -> Iterator[bytes]:
-    """Yield the events of a file as JSON.
+def read_events(path: Path, layout: Layout) -> Iterator[tuple[int, bytes]]:
+    """Yield the events of a file as JSON, each with the line where it begins.
 
     Raises:
-        InvalidSettings: naming the file, the line, and what is wrong with it.
+        ModelError: the file cannot be read; names the line.
     """
-    name = "stdin" if str(path) == "-" else str(path)
-    if form == "auto":
-        ending = path.with_suffix("").suffix if path.suffix == ".zst" else path.suffix
-        form = _ENDINGS.get(ending, "")
-    readers = {"tsv": _tsv, "csv": _csv, "jsonl": _jsonl, "lines": _lines}
-    if form not in readers:
-        known = ", ".join(readers)
-        raise InvalidSettings(f"{name}: format {form!r}, expected one of {known} (see --format)")
-    try:
-        with _open(path) as file:
-            yield from readers[form](file, name)
-    except OSError as error:
-        raise InvalidSettings(f"{name}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, zstandard.ZstdError) as error:
-        raise InvalidSettings(f"{name}: {error}") from error
+    renamed = (layout.text, layout.label) != ("text", "label")
+    for row in read_rows(path, layout):
+        yield row.line, _event(row, layout, renamed=renamed)
 
 
-def _open(path: Path) -> TextIO:
-    if str(path) == "-":
-        return sys.stdin
-    if path.suffix == ".zst":
-        stream = zstandard.ZstdDecompressor().stream_reader(path.open("rb"))
-        return io.TextIOWrapper(stream, encoding="utf-8", newline="")
-    return path.open(encoding="utf-8", newline="")
-
-
-def _tsv(file: Iterable[str], name: str) -> Iterator[bytes]:
-    return _rows(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE), name)
-
-
-def _csv(file: Iterable[str], name: str) -> Iterator[bytes]:
-    return _rows(csv.reader(file), name)
-
-
-def _rows(rows: Iterator[list[str]], name: str) -> Iterator[bytes]:
-    header = next(rows, [])
-    if "text" not in header:
-        raise InvalidSettings(f"{name}:1: header is {header}, expected a column text")
-    for line, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise InvalidSettings(f"{name}:{line}: {len(row)} columns, expected {len(header)}")
-        event = dict(zip(header, row, strict=True))
-        yield orjson.dumps({field: event[field] for field in FIELDS if event.get(field)})
-
-
-def _jsonl(file: Iterable[str], name: str) -> Iterator[bytes]:
-    for line, text in enumerate(file, start=1):
-        if not text.strip():
-            continue
-        try:
-            event = json.loads(text)
-        except ValueError as error:
-            raise InvalidSettings(f"{name}:{line}: not JSON: {error}") from error
-        if not isinstance(event, dict) or "text" not in event:
-            raise InvalidSettings(f"{name}:{line}: expected an object with a field text")
-        yield text.strip().encode()
-
-
-def _lines(file: Iterable[str], name: str) -> Iterator[bytes]:
-    del name
-    for text in file:
-        if text.strip():
-            yield orjson.dumps({"text": text.rstrip("\r\n")})
-
-
-def _confirm(producer: KafkaProducer, futures: list) -> None:  # type: ignore[type-arg]
-    producer.flush(timeout=30)
-    for future in futures:
-        if future.exception is not None:
-            raise future.exception
-    futures.clear()
+def _event(row: Row, layout: Layout, *, renamed: bool) -> bytes:
+    if row.raw is not None and not renamed:
+        return row.raw.encode()
+    if row.raw is not None:
+        rest = {k: v for k, v in row.fields.items() if k not in {layout.text, layout.label}}
+        label = None if layout.label is None else row.fields.get(layout.label)
+        return json.dumps({"text": row.text, **rest, "label": label}).encode()
+    rest = {name: row.fields[name] for name in FIELDS if row.fields.get(name)}
+    labelled = {} if row.label is None else {"label": row.label}
+    return orjson.dumps({"text": row.text, **rest, **labelled})

@@ -58,7 +58,7 @@ def _arguments() -> argparse.Namespace:
         metavar="NAME=FILE",
         type=_named_file,
         action="append",
-        help="stream this file (TSV, CSV, JSONL, lines; .zst) as a domain, instead of the samples",
+        help="stream this file (as `offramp produce` reads) as a domain, instead of the samples",
     )
     parser.add_argument("--events", type=int, default=4000, help="events a domain (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes (%(default)s)")

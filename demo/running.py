@@ -19,6 +19,7 @@ from demo.view import DomainSummary, Summary, live_table, save_picture, summary_
 from deploy.local.guarded import GuardedFolder
 from deploy.local.process import ServerError
 from deploy.local.services import Services, local_services
+from model.config import read_config
 from model.engine import Engine
 from model.errors import ModelError
 from policy_state.backends.redis import RedisStore
@@ -50,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, screen: Screen) -> int:
     """Start everything, stream, show, sum up, stop everything."""
-    texts = {name: read_texts(path) for name, path in args.input.items()}
+    labels = read_config(args.model).labels
+    texts = {name: read_texts(path, labels) for name, path in args.input.items()}
     total = args.events * len(texts)
     with ExitStack() as stack:
         logs = stack.enter_context(GuardedFolder("demo"))

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from consumer.producing import read_events
+from model.labels import Classes
+from model.rows import read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 SAMPLES = Path(__file__).parent / "reviews"
+REVIEW_LABELS = ("negative", "positive")
 _MOST_TEXTS = 100_000
 
 
@@ -42,14 +44,22 @@ def sample_files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SAMPLES.glob("*.jsonl"))}
 
 
-def read_texts(path: Path) -> list[Text]:
-    """Return the texts of a file, with labels where it has whole numbers for them.
+def read_texts(path: Path, labels: Sequence[str] = REVIEW_LABELS) -> list[Text]:
+    """Return the texts of a file, with their classes where all its labels are those of the model.
 
     Raises:
-        InvalidSettings: naming the file and the line that cannot be read.
+        InvalidData: naming the file and the line that cannot be read.
     """
-    events = (orjson.loads(value) for value in islice(read_events(path), _MOST_TEXTS))
-    return [Text(event["text"], _label(event.get("label"))) for event in events]
+    classes = Classes(tuple(labels))
+    rows = list(islice(read_rows(path), _MOST_TEXTS))
+    numbers = [None if row.label is None else classes.number(row.label) for row in rows]
+    foreign = any(
+        row.label is not None and number is None for row, number in zip(rows, numbers, strict=True)
+    )
+    return [
+        Text(row.text, None if foreign else number)
+        for row, number in zip(rows, numbers, strict=True)
+    ]
 
 
 def draw(texts: Mapping[str, list[Text]], per_domain: int, *, seed: int) -> Iterator[DemoEvent]:
@@ -64,8 +74,3 @@ def draw(texts: Mapping[str, list[Text]], per_domain: int, *, seed: int) -> Iter
             event_id = f"{domain}-{number}-{n}"
             value = orjson.dumps({"id": event_id, "text": rows[number].text})
             yield DemoEvent(domain, number, event_id, value)
-
-
-def _label(value: object) -> int | None:
-    text = str(value)
-    return int(text) if text.isdecimal() else None

@@ -15,7 +15,6 @@ import random
 import re
 import time
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -25,7 +24,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 from model.batches import encode, pad
 from model.checkpoint import load_model, load_tokenizer, save_model
 from model.config import ModelConfig
-from model.data import open_text, read_labelled
+from model.data import read_labelled, read_texts
 from model.network import MultiExitEncoder
 from model.training import TrainSettings, optimizer_for
 from model.vocabulary import train_tokenizer
@@ -90,10 +89,8 @@ def main() -> None:
 
 def unlabelled(folder: Path, amounts: Amounts, *, share: float, rng: random.Random) -> list[str]:
     """Return sentences and longer pieces of film and product reviews."""
-    with open_text(folder / "imdb_unsup.txt.zst") as file:
-        films = [line.strip() for line in file]
-    with open_text(folder / "amazon_fdu_unlabel.tsv.zst") as file:
-        products = [line.rstrip("\n").split("\t", 1)[-1] for line in islice(file, 1, None)]
+    films = list(read_texts(folder / "imdb_unsup.txt.zst"))
+    products = list(read_texts(folder / "amazon_fdu_unlabel.tsv.zst"))
     found = []
     for reviews, most in ((films, amounts.film_sentences), (products, amounts.product_sentences)):
         low, high = SENTENCE_WORDS

@@ -10,12 +10,14 @@ if TYPE_CHECKING:
 
     from model.config import ModelConfig
     from model.evaluation import ExitReport
+    from model.labels import Classes
 
 
 _CAVEAT = (
     "Measured with the saved weights on the files named, and only on them: texts of another kind "
     "can do better or worse."
 )
+_UNMEASURED = "Not measured: no `--eval` file, and no texts held out."
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Facts:
     command: str
     start: str  # what the weights started from
     data: Sequence[str]  # one line per source of training texts
+    classes: Classes
     settings: Mapping[str, object]
     reports: Mapping[str, ExitReport]
     parameters: int
@@ -45,7 +48,7 @@ def model_card(facts: Facts, config: ModelConfig) -> str:
         "",
         _shape(config, facts.parameters),
         "",
-        f"- Classes: {', '.join(f'{i} = {name}' for i, name in enumerate(config.labels))}",
+        f"- Classes, {facts.classes.order}: {facts.classes}",
         f"- Exits: {exits}",
         f"- Started from: {facts.start}",
         *(f"- Trained on: {source}" for source in facts.data),
@@ -65,7 +68,7 @@ def model_card(facts: Facts, config: ModelConfig) -> str:
         "",
         "## What the exits are worth",
         "",
-        *(report_table(facts.reports) if facts.reports else ["Not measured: no `--eval` file."]),
+        *(report_table(facts.reports) if facts.reports else [_UNMEASURED]),
         "",
         _CAVEAT,
         "",

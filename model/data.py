@@ -1,26 +1,28 @@
-"""Texts and labels from files (zstd-compressed or not), and exit matrices to files."""
+"""Texts and classes from files, a part of them held out, and exit matrices to files."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import io
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
-import zstandard
-
 from model.errors import InvalidData
+from model.formats import shown
+from model.labels import classes_of
+from model.rows import Layout, read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from model.labels import Classes
 
 TRUTH_COLUMN = "op_labels"  # as in the exit matrices of the paper's authors
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|<br\s*/?>")
 _SENTENCE_WORDS = range(3, 41)
+_CURE = "; labels of another model are left out with --no-labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,77 +36,130 @@ class LabelledTexts:
         """Return at most `most` rows, drawn at random."""
         if len(self.texts) <= most:
             return self
-        rows = random.Random(seed).sample(range(len(self.texts)), most)
+        return self._rows(random.Random(seed).sample(range(len(self.texts)), most))
+
+    def split(self, share: float, *, most: int, seed: int) -> tuple[LabelledTexts, LabelledTexts]:
+        """Return what is left to train on, and a share of the texts to measure on.
+
+        The share is drawn by chance from every class alike, at least one text of each class that
+        has two or more, about `most` in all. Rows with the same text stay together.
+        """
+        share = min(share, most / len(self.texts))
+        of_class: dict[int, list[str]] = {}
+        for text, label in dict(zip(self.texts, self.labels, strict=True)).items():
+            of_class.setdefault(label, []).append(text)
+        drawn: set[str] = set()
+        chance = random.Random(seed)
+        for _, texts in sorted(of_class.items()):
+            count = min(max(1, round(share * len(texts))), len(texts) - 1)
+            drawn.update(chance.sample(texts, count))
+        kept = [i for i, text in enumerate(self.texts) if text not in drawn]
+        held = [i for i, text in enumerate(self.texts) if text in drawn]
+        return self._rows(kept), self._rows(held)
+
+    def _rows(self, rows: Sequence[int]) -> LabelledTexts:
         return LabelledTexts(
             tuple(self.texts[i] for i in rows), tuple(self.labels[i] for i in rows)
         )
 
 
-@contextlib.contextmanager
-def open_text(path: Path) -> Iterator[TextIO]:
-    """Open a UTF-8 file; a name that ends in .zst is decompressed on the way.
+@dataclass(frozen=True, slots=True)
+class NamedTexts:
+    """Texts and their labels as a file has them, not yet as the classes of a model."""
+
+    path: Path
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]
+    lines: tuple[int, ...]  # where in the file each begins
+
+    def numbered(self, classes: Classes) -> LabelledTexts:
+        """Return the texts with their classes' numbers.
+
+        Raises:
+            InvalidData: a label is no class of the model; names its line.
+        """
+        labels = tuple(
+            classes.require(label, f"{shown(self.path)}:{line}")
+            for label, line in zip(self.labels, self.lines, strict=True)
+        )
+        return LabelledTexts(self.texts, labels)
+
+
+def read_named(path: Path, layout: Layout | None = None) -> NamedTexts:
+    """Read a file in which every text has a label.
 
     Raises:
-        InvalidData: the file cannot be read, is not UTF-8 or not zstd.
+        InvalidData: naming the file, the line and what is wrong with it.
     """
-    try:
-        with path.open("rb") as raw:
-            packed = path.suffix == ".zst"
-            stream = zstandard.ZstdDecompressor().stream_reader(raw) if packed else raw
-            yield io.TextIOWrapper(stream, encoding="utf-8", newline="\n")
-    except (OSError, UnicodeDecodeError, zstandard.ZstdError) as error:
-        raise InvalidData(f"{path}: cannot be read: {error}") from error
+    layout = replace(layout or Layout(), labelled=True)
+    texts: list[str] = []
+    labels: list[str] = []
+    lines: list[int] = []
+    for row in read_rows(path, layout):
+        texts.append(row.text)
+        labels.append(str(row.label))
+        lines.append(row.line)
+    return NamedTexts(path, tuple(texts), tuple(labels), tuple(lines))
 
 
-def read_labelled(path: Path, *, classes: int | None = None) -> LabelledTexts:
-    """Read a TSV with the columns `text` and `label` (whole numbers from 0).
+def read_labelled(
+    path: Path, *, classes: Classes | None = None, layout: Layout | None = None
+) -> LabelledTexts:
+    """Read texts and the numbers of their classes.
 
     Args:
         path: the file.
-        classes: how many classes the model has; a label beyond them is an error.
+        classes: of the model; else what the labels themselves tell, see `classes_of`.
+        layout: how the file is read.
 
     Raises:
         InvalidData: naming the file, the line and what is wrong with it.
     """
-    texts, labels = read_texts(path)
-    if labels is None:
-        raise InvalidData(
-            f"{path}: has no labels, expected a .tsv file with the columns text and label"
-        )
-    if classes is not None and max(labels) >= classes:
-        row = next(i for i, label in enumerate(labels) if label >= classes)
-        raise InvalidData(
-            f"{path}:{row + 2}: label is {labels[row]}, the model has classes 0..{classes - 1}"
-        )
-    return LabelledTexts(texts, labels)
+    named = read_named(path, layout)
+    return named.numbered(classes or classes_of(named.labels, where=shown(path)))
 
 
-def read_texts(path: Path) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
-    """Read texts, and their labels where the file has them (else None).
-
-    A .tsv file names its columns in the first line, one is `text`; any other has one text a line.
+def read_texts(path: Path, layout: Layout | None = None) -> tuple[str, ...]:
+    """Read the texts of a file, whatever else it has.
 
     Raises:
         InvalidData: naming the file, the line and what is wrong with it.
     """
-    with open_text(path) as file:
-        if ".tsv" in path.suffixes:
-            texts, labels = _rows(file, path)
-        else:
-            texts = [line.rstrip("\r\n") for line in file if line.strip()]
-            labels = None
-    if not texts:
-        raise InvalidData(f"{path}: no texts")
-    return tuple(texts), None if labels is None else tuple(labels)
+    return tuple(row.text for row in read_rows(path, (layout or Layout()).unlabelled))
 
 
-def read_sentences(path: Path, most: int | None, *, seed: int) -> list[str]:
+def read_known(
+    path: Path, classes: Classes, layout: Layout | None = None
+) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
+    """Read texts, and where the file has labels (else None) the model's numbers for them.
+
+    Raises:
+        InvalidData: naming the file, the line and what is wrong with it.
+    """
+    layout = layout or Layout()
+    texts: list[str] = []
+    labels: list[int] = []
+    for row in read_rows(path, layout):
+        place = f"{shown(path)}:{row.line}"
+        if row.label is not None:
+            labels.append(classes.require(row.label, place, cure=_CURE))
+            if len(labels) <= len(texts):
+                raise InvalidData(f"{place}: this row has a label, some before have none")
+        texts.append(row.text)
+        if labels and len(labels) < len(texts):
+            raise InvalidData(f"{place}: some rows have a label, this one has none")
+    return tuple(texts), tuple(labels) or None
+
+
+def read_sentences(
+    path: Path, most: int | None, *, seed: int, layout: Layout | None = None
+) -> list[str]:
     """Return different sentences of 3 to 40 words from a file of texts, at most `most`, shuffled.
 
     Raises:
         InvalidData: the file cannot be read or has no such sentence.
     """
-    texts, _ = read_texts(path)
+    texts = read_texts(path, layout)
     parts = (part.strip() for text in texts for part in _SENTENCE_END.split(text))
     found = sorted({part for part in parts if len(part.split()) in _SENTENCE_WORDS})
     if not found:
@@ -131,25 +186,3 @@ def write_matrix(file: TextIO, rows: Sequence[Sequence[int]], truth: Sequence[in
     writer.writerow([*range(len(rows[0])), *([] if truth is None else [TRUTH_COLUMN])])
     for i, row in enumerate(rows):
         writer.writerow([*row, *([] if truth is None else [truth[i]])])
-
-
-def _rows(file: TextIO, path: Path) -> tuple[list[str], list[int] | None]:
-    header = file.readline().rstrip("\r\n").split("\t")
-    if "text" not in header:
-        raise InvalidData(f"{path}:1: columns are {', '.join(header)}, expected one named text")
-    text_at = header.index("text")
-    label_at = header.index("label") if "label" in header else None
-    texts: list[str] = []
-    labels: list[int] = []
-    for line, raw in enumerate(file, start=2):
-        row = raw.rstrip("\r\n").split("\t")
-        if len(row) != len(header):
-            raise InvalidData(f"{path}:{line}: {len(row)} columns, expected {len(header)}")
-        texts.append(row[text_at])
-        if label_at is None:
-            continue
-        label = row[label_at]
-        if not (label.isascii() and label.isdecimal()):
-            raise InvalidData(f"{path}:{line}: label is {label!r}, expected a whole number from 0")
-        labels.append(int(label))
-    return texts, labels if label_at is not None else None

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from model.rows import Layout
+
 _BATCH = 128
 
 
@@ -44,13 +46,17 @@ class Unlabelled:
         return cls(Path(name), int(number))
 
 
-def sentences(files: Sequence[Unlabelled], *, seed: int) -> list[str]:
+def sentences(files: Sequence[Unlabelled], *, seed: int, layout: Layout | None = None) -> list[str]:
     """Return the sentences of all files.
 
     Raises:
         InvalidData: a file cannot be read or has none.
     """
-    return [s for file in files for s in read_sentences(file.path, file.most, seed=seed)]
+    return [
+        sentence
+        for file in files
+        for sentence in read_sentences(file.path, file.most, seed=seed, layout=layout)
+    ]
 
 
 def soft_labels(  # noqa: PLR0913  (each is a plain setting)
@@ -58,7 +64,7 @@ def soft_labels(  # noqa: PLR0913  (each is a plain setting)
     texts: Sequence[str],
     *,
     exits: Sequence[int] | None,
-    classes: int,
+    labels: Sequence[str],
     max_tokens: int,
     bf16: bool,
     allow_pickle: bool = False,
@@ -66,11 +72,13 @@ def soft_labels(  # noqa: PLR0913  (each is a plain setting)
 ) -> Tensor:
     """Return the class probabilities a teacher gives to texts, (texts, classes).
 
+    Where both have the same labels in another order, the probabilities come in the student's.
+
     Args:
         teacher: a model folder.
         texts: to be labelled.
         exits: the mean of these exits' probabilities is taken; None for the last exit.
-        classes: how many the student has.
+        labels: the student's, in the order of its classes.
         max_tokens: longer texts are cut.
         bf16: run the teacher in bfloat16.
         allow_pickle: read a teacher's old pytorch_model.bin.
@@ -86,12 +94,12 @@ def soft_labels(  # noqa: PLR0913  (each is a plain setting)
     for exit_ in chosen:
         if not 0 <= exit_ <= last:
             raise InvalidSettings(f"teacher exit {exit_} asked, {teacher} has exits 0..{last}")
-    if len(network.config.labels) != classes:
-        raise InvalidSettings(
-            f"{teacher} knows {len(network.config.labels)} classes, the student {classes}"
-        )
+    known = network.config.labels
+    if len(known) != len(labels):
+        raise InvalidSettings(f"{teacher} knows {len(known)} classes, the student {len(labels)}")
     most = min(max_tokens, network.config.max_position_embeddings)
     ids = encode(load_tokenizer(teacher), texts, most)
     network.to(training_device())
     probabilities = predict(network, ids, batch_size=_BATCH, bf16=bf16, done=done)
-    return probabilities[:, chosen].mean(dim=1)
+    found = probabilities[:, chosen].mean(dim=1)
+    return found[:, [known.index(x) for x in labels]] if set(known) == set(labels) else found

@@ -54,7 +54,7 @@ def run_pretraining(
     Raises:
         ModelError: the texts, the start or the settings cannot be used, or the training failed.
     """
-    texts, _ = read_texts(request.texts)
+    texts = read_texts(request.texts, request.layout)
     work = open_output(request.out, request.to_dict(), resume=resume)
     torch.manual_seed(request.settings.seed)
     network, tokenizer = _begin(request, texts, work)

@@ -21,8 +21,8 @@ from model.checkpoint import (
     save_model,
     start_from,
 )
-from model.config import default_labels, read_config
-from model.data import read_labelled, set_name
+from model.config import read_config
+from model.data import set_name
 from model.distillation import sentences, soft_labels
 from model.fine_tuning import EncodedSet, Examples, evaluate, fine_tune
 from model.hub import locate
@@ -32,9 +32,10 @@ from model.output import open_output
 from model.plots import plot_curves
 from model.trainer import clear_checkpoints
 from model.training import training_device
+from model.training_data import beside, held_name, read_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from tokenizers import Tokenizer
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from model.config import ModelConfig
     from model.data import LabelledTexts
     from model.evaluation import ExitReport
+    from model.labels import Classes
     from model.network import MultiExitEncoder
     from model.request import Request
     from model.training import Progress
@@ -58,6 +60,7 @@ class Outcome:
     """What a training gave."""
 
     config: ModelConfig
+    classes: Classes
     reports: dict[str, ExitReport]
     steps: int
     training_s: float
@@ -91,23 +94,23 @@ def train(
         ModelError: the data, the start or the settings cannot be used, or the training failed.
     """
     listener = listener or Listener()
-    known = None if request.labels is None else len(request.labels)
-    data = read_labelled(request.data, classes=known)
-    classes = known or max(data.labels) + 1
-    dev = [read_labelled(path, classes=classes) for path in request.evaluate_on]
+    data, classes, dev = read_data(request)
     work = open_output(request.out, request.to_dict(), resume=resume)
 
     torch.manual_seed(request.settings.seed)
-    extra = sentences(request.unlabelled, seed=request.settings.seed)
+    extra = sentences(request.unlabelled, seed=request.settings.seed, layout=beside(request.layout))
     network, tokenizer = _begin(request, classes, [*data.texts, *extra], work)
     positions = network.config.max_position_embeddings
     train_tokens = min(request.max_tokens, positions)
     eval_tokens = min(request.eval_max_tokens or train_tokens, positions)
-    targets = F.one_hot(torch.tensor(data.labels), classes).float()
+    targets = F.one_hot(torch.tensor(data.labels), len(classes.names)).float()
     if extra:
         targets = torch.cat([targets, _taught(request, extra, classes, work, listener)])
     examples = Examples(encode(tokenizer, [*data.texts, *extra], train_tokens), targets)
-    sets = [EncodedSet(encode(tokenizer, d.texts, eval_tokens), d.labels) for d in dev]
+    sets = {
+        name: EncodedSet(encode(tokenizer, d.texts, eval_tokens), d.labels)
+        for name, d in dev.items()
+    }
 
     started = time.monotonic()
     history = fine_tune(
@@ -116,15 +119,17 @@ def train(
         request.settings,
         work,
         loss=request.loss,
-        class_weights=balanced_weights(data.labels, classes) if request.class_weights else None,
-        dev=sets[0] if sets else None,
+        class_weights=(
+            balanced_weights(data.labels, len(classes.names)) if request.class_weights else None
+        ),
+        dev=next(iter(sets.values()), None),
         resume=resume,
         on_progress=listener.progress,
     )
     training_s = time.monotonic() - started
     save_model(network, tokenizer, request.out)
     reports = _measure(request, sets, listener)
-    outcome = Outcome(network.config, reports, int(history[-1]["step"]), training_s)
+    outcome = Outcome(network.config, classes, reports, int(history[-1]["step"]), training_s)
     plot_curves(history, request.out / CURVES)
     _write_metrics(request, outcome, history)
     card = model_card(_facts(request, outcome, data, len(extra), network, command), network.config)
@@ -134,7 +139,7 @@ def train(
 
 
 def _begin(
-    request: Request, classes: int, texts: Sequence[str], work: Path
+    request: Request, classes: Classes, texts: Sequence[str], work: Path
 ) -> tuple[MultiExitEncoder, Tokenizer]:
     """Return the network and the tokenizer that a training starts with.
 
@@ -146,15 +151,15 @@ def _begin(
             texts,
             work,
             exit_layers=request.exit_layers,
-            labels=request.labels or default_labels(classes),
+            labels=classes.names,
         )
     folder = locate(request.start, allow_pickle=request.allow_pickle)
-    found = read_config(folder, labels=request.labels)
+    found = read_config(folder)
     layers = found.exit_layers if found.exits > 1 else range(1, found.num_hidden_layers + 1)
     network = start_from(
         folder,
         exit_layers=request.exit_layers or tuple(layers),
-        labels=found.labels if len(found.labels) == classes else default_labels(classes),
+        labels=classes.names,
         new_heads=request.new_heads,
         allow_pickle=request.allow_pickle,
     )
@@ -164,7 +169,7 @@ def _begin(
 
 
 def _taught(
-    request: Request, texts: Sequence[str], classes: int, work: Path, listener: Listener
+    request: Request, texts: Sequence[str], classes: Classes, work: Path, listener: Listener
 ) -> Tensor:
     """Return the teacher's class probabilities, computed once and kept for a resumed training."""
     path = work / _SOFT_LABELS
@@ -174,7 +179,7 @@ def _taught(
             locate(str(request.teacher), allow_pickle=request.allow_pickle),
             texts,
             exits=request.teacher_exits,
-            classes=classes,
+            labels=classes.names,
             max_tokens=request.max_tokens,
             bf16=request.settings.bf16,
             allow_pickle=request.allow_pickle,
@@ -185,14 +190,14 @@ def _taught(
 
 
 def _measure(
-    request: Request, sets: Sequence[EncodedSet], listener: Listener
+    request: Request, sets: Mapping[str, EncodedSet], listener: Listener
 ) -> dict[str, ExitReport]:
     """Measure the weights as saved, in fp32."""
     saved = load_model(request.out).to(training_device())
     reports = {}
-    for path, texts in zip(request.evaluate_on, sets, strict=True):
-        listener.stage(f"evaluating {set_name(path)}", len(texts.labels))
-        reports[set_name(path)] = evaluate(saved, texts, done=listener.advance)
+    for name, texts in sets.items():
+        listener.stage(f"evaluating {name}", len(texts.labels))
+        reports[name] = evaluate(saved, texts, done=listener.advance)
     return reports
 
 
@@ -217,6 +222,12 @@ def _facts(  # noqa: PLR0913, PLR0917  (one caller; it has them all at hand)
     command: Sequence[str],
 ) -> Facts:
     sources = [f"{len(data.texts):,} labelled texts of {set_name(request.data)}"]
+    held = outcome.reports.get(held_name(request.data))
+    if held:
+        sources.append(
+            f"{held.texts:,} further texts of the file were held out to measure on: drawn by "
+            f"chance, seed {request.settings.seed}, from every class alike"
+        )
     if taught:
         names = ", ".join(set_name(file.path) for file in request.unlabelled)
         sources.append(f"{taught:,} sentences of {names}, labelled by the teacher")
@@ -233,6 +244,7 @@ def _facts(  # noqa: PLR0913, PLR0917  (one caller; it has them all at hand)
         command=shlex.join(command),
         start="random weights" if fresh else str(request.start),
         data=sources,
+        classes=outcome.classes,
         settings=settings,
         reports=outcome.reports,
         parameters=sum(p.numel() for p in network.parameters()),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.errors import InvalidSettings
 from model.losses import Loss
+from model.rows import Layout
 from model.training import TrainSettings
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from model.distillation import Unlabelled
     from model.new_model import NewModel
 
+HOLD_OUT = 0.1
+_HOLD_OUT_BELOW = 0.9
 _LEAST_TOKENS = 3  # [CLS], one token, [SEP]
 
 
@@ -27,7 +30,9 @@ class Request:
     start: str | NewModel  # a folder, a hub id, or sizes
     exit_layers: tuple[int, ...] | None = None
     labels: tuple[str, ...] | None = None
+    layout: Layout = field(default_factory=Layout)  # of every file
     evaluate_on: tuple[Path, ...] = ()
+    hold_out: float = HOLD_OUT  # share of the texts kept to measure on where `evaluate_on` is empty
     loss: Loss = Loss.SUM
     class_weights: bool = False
     max_tokens: int = 128
@@ -47,6 +52,10 @@ class Request:
         """
         if (self.teacher is None) != (not self.unlabelled):
             raise InvalidSettings("a teacher and unlabelled texts are given together or not at all")
+        if not 0 <= self.hold_out <= _HOLD_OUT_BELOW:
+            raise InvalidSettings(
+                f"hold_out is {self.hold_out:g}, expected a share 0..{_HOLD_OUT_BELOW}"
+            )
         if min(self.max_tokens, self.eval_max_tokens or self.max_tokens) < _LEAST_TOKENS:
             raise InvalidSettings(
                 f"max_tokens is {self.max_tokens}, eval_max_tokens {self.eval_max_tokens}, "
@@ -66,6 +75,7 @@ class PretrainRequest:
     texts: Path
     out: Path
     start: str | NewModel  # a folder, a hub id, or sizes
+    layout: Layout = field(default_factory=Layout)
     exit_layers: tuple[int, ...] | None = None  # where guesses are asked for; None: the last
     max_tokens: int = 128
     allow_pickle: bool = False

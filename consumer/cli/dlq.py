@@ -182,7 +182,13 @@ def replay(
         for letter in read()
         if not letter.hindrance(topic) and letter.offset <= last.get(letter.partition, -1)
     )
-    sent = letters.replay(settings.kafka, counted if count else (), topic=topic)
+    sent: Counter[str] = Counter()
+    try:
+        letters.replay(settings.kafka, counted if count else (), topic=topic, sent=sent)
+    except BaseException as error:  # an interrupt, too: what was sent is there
+        if sent or not isinstance(error, Exception):
+            typer.echo(f"stopped: {sent.total()} of {count} letters were sent", err=True)
+        raise
     if output is Output.JSON:
         print_json(dict(sent))
         return

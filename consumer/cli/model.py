@@ -10,6 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from consumer.cli.common import Output, OutputOption, print_json, print_table
+from consumer.cli.file_options import (
+    FILES,
+    FormatOption,
+    LabelColumn,
+    TextColumn,
+    layout_of,
+)
 from consumer.cli.model_options import (
     AllowBin,
     Device,
@@ -21,12 +28,14 @@ from consumer.cli.model_options import (
 from consumer.cli.model_prepare import CALIBRATE_EXAMPLES, EXPORT_EXAMPLES, calibrate, export
 from consumer.cli.training import pretrain, train
 from consumer.cli.training_progress import exit_rows, progress_bars
+from model.formats import Format
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from model.engine import Engine
     from model.evaluation import ExitReport
+    from model.rows import Layout
 
 __all__ = ["app", "pretrain", "train"]
 
@@ -105,9 +114,7 @@ def check(
 
 @app.command("predict", epilog=PREDICT_EXAMPLES)
 def predict(
-    files: Annotated[
-        list[Path], typer.Argument(help=".tsv with a text column, or .txt; either may be .zst.")
-    ],
+    files: Annotated[list[Path], typer.Argument(help=f"Texts, with labels or without: {FILES}")],
     model: Annotated[Path, typer.Option("--model", "-m", metavar="FOLDER", help="A model folder.")],
     out: Annotated[
         Path | None,
@@ -118,14 +125,26 @@ def predict(
     max_tokens: Annotated[
         int | None, typer.Option(min=3, help="Longer texts are cut; else the model's maximum.")
     ] = None,
+    form: FormatOption = Format.AUTO,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = None,
+    no_labels: Annotated[
+        bool, typer.Option("--no-labels", help="Leave labels out, e.g. those of another model.")
+    ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Write exit matrices: what every exit says about every text, which `lab replay` reads."""
+    """Write exit matrices: what every exit says about every text, which `lab replay` reads.
+
+    A label of a file is the name of a class, or its number where classes are not called by numbers.
+    """
     targets = _targets(files, out)
+    layout = layout_of(form, text_column, label_column)
+    if no_labels:
+        layout = layout.unlabelled
     engine = engine_for(model, device, precision, max_tokens)
     with progress_bars() as bars:
         predicted = [
-            _predict_file(engine, path, target, bars)
+            _predict_file(engine, path, layout, target, bars)
             for path, target in zip(files, targets, strict=True)
         ]
     if out is None:
@@ -151,6 +170,8 @@ def bench(
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Runs; the median counts.")] = 3,
     device: DeviceOption = Device.AUTO,
+    form: FormatOption = Format.AUTO,
+    text_column: TextColumn = "text",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Measure texts per second for every exit and precision, tokenising included."""
@@ -162,7 +183,7 @@ def bench(
     if texts_file is None:
         sample = ["the " * (words - 1) + f"end{i}" for i in range(texts)]
     else:
-        sample = list(read_texts(texts_file)[0][:texts])
+        sample = list(read_texts(texts_file, layout_of(form, text_column))[:texts])
     rows: list[dict[str, object]] = []
     for kind in precision or [Precision.FP32, Precision.BF16]:
         engine = engine_for(folder, device, kind, None)
@@ -207,13 +228,16 @@ def _targets(files: list[Path], out: Path | None) -> list[Path | None]:
     return [out / f"{name}.tsv" for name in names]
 
 
-def _predict_file(engine: Engine, path: Path, target: Path | None, bars: Progress) -> Predicted:
+def _predict_file(
+    engine: Engine, path: Path, layout: Layout, target: Path | None, bars: Progress
+) -> Predicted:
     import numpy as np
 
-    from model.data import read_texts, set_name, write_matrix
+    from model.data import read_known, set_name, write_matrix
     from model.evaluation import report
+    from model.labels import Classes
 
-    texts, truth = read_texts(path)
+    texts, truth = read_known(path, Classes(engine.config.labels), layout)
     name = set_name(path)
     task = bars.add_task(name, total=len(texts))
     last = engine.config.exits - 1

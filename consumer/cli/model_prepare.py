@@ -8,6 +8,12 @@ from typing import Annotated
 import typer
 
 from consumer.cli.common import Output, OutputOption, print_json, print_table
+from consumer.cli.file_options import (
+    FILES,
+    FormatOption,
+    TextColumn,
+    layout_of,
+)
 from consumer.cli.model_options import (
     AllowBin,
     Device,
@@ -17,6 +23,7 @@ from consumer.cli.model_options import (
     Precision,
     engine_for,
 )
+from model.formats import Format
 
 EXPORT_EXAMPLES = """Examples:
 
@@ -57,7 +64,7 @@ def calibrate(
     folder: Folder,
     texts_file: Annotated[
         list[Path],
-        typer.Option("--texts-file", metavar="FILE", help="Texts of the kinds to come."),
+        typer.Option("--texts-file", metavar="FILE", help=f"Texts of the kinds to come: {FILES}"),
     ],
     int8: Annotated[
         bool, typer.Option("--int8", help="Make it fit for int8, and measure how well.")
@@ -75,6 +82,8 @@ def calibrate(
     max_tokens: Annotated[
         int | None, typer.Option(min=3, help="Longer texts are cut; else the model's maximum.")
     ] = None,
+    form: FormatOption = Format.AUTO,
+    text_column: TextColumn = "text",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Write `int8.safetensors` or `costs.json` beside a model: what int8 and `measured` need.
@@ -99,7 +108,7 @@ def calibrate(
     chance = random.Random(0)
     sample: list[str] = []
     for path in texts_file:
-        found, _ = read_texts(path)
+        found = read_texts(path, layout_of(form, text_column))
         sample += chance.sample(found, min(texts, len(found)))
     chance.shuffle(sample)
     made: dict[str, object] = {}

@@ -20,8 +20,13 @@ from consumer.cli.common import (
     printable,
     read_settings,
 )
+from consumer.cli.file_options import FILES
+from consumer.cli.file_options import FormatOption as LabelsFormat
 from consumer.cli.panels import LOOK
-from consumer.cli.policy_common import Format, FormatOption, emit, opened_policy, percent
+from consumer.cli.policy_common import Format as OutputFormat
+from consumer.cli.policy_common import FormatOption, emit, opened_policy, percent
+from consumer.errors import InvalidSettings
+from model.formats import Format
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -52,9 +57,11 @@ def add_to(app: typer.Typer) -> None:
 
 def evaluate(
     labels: Annotated[
-        Path | None, typer.Option(help="File of labels: JSON lines with id and label, or TSV.")
+        Path | None, typer.Option(help=f"Columns or fields id and label: {FILES}")
     ] = None,
-    labels_topic: Annotated[str | None, typer.Option(help="Topic of labels, the same.")] = None,
+    labels_topic: Annotated[
+        str | None, typer.Option(help="Topic of labels: JSON, or id and label with a tab between.")
+    ] = None,
     predictions: Annotated[
         list[Path] | None, typer.Option(help="File of predictions, JSON lines; may be repeated.")
     ] = None,
@@ -62,18 +69,35 @@ def evaluate(
         list[str] | None,
         typer.Option("--topic", "-t", help="Topic of predictions; may be repeated."),
     ] = None,
+    form: LabelsFormat = Format.AUTO,
+    id_column: Annotated[
+        str, typer.Option(metavar="NAME", help="Column or field of --labels with the id.")
+    ] = "id",
+    label_column: Annotated[
+        str, typer.Option(metavar="NAME", help="The same with the label.")
+    ] = "label",
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="FOLDER",
+            help="The model: names the classes of no prediction, too.",
+        ),
+    ] = None,
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
     set_: Set = None,
-    output: FormatOption = Format.TABLE,
+    output: FormatOption = OutputFormat.TABLE,
 ) -> None:
     """Tell the true error of every exit from delayed labels, and the exit they would choose.
 
-    A label belongs to the predictions of the same id, and is a class by number or by name. Topics
-    are read from their beginning to their end at the start. Nothing is changed: labels judge what
-    was learnt, they never steer it.
+    A label belongs to the predictions of the same id, and is a class by name, or by number where
+    classes are not called by numbers. In a file one that the model does not have is an error, in a
+    topic it is left out and told. Topics are read from their beginning to their end at the start.
+    Nothing is changed: labels judge what was learnt, they never steer it.
     """
     if (labels is None) == (labels_topic is None):
         raise typer.BadParameter("give --labels or --labels-topic, one of them")
@@ -82,13 +106,28 @@ def evaluate(
     uses = (*POLICY, *KAFKA)
     settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
     with opened_policy(config, redis_url, policy, set_, uses=uses) as store:
-        known, unreadable = _labels(labels, labels_topic, settings.kafka)
+        if labels is None:
+            known, unreadable = _labels(labels_topic or "", settings.kafka)
+        else:
+            from consumer.evaluating import labels_of_file
+
+            known = labels_of_file(labels, form, id_column=id_column, label_column=label_column)
+            unreadable = 0
+        names = None
+        if model is not None:
+            from model.config import read_config
+
+            names = read_config(model).labels
         values = _values(predictions, topic, settings.kafka)
         with closing(values):
             from consumer.evaluating import join
 
             meta = store.describe().meta
-            joined = join(values, known, fingerprint=meta.fingerprint, exits=meta.exits)
+            joined = join(
+                values, known, fingerprint=meta.fingerprint, exits=meta.exits, names=names
+            )
+        if labels is not None and joined.unknown:
+            raise InvalidSettings(f"{labels}: {_strange(joined, all_known=names is not None)}")
         rows = _rows(store, joined)
         _tell(joined, unreadable)
         emit(
@@ -107,16 +146,11 @@ def evaluate(
         )
 
 
-def _labels(
-    path: Path | None, topic: str | None, kafka: KafkaSettings
-) -> tuple[dict[str, Label], int]:
-    from consumer.evaluating import labels_of_file, labels_of_records
-
-    if path is not None:
-        return labels_of_file(path), 0
+def _labels(topic: str, kafka: KafkaSettings) -> tuple[dict[str, Label], int]:
+    from consumer.evaluating import labels_of_records
     from consumer.reading import TopicReader
 
-    with TopicReader(kafka, [topic or ""]) as reader:
+    with TopicReader(kafka, [topic]) as reader:
         return labels_of_records(reader.values())
 
 
@@ -212,8 +246,15 @@ def _tell(joined: Joined, unreadable: int) -> None:
     if unreadable:
         typer.echo(f"{unreadable} records of labels hold no id and label", err=True)
     if joined.unknown:
-        names = ", ".join(printable(name) for name, _ in joined.unknown.most_common(_NAMES))
-        typer.echo(
-            f"{joined.unknown.total()} labels left out, no prediction has such a class: {names}",
-            err=True,
-        )
+        strange = _strange(joined, all_known=False)
+        typer.echo(f"{joined.unknown.total()} labels left out: {strange}", err=True)
+
+
+def _strange(joined: Joined, *, all_known: bool) -> str:
+    """Say which labels are no classes of the model, and which classes it has."""
+    names = ", ".join(printable(name) for name, _ in joined.unknown.most_common(_NAMES))
+    cure = "" if all_known else "; --model FOLDER names classes that no prediction has"
+    return (
+        f"label {names} (id {printable(joined.unknown_id)}) is no class of the model, "
+        f"it has {printable(joined.classes)}{cure}"
+    )

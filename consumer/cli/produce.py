@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,8 +15,20 @@ from consumer.cli.common import (
     OutputOption,
     Set,
     print_json,
+    printable,
     read_settings,
 )
+from consumer.cli.file_options import (
+    FILES,
+    FormatOption,
+    LabelColumn,
+    TextColumn,
+    layout_of,
+)
+from model.formats import Format
+
+if TYPE_CHECKING:
+    from consumer.producing import Produced
 
 EXAMPLES = """Examples:
 
@@ -24,20 +36,23 @@ EXAMPLES = """Examples:
 
 `offramp produce reviews.jsonl --to texts.films --rate 200`
 
+`offramp produce reviews.csv --text-column review --to texts.films`
+
 `zstdcat big.tsv.zst | offramp produce - --format tsv --to texts.films --limit 10000`
 """
 
 
 def produce(
-    file: Annotated[Path, typer.Argument(help="TSV, CSV, JSONL or plain lines; - reads stdin.")],
+    file: Annotated[Path, typer.Argument(help=FILES)],
     topic: Annotated[
         str, typer.Option("--to", metavar="TOPIC", help="Topic to write to; it must exist.")
     ],
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
-    format_: Annotated[
-        str, typer.Option("--format", help="tsv, csv, jsonl, lines, or auto: by the file's ending.")
-    ] = "auto",
+    form: FormatOption = Format.AUTO,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = None,
+    skip: Annotated[int, typer.Option(min=0, help="Leave out so many texts at first.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many texts.")] = None,
     rate: Annotated[float | None, typer.Option(min=0.01, help="At most so many a second.")] = None,
     set_: Set = None,
@@ -46,29 +61,45 @@ def produce(
     """Write every text of a file to a topic, as JSON events.
 
     TSV and CSV need a header with a column `text`; `id`, `domain`, `timestamp` and `label` are
-    taken along, other columns are left out. JSONL lines go out as they are. Files ending in .zst
-    are decompressed. A line that cannot be read stops the run before anything later is sent; the
-    error names it.
+    taken along, other columns are left out. JSONL lines go out as they are. A row that cannot be
+    read stops the run before anything later is sent; the error names the line where it begins.
+    Whatever stops the run, it says how many texts were written.
     """
     settings = read_settings(config, set_, uses=KAFKA, kafka__bootstrap_servers=bootstrap_servers)
     from rich.console import Console
     from rich.progress import Progress
 
-    from consumer.producing import produce_file
+    from consumer.producing import Produced, produce_file
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"producing to {topic}", total=limit)
-        sent = produce_file(
-            file,
-            topic=topic,
-            settings=settings.kafka,
-            form=format_,
-            limit=limit,
-            rate=rate,
-            report=lambda done: progress.update(task, completed=done),
-        )
+    produced = Produced()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(f"producing to {topic}", total=limit)
+        try:
+            produce_file(
+                file,
+                topic=topic,
+                settings=settings.kafka,
+                layout=layout_of(form, text_column, label_column),
+                skip=skip,
+                limit=limit,
+                rate=rate,
+                produced=produced,
+                report=lambda done: bars.update(task, completed=done),
+            )
+        except BaseException as error:  # an interrupt, too: what was written stays written
+            if produced.written or produced.unclear or not isinstance(error, Exception):
+                typer.echo(_stopped(produced, topic, skip), err=True)
+            raise
     if output is Output.JSON:
-        print_json({"topic": topic, "sent": sent})
+        print_json({"topic": topic, "sent": produced.written})
     else:
-        typer.echo(f"{sent} texts written to {topic}", err=True)
+        typer.echo(f"{produced.written} texts written to {topic}", err=True)
+
+
+def _stopped(produced: Produced, topic: str, skip: int) -> str:
+    written, unclear = produced.written, produced.unclear
+    said = f"stopped: {written} texts were written to {printable(topic)}"
+    if unclear:
+        return f"{said}, and of {unclear} more it is not known"
+    return f"{said}; --skip {skip + written} goes on behind them" if written else said

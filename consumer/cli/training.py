@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from consumer.cli.common import Output, OutputOption, print_json, print_table
+from consumer.cli.file_options import (
+    FILES,
+    FormatOption,
+    LabelColumn,
+    TextColumn,
+    layout_of,
+)
 from consumer.cli.model_options import AllowBin, Out
 from consumer.cli.training_progress import Stages, exit_rows, progress_bars
+from model.formats import Format
 
 if TYPE_CHECKING:
     from model.losses import Loss
@@ -21,6 +29,8 @@ TRAIN_EXAMPLES = """Examples:
 `offramp train sst2/train.tsv.zst --from fnlp/elasticbert-base --allow-bin --exits 1,3,7,12 --eval sst2/dev.tsv --out model`
 
 `offramp train agnews/train.tsv.zst --from ./bert --exits 1,3,5,7,9,12 --labels world,sports,business,technology --out news`
+
+`offramp train reviews.csv --text-column review --label-column sentiment --new mini --out reviews`
 
 `offramp train sst2/train.tsv.zst --new mini --teacher model --unlabelled reviews.txt.zst=200000 --out small`
 
@@ -79,7 +89,7 @@ Vocabulary = Annotated[
 
 
 def train(
-    data: Annotated[Path, typer.Argument(help="A .tsv or .tsv.zst with columns text and label.")],
+    data: Annotated[Path, typer.Argument(help=f"Texts with labels: {FILES}")],
     out: Out,
     start: From = None,
     new: New = None,
@@ -88,9 +98,23 @@ def train(
         list[Path] | None,
         typer.Option("--eval", help="Measure on this file; the first one during training too."),
     ] = None,
+    hold_out: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.9, help="Without --eval: the share of the texts kept to measure on."
+        ),
+    ] = 0.1,
     labels: Annotated[
-        str | None, typer.Option("--labels", metavar="NAMES", help="Names of the classes 0, 1, ..")
+        str | None,
+        typer.Option(
+            "--labels",
+            metavar="NAMES",
+            help="The classes in order; else numbers in their order, words by the alphabet.",
+        ),
     ] = None,
+    form: FormatOption = Format.AUTO,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = None,
     epochs: Epochs = 1,
     batch_size: BatchSize = 64,
     body_rate: Annotated[float, typer.Option(help="Peak learning rate of the encoder.")] = 2e-4,
@@ -156,8 +180,10 @@ def train(
         out=out,
         start=_start(start, new, layers, hidden, heads, ffn, positions, vocabulary),
         exit_layers=_numbers(exits, "--exits"),
-        labels=None if labels is None else tuple(labels.split(",")),
+        labels=None if labels is None else tuple(name.strip() for name in labels.split(",")),
+        layout=layout_of(form, text_column, label_column),
         evaluate_on=tuple(evaluate or ()),
+        hold_out=hold_out,
         loss=_loss(loss),
         class_weights=class_weights,
         max_tokens=max_tokens,
@@ -209,12 +235,12 @@ def train(
         return
     print_table(
         exit_rows(outcome.reports, outcome.config.exit_layers),
-        empty=f"{out}: trained, not measured (no --eval file)",
+        empty=f"{out}: trained, not measured (no --eval file, no texts held out)",
     )
 
 
 def pretrain(
-    texts: Annotated[Path, typer.Argument(help="One text a line, or a .tsv with a text column.")],
+    texts: Annotated[Path, typer.Argument(help=f"Texts: {FILES}")],
     out: Out,
     start: From = None,
     new: New = None,
@@ -222,6 +248,8 @@ def pretrain(
         str | None,
         typer.Option("--exits", metavar="LAYERS", help="Guess after these layers; else the last."),
     ] = None,
+    form: FormatOption = Format.AUTO,
+    text_column: TextColumn = "text",
     epochs: Epochs = 1,
     batch_size: BatchSize = 64,
     rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 5e-4,
@@ -252,6 +280,7 @@ def pretrain(
     request = PretrainRequest(
         texts=texts,
         out=out,
+        layout=layout_of(form, text_column),
         start=_start(start, new, layers, hidden, heads, ffn, positions, vocabulary),
         exit_layers=_numbers(exits, "--exits"),
         max_tokens=max_tokens,

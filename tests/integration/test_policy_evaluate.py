@@ -18,6 +18,7 @@ from policy_state.admin import Pin
 from policy_state.backends.redis import RedisStore
 from policy_state.stats import ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta
+from tests.tiny_model import tiny_config, write_tiny_model
 
 META = PolicyMeta("default", "f1", (1, 6, 12))
 Offramp = Callable[..., Result]
@@ -171,7 +172,43 @@ def test_no_labels_of_this_model_is_said(
     store: RedisStore, offramp: Offramp, tmp_path: Path
 ) -> None:
     """Nothing to judge ends well, with a line that says so."""
-    (tmp_path / "labels").write_text("nobody\t1\n")
+    (tmp_path / "labels.tsv").write_text("id\tlabel\nnobody\t1\n")
     (tmp_path / "predictions").write_bytes(predictions()[0])
-    files = ["--labels", tmp_path / "labels", "--predictions", tmp_path / "predictions"]
+    files = ["--labels", tmp_path / "labels.tsv", "--predictions", tmp_path / "predictions"]
     assert "no prediction of this policy's model has a label" in offramp(*files).stderr
+
+
+def test_labels_that_the_model_does_not_know_are_an_error(
+    store: RedisStore, offramp: Offramp, files: list[object], tmp_path: Path
+) -> None:
+    """Classes counted from 1 are told with those that there are, rather than judged as wrong."""
+    counted = tmp_path / "counted.csv"
+    counted.write_text("key,truth\n" + "".join(f"hotels-{n},{1 + n % 2}\n" for n in range(40)))
+    options = ["--labels", counted, "--id-column", "key", "--label-column", "truth", *files[2:]]
+    said = str(offramp(*options, code=1).exception)
+    assert "counted.csv: label 2 (id hotels-1) is no class of the model" in said
+    assert "it has 0 = negative, 1 = positive; --model FOLDER names classes" in said
+    counted.write_text("key,truth\n" + "".join(f"hotels-{n},{n % 2}\n" for n in range(40)))
+    (hotels,) = json.loads(offramp(*options, "-o", "json").stdout)["domains"]
+    assert hotels["served"]["texts"] == 40
+    said = str(offramp(*options[:2], *files[2:], code=1).exception)
+    assert "counted.csv:1: no column id, the columns are key, truth; name one with --id-col" in said
+
+
+def test_a_model_names_classes_that_no_prediction_has(
+    store: RedisStore, offramp: Offramp, files: list[object], tmp_path: Path
+) -> None:
+    """Its texts then count as wrong; a model with other names is refused."""
+    labelled = tmp_path / "rare.jsonl"
+    labelled.write_text('{"id": "hotels-1", "label": "rare"}\n{"id": "hotels-2", "label": 0}\n')
+    options = ["--labels", labelled, *files[2:]]
+    assert "label rare (id hotels-1)" in str(offramp(*options, code=1).exception)
+    names = ("negative", "positive", "rare")
+    model = write_tiny_model(tmp_path / "model", config=tiny_config(labels=names))
+    (hotels,) = json.loads(offramp(*options, "--model", model, "-o", "json").stdout)["domains"]
+    assert hotels["served"] | {"low": 0, "high": 0} == {
+        "texts": 2, "share": 0.5, "low": 0, "high": 0,
+    }  # fmt: skip
+    other = write_tiny_model(tmp_path / "other", config=tiny_config(labels=("no", "yes")))
+    said = str(offramp(*options, "--model", other, code=1).exception)
+    assert "is 'negative' in the predictions, the model named has the classes 0 = no" in said

@@ -169,6 +169,34 @@ def test_predict(tmp_path, data):
     assert second["report"] is None
 
 
+def test_predict_reads_what_people_bring(tmp_path):
+    """A CSV, JSON lines and a suffix in capitals give the same matrix, no header or quotes."""
+    model = write_tiny_model(tmp_path / "model")
+    contents = {
+        "a.tsv": "text\tlabel\ngood film\tpositive\nbad film\tnegative\n",
+        "b.TSV": "text\tlabel\ngood film\t2\nbad film\t0\n",
+        "c.csv": '\ufefftext,label\r\n"good film",positive\r\n"bad film",negative\r\n',
+        "d.jsonl": '{"text": "good film", "label": 2}\n{"text": "bad film", "label": "negative"}\n',
+    }
+    said = set()
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        said.add(offramp("model", "predict", tmp_path / name, "--model", model).stdout)
+    (matrix,) = said
+    assert len(matrix.splitlines()) == 3
+
+
+def test_labels_that_the_model_does_not_know_are_refused(tmp_path):
+    """With the classes that it has; --no-labels leaves them out."""
+    model = write_tiny_model(tmp_path / "model")
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\ngood,0\nbad,4\n")
+    with pytest.raises(ModelError, match=r"a\.csv:3: label is '4', .* 2 = positive; .*--no-labels"):
+        offramp("model", "predict", path, "--model", model)
+    matrix = offramp("model", "predict", path, "--model", model, "--no-labels").stdout
+    assert matrix.splitlines()[0] == "0\t1\t2"
+
+
 def test_predict_counts_cut_texts(tmp_path):
     """Texts that are too long are cut and counted on stderr; an impossible limit is refused."""
     model = write_tiny_model(tmp_path / "model")

@@ -6,9 +6,20 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from model.data import read_labelled, read_sentences, read_texts, set_name, write_matrix
+from model.data import (
+    LabelledTexts,
+    read_known,
+    read_labelled,
+    read_sentences,
+    read_texts,
+    set_name,
+    write_matrix,
+)
 from model.distillation import Unlabelled
 from model.errors import InvalidData, InvalidSettings
+from model.labels import Classes
+
+SENTIMENT = Classes(("negative", "positive"))
 
 
 def write(path, content):
@@ -29,20 +40,23 @@ def test_labelled(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.zst"])
 def test_one_text_a_line(tmp_path, name):
-    """A file that is no .tsv has one text a line; empty lines are none."""
+    """A .txt file has one text a line; empty lines are none."""
     path = write(tmp_path / name, "one\twith a tab\n\ntwo\n")
-    assert read_texts(path) == (("one\twith a tab", "two"), None)
+    assert read_texts(path) == ("one\twith a tab", "two")
+    assert read_known(path, SENTIMENT) == (("one\twith a tab", "two"), None)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("sentence\tlabel\nx\t1\n", r":1: columns are sentence, label, expected one named text"),
         ("text\tlabel\nx\t1\ny\n", r":3: 1 columns, expected 2"),
-        ("text\tlabel\nx\t-1\n", r":2: label is '-1', expected a whole number from 0"),
-        ("text\tlabel\nx\t²\n", r":2: label is '²'"),
-        ("text\tlabel\nx\t1\ny\t2\n", r":3: label is 2, the model has classes 0\.\.1"),
-        ("text\nx\n", "has no labels"),
+        ("text\tlabel\nx\t-1\n", r":2: label is '-1', the model has the classes 0 = negative"),
+        ("text\tlabel\nx\t²\n", r":2: label is '²', the model has"),
+        ("text\tlabel\nx\t1\ny\t2\n", r":3: label is '2', .* 0 = negative, 1 = positive"),
+        ("text\tlabel\nx\tPositive\n", r":2: label is 'Positive' \(did you mean positive\?\)"),
+        ("text\tlabel\nx\t3000000000\n", r":2: label is '3000000000', the model has"),
+        ("text\tlabel\nx\t\n", ":2: label is empty"),
+        ("text\nx\n", ":1: no column label, the columns are text; name one with --label-column"),
         ("text\tlabel\n", "no texts"),
     ],
 )
@@ -50,20 +64,18 @@ def test_bad_files_are_named(tmp_path, content, message):
     """What is wrong with a file is said with its path and line."""
     path = write(tmp_path / "bad.tsv", content)
     with pytest.raises(InvalidData, match=message) as caught:
-        read_labelled(path, classes=2)
+        read_labelled(path, classes=SENTIMENT)
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "content"), [("a.tsv.zst", b"not zstd"), ("a.tsv", b"text\n\xff\n"), ("b.tsv", None)]
-)
-def test_unreadable_files(tmp_path, name, content):
-    """A file that is not zstd, not UTF-8 or not there is an error with its path."""
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(InvalidData, match="cannot be read") as caught:
-        read_texts(tmp_path / name)
-    assert name in str(caught.value)
+def test_labels_of_some_rows_only_are_refused(tmp_path):
+    """A truth that is known in part would stand beside the wrong texts."""
+    path = write(tmp_path / "a.tsv", "text\tlabel\na\t1\nb\t\n")
+    with pytest.raises(InvalidData, match=r"a\.tsv:3: some rows have a label, this one has none"):
+        read_known(path, SENTIMENT)
+    path = write(tmp_path / "b.tsv", "text\tlabel\na\t\nb\t1\n")
+    with pytest.raises(InvalidData, match=r"b\.tsv:3: this row has a label, some before have none"):
+        read_known(path, SENTIMENT)
 
 
 def test_sentences(tmp_path):
@@ -85,6 +97,28 @@ def test_sample_is_seeded(tmp_path):
     assert some == everything.sample(10, seed=3) != everything.sample(10, seed=4)
     assert some.texts == tuple(f"text {label}" for label in some.labels)
     assert everything.sample(100, seed=3) is everything
+
+
+def test_a_part_is_held_out_of_every_class_alike():
+    """The same for a seed; a text that stands there twice is on one side only; none is lost."""
+    texts = tuple(f"text {i % 90}" for i in range(100))
+    data = LabelledTexts(texts, tuple(int(i % 90 < 60) for i in range(100)))
+    left, held = data.split(0.1, most=1000, seed=3)
+    assert (left, held) == data.split(0.1, most=1000, seed=3)
+    assert (left, held) != data.split(0.1, most=1000, seed=4)
+    assert len(left.texts) + len(held.texts) == 100
+    assert not set(left.texts) & set(held.texts)
+    pairs = set(zip(held.texts, held.labels, strict=True))
+    assert [sum(label == of for _, label in pairs) for of in (0, 1)] == [3, 6]
+    assert len(set(data.split(0.5, most=10, seed=3)[1].texts)) == 9
+
+
+def test_a_class_of_one_text_is_not_held_out():
+    """It would be learnt from nothing."""
+    data = LabelledTexts(("a", "b", "b", "c", "d"), (0, 1, 1, 2, 2))
+    left, held = data.split(0.1, most=1000, seed=0)
+    assert set(left.labels) == {0, 1, 2}
+    assert held.labels == (2,)
 
 
 def test_matrix():

@@ -268,7 +268,8 @@ def test_a_teacher_answers_on_the_gpu(tmp_path):
     """Where there is one it is used, and says what the CPU says."""
     torch.cuda.reset_peak_memory_stats()
     folder, texts = write_tiny_model(tmp_path), ["the film was good", "bad"]
-    taught = soft_labels(folder, texts, exits=None, classes=3, max_tokens=24, bf16=False)
+    names = tiny_config().labels
+    taught = soft_labels(folder, texts, exits=None, labels=names, max_tokens=24, bf16=False)
     assert torch.cuda.max_memory_allocated() > 0
     network = load_model(folder)
     expected = predict(network, encode(tiny_tokenizer(), texts, 24))[:, -1]
