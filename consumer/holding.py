@@ -42,6 +42,10 @@ class Held(ConsumerRebalanceListener):
         if now.state == MemberState.STABLE:
             # kafka-python tells of nothing where the group lets a member go that is joining: others
             # may have had its partitions before it got them again.
+            if self._last is None and consumer._coordinator._assignment_snapshot is None:  # noqa: SLF001
+                # A worker that is back within its session gets the partitions that it had, and
+                # nobody those made meanwhile. Where it leads the group, asking anew assigns them.
+                consumer._coordinator.request_rejoin()  # noqa: SLF001
             if self._last is not None and not _follows(now, self._last):
                 lost |= consumer.assignment()
             self._last = now

@@ -14,6 +14,7 @@ from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
+from consumer.beginning import begun_group
 from consumer.buffer import Buffer
 from consumer.errors import StreamUnavailable, WorkerFenced
 from consumer.fetching import Fetching
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from consumer.settings import BatchSettings, KafkaSettings
+    from policy_state.positions import PositionStore
 
 log = logging.getLogger("offramp.stream")
 
@@ -60,6 +62,7 @@ class KafkaStream:
         *,
         instance: str,
         topics: str,
+        store: PositionStore | None = None,
         reached: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Connect, end what a predecessor of the same name left open, and join the group.
@@ -68,11 +71,12 @@ class KafkaStream:
             settings: addresses, group, limits.
             instance: name of this worker; a second one with the same name fences the first.
             topics: regular expression of the input topics.
+            store: keeps positions for longer than Kafka; default: while this object lives.
             reached: called with the name of each step of a commit before it is done; chaos tests
                 end the process there.
 
         Raises:
-            StreamUnavailable: no broker answers, or it refuses this client.
+            StreamUnavailable, StoreError: broker or store do not answer, or refuse this client.
         """
         self._settings = settings
         self._topics = topics
@@ -85,6 +89,8 @@ class KafkaStream:
         self._name = f"{settings.group}-{instance}"
         with ExitStack() as undo, translated("connecting"):
             self._admin = undo.enter_context(closing(KafkaAdminClient(**self._client)))
+            self.positions = begun_group(self._admin, settings, topics, store)
+            """Where the group is; whoever runs the stream has it kept up."""
             self._transactions = Transactions(
                 self._client, self._name, timeout_s=self._timeout_s, reached=reached
             )
@@ -140,7 +146,7 @@ class KafkaStream:
             paused = self._consumer.paused()
             self._consumer.pause(*(full - paused))
             self._consumer.resume(*(paused - full))
-            polled = self._fetching.poll(timeout_ms)
+            polled = self._placing.led_on(self._fetching.poll, timeout_ms)
             assigned = self._consumer.assignment()
             lost = self._held.take_lost(self._consumer)
             self._give_back(lost)
@@ -226,6 +232,7 @@ class KafkaStream:
             TopicPartition(r.topic, r.partition): OffsetAndMetadata(r.next_offset, "", NO_EPOCH)
             for r in batch.records  # in order per partition: the last one stays
         }
+        ids = {tp: self.topic_id(tp.topic) for tp in offsets}
         try:
             self._transactions.commit(
                 outgoing, offsets, batch.membership, before_commit=before_commit
@@ -239,6 +246,8 @@ class KafkaStream:
                 msg = "the batch was read under a membership of this worker that has ended"
                 raise StreamUnavailable(msg) from error
             raise
+        for tp, here in offsets.items():
+            self.positions.note(f"{ids[tp]}/{tp.partition}", here.offset)
 
     def rewind(self, batches: Iterable[Batch]) -> None:
         """Give batches back: what is still assigned here is read again from where it is committed.
@@ -305,7 +314,7 @@ class KafkaStream:
             group_id=settings.group,
             group_instance_id=self._name,
             enable_auto_commit=False,
-            auto_offset_reset=settings.start,
+            auto_offset_reset="none",  # see `Placing`
             isolation_level="read_committed",
             metrics_enabled=False,  # nobody reads them
             metadata_max_age_ms=int(settings.metadata_max_age_s * 1000),
@@ -315,5 +324,5 @@ class KafkaStream:
         consumer.subscribe(pattern=self._topics, listener=held)
         self._consumer, self._held = consumer, held
         self._resting = Resting()
-        self._fetching = Fetching(consumer, refused=self._resting.add)
-        self._placing = Placing(consumer, start=settings.start, timeout_s=self._timeout_s)
+        self._placing = Placing(consumer, self.positions, self.topic_id, timeout_s=self._timeout_s)
+        self._fetching = Fetching(consumer, refused=self._placing.refused_or(self._resting.add))

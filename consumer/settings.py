@@ -76,7 +76,9 @@ class KafkaSettings(Section):
     fields: Fields = Fields()
     registry: RegistrySettings = RegistrySettings()
     start: Literal["earliest", "latest"] = Field(
-        "earliest", description="where a group that has no position begins"
+        "earliest",
+        description="where a group begins, once: at first records, or at the ends of the logs that "
+        "there are when its first worker starts",
     )
     request_timeout_s: Seconds = Field(
         30.0, description="longest wait for any answer of the broker"

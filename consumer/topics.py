@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,9 +16,15 @@ from consumer.errors import StreamUnavailable
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
 from consumer.settings import KafkaSettings
+from policy_state.errors import StoreUnavailable
+from policy_state.positions import ConsumerGroup, StoredPositions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from policy_state.positions import PositionStore
+
+log = logging.getLogger("offramp.topics")
 
 _READY_S: Final = 30.0
 _ANSWER_S: Final = 10.0
@@ -39,6 +46,18 @@ class Cluster:
 
     brokers: int
     partitions: Mapping[str, int]  # of every topic that is not Kafka's own
+
+
+@dataclass(frozen=True, slots=True)
+class TopicLag:
+    """How far a group is behind in a topic."""
+
+    behind: int = 0  # records that it has not committed and can still read
+    deleted: int = 0  # records that retention took before the group had read them
+
+    def __add__(self, other: TopicLag) -> TopicLag:
+        """Return both together."""
+        return TopicLag(self.behind + other.behind, self.deleted + other.deleted)
 
 
 def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -> None:
@@ -82,35 +101,58 @@ def describe_cluster(kafka: KafkaSettings, *, timeout_s: float = _ANSWER_S) -> C
         )
 
 
-def group_lag(kafka: KafkaSettings, topics: Mapping[str, int]) -> dict[str, int]:
-    """Return how many records of each topic the group has not committed yet.
+def group_lag(
+    kafka: KafkaSettings, topics: Iterable[str], store: PositionStore
+) -> dict[str, TopicLag]:
+    """Return how far the group is behind in each topic.
 
-    Where it has committed nothing it is counted from where the group would begin. Markers of
-    transactions count as records.
+    Where Kafka has no position of the group it is counted from the one that the store has; where
+    that has none, from where the group would begin. Markers of transactions count as records.
 
     Args:
         kafka: names the group.
-        topics: the number of partitions of each.
+        topics: their names.
+        store: has the positions that Kafka has forgotten; while it is away they are not known.
 
     Raises:
         StreamUnavailable: the broker does not answer.
     """
-    partitions = [TopicPartition(name, p) for name, count in topics.items() for p in range(count)]
-    if not partitions:
+    names = list(topics)
+    if not names:
         return {}
     with _admin(kafka) as admin:
+        sources = partition_sources(admin, names)
         try:
-            committed = admin.list_group_offsets([kafka.group])[kafka.group]
+            found = admin.list_group_offsets([kafka.group])[kafka.group]
         except CoordinatorNotAvailableError:  # no group has ever committed anything
-            committed = {}
-        ends = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
-        starts = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
-    lag = dict.fromkeys(topics, 0)
-    for tp in partitions:
-        known = committed[tp].offset if tp in committed else -1
-        begin = starts[tp].offset if kafka.start == "earliest" else ends[tp].offset
-        lag[tp.topic] += max(0, ends[tp].offset - (known if known >= 0 else begin))
+            found = {}
+        group = ConsumerGroup(str(admin.describe_cluster()["cluster_id"]), kafka.group)
+        ends = admin.list_partition_offsets(dict.fromkeys(sources, OffsetSpec.LATEST))
+        firsts = admin.list_partition_offsets(dict.fromkeys(sources, OffsetSpec.EARLIEST))
+    try:
+        stored = store.positions(group)
+    except StoreUnavailable as error:
+        log.warning("positions that only redis has are not known error=%s", error)
+        stored = StoredPositions(began=False)
+    committed = {tp: entry.offset for tp, entry in found.items() if entry.offset >= 0}
+    at_first = kafka.start == "earliest" or stored.began or committed
+    lag = dict.fromkeys(names, TopicLag())
+    for tp, source in sources.items():
+        first, end = firsts[tp].offset, ends[tp].offset
+        at = committed.get(tp, stored.offsets.get(source, first if at_first else end))
+        lag[tp.topic] += TopicLag(max(0, end - max(at, first)), max(0, first - at))
     return lag
+
+
+def partition_sources(admin: KafkaAdminClient, topics: Sequence[str]) -> dict[TopicPartition, str]:
+    """Return `<topic id>/<partition>` of each partition of some topics."""
+    return {
+        TopicPartition(topic["name"], part["partition_index"]): (
+            f"{topic['topic_id']}/{part['partition_index']}"
+        )
+        for topic in (admin.describe_topics(list(topics)) if topics else ())
+        for part in topic["partitions"]
+    }
 
 
 @contextmanager

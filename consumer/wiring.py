@@ -123,6 +123,7 @@ def _run(settings: Settings, engine: Inference, reached: Callable[[str], None]) 
                 settings.kafka,
                 instance=settings.instance,
                 topics=subscription(routes.latest.routes),
+                store=store,
                 reached=reached,
             ),
             give_up_s=limits.give_up_s,

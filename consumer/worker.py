@@ -244,6 +244,8 @@ class Worker:
             ):
                 self._came_round()
                 time.sleep(_WAIT_S)
+            if counted:
+                self._stream.positions.keep_up(insist=True)
             if not self._pipeline.idle:
                 log.warning("not finished in time, will be read again after a restart")
             if not counted:
@@ -256,6 +258,8 @@ class Worker:
         self._came_round()
         if (file := self._settings.worker.liveness_file) is not None:
             file.touch()
+        if not self._counting.away:
+            self._stream.positions.keep_up()
         self._presence.keep_up(
             lambda: {
                 "group": self._settings.kafka.group,

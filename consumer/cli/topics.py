@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from consumer.route_table import RouteTable
     from consumer.settings import KafkaSettings
     from consumer.topic_plan import Planned
+    from policy_state.positions import PositionStore
 
 _LAG = (*ASKED, "kafka.start")
 
@@ -135,7 +136,8 @@ def list_(
 ) -> None:
     """List what a group reads and writes: partitions, lag, route, domain.
 
-    Lag is how many records the group has not committed yet; markers of transactions count too.
+    Lag is how many records the group has not committed yet and can still read; deleted is how many
+    retention took before it had read them. Markers of transactions count too.
     """
     with route_store(config, redis_url, group, set_, bootstrap_servers, uses=_LAG) as (
         settings,
@@ -145,25 +147,30 @@ def list_(
         def draw() -> None:
             from consumer.route_watch import routes_in_force
 
-            rows = _listed(settings.kafka, routes_in_force(settings, store))
-            emit(output, "topics-list", rows, rows_name="topics", group=settings.kafka.group)
+            rows = _listed(settings.kafka, routes_in_force(settings, store), store)
+            table = rows
+            if not any(row["deleted"] for row in rows):  # it is rare: programs have it always
+                table = [{k: v for k, v in row.items() if k != "deleted"} for row in rows]
+            group = settings.kafka.group
+            emit(output, "topics-list", rows, rows_name="topics", table=table, group=group)
 
         repeat(watch, draw)
 
 
-def _listed(kafka: KafkaSettings, table: RouteTable) -> list[dict[str, Any]]:
+def _listed(kafka: KafkaSettings, table: RouteTable, store: PositionStore) -> list[dict[str, Any]]:
     from consumer.routes import route_for
     from consumer.topics import describe_cluster, group_lag
 
     existing = describe_cluster(kafka).partitions
     routed = {name: route_for(table.routes, name) for name in sorted(existing)}
-    lag = group_lag(kafka, {n: existing[n] for n, route in routed.items() if route is not None})
+    lag = group_lag(kafka, [n for n, route in routed.items() if route is not None], store)
     rows: list[dict[str, Any]] = [
         {
             "topic": name,
             "role": "input",
             "partitions": existing[name],
-            "lag": lag[name],
+            "lag": lag[name].behind,
+            "deleted": lag[name].deleted,
             "route": route.name,
             "domain": domain_said(route, name),
         }
@@ -178,6 +185,7 @@ def _listed(kafka: KafkaSettings, table: RouteTable) -> list[dict[str, Any]]:
                 "role": role,
                 "partitions": existing.get(name, 0),  # 0: it does not exist
                 "lag": None,
+                "deleted": None,
                 "route": ",".join(r.name or "" for r in table.routes if r.output == name) or None,
                 "domain": None,
             }

@@ -21,6 +21,8 @@
 --   offramp:{<pid>}:samples      STREAM  domains as they were at some numbers of texts (capped)
 --   offramp:{routes:<group>}:table  HASH    revision; routes: JSON list, in order
 --   offramp:{routes:<group>}:audit  STREAM  who changed the routes of that group and why (capped)
+--   offramp:{positions:<group>}:<cluster id>  HASH  began: when that consumer group began, ms;
+--                                        "<topic id>/<partition>" -> next offset it has not committed
 --   offramp:worker:<instance>    HASH    heartbeat of a worker, expires
 --   offramp:workers              ZSET    encoded instance -> when its heartbeat expires, ms
 --

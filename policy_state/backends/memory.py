@@ -28,7 +28,10 @@ __all__ = ["MemoryStore", "wall_clock_ms"]
 
 
 class MemoryStore(MemoryRoutes):
-    """Implements `PolicyAdmin` and `RouteStore`; who shares the object shares what is in it."""
+    """Implements `PolicyAdmin`, `RouteStore` and `PositionStore`.
+
+    Who shares the object shares what is in it.
+    """
 
     def describe(self) -> OpenedPolicy:
         """Return the open policy with the settings in force now."""

@@ -6,14 +6,15 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from policy_state.admin import AUDIT_ENTRIES, AuditEntry, check_signed
-from policy_state.backends.memory_stats import MemoryStats, wall_clock_ms
+from policy_state.backends.memory_positions import MemoryPositions
+from policy_state.backends.memory_stats import wall_clock_ms
 from policy_state.routing import StoredRoutes, conflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 
-class MemoryRoutes(MemoryStats):
+class MemoryRoutes(MemoryPositions):
     """Implements `RouteStore`."""
 
     def __init__(self, *, clock_ms: Callable[[], int] = wall_clock_ms) -> None:

@@ -48,7 +48,9 @@ _CLIENT: Final = re.compile(r"<redis\.client\.Redis\(.*?\)>\)>\)>")
 
 
 class RedisStore(ScriptedAdmin):
-    """Implements `PolicyAdmin` and `RouteStore` on a Redis 6.2 or newer, or a Valkey 8 or newer.
+    """Implements `PolicyAdmin`, `RouteStore` and `PositionStore`.
+
+    It runs on a Redis 6.2 or newer, or a Valkey 8 or newer.
 
     The client's own retries are off. Instead a call whose connection broke is sent once more, which
     is safe because every call may be repeated: `apply` by its watermarks, changes by their tokens,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from policy_state.admin import AUDIT_ENTRIES, AuditEntry, check_signed
 from policy_state.backends import wire
-from policy_state.backends.scripted import ScriptedStats
+from policy_state.backends.scripted_positions import ScriptedPositions
 from policy_state.domains import encode_domain
 from policy_state.errors import StoreCorrupt
 from policy_state.routing import StoredRoutes, conflict
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class ScriptedRoutes(ScriptedStats):
+class ScriptedRoutes(ScriptedPositions):
     """Implements `RouteStore` on a server that runs the scripts beside this file."""
 
     def routes(self, group: str) -> StoredRoutes:

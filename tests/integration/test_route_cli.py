@@ -20,6 +20,7 @@ from consumer.cli.app import app
 from consumer.settings import load_settings
 from consumer.topics import create_topics, describe_cluster
 from policy_state.backends.redis import RedisStore
+from policy_state.positions import ConsumerGroup
 from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta
@@ -331,9 +332,41 @@ def test_topics_are_listed_with_lag_route_and_domain(offramp, kafka, environ):
     assert (films["lag"], films["partitions"], films["domain"]) == (7, 2, "films")
     assert (films["route"], films["role"]) == (tag, "input")
     assert (rows[f"{tag}.hotels"]["lag"], rows[f"{tag}-out"]["role"]) == (0, "output")
+    assert "deleted" not in offramp("topics", "list").stdout
     assert yaml.safe_load(offramp("topics", "list", "-o", "yaml").stdout) == document
     table = list(csv.DictReader(io.StringIO(offramp("topics", "list", "-o", "csv").stdout)))
     assert {r["topic"] for r in table} == {r["topic"] for r in document["topics"]}
+
+
+def test_lag_is_of_records_that_can_still_be_read(offramp, kafka, environ, redis_url):
+    """What retention took is told apart; where Kafka forgot the group, Redis says where it is."""
+    tag, group = f"d{time.time_ns()}", environ["OFFRAMP_KAFKA__GROUP"]
+    create_topics(kafka, {f"{tag}.films": 2, f"{tag}-out": 1})
+    offramp("route", "add", rf"{tag}\.(?P<domain>.+)", "--to", f"{tag}-out", "-y")
+    producer = KafkaProducer(bootstrap_servers=kafka, acks="all")
+    for i in range(20):
+        producer.send(f"{tag}.films", value=b"x", partition=i % 2)
+    producer.flush(timeout=30)
+    producer.close()
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    admin.delete_records({TopicPartition(f"{tag}.films", number): 6 for number in range(2)})
+
+    def films():
+        rows = data(offramp("topics", "list", "-o", "json"))["topics"]
+        return next((r["lag"], r["deleted"]) for r in rows if r["topic"] == f"{tag}.films")
+
+    assert films() == (8, 0), "a group that begins with what is there"
+    (topic,) = admin.describe_topics([f"{tag}.films"])
+    place = ConsumerGroup(admin.describe_cluster()["cluster_id"], group)
+    with RedisStore(redis_url) as store:
+        store.begin_group(place, {f"{topic['topic_id']}/0": 2, f"{topic['topic_id']}/1": 9})
+    assert films() == (4 + 1, 4)
+    admin.alter_group_offsets(
+        group, {TopicPartition(f"{tag}.films", 0): OffsetAndMetadata(1, "", -1)}
+    )
+    admin.close()
+    assert films() == (4 + 1, 5)
+    assert "deleted" in offramp("topics", "list").stdout
 
 
 def _configs(kafka, topic):

@@ -18,6 +18,7 @@ from policy_state.backends.redis import RedisStore
 from policy_state.doctor import examine
 from policy_state.errors import InvalidSettings, StoreRefused, StoreUnavailable
 from policy_state.offsets import Counted
+from policy_state.positions import ConsumerGroup
 from policy_state.routing import StoredRoutes
 from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
@@ -28,6 +29,7 @@ from tests.proxies import proxy
 
 USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
+GROUP = ConsumerGroup("c1", "g")
 ROUTE = {"name": "x", "topics": "x"}
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)
 
@@ -101,6 +103,10 @@ def test_a_worker_may_do_everything_a_store_does(server: RedisServer) -> None:
         assert store.routes("g").routes == (ROUTE,)
         assert store.routes_revision("g") == 1
         assert store.route_history("g")
+        assert store.begin_group(GROUP, {"t1/0": 3})
+        store.keep_positions(GROUP, {"t1/0": 5})
+        assert store.group_began(GROUP)
+        assert store.position(GROUP, "t1/0") == 5
 
 
 def test_a_viewer_may_look_at_everything(server: RedisServer) -> None:
@@ -118,6 +124,7 @@ def test_a_viewer_may_look_at_everything(server: RedisServer) -> None:
         assert viewer.read(["a"])["a"].pin == 1
         assert viewer.totals().stats.texts == 2
         assert len(export_policy(viewer).domains) == 2
+        assert not viewer.positions(GROUP).began
         assert viewer.audit()[0].by == "anna"
         assert viewer.workers().keys() == {"w1"}
         assert examine(viewer).healthy
