@@ -145,7 +145,7 @@ def test_two_workers_predict_each_event_once_and_learn_together(fleet, kafka, re
     """Every event gets exactly one prediction, every text is counted once, both workers work."""
     processes = [fleet.start("a"), fleet.start("b")]
     with RedisStore(redis_url) as store:
-        wait_for(lambda: len([w for w in store.workers().values() if w["partitions"]]) == 2)
+        wait_for(lambda: len([w for w in store.workers().values() if w.get("partitions")]) == 2)
     producer = KafkaProducer(bootstrap_servers=kafka, acks="all", linger_ms=20)
     for i in range(EVENTS):
         domain = DOMAINS[i % len(DOMAINS)]
