@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import orjson
@@ -71,10 +73,25 @@ def check_alive(running: Iterable[subprocess.Popen[bytes]], logs: Path) -> None:
             raise WorkerDied(f"worker-{i} ended with {process.returncode}:\n" + "\n".join(tail))
 
 
-def feed(
+@contextmanager
+def feeding(
+    bootstrap_servers: str, topic_of: Callable[[str], str], events: Iterable[DemoEvent]
+) -> Iterator[None]:
+    """Write the events to their domains' topics, in a thread; at the end it writes no more."""
+    over = threading.Event()
+    more = takewhile(lambda _: not over.is_set(), events)
+    feeder = threading.Thread(target=_feed, args=(bootstrap_servers, topic_of, more), daemon=True)
+    feeder.start()
+    try:
+        yield
+    finally:
+        over.set()
+        feeder.join(_STOP_S)
+
+
+def _feed(
     bootstrap_servers: str, topic_of: Callable[[str], str], events: Iterable[DemoEvent]
 ) -> None:
-    """Write the events to their domains' topics."""
     producer = KafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", linger_ms=20)
     try:
         for n, event in enumerate(events, start=1):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from consumer.errors import ConsumerError
 from consumer.topics import create_topics
-from demo.fleet import WorkerDied, check_alive, feed, read_all, workers
+from demo.fleet import WorkerDied, check_alive, feeding, read_all, workers
 from demo.screen import Screen
 from demo.texts import Text, draw, read_texts
 from demo.view import DomainSummary, Summary, live_table, save_picture, summary_panel
@@ -67,12 +66,8 @@ def _run(args: argparse.Namespace, screen: Screen) -> int:
         topics = dict.fromkeys([_topic(domain) for domain in texts], PARTITIONS)
         create_topics(services.kafka, {**topics, PREDICTIONS: PARTITIONS, DEAD_LETTERS: 1})
         running = stack.enter_context(workers(args.workers, environ, logs))
-        feeder = threading.Thread(
-            target=feed,
-            args=(services.kafka, _topic, draw(texts, args.events, seed=args.seed)),
-            daemon=True,
-        )
-        feeder.start()
+        events = draw(texts, args.events, seed=args.seed)
+        stack.enter_context(feeding(services.kafka, _topic, events))
         seconds, reports = _watch(
             services, list(texts), total, screen, alive=lambda: check_alive(running, logs.path)
         )
