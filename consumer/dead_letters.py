@@ -26,6 +26,7 @@ log = logging.getLogger("offramp.dead_letters")
 
 _PREFIX = "offramp.error."
 _REPLAYS = "offramp.replays"
+_COUNT_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,5 +183,10 @@ def _letter(record: Record) -> Letter:
         value=record.value,
         headers=own,
         error=said,
-        replays=int(replays[-1]) if replays and replays[-1].isdigit() else 0,
+        replays=_count(replays[-1]) if replays else 0,
     )
+
+
+def _count(digits: bytes) -> int:
+    """Return how often a letter was sent back; 0 where its header says no number that can be."""
+    return int(digits) if digits.isdigit() and len(digits) <= _COUNT_DIGITS else 0

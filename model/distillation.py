@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from model.rows import Layout
 
 _BATCH = 128
+_MOST_DIGITS = 18  # of a number; Python makes none of thousands of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,9 @@ class Unlabelled:
         name, equals, number = text.rpartition("=")
         if not equals:
             return cls(Path(text))
-        if not number.isdecimal() or int(number) < 1:
+        if not number.isdecimal() or len(number) > _MOST_DIGITS or int(number) < 1:
             raise InvalidSettings(
-                f"{text}: expected FILE or FILE=SENTENCES, a number of at least 1"
+                f"{text[:200]}: expected FILE or FILE=SENTENCES, a number of at least 1"
             )
         return cls(Path(name), int(number))
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 TRUTH_COLUMN: Final = "op_labels"
 LABEL_MAX: Final = 127
+_LABEL_DIGITS: Final = 3
 
 
 def read_matrix(path: Path) -> tuple[NDArray[np.int8], NDArray[np.int8] | None]:
@@ -56,7 +57,9 @@ def _labels(cells: list[str], columns: int, place: str) -> list[int]:
     if len(cells) != columns:
         raise InvalidMatrix(f"{place}: {len(cells)} columns, the first line has {columns}")
     for column, cell in enumerate(cells, start=1):
-        if not (cell.isascii() and cell.isdigit() and int(cell) <= LABEL_MAX):
+        # Python makes no number of thousands of digits, and says so in an error of its own.
+        digits = cell.isascii() and cell.isdigit() and len(cell) <= _LABEL_DIGITS
+        if not (digits and int(cell) <= LABEL_MAX):
             raise InvalidMatrix(
                 f"{place}, column {column}: {cell[:40]!r}, expected a label 0..{LABEL_MAX}"
             )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 HORIZONS: Final = (1_000, 10_000, 50_000)
 _Z_95: Final = 1.959964
 _CURVE_POINTS: Final = 400
+_LAYER_CHARACTERS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,6 @@ def baselines(scale: Scale, orders: NDArray[np.intp]) -> dict[str, NDArray[np.in
 def parse_layers(text: str) -> tuple[int, ...]:
     """Return layers as they are written on a command line: numbers with commas."""
     parts: Sequence[str] = text.split(",")
-    if not all(part.strip().isdecimal() for part in parts):
-        raise InvalidInput(f"layers {text!r}, expected whole numbers with commas between")
+    if not all(part.strip().isdecimal() and len(part) <= _LAYER_CHARACTERS for part in parts):
+        raise InvalidInput(f"layers {text[:40]!r}, expected whole numbers with commas between")
     return tuple(int(part) for part in parts)

@@ -224,6 +224,7 @@ def _count(value: float | str | bytes, name: str) -> int:
     if type(value) is str and len(value) < _SURE_DIGITS and value.isascii() and value.isdigit():
         return int(value)
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
-    if not (text.isascii() and text.isdigit() and int(text) <= COUNT_MAX):
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(COUNT_MAX))
+    if not (digits and int(text) <= COUNT_MAX):
         raise InvalidStats(f"field {name} holds {text[:40]!r}, expected an integer 0..{COUNT_MAX}")
     return int(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,12 +17,28 @@ from consumer.cli.file_options import (
     layout_of,
 )
 from consumer.cli.model_options import AllowBin, Out
+from consumer.cli.training_options import (
+    BatchSize,
+    Bf16,
+    CheckpointEvery,
+    Epochs,
+    Exits,
+    Ffn,
+    From,
+    Heads,
+    Hidden,
+    Layers,
+    MaxTokens,
+    New,
+    Positions,
+    Resume,
+    Vocabulary,
+    loss_of,
+    numbers_of,
+    start_of,
+)
 from consumer.cli.training_progress import Stages, exit_rows, progress_bars
 from model.formats import Format
-
-if TYPE_CHECKING:
-    from model.losses import Loss
-    from model.new_model import NewModel
 
 TRAIN_EXAMPLES = """Examples:
 
@@ -42,50 +58,6 @@ PRETRAIN_EXAMPLES = """Examples:
 
 `offramp pretrain reviews.txt --from ./bert --exits 4,8,12 --out encoder`
 """
-
-From = Annotated[
-    str | None,
-    typer.Option("--from", metavar="FOLDER|HUB_ID", help="A BERT or ElasticBERT to start from."),
-]
-New = Annotated[
-    str | None,
-    typer.Option(
-        "--new", metavar="SIZE", help="Start from nothing: tiny, mini, small, medium or base."
-    ),
-]
-Exits = Annotated[
-    str | None,
-    typer.Option("--exits", metavar="LAYERS", help="Layers with an exit, e.g. 1,3,7,12."),
-]
-Epochs = Annotated[int, typer.Option("--epochs", min=1)]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts a step.")]
-MaxTokens = Annotated[int, typer.Option("--max-tokens", min=3, help="Longer texts are cut.")]
-Bf16 = Annotated[
-    bool | None,
-    typer.Option("--bf16/--fp32", help="Mixed precision or not; bf16 where the hardware has it."),
-]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the same command where it stopped.")
-]
-CheckpointEvery = Annotated[
-    int, typer.Option("--eval-every", min=1, help="Steps between evaluations and checkpoints.")
-]
-_PANEL = "Sizes of a new model"
-Layers = Annotated[int | None, typer.Option("--layers", min=1, rich_help_panel=_PANEL)]
-Hidden = Annotated[int | None, typer.Option("--hidden", min=1, rich_help_panel=_PANEL)]
-Heads = Annotated[int | None, typer.Option("--heads", min=1, rich_help_panel=_PANEL)]
-Ffn = Annotated[
-    int | None,
-    typer.Option(
-        "--ffn", min=1, rich_help_panel=_PANEL, help="Feed-forward size; 4 x hidden if not given."
-    ),
-]
-Positions = Annotated[
-    int, typer.Option("--positions", min=3, rich_help_panel=_PANEL, help="Most tokens of a text.")
-]
-Vocabulary = Annotated[
-    int, typer.Option("--vocabulary", min=100, rich_help_panel=_PANEL, help="Word pieces.")
-]
 
 
 def train(
@@ -178,18 +150,18 @@ def train(
     request = Request(
         data=data,
         out=out,
-        start=_start(start, new, layers, hidden, heads, ffn, positions, vocabulary),
-        exit_layers=_numbers(exits, "--exits"),
+        start=start_of(start, new, layers, hidden, heads, ffn, positions, vocabulary),
+        exit_layers=numbers_of(exits, "--exits"),
         labels=None if labels is None else tuple(name.strip() for name in labels.split(",")),
         layout=layout_of(form, text_column, label_column),
         evaluate_on=tuple(evaluate or ()),
         hold_out=hold_out,
-        loss=_loss(loss),
+        loss=loss_of(loss),
         class_weights=class_weights,
         max_tokens=max_tokens,
         eval_max_tokens=eval_max_tokens,
         teacher=teacher,
-        teacher_exits=_numbers(teacher_exits, "--teacher-exits"),
+        teacher_exits=numbers_of(teacher_exits, "--teacher-exits"),
         unlabelled=tuple(Unlabelled.parse(text) for text in unlabelled or ()),
         new_heads=new_heads,
         allow_pickle=allow_bin,
@@ -281,8 +253,8 @@ def pretrain(
         texts=texts,
         out=out,
         layout=layout_of(form, text_column),
-        start=_start(start, new, layers, hidden, heads, ffn, positions, vocabulary),
-        exit_layers=_numbers(exits, "--exits"),
+        start=start_of(start, new, layers, hidden, heads, ffn, positions, vocabulary),
+        exit_layers=numbers_of(exits, "--exits"),
         max_tokens=max_tokens,
         allow_pickle=allow_bin,
         settings=TrainSettings(
@@ -303,59 +275,6 @@ def pretrain(
         print_json(row)
     else:
         print_table([row], empty="")
-
-
-def _start(
-    start: str | None,
-    new: str | None,
-    layers: int | None,
-    hidden: int | None,
-    heads: int | None,
-    ffn: int | None,
-    positions: int,
-    vocabulary: int,
-) -> str | NewModel:
-    """Return what the weights start from: exactly one of a checkpoint and a size."""
-    from model.config import SIZES
-    from model.errors import InvalidSettings
-    from model.new_model import NewModel
-
-    if (start is None) == (new is None):
-        raise InvalidSettings("give either --from FOLDER|HUB_ID or --new SIZE")
-    if start is not None:
-        return start
-    if new not in SIZES:
-        raise InvalidSettings(f"--new {new}: expected one of {', '.join(SIZES)}")
-    depth, width, attention = SIZES[str(new)]
-    width = hidden or width
-    return NewModel(
-        layers=layers or depth,
-        hidden=width,
-        heads=heads or attention,
-        ffn=ffn or 4 * width,
-        positions=positions,
-        vocabulary=vocabulary,
-    )
-
-
-def _numbers(text: str | None, option: str) -> tuple[int, ...] | None:
-    from model.errors import InvalidSettings
-
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise InvalidSettings(f"{option} {text}: expected whole numbers with commas, e.g. 1,3,7,12")
-    return tuple(map(int, parts))
-
-
-def _loss(name: str) -> Loss:
-    from model.errors import InvalidSettings
-    from model.losses import Loss
-
-    if name not in set(Loss):
-        raise InvalidSettings(f"--loss {name}: expected one of {', '.join(Loss)}")
-    return Loss(name)
 
 
 def _quiet() -> None:

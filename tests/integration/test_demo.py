@@ -29,6 +29,16 @@ def test_the_samples_are_enough_and_labelled():
         assert {t.label for t in texts} == {0, 1}
 
 
+def test_labels_of_own_files_count_where_the_model_has_them(tmp_path):
+    """By name or number; those of another model leave the accuracy out rather than spoil it."""
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\nfine,positive\nbad,0\nso so,\n")
+    assert [text.label for text in read_texts(path)] == [1, 0, None]
+    path.write_text("text,label\nfine,positive\nbad,5\n")
+    assert [text.label for text in read_texts(path)] == [None, None]
+    assert [text.label for text in read_texts(path, ("5", "positive"))] == [1, 0]
+
+
 def test_draws_use_every_text_before_any_again():
     """Each domain's texts come round in turn, with ids of their own."""
     texts = {name: read_texts(path)[:5] for name, path in sample_files().items()}

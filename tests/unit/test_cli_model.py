@@ -102,6 +102,8 @@ def test_out_folder_is_not_overwritten(tmp_path, data):
         (["--from", "a/b", "--new", "tiny"], "give either --from"),
         (["--new", "huge"], "--new huge: expected one of tiny, mini, small, medium, base"),
         (["--new", "tiny", "--exits", "1,x"], "--exits 1,x: expected whole numbers"),
+        (["--new", "tiny", "--exits", "9" * 5000], "9: expected whole numbers"),
+        (["--new", "tiny", "--unlabelled", "a.txt=" + "9" * 5000], "9: expected FILE or FILE=SENT"),
         (["--new", "tiny", "--loss", "best"], "--loss best: expected one of sum"),
         (["--new", "tiny", "--teacher", "t"], "given together or not at all"),
         (["--new", "tiny", "--patience", "2"], "nothing to evaluate on"),

@@ -35,6 +35,7 @@ def test_matrices_are_read_with_tabs_or_commas(tmp_path: Path) -> None:
         (b"0,1\n1,x", "line 2, column 2: 'x', expected a label 0..127"),
         (b"0,1\n-1,1", "line 2, column 1: '-1'"),
         (b"0,1\n1,128", "line 2, column 2: '128'"),
+        (b"0,1\n1," + b"9" * 5000, "line 2, column 2: '9999"),
         (b"0,1\n1,\xff", "cannot be read"),
     ],
 )

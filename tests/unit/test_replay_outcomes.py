@@ -106,6 +106,8 @@ def test_what_does_not_fit_is_refused() -> None:
             Fleet(**wrong)
     with pytest.raises(InvalidInput, match="layers '1,x'"):
         parse_layers("1,x")
+    with pytest.raises(InvalidInput, match="layers '9999"):
+        parse_layers("9" * 5000)
     assert parse_layers("1, 3,12") == (1, 3, 12)
 
 

@@ -94,7 +94,9 @@ def test_fields_leave_zeros_out_and_others_alone() -> None:
     assert ExitStats.from_fields({"epoch": "7", "pin": "x"}, exits=EXITS) == ExitStats.zeros(EXITS)
 
 
-@pytest.mark.parametrize("value", ["", "-1", "1.5", "x", "٣", b"\xff", str(COUNT_MAX + 1), -1])
+@pytest.mark.parametrize(
+    "value", ["", "-1", "1.5", "x", "٣", b"\xff", str(COUNT_MAX + 1), "9" * 5000, -1]
+)
 def test_a_field_that_is_no_count_is_named(value: str | bytes | int) -> None:
     """A stored value that is no count in range raises, with the field's name."""
     with pytest.raises(InvalidStats, match="field d1"):
