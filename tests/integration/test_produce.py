@@ -112,7 +112,8 @@ def test_what_cannot_be_read_is_two_lines_at_most(kafka, topic, tmp_path, case):
         assert line.decode() == expected
 
 
-def test_an_interrupt_says_how_many_went_and_skip_goes_on(kafka, topic, tmp_path):
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_says_how_many_went_and_skip_goes_on(kafka, topic, tmp_path, stop):
     """The number is exact: with --skip every text is in the topic once."""
     path = tmp_path / "a.txt"
     path.write_text("".join(f"text {i}\n" for i in range(120)))
@@ -126,11 +127,11 @@ def test_an_interrupt_says_how_many_went_and_skip_goes_on(kafka, topic, tmp_path
         while len(texts_of(kafka, topic)) < 5:
             assert time.monotonic() < deadline
             assert running.poll() is None
-        running.send_signal(signal.SIGINT)
+        running.send_signal(stop)
         _, said = running.communicate(timeout=30)
     finally:
         running.kill()
-    assert running.returncode == 130
+    assert running.returncode == 128 + stop
     words = said.decode().split()
     count = len(texts_of(kafka, topic))
     assert words[:3] == ["stopped:", str(count), "texts"]
