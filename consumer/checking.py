@@ -20,6 +20,7 @@ from consumer.errors import (
     StreamUnavailable,
     UntrustedService,
 )
+from consumer.group_kind import ADVICE, foreign
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
 from consumer.route_watch import routes_in_force
@@ -206,6 +207,8 @@ def _group(settings: KafkaSettings, admin: KafkaAdminClient) -> Finding:
                 raise
             time.sleep(_PAUSE_S)
             continue
+        if (told := foreign(admin, settings.group)) is not None:
+            return Finding(what, False, told, ADVICE)
         return Finding(what, True, "may be joined")
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from consumer.beginning import begun_group
 from consumer.buffer import Buffer
 from consumer.errors import StreamUnavailable, WorkerFenced
 from consumer.fetching import Fetching
+from consumer.group_kind import ASSIGNOR, explained
 from consumer.holding import Held
 from consumer.kafka_calls import bounded, translated
 from consumer.kafka_client import connect
@@ -133,7 +133,7 @@ class KafkaStream:
         Raises:
             StreamUnavailable: the broker does not answer.
         """
-        with translated("polling"):
+        with translated("polling"), explained(self._admin, self._settings.group):
             self._placing.place()
             rejoins = self._consumer._coordinator.need_rejoin()  # noqa: SLF001
             if rejoins or self._joining_since is not None:
@@ -319,7 +319,7 @@ class KafkaStream:
             metrics_enabled=False,  # nobody reads them
             metadata_max_age_ms=int(settings.metadata_max_age_s * 1000),
             session_timeout_ms=int(settings.session_timeout_s * 1000),
-            partition_assignment_strategy=[CooperativeStickyAssignor],
+            partition_assignment_strategy=[ASSIGNOR],
         )
         consumer.subscribe(pattern=self._topics, listener=held)
         self._consumer, self._held = consumer, held

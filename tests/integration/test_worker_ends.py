@@ -8,7 +8,11 @@ import time
 from collections import Counter
 
 import pytest
+from kafka import KafkaAdminClient, KafkaConsumer
+from kafka.coordinator.assignors.range import RangePartitionAssignor
 
+from consumer.checking import _group
+from consumer.settings import KafkaSettings
 from consumer.topics import create_topics
 from deploy.local.services import start_kafka
 from tests.integration.test_produce_errors import good, ids, send
@@ -128,3 +132,29 @@ def test_a_main_loop_that_hangs_ends_the_worker(broker, start, limit, told, said
     assert worker.wait(20) == 1, log()
     assert f"{said}; it is in consumer." in log().splitlines()[-1], log()
     assert "and there in __main__.hang, line " in log().splitlines()[-1], log()
+
+
+def test_a_group_of_another_kind_is_told_at_once(broker, start):
+    """Kafka lets no worker in beside members with another assignor: who they are, what to do."""
+    other = KafkaConsumer(
+        IN,
+        bootstrap_servers=broker.address,
+        group_id="ends",
+        client_id="reports",
+        partition_assignment_strategy=[RangePartitionAssignor],
+    )
+    wait_for(lambda: other.poll(200) or other.assignment())
+    expected = (
+        "group ends has 1 members (reports) that use the assignor range, and a worker needs "
+        "cooperative-sticky"
+    )
+    settings = KafkaSettings(bootstrap_servers=broker.address, group="ends")
+    with KafkaAdminClient(bootstrap_servers=broker.address) as admin:
+        finding = _group(settings, admin)
+    assert (finding.ok, finding.said) == (False, expected)
+    worker, log = start(broker.address)
+    assert worker.wait(30) == 1, log()
+    assert f"{expected}: give the workers a kafka.group of their own" in log().splitlines()[-1]
+    other.close()
+    worker, log = start(broker.address)  # and once they are gone it is let in
+    wait_for(lambda: "reading partition" in log())
