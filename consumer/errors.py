@@ -10,6 +10,7 @@ ConsumerError
 ├── ServiceRefused     a service beside Kafka (schemas, tokens) says that this is not to be had
 ├── ServiceUnavailable such a service did not answer; it may be asked again
 │   └── UntrustedService   its certificate is none that we trust
+├── SourceGone         a topic that is read was deleted: its records cannot be marked as read
 ├── StoppedByError     a record cannot be used, and the settings say to stop then
 ├── StreamUnavailable  Kafka did not answer in time; the batch may be tried again
 │   └── StreamRefused      it does not let us in, or not do this: waiting seldom helps
@@ -99,6 +100,14 @@ class StreamUnavailable(ConsumerError):
 
 class StreamRefused(StreamUnavailable):
     """Kafka does not let this user in, or not do this; so it stays until somebody changes that."""
+
+
+class SourceGone(ConsumerError):
+    """A topic that was read is not there any more; nothing of the transaction was committed."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(f"input topic {topic} was deleted")
+        self.topic = topic
 
 
 class TopicRefused(ConsumerError):

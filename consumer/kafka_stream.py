@@ -24,6 +24,7 @@ from consumer.kafka_client import connect
 from consumer.placing import NO_EPOCH, Placing
 from consumer.records import Record
 from consumer.resting import Resting
+from consumer.sources import described_id, look
 from consumer.targets import described_refusal
 from consumer.transactions import Transactions
 from consumer.writes import Outgoing
@@ -92,7 +93,11 @@ class KafkaStream:
             self.positions = begun_group(self._admin, settings, topics, store)
             """Where the group is; whoever runs the stream has it kept up."""
             self._transactions = Transactions(
-                self._client, self._name, timeout_s=self._timeout_s, reached=reached
+                self._client,
+                self._name,
+                timeout_s=self._timeout_s,
+                reached=reached,
+                look=lambda topics: look(self._admin, topics, timeout_s=_LOOK_S),
             )
             undo.enter_context(closing(self._transactions))
             self._join()
@@ -203,12 +208,12 @@ class KafkaStream:
         """Return the id of a topic: another one if it was deleted and created again.
 
         Raises:
+            SourceGone: it was deleted.
             StreamUnavailable: the broker does not tell.
         """
         if (known := self._consumer._cluster.topic_id(topic)) is not None:  # noqa: SLF001
             return str(known)
-        with translated(f"describing {topic}"):
-            return str(self._admin.describe_topics([topic])[0]["topic_id"])
+        return described_id(self._admin, topic)
 
     def assigned(self) -> list[tuple[str, int]]:
         """Return topic and number of each partition that is this worker's now."""
@@ -224,7 +229,8 @@ class KafkaStream:
 
         Raises:
             WorkerFenced: another worker has this name; nothing was committed.
-            RecordsTooLarge, TopicRefused: nothing was committed; commit it again without them.
+            RecordsTooLarge, TopicRefused, SourceGone: nothing was committed; commit it again
+                without them.
             StreamUnavailable: it is not known to be committed; `rewind`, then collect again. Also
                 where the group had let this worker go, and it has joined again since.
         """

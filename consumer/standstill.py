@@ -114,6 +114,15 @@ class Standstill:
         every_record = error.topic != self._dead_letters
         self._obstacles.stop(Obstacle.of(error, every_record=every_record), stuck)
 
+    def gone(self, topic: str, batch: Batch) -> None:
+        """Let the partitions of a topic that was deleted stand still, until they are let go."""
+        stuck: dict[Partition, int] = {}
+        for record in batch.records:
+            if record.topic == topic:
+                stuck.setdefault(_key(record), record.offset)
+        obstacle = Obstacle(f"input topic {topic}", "was deleted", "nothing, if that was meant")
+        self._obstacles.stop(obstacle, stuck)
+
     def committed(self, batch: Batch) -> None:
         """Note what got through."""
         self._obstacles.passed(batch.records)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
-from consumer.errors import RecordsTooLarge, TopicRefused
+from consumer.errors import RecordsTooLarge, SourceGone, TopicRefused
 from consumer.kafka_calls import bounded, translated
 from consumer.kafka_client import check_login
 from consumer.writes import BatchRefused, Outgoing, find, write, write_singly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
@@ -48,6 +48,7 @@ class Transactions:
         *,
         timeout_s: float,
         reached: Callable[[str], None],
+        look: Callable[[Collection[str]], None] = lambda _: None,
     ) -> None:
         """Connect, and abort what a predecessor of the same name left open.
 
@@ -56,11 +57,14 @@ class Transactions:
             transactional_id: the name.
             timeout_s: longest wait for any answer.
             reached: called with the name of each step before it is done.
+            look: called now and then with the topics whose offsets Kafka has not taken yet; raises
+                where one is gone: kafka-python goes on trying.
         """
         self._client = client
         self._name = transactional_id
         self._timeout_s = timeout_s
         self._reached = reached
+        self._look = look
         self._failed = False
         self._producer = self._new_producer()
 
@@ -79,7 +83,8 @@ class Transactions:
 
         Raises:
             WorkerFenced: another writer has this name; nothing was committed.
-            RecordsTooLarge, TopicRefused: nothing was committed, and another transaction may begin.
+            RecordsTooLarge, TopicRefused, SourceGone: nothing was committed, and another
+                transaction may begin.
             StreamUnavailable: it is not known to be committed; call `recover` before the next one.
         """
         try:
@@ -90,10 +95,10 @@ class Transactions:
             self.recover()
             try:
                 self._commit(outgoing, offsets, membership, before_commit, write_singly)
-            except (RecordsTooLarge, TopicRefused):
+            except (RecordsTooLarge, TopicRefused, SourceGone):
                 self.recover()
                 raise
-        except TopicRefused:
+        except (TopicRefused, SourceGone):
             self.recover()
             raise
 
@@ -122,11 +127,17 @@ class Transactions:
             self._reached("write")
             write(self._producer, outgoing, timeout_s=self._timeout_s)
             self._reached("offsets")
-            self._bounded(self._producer.send_offsets_to_transaction, offsets, membership)
+            bounded(
+                self._producer.send_offsets_to_transaction,
+                offsets,
+                membership,
+                timeout_s=self._timeout_s,
+                meanwhile=lambda: self._look({tp.topic for tp in offsets}),
+            )
             self._reached("count")
             before_commit()
             self._reached("commit")
-            self._bounded(self._producer.commit_transaction)
+            bounded(self._producer.commit_transaction, timeout_s=self._timeout_s)
             self._reached("committed")
             self._failed = False
 
@@ -168,9 +179,6 @@ class Transactions:
             _force_close(producer)  # else its thread goes on
             raise
         return producer
-
-    def _bounded(self, call: Callable[..., None], *args: object) -> None:
-        bounded(call, *args, timeout_s=self._timeout_s)
 
 
 def _force_close(producer: KafkaProducer) -> None:

@@ -12,6 +12,7 @@ from consumer.counting import Counting
 from consumer.errors import (
     RecordsTooLarge,
     ServiceUnavailable,
+    SourceGone,
     StoppedByError,
     StreamRefused,
     StreamUnavailable,
@@ -163,21 +164,24 @@ class Worker:
         return bool(action == "dead-letter")
 
     def _commit(self, batch: Batch, outcome: Outcome) -> None:
-        ids = {topic: self._stream.topic_id(topic) for topic in {r.topic for r in batch.records}}
         while True:
             batch, outcome = self._still.left_out(batch, outcome)
             if not batch.records:
                 break
-            outcome, outgoing = encoded(
-                outcome,
-                topic_ids=ids,
-                dead_letters=self._settings.kafka.dead_letters,
-                instance=self._settings.instance,
-                kept=self._kept,
-            )
             try:
+                outcome, outgoing = encoded(
+                    outcome,
+                    topic_ids={
+                        t: self._stream.topic_id(t) for t in {r.topic for r in batch.records}
+                    },
+                    dead_letters=self._settings.kafka.dead_letters,
+                    instance=self._settings.instance,
+                    kept=self._kept,
+                )
                 self._commit_once(batch, outcome, outgoing)
                 break
+            except SourceGone as error:
+                self._still.gone(error.topic, batch)
             except TopicRefused as error:
                 self._still.refused(error, outcome)
             except RecordsTooLarge as error:

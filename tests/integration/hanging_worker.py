@@ -4,9 +4,11 @@ On SIGUSR1 its main thread hangs in a library written in C, which lets no handle
 """
 
 import hashlib
+import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from benchmarks.free_model import FreeModel
 from consumer.settings import load_settings
@@ -32,10 +34,19 @@ def hang(*_: object) -> None:
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 
 
+def hold(step: str) -> None:
+    """Wait before the offsets go into a transaction, as long as there is the file HOLD."""
+    hold_file = Path(os.environ.get("HOLD", "none"))
+    if step == "offsets" and hold_file.exists():
+        sys.stderr.write("holds\n")
+        while hold_file.exists():
+            time.sleep(0.05)
+
+
 def main() -> None:
     """Run the worker."""
     signal.signal(signal.SIGUSR1, hang)
-    run_worker(load_settings(), log_level="info", engine=HangingModel())
+    run_worker(load_settings(), log_level="info", engine=HangingModel(), reached=hold)
 
 
 main()
