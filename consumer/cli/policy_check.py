@@ -200,7 +200,9 @@ def workers(
 
         def draw() -> None:
             alive = store.workers()
-            names = dict.fromkeys(name for fields in alive.values() for name in fields)
+            names = dict.fromkeys(  # what none has to say, such as that nothing stands still
+                name for fields in alive.values() for name, value in fields.items() if value
+            )
             rows = [
                 {"instance": instance, **{name: fields.get(name) for name in names}}
                 for instance, fields in alive.items()

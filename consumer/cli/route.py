@@ -131,12 +131,15 @@ def try_(
         store,
     ):
         from consumer.route_watch import routes_in_force
+        from consumer.targets import missing
 
         matching = routes_in_force(settings, store).matching(topic)
         cluster = cluster_if_there(settings.kafka)
     route = matching[0] if matching else None
-    problem = _problem(route, topic)
     there = None if cluster is None else cluster.partitions
+    problem = _problem(route, topic)
+    if problem is None and route is not None and there is not None and route.output not in there:
+        problem = f"its texts stand still: {missing(route.output)}"
     found: dict[str, Any] = {
         "topic": topic,
         "route": None if route is None else route.name,
