@@ -175,8 +175,10 @@ def test_a_schema_that_its_registry_does_not_tell_holds_up_its_topic_alone(shop,
         wait_for(lambda: begun(shop, f"texts of {shop.ill}"))
         send(kafka, shop.well, 0, 4, value=framed(7, good))
         assert len(read_topic(kafka, shop.well_out, want=4)) == 4
+        registry.failing = {}  # now it has not the schema, and so it goes on waiting
+        wait_for(lambda: "answers 404" in shop.log("a"))
+        assert "dead_letters=1" not in shop.log("a")
         registry.add(8, schema)
-        registry.failing = {}
         assert len(read_topic(kafka, shop.ill_out, want=4)) == 4
     assert "answers 503" in begun(shop, f"texts of {shop.ill}")[0][1]
     assert "batches given back" not in shop.log("a")
