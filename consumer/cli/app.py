@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -21,7 +22,11 @@ from consumer.cli import (
     training,
     worker,
 )
+from consumer.cli.common import printable
 from consumer.cli.panels import DAILY, LAB, MODELS, RUN, TOPICS, InPanels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 app = typer.Typer(
     name="offramp",
@@ -63,18 +68,22 @@ def _root(
     pass
 
 
-def main() -> None:
-    """Run the command line; our own errors end it with one line on stderr and exit code 1."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; our own errors end it with one line on stderr and exit code 1.
+
+    Args:
+        arguments: what follows the program's name; by default that of this process.
+    """
     gc.set_threshold(50_000)  # importing makes much that stays: a sixth less time to start
     try:
-        app()
+        app(args=arguments)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
         if not _ours(error):
             raise
         for line in str(error).splitlines():
-            typer.echo(f"error: {line}", err=True)
+            typer.echo(f"error: {printable(line)}", err=True)
         sys.exit(1)
 
 
