@@ -12,6 +12,7 @@ import typer
 
 from consumer.cli.common import (
     KAFKA,
+    MOST_ROWS,
     Bootstrap,
     Config,
     Output,
@@ -85,7 +86,9 @@ def list_(
     dead_letters: Dead = None,
     stage: OfStage = None,
     class_: Class = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, oldest first.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MOST_ROWS, help="At most so many, oldest first.")
+    ] = 100,
     set_: Set = None,
     output: OutputOption = Output.TABLE,
 ) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from consumer.cli.common import (
     KAFKA,
+    MOST_ROWS,
     POLICY,
     Bootstrap,
     Config,
@@ -88,7 +89,9 @@ def history(
     config: Config = None,
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many samples and changes.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MOST_ROWS, help="At most so many samples and changes.")
+    ] = 100,
     set_: Set = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -179,7 +182,9 @@ def audit(
     config: Config = None,
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many changes.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MOST_ROWS, help="At most so many changes.")
+    ] = 100,
     set_: Set = None,
     output: FormatOption = Format.TABLE,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consumer.cli import route_change
-from consumer.cli.common import Bootstrap, Config, RedisUrl, Set, printable
+from consumer.cli.common import MOST_ROWS, Bootstrap, Config, RedisUrl, Set, printable
 from consumer.cli.policy_common import EXIT_FOUND, Format, FormatOption, emit
 from consumer.cli.route_common import (
     ROUTES,
@@ -162,7 +162,9 @@ def history(
     config: Config = None,
     redis_url: RedisUrl = None,
     group: Group = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many changes.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MOST_ROWS, help="At most so many changes.")
+    ] = 100,
     set_: Set = None,
     output: FormatOption = Format.TABLE,
 ) -> None:

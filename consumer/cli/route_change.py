@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Bootstrap, Config, RedisUrl, Set, printable
+from consumer.cli.common import Bootstrap, Config, RedisUrl, Set, finite, printable
 from consumer.cli.policy_common import (
     By,
     Format,
@@ -76,7 +76,12 @@ def add(
     ] = "topic",
     cost_weight: Annotated[
         float | None,
-        typer.Option(help="What full depth costs its texts; default: the policy's cost weight."),
+        typer.Option(
+            min=0,
+            max=1e6,
+            callback=finite,
+            help="What full depth costs its texts; default: the policy's cost weight.",
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Default: from how the pattern begins.")] = None,
     before: Annotated[

@@ -69,7 +69,8 @@ def init(
     ] = PARTITIONS,
     dead_letter_partitions: Annotated[int, typer.Option(min=1, max=10_000)] = 1,
     replication_factor: Annotated[
-        int | None, typer.Option(min=1, help="Default: 3, or all brokers where there are fewer.")
+        int | None,
+        typer.Option(min=1, max=1000, help="Default: 3, or all brokers where there are fewer."),
     ] = None,
     retention: Annotated[
         str, typer.Option(metavar="TIME", help="How long inputs keep a text.")
