@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import sys
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ from consumer.cli.panels import DAILY, LAB, MODELS, RUN, TOPICS, InPanels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_SHOWN_CHARACTERS = 200  # of a file's name
 
 app = typer.Typer(
     name="offramp",
@@ -80,11 +83,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if not _ours(error):
-            raise
-        for line in str(error).splitlines():
+        for line in _said(error):
             typer.echo(f"error: {printable(line)}", err=True)
         sys.exit(1)
+
+
+def _said(error: Exception) -> list[str]:
+    """Return an error in lines for people, or raise it where it is a mistake of ours.
+
+    What the system says of a file that was named is no mistake, whoever opens it.
+    """
+    if _ours(error):
+        return str(error).splitlines()
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        name = str(error.filename)
+        shown = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}.."
+        return [f"{shown}: {error.strerror}"]
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return [str(error.strerror)]
+    raise error
 
 
 def _ours(error: Exception) -> bool:
