@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(args=arguments)
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (a mistake of ours is raised again)
         for line in _said(error):
             typer.echo(f"error: {printable(line)}", err=True)
         sys.exit(1)
