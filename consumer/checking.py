@@ -27,11 +27,12 @@ from consumer.route_watch import routes_in_force
 from consumer.routes import Route, subscription
 from consumer.schema_forms import FORMS
 from consumer.schemas import Registry
-from consumer.targets import described_refusal, is_compacted, keyless
 from consumer.transactions import Transactions
 from consumer.wiring import load_engine, open_store, prove_rights
 from model.errors import ModelError
-from policy_state.errors import FingerprintMismatch, PolicyStateError
+from policy_state.errors import FingerprintMismatch, PolicyStateError, StoreRefused
+from policy_state.findings import Severity
+from policy_state.missing import eviction_findings
 from policy_state.store import PolicyMeta, check_same_model
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 _TEXT = "This is a text to see whether the model runs."
 _LISTED = 5
 _PAUSE_S = 0.2
+_UNKNOWN_TOPIC = 3  # error codes of the protocol
+_NOT_AUTHORIZED = 29
 _LOGIN_REFUSED = {401, 403}  # HTTP
 
 
@@ -111,6 +114,7 @@ def _store(settings: Settings, store: RedisStore, engine: Inference | None) -> I
         yield Finding("redis", False, str(error), "see redis.url and the user's rights")
         return
     yield Finding("redis", True, "answers, may be written to")
+    yield _memory(store)
     name = settings.policy.name
     if stored is None:
         yield Finding("policy", True, f"{name} does not exist yet: the first worker creates it")
@@ -122,6 +126,19 @@ def _store(settings: Settings, store: RedisStore, engine: Inference | None) -> I
             yield Finding("policy", True, f"{name} belongs to this model")
         except FingerprintMismatch as error:
             yield Finding("policy", False, str(error), "see model.path, policy.name")
+
+
+def _memory(store: RedisStore) -> Finding:
+    """Say whether a full Redis deletes what was learnt."""
+    try:
+        policies = store.evictions()
+    except StoreRefused as error:
+        said = f"what it does when it is full may not be asked: {error}"
+        return Finding("redis memory", True, said, "allow INFO")
+    wrong = [f for f in eviction_findings(policies) if f.severity is Severity.PROBLEM]
+    if wrong:
+        return Finding("redis memory", False, wrong[0].text, wrong[0].mend)
+    return Finding("redis memory", True, f"maxmemory-policy is {', '.join(sorted(policies))}")
 
 
 def _routes(settings: Settings, store: RedisStore) -> tuple[tuple[Route, ...], Finding]:
@@ -180,13 +197,13 @@ def _target(topic: str, admin: KafkaAdminClient) -> Finding:
     """Say whether a topic is there and may be written to."""
     what = f"topic {topic}"
     found = admin.describe_topics([topic])[0]
-    if (refused := described_refusal(found)) is not None:
-        return Finding(what, False, refused.cause, refused.advice)
-    said = f"{len(found['partitions'])} partitions, may be written to"
-    if is_compacted(admin, topic):
-        refused = keyless(topic)
-        return Finding(what, True, f"{said}, but {refused.cause}", refused.advice)
-    return Finding(what, True, said)
+    if found["error_code"] == _UNKNOWN_TOPIC:
+        return Finding(what, False, "does not exist", "create it")
+    if found["error_code"] == _NOT_AUTHORIZED:
+        return Finding(what, False, "may not be seen", "allow Describe and Write on it")
+    if "WRITE" not in found["authorized_operations"]:
+        return Finding(what, False, "may not be written to", "allow Write on it")
+    return Finding(what, True, f"{len(found['partitions'])} partitions, may be written to")
 
 
 def _group(settings: KafkaSettings, admin: KafkaAdminClient) -> Finding:

@@ -232,7 +232,9 @@ class Counting:
                 log.warning("drift domain=%r %s", domain, alarm.reason)
                 change = Reset(keep=0, epoch=now.epoch)
                 with contextlib.suppress(DomainNotFound, StoreUnavailable):  # seen again later
-                    self._store.change(domain, change, by=self._name, reason=alarm.reason)
+                    self._store.change(
+                        domain, change, by=self._name, reason=alarm.reason, automatic=True
+                    )
 
     @staticmethod
     def _drift_watch(meta: PolicyMeta) -> DriftWatch:

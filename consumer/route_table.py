@@ -102,11 +102,25 @@ def stored_table(stored: StoredRoutes) -> RouteTable:
     """Return the routes that a store has; the built-in one if nothing was ever written there.
 
     Raises:
-        InvalidRoute: one of them is none.
+        InvalidRoute: one of them is none, or they went missing: what a group reads is not guessed.
     """
+    if stored.lost:
+        raise InvalidRoute(
+            "the routes of this group are missing in Redis, though their history is there: add "
+            "them again, `offramp route history` tells which there were"
+        )
     if stored.revision == 0:
         return RouteTable((BUILT_IN,), "built-in")
     return RouteTable(tuple(map(route_from, stored.routes)), "redis", stored.revision)
+
+
+def table_to_change(stored: StoredRoutes) -> RouteTable:
+    """Return the routes that a change starts from: none where they went missing.
+
+    Raises:
+        InvalidRoute: one of them is none.
+    """
+    return RouteTable((), "redis") if stored.lost else stored_table(stored)
 
 
 def settings_table(routes: Sequence[Route]) -> RouteTable:

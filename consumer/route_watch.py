@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from consumer.errors import InvalidRoute
 from consumer.route_table import RouteTable, check_routes, settings_table, stored_table
-from policy_state.errors import PolicyStateError
+from policy_state.errors import PolicyStateError, SettingsConflict
 
 if TYPE_CHECKING:
     from consumer.settings import Settings
@@ -80,8 +81,7 @@ class RouteWatch:
                 self._say("")
                 return
             if revision == 0:  # a store that was emptied says nothing about what to read
-                log.error("routes are gone from the store, the last ones stay; add them again")
-                self._seen = 0
+                self._put_back()
                 return
             table = routes_in_force(self._settings, self._store)
         except (InvalidRoute, PolicyStateError) as error:
@@ -89,6 +89,25 @@ class RouteWatch:
             return
         self._say("")
         self._seen, self._latest = table.revision, table
+
+    def _put_back(self) -> None:
+        """Write the last routes to a store that lost them; of several workers one does it."""
+        log.error("routes are gone from the store, the last ones stay and are written there again")
+        try:
+            stored = self._store.write_routes(
+                self._settings.kafka.group,
+                self._latest.documents(),
+                revision=0,
+                action="routes-put-back",
+                detail={"routes": self._latest.names},
+                by=self._settings.instance,
+                reason="they were gone from the store",
+                automatic=True,
+            )
+        except SettingsConflict:  # another worker, or an operator, was first: seen next time
+            return
+        self._seen = stored.revision
+        self._latest = replace(self._latest, revision=stored.revision)
 
     def _follow(self) -> None:
         while not self._stopped.wait(_EVERY_S):

@@ -77,7 +77,8 @@ class Changed:
     """The answer to `change`."""
 
     before: DomainSnapshot
-    after: DomainSnapshot  # equal to `before` where there was nothing to do
+    after: DomainSnapshot
+    done: bool = True  # False where it was so already: nothing was changed, nor audited
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +92,30 @@ class AuditEntry:
     reason: str
     detail: Mapping[str, Any]
     before: DomainSnapshot | None = None  # where counters were lost: what they were
+    automatic: bool = False  # nobody asked for it: a worker did it, or the store
 
 
 class PolicyAdmin(StatsStore, Protocol):
-    """What operators ask of a store; see `StatsStore`. Every change is written to the audit."""
+    """What operators ask of a store; see `StatsStore`.
+
+    Every change is written to the audit; what would change nothing is neither done nor audited.
+    """
 
     def describe(self) -> OpenedPolicy:
         """Return the open policy with the settings in force now."""
         ...
 
-    def change(self, domain: str, change: Change, *, by: str, reason: str) -> Changed:
+    def change(
+        self, domain: str, change: Change, *, by: str, reason: str, automatic: bool = False
+    ) -> Changed:
         """Change one domain's record; workers see it with the domain's next snapshot.
+
+        Args:
+            domain: Which.
+            change: What.
+            by: Who, for the audit.
+            reason: Why, for the audit.
+            automatic: Nobody asked for it; a reset is then one of drift.
 
         Raises:
             DomainNotFound: There is no such domain; only pin and freeze may come before its texts.
@@ -113,6 +127,8 @@ class PolicyAdmin(StatsStore, Protocol):
         self, settings: PolicySettings, limits: Limits, *, revision: int, by: str, reason: str
     ) -> OpenedPolicy:
         """Put settings in force for all workers, if the policy is still at `revision`.
+
+        Those that are in force already stay at their revision.
 
         Raises:
             SettingsConflict: Somebody else changed them meanwhile; nothing was written.
@@ -144,7 +160,15 @@ class PolicyAdmin(StatsStore, Protocol):
         """
         ...
 
-    def note(self, action: str, detail: Mapping[str, Any], *, by: str, reason: str) -> None:
+    def note(
+        self,
+        action: str,
+        detail: Mapping[str, Any],
+        *,
+        by: str,
+        reason: str,
+        automatic: bool = False,
+    ) -> None:
         """Write to the audit what was done in many steps: an import, a rebuild."""
         ...
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def changed(  # noqa: PLR0911 - one per kind of change
-    record: DomainSnapshot, change: Change, *, reason: str, now_ms: int
+    record: DomainSnapshot, change: Change, *, reason: str, now_ms: int, automatic: bool = False
 ) -> DomainSnapshot | None:
     """Return the record after the change; None where it is removed."""
     exits = record.stats.exits
@@ -31,7 +31,12 @@ def changed(  # noqa: PLR0911 - one per kind of change
             return replace(record, frozen=False, freeze_reason="")
         case Reset(keep=keep):
             if keep == 0:
-                return replace(record, stats=ExitStats.zeros(exits), epoch=record.epoch + 1)
+                return replace(
+                    record,
+                    stats=ExitStats.zeros(exits),
+                    epoch=record.epoch + 1,
+                    drifts=record.drifts + automatic,
+                )
             return replace(record, stats=scaled(record.stats, keep))
         case Remove():
             return None

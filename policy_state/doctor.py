@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from policy_state.errors import StoreCorrupt
+from policy_state.findings import COUNT_ANEW, Finding, Severity, note, problem
+from policy_state.missing import missing_findings
 from policy_state.reading import read_each
 from policy_state.store import DomainSnapshot
 from policy_state.transfer import list_domains
@@ -20,25 +22,9 @@ if TYPE_CHECKING:
     from policy_state.stats import ExitStats
     from policy_state.store import Totals
 
+__all__ = ["Examination", "Finding", "Severity", "examine"]
+
 _PAGE: Final = 200
-
-
-class Severity(StrEnum):
-    """How bad a finding is."""
-
-    PROBLEM = "problem"  # the counters cannot be trusted
-    NOTE = "note"  # may well be as it should
-    UNKNOWN = "unknown"  # could not be looked at
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is not as expected."""
-
-    severity: Severity
-    check: str  # a short stable word: counters, index, ledger, pin, watermark, gaps, corrupt, log
-    place: str  # a domain, a partition, "all domains", "index" or "watermarks"
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +42,19 @@ class Examination:
         return all(finding.severity is not Severity.PROBLEM for finding in self.findings)
 
 
-def examine(store: PolicyAdmin, *, logs: Mapping[str, Range] | None = None) -> Examination:
+def examine(
+    store: PolicyAdmin,
+    *,
+    logs: Mapping[str, Range] | None = None,
+    now_ms: int | None = None,
+) -> Examination:
     """Look at everything a policy has in the store; takes a call per 200 domains.
 
     Args:
         store: With the policy open. Workers may count meanwhile.
         logs: First and next offset of the log of each partition, by `PartitionDeltas.source`;
             None: not known, then watermarks are not held against it.
+        now_ms: The time; None: not known, then pins for a time are not held against the audit.
     """
     findings: list[Finding] = []
     before: Totals | None = None
@@ -76,13 +68,18 @@ def examine(store: PolicyAdmin, *, logs: Mapping[str, Range] | None = None) -> E
         names = list_domains(store)
     for first in range(0, len(names), _PAGE):
         found, damaged = read_each(store, names[first : first + _PAGE])
-        findings += [_problem("corrupt", name, why) for name, why in damaged.items()]
+        findings += [
+            problem("corrupt", name, why, f"{COUNT_ANEW}, or offramp policy remove {quote(name)}")
+            for name, why in damaged.items()
+        ]
         for name, record in found.items():
             domains += 1
             texts += record.stats.observed[0]
             findings += _domain_findings(name, record, exits)
     if before is not None:
-        findings += _total_findings(before, store.totals(), texts)
+        findings += _total_findings(before, store.totals(), domains, texts)
+    with _told(findings, "keys"):
+        findings += missing_findings(store, held=texts, now_ms=now_ms)
     with _told(findings, "watermarks"):
         marks = store.watermarks()
     for source, mark in marks.items():
@@ -96,10 +93,10 @@ def _told(findings: list[Finding], place: str) -> Iterator[None]:
     try:
         yield
     except StoreCorrupt as error:
-        findings.append(_problem("corrupt", place, str(error)))
+        findings.append(problem("corrupt", place, str(error), COUNT_ANEW))
 
 
-def _total_findings(before: Totals, after: Totals, texts: int) -> list[Finding]:
+def _total_findings(before: Totals, after: Totals, domains: int, texts: int) -> list[Finding]:
     findings = _counter_findings("all domains", after.stats)
     balances = [t.stats.observed[0] + t.brought - t.gone for t in (before, after)]
     if not min(balances) <= texts <= max(balances):
@@ -107,22 +104,29 @@ def _total_findings(before: Totals, after: Totals, texts: int) -> list[Finding]:
             f"the domains hold {texts} texts; counted {after.stats.observed[0]}, brought "
             f"{after.brought}, gone {after.gone} make {balances[1]}"
         )
-        findings.append(_problem("ledger", "all domains", text))
+        if not domains:
+            text += ": the index of domains is missing"
+        elif not (after.stats.observed[0] or after.brought):
+            text += ": the sums are missing"
+        elif texts < min(balances):
+            text += ": domains are missing, or their names in the index"
+        findings.append(problem("ledger", "all domains", text, COUNT_ANEW))
     return findings
 
 
 def _domain_findings(name: str, record: DomainSnapshot, exits: int) -> list[Finding]:
     findings = _counter_findings(name, record.stats)
     if record == DomainSnapshot.unseen(exits):
-        findings.append(_problem("index", name, "is listed but has no counters"))
+        text = "is listed, but its key is missing"
+        findings.append(problem("index", name, text, f"offramp policy remove {quote(name)}"))
     if record.pin is not None and not record.pin < exits:
         text = f"is pinned to exit {record.pin}, the policy has exits 0..{exits - 1}"
-        findings.append(_problem("pin", name, text))
+        findings.append(problem("pin", name, text, f"offramp unpin {quote(name)}"))
     return findings
 
 
 def _counter_findings(place: str, stats: ExitStats) -> list[Finding]:
-    return [_problem("counters", place, text) for text in stats.contradictions()]
+    return [problem("counters", place, text, COUNT_ANEW) for text in stats.contradictions()]
 
 
 def _mark_findings(
@@ -130,21 +134,17 @@ def _mark_findings(
 ) -> Iterator[Finding]:
     missing = sum(following - first for first, following in mark.gaps)
     if missing:
-        yield Finding(
-            Severity.NOTE,
+        yield note(
             "gaps",
             source,
             f"{missing} offsets below {mark.upto} are not counted, in {len(mark.gaps)} gaps: "
             "without a text, from before the start, held back by a worker, or lost",
+            "offramp policy rebuild",
         )
     if logs is None:
         return
     if source not in logs:
-        yield Finding(Severity.NOTE, "watermark", source, "the topic is gone, or was made anew")
+        yield note("watermark", source, "the topic is gone, or was made anew")
     elif mark.upto > logs[source][1]:
         text = f"counted up to {mark.upto}, the log ends at {logs[source][1]}"
-        yield _problem("watermark", source, text)
-
-
-def _problem(check: str, place: str, text: str) -> Finding:
-    return Finding(Severity.PROBLEM, check, place, text)
+        yield problem("watermark", source, text, COUNT_ANEW)

@@ -129,6 +129,7 @@ def _record(name: str, record: Mapping[str, Any], *, exits: int) -> DomainSnapsh
     return DomainSnapshot(
         stats=stats,
         epoch=number("epoch", COUNT_MAX) or 0,
+        drifts=number("drifts", COUNT_MAX) or 0,
         last_seen_ms=number("last_seen_ms", _TIME_MAX_MS),
         pin=number("pin", exits - 1),
         pin_until_ms=number("pin_until_ms", _TIME_MAX_MS),

@@ -6,12 +6,17 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from policy_state.errors import StoreCorrupt
+from policy_state.findings import COUNT_ANEW
+from policy_state.missing import without_marks
 from policy_state.offsets import Counted
+from policy_state.reading import read_each
 from policy_state.stats import ExitStats
-from policy_state.store import PartitionDeltas, Status
+from policy_state.store import OVERFLOW_DOMAIN, PartitionDeltas, Status
+from policy_state.transfer import all_domains, list_domains
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from policy_state.admin import PolicyAdmin
     from policy_state.offsets import Range
@@ -89,9 +94,13 @@ def rebuild(
         texts: In any order. Of several predictions of one offset the first counts.
         upto: By topic id and partition, the offset up to which `texts` is complete: what the
             group has committed. Texts from there on are left to the workers.
+
+    Raises:
+        StoreCorrupt: Counters are without watermarks, so texts would be counted twice; nothing was
+            written.
     """
     exits = store.describe().meta.exits
-    marks = store.watermarks()
+    marks = checked_marks(store)
     partitions = {
         (topic_id, number): _Partition(marks.get(f"{topic_id}/{number}", Counted()), end)
         for (topic_id, number), end in upto.items()
@@ -121,6 +130,41 @@ def rebuild(
                 failed += part.next_offset - part.first_offset
                 counted -= sum(stats.texts for stats in part.deltas.values())
     return Rebuilt(counted, known, repeated, beyond, failed)
+
+
+def checked_marks(store: PolicyAdmin) -> Mapping[str, Counted]:
+    """Return what is counted of each partition.
+
+    Raises:
+        StoreCorrupt: Counters are without their watermarks, so texts would be counted twice.
+    """
+    totals = store.totals()
+    marks = store.watermarks()
+    held = 0
+    if not marks:  # looked at again after the domains: workers may have begun meanwhile
+        held = sum(record.stats.texts for _, record in all_domains(store))
+        marks = store.watermarks()
+    if why := without_marks(totals, len(marks), held):
+        raise StoreCorrupt(
+            f"{why}, so texts would be counted twice; nothing was counted: `{COUNT_ANEW}` sets all "
+            "counters to zero and counts anew"
+        )
+    return marks
+
+
+def unseen_domains(store: PolicyAdmin, seen: Collection[str]) -> dict[str, int]:
+    """Return the domains with counters that are not among those seen, each with its texts.
+
+    One that cannot be read is one with counters, of 0 texts. Those that share `OVERFLOW_DOMAIN` are
+    seen under names of their own.
+    """
+    names = [name for name in list_domains(store) if name not in {*seen, OVERFLOW_DOMAIN}]
+    unseen: dict[str, int] = {}
+    for first in range(0, len(names), _CALL_DOMAINS):
+        found, damaged = read_each(store, names[first : first + _CALL_DOMAINS])
+        unseen |= {name: r.stats.texts for name, r in found.items() if r.stats.texts}
+        unseen |= dict.fromkeys(damaged, 0)
+    return unseen
 
 
 def _calls(parts: Sequence[PartitionDeltas]) -> Iterable[list[PartitionDeltas]]:

@@ -26,6 +26,7 @@ class StoredRoutes:
 
     revision: int  # rises with every change; 0: nothing was ever written
     routes: tuple[Mapping[str, Any], ...] = ()
+    lost: bool = False  # there is nothing, though the history tells of changes
 
 
 class RouteStore(Protocol):
@@ -53,6 +54,7 @@ class RouteStore(Protocol):
         detail: Mapping[str, Any],
         by: str,
         reason: str,
+        automatic: bool = False,
     ) -> StoredRoutes:
         """Replace the routes of a group, if they are still at `revision`, and audit it.
 
@@ -64,6 +66,7 @@ class RouteStore(Protocol):
             detail: What was changed, for the history.
             by: Who changes it.
             reason: Why.
+            automatic: Nobody asked for it.
 
         Raises:
             SettingsConflict: Somebody else changed them meanwhile; nothing was written.

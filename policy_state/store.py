@@ -87,6 +87,7 @@ class OpenedPolicy:
     created: bool  # True where this call created it
     revision: int = 1  # rises with every change of settings or limits
     created_ms: int = 0  # the store's clock when it was created
+    changes: int = 0  # that the audit was told of, at least; it keeps the latest
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +143,14 @@ class DomainSnapshot:
     """What is known about one domain."""
 
     stats: ExitStats
-    epoch: int  # how often the domain was started afresh
+    epoch: int  # how often the domain was started afresh, by whomever
     last_seen_ms: int | None  # the store's clock at the last text; None if never
     pin: int | None = None  # the exit that every text must take
     pin_until_ms: int | None = None  # the store's clock; None: until it is unpinned
     pin_reason: str = ""
     frozen: bool = False  # counts nothing, so its choice stays
     freeze_reason: str = ""
+    drifts: int = 0  # how often it was started afresh because it had drifted
 
     @classmethod
     def unseen(cls, exits: int) -> DomainSnapshot:
@@ -179,7 +181,9 @@ class Totals:
     domains: int
     brought: int = 0  # texts that came with an import or a warm start
     gone: int = 0  # texts that left with a reset, a removal or an idle domain
-    skipped: int = 0  # texts not counted: of a frozen domain or an old epoch
+    skipped: int = 0  # texts not counted: of a frozen domain, an old epoch, a lost watermark
+    marks: int | None = None  # watermarks there should be; None: not known, of an older version
+    gapped: int | None = None  # partitions whose watermarks should have gaps; None: the same
 
 
 class StatsStore(Protocol):
@@ -209,7 +213,8 @@ class StatsStore(Protocol):
         Each part is held against what was counted of its partition, in the order given: wholly
         counted is a duplicate, partly an overlap, and neither changes anything. A part that was
         sent without getting an answer must be sent again as it was (not merged with later ones),
-        so that it is recognised. Everything is checked before the first write.
+        so that it is recognised. A part whose watermark went missing may have been counted, so it
+        is a duplicate, too. Everything is checked before the first write.
 
         A domain that the policy has no room for shows the snapshot of `OVERFLOW_DOMAIN`, where its
         texts are counted.

@@ -104,13 +104,14 @@ def import_policy(  # noqa: PLR0913 - what, where, how, who and why
     return done
 
 
-def warm_start(
+def warm_start(  # noqa: PLR0913 - what, from what, how much, who and why
     store: PolicyAdmin,
     source: PolicyDocument,
     *,
     weight: float,
     by: str,
     reason: str,
+    automatic: bool = False,
 ) -> Imported:
     """Give the open policy a share of what another one has learnt, for domains it has not seen.
 
@@ -131,9 +132,10 @@ def warm_start(
         for name, record in source.domains.items()
     }
     begun = {"from": source.meta.name, "weight": weight}
-    store.note(_WARM_START_BEGIN, begun, by=by, reason=reason)
+    store.note(_WARM_START_BEGIN, begun, by=by, reason=reason, automatic=automatic)
     done = _load(store, {n: r for n, r in shares.items() if r.stats.texts}, replace_known=False)
-    store.note(_WARM_START, begun | {"written": done.written}, by=by, reason=reason)
+    ended = begun | {"written": done.written}
+    store.note(_WARM_START, ended, by=by, reason=reason, automatic=automatic)
     return done
 
 
@@ -176,7 +178,8 @@ def open_or_start_new(
     store.open(old)
     source = export_policy(store)
     opened = store.open(fresh)
-    warm_start(store, source, weight=weight, by=by, reason=f"new model {policy.fingerprint}")
+    reason = f"new model {policy.fingerprint}"
+    warm_start(store, source, weight=weight, by=by, reason=reason, automatic=True)
     return opened
 
 

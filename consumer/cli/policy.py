@@ -9,12 +9,13 @@ import typer
 from consumer.cli import (
     policy_change,
     policy_check,
+    policy_doctor,
     policy_evaluate,
     policy_move,
     policy_rebuild,
     policy_set,
 )
-from consumer.cli.common import MOST_ROWS, Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
 from consumer.cli.panels import LOOK, InPanels
 from consumer.cli.policy_common import (
     Domain,
@@ -70,9 +71,7 @@ def list_(
     config: Config = None,
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
-    limit: Annotated[
-        int, typer.Option(min=1, max=MOST_ROWS, help="At most so many domains.")
-    ] = 1000,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many domains.")] = 1000,
     set_: Set = None,
     output: FormatOption = Format.TABLE,
     watch: Watch = False,
@@ -163,6 +162,7 @@ policy_evaluate.add_to(app)
 policy_set.add_to(app)
 policy_change.add_to(app)
 policy_move.add_to(app)
+policy_doctor.add_to(app)
 policy_rebuild.add_to(app)
 
 

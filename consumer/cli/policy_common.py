@@ -126,11 +126,17 @@ def opened_policy(
 
 
 def open_named(store: RedisStore, name: str) -> None:
-    """Open a policy that exists, or raise `PolicyNotFound` with those that do."""
-    from policy_state.errors import PolicyNotFound
+    """Open a policy that exists, or raise `PolicyNotFound` with those that do.
+
+    Raises:
+        StoreCorrupt: what it belongs to went missing.
+    """
+    from policy_state.errors import PolicyNotFound, StoreCorrupt
 
     meta = store.find(name)
     if meta is None:
+        if (why := store.unreadable_policies().get(name)) is not None:
+            raise StoreCorrupt(why)
         known = ", ".join(printable(other.name) for other in store.policies()) or "none yet"
         raise PolicyNotFound(f"policy {printable(name)} not found; there is: {known}")
     store.open(meta)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -32,16 +33,25 @@ from consumer.cli.policy_common import (
     opened_policy,
     who,
 )
+from consumer.cli.route_common import ROUTES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from consumer.rebuilding import PredictionLog
+    from consumer.settings import Settings
     from policy_state.backends.redis import RedisStore
 
 REBUILD_EXAMPLES = """Examples:
 
-`offramp policy rebuild --topic predictions.hotels --topic predictions.books`
+`offramp policy rebuild`
 
-`offramp policy rebuild --topic predictions --fresh --reason "counters were damaged" --yes`
+`offramp policy rebuild --fresh --reason "counters were damaged" --yes`
+
+`offramp policy rebuild --topic predictions.hotels --topic predictions.books`
 """
+
+_NAMED: Final = 10
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,8 +60,19 @@ def add_to(app: typer.Typer) -> None:
 
 
 def rebuild(
-    topic: Annotated[list[str], typer.Option("--topic", "-t", help="Topic of predictions.")],
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--topic", "-t", help="Topic of predictions; default: the outputs of all routes."
+        ),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Set all counters to zero first.")] = False,
+    drop_unseen: Annotated[
+        bool,
+        typer.Option(
+            "--drop-unseen", help="With --fresh: forget domains that have no prediction there."
+        ),
+    ] = False,
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
     redis_url: RedisUrl = None,
@@ -64,41 +85,121 @@ def rebuild(
 ) -> None:
     """Count from the predictions what the policy has not counted: after Redis lost its data.
 
-    Name every topic that predictions of this policy's model go to. Workers may run meanwhile: what
-    they have counted stays, and they count on. Resets of the past are not repeated. Where Redis
-    lost the policy itself, start a worker first, or import an export: it creates the policy.
+    It reads the outputs of all routes; name topics where predictions of this policy's model went
+    to others before, all of them then. Workers may run meanwhile: what they have counted stays, and
+    they count on. Resets of the past are not repeated. Where Redis lost the policy itself, start a
+    worker first, or import an export: it creates the policy.
+
+    --fresh reads all predictions twice: before it sets anything to zero it looks whether every
+    domain that has counters has predictions to count them from.
     """
-    uses = (*POLICY, *KAFKA, "kafka.group")
+    uses = (*POLICY, *KAFKA, *ROUTES)
     settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
     with opened_policy(config, redis_url, policy, set_, uses=uses) as store:
+        from policy_state.rebuilding import checked_marks
         from policy_state.rebuilding import rebuild as rebuilt
 
         meta = store.describe().meta
+        if not fresh:
+            checked_marks(store)
+        topics, left_out = _topics(store, settings, topic)
         what = "all counters are set to zero, then counted" if fresh else "what is missing is added"
-        topics = ", ".join(map(printable, topic))
-        confirm(f"policy {printable(meta.name)}: {what} from {topics}", yes=yes)
+        lines = [f"policy {printable(meta.name)}: {what} from {_named(topics)}"]
+        if left_out:
+            lines.append(f"  beware: routes write to {_named(left_out)}, too, which is left out")
+        confirm("\n".join(lines), yes=yes)
         from consumer.rebuilding import PredictionLog
 
-        signed = {"by": who(by), "reason": reason}
-        with PredictionLog(
-            settings.kafka, topic, fingerprint=meta.fingerprint, exits=meta.exits
-        ) as log:
-            if fresh:  # what is stored may be unreadable: nothing of it is looked at before
+        who_ = who(by)
+        read = partial(
+            PredictionLog, settings.kafka, topics, fingerprint=meta.fingerprint, exits=meta.exits
+        )
+        if fresh:
+            with read() as log:
                 log.committed(at_least={})  # tells of an absent group before anything is written
+                _check_unseen(store, log, topics, drop=drop_unseen)
+        with read() as log:
+            if fresh:
                 with changing():
-                    store.restart(**signed)
+                    store.restart(by=who_, reason=reason)
                 typer.echo(
                     "all counters are at zero; if this fails, go on without --fresh", err=True
                 )
             upto = log.committed(at_least=_counted(store))
-            store.note("rebuild-begin", {"topics": topic, "fresh": fresh}, **signed)
+            begun = {"topics": topics, "fresh": fresh}
+            store.note("rebuild-begin", begun, by=who_, reason=reason)
             done = rebuilt(store, log.texts(), upto=upto)
-        store.note("rebuild", {"counted": done.counted, "topics": topic}, **signed)
+        ended = {"counted": done.counted, "topics": topics}
+        store.note("rebuild", ended, by=who_, reason=reason)
         row = asdict(done) | {"skipped_predictions": log.skipped}
         emit(output, "policy-rebuild", [row], rows_name="rebuilds")
     if done.failed_offsets:
         typer.echo("workers counted some of it meanwhile: run it again", err=True)
         raise typer.Exit(EXIT_FOUND)
+
+
+def _topics(
+    store: RedisStore, settings: Settings, named: Sequence[str] | None
+) -> tuple[list[str], list[str]]:
+    """Return the topics to read, and outputs of routes that are not among them.
+
+    Raises:
+        InvalidSettings: none are named, and no route's output exists.
+        InvalidRoute: none are named, and the routes cannot be told.
+    """
+    from consumer.errors import InvalidRoute, InvalidSettings
+    from consumer.route_watch import routes_in_force
+
+    try:
+        routes = routes_in_force(settings, store).routes
+    except InvalidRoute:
+        if not named:
+            raise
+        routes = ()
+    outputs = list(dict.fromkeys(route.output for route in routes))
+    from consumer.topics import describe_cluster
+
+    there = describe_cluster(settings.kafka).partitions
+    found = [output for output in outputs if output in there]
+    if named:
+        return list(dict.fromkeys(named)), [output for output in found if output not in named]
+    if not found:
+        raise InvalidSettings(
+            f"group {settings.kafka.group}: no output of a route exists ({_named(outputs)}); name "
+            "the topics of predictions with --topic"
+        )
+    return found, []
+
+
+def _check_unseen(
+    store: RedisStore, log: PredictionLog, topics: Sequence[str], *, drop: bool
+) -> None:
+    """Raise where counters would go that no prediction brings back, unless that is wanted."""
+    from collections import Counter
+
+    from consumer.errors import InvalidSettings
+    from policy_state.rebuilding import unseen_domains
+
+    seen = Counter(text.domain for text in log.texts())
+    unseen = unseen_domains(store, seen)
+    if not unseen:
+        return
+    what = (
+        f"{len(unseen)} domains with {sum(unseen.values())} texts have no prediction in "
+        f"{_named(topics)}: {_named(list(unseen))}"
+    )
+    if drop:
+        typer.echo(f"forgotten: {what}", err=True)
+        return
+    raise InvalidSettings(
+        f"{what}; nothing was changed: name all topics that their predictions went to, or forget "
+        "them with --drop-unseen"
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(map(printable, names[:_NAMED])) + more
 
 
 def _counted(store: RedisStore) -> dict[str, int]:

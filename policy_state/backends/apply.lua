@@ -19,6 +19,7 @@
 --       an outcome is "<status> <counted up to> <gap> <missing first-next>.."
 --       a refusal is "<d> frozen|stale-epoch|over-cap"
 --       for a snapshot see common.lua
+--       a part whose partition's watermark went missing is a duplicate: it may have been counted
 --   {'no-policy'}
 --   {'fingerprint', stored fingerprint}
 --   {'corrupt', key, field, value}
@@ -83,6 +84,7 @@ local free = unknown and room(idx, meta, #expired) or 0
 
 local marks, changed, sums, refusals, outcomes = {}, {}, {}, {}, {}
 local ledger = {skipped = 0, gone = 0}
+local new_marks, held_marks = 0, nil
 
 -- Adds `counts` to a record, and appends to `writes` what to write.
 local function add(record, counts, writes)
@@ -111,6 +113,13 @@ local function sum_up(counts, sign)
   for i, count in ipairs(counts) do sums[i] = (sums[i] or 0) + sign * count end
 end
 
+-- Whether watermarks went missing; of an older version it is not known how many there were.
+local function are_marks_missing()
+  held_marks = held_marks or fields_of(wm)
+  if totals.marks then return held_marks < tonumber(totals.marks) end
+  return held_marks == 0 and texts_in(totals) > 0
+end
+
 local function mark_of(source)
   if not marks[source] then
     local text = call('HGET', wm, source)
@@ -120,6 +129,10 @@ local function mark_of(source)
       return nil
     end
     marks[source] = {upto = upto, was = text}
+    if not text then
+      new_marks = new_marks + 1
+      marks[source].lost = are_marks_missing()
+    end
   end
   return marks[source]
 end
@@ -128,6 +141,7 @@ local function gaps_of(source, mark)
   if not mark.gaps then
     mark.gaps = {}
     local text = call('HGET', gaps_key, source) or ''
+    mark.had_gaps = text ~= ''
     for gap in gmatch(text, '[^ ]+') do
       local first, following = match(gap, '^(%d+)%-(%d+)$')
       first, following = count_in(first or ''), count_in(following or '')
@@ -156,6 +170,10 @@ end
 local function place(source, mark, first, following)
   local opened = 0
   if first >= mark.upto then
+    if mark.lost then -- nobody knows what below was counted, nor whether this was
+      mark.upto, mark.moved = following, true
+      return 'duplicate', 0, ''
+    end
     if first > mark.upto then
       local gaps = gaps_of(source, mark)
       if problem then return nil end
@@ -247,6 +265,8 @@ for i, part in ipairs(parts) do
       end
       if problem then return problem end
     end
+  elseif mark.lost then
+    for _, delta in ipairs(deltas) do ledger.skipped = ledger.skipped + delta[3][1] end
   end
   outcomes[i] = status .. ' ' .. exact(mark.upto) .. ' ' .. exact(opened) .. missing
 end
@@ -269,6 +289,20 @@ for field, addition in pairs(ledger) do
   if addition > 0 then
     total_writes[#total_writes + 1] = field
     total_writes[#total_writes + 1] = exact(old + addition)
+  end
+end
+
+local more_gapped = 0
+for _, mark in pairs(marks) do
+  if mark.gaps_changed then
+    more_gapped = more_gapped + (#mark.gaps > 0 and 1 or 0) - (mark.had_gaps and 1 or 0)
+  end
+end
+for field, more in pairs({marks = new_marks, gapped = more_gapped}) do
+  if more ~= 0 then
+    local old = tonumber(totals[field]) or fields_of(field == 'marks' and wm or gaps_key)
+    total_writes[#total_writes + 1] = field
+    total_writes[#total_writes + 1] = exact(math.max(0, old + more))
   end
 end
 

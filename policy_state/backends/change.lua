@@ -1,17 +1,19 @@
 -- Changes one domain, or the settings, and writes who did it and why to the audit; once, however
--- often the same call arrives.
+-- often the same call arrives. What would change nothing of a domain is not written, nor audited.
 --
 --   KEYS      meta, wm, gaps, idx, agg, audit (see common.lua); d:<domain> of a domain to change
 --   ARGV[1]   token of this change
 --   ARGV[2]   audit entries to keep
 --   ARGV[3]   action: pin, unpin, freeze, unfreeze, reset, remove, configure, restart or a note
 --   ARGV[4]   JSON of the arguments: exit, for_ms, keep, epoch; revision, fields (of meta);
---             note (anything else: only the audit entry is written); exits, size: see snapshot
+--             note (anything else: only the audit entry is written); automatic: nobody asked for
+--             it; exits, size: see snapshot
 --   ARGV[5..] field, value.. of the audit entry
 --
 -- Returns one of
---   {'ok', snapshot before, snapshot after}   zeros where no domain is changed, or what is removed
---                                             cannot be read
+--   {'ok', snapshot before, snapshot after, done}
+--       snapshots are zeros where no domain is changed, or what is removed cannot be read; done is 0
+--       where there was nothing to do
 --   {'no-policy'}, {'unknown'}, {'full'}, {'conflict', revision}
 --   {'corrupt', key, field, value}, {'overflow', key, field, value, addition}
 
@@ -36,7 +38,7 @@ local before = snapshot(record, given.exits, given.size)
 
 for _, entry in ipairs(call('XREVRANGE', audit, '+', '-', 'COUNT', REPEATS)) do
   for i = 1, #entry[2], 2 do
-    if entry[2][i] == 'token' and entry[2][i + 1] == token then return {'ok', before, before} end
+    if entry[2][i] == 'token' and entry[2][i + 1] == token then return {'ok', before, before, 1} end
   end
 end
 
@@ -47,16 +49,30 @@ end
 
 local totals, marks = {}, {}
 if action == 'restart' then -- writes these anew, whatever they hold
-  local flat = unless_wrong_type('HGETALL', wm) or {}
-  for i = 1, #flat, 2 do
-    local upto = count_in(flat[i + 1])
-    if upto and upto > 0 then marks[flat[i]] = flat[i + 1] end
-  end
+  marks = readable_marks(wm)
 else
   totals, problem = load_totals(agg)
   if problem then return problem end
 end
+local function copy(fields)
+  local copied = {}
+  for field, value in pairs(fields) do copied[field] = value end
+  return copied
+end
+
+local function are_equal(fields, others)
+  for field, value in pairs(fields) do
+    if others[field] ~= value then return false end
+  end
+  for field in pairs(others) do
+    if fields[field] == nil then return false end
+  end
+  return true
+end
+
 local left = 0 -- texts that go
+local was = {counters = record.counters, numbers = copy(record.numbers), notes = copy(record.notes)}
+record.notes = copy(record.notes) -- those of no notes are shared
 local numbers, notes = record.numbers, record.notes
 
 -- The same arithmetic as `changes.scaled`.
@@ -99,13 +115,14 @@ elseif action == 'freeze' then
 elseif action == 'unfreeze' then
   numbers.frozen, notes.freeze_reason = nil, nil
 elseif action == 'reset' then
-  if given.epoch and given.epoch ~= (numbers.epoch or 0) then return {'ok', before, before} end
+  if given.epoch and given.epoch ~= (numbers.epoch or 0) then return {'ok', before, before, 0} end
   local texts = texts_in(record.counters)
   if given.keep > 0 then
     record.counters, record.parsed = scale(record.counters, given.keep)
   else
     record.counters, record.parsed = {}, {}
     numbers.epoch = (numbers.epoch or 0) + 1
+    if given.automatic then numbers.drifts = (numbers.drifts or 0) + 1 end
   end
   left = texts - texts_in(record.counters)
 elseif action == 'remove' then
@@ -118,22 +135,28 @@ end
 local gone = tonumber(totals.gone or 0)
 if gone > MAX - left then return {'overflow', agg, 'gone', exact(gone), exact(left)} end
 
+if domain_key and action ~= 'remove' and are_equal(record.counters, was.counters)
+  and are_equal(numbers, was.numbers) and are_equal(notes, was.notes) then
+  return {'ok', before, before, 0}
+end
+
 local entry = {'token', token, unpack(ARGV, 5)}
+if given.automatic then
+  entry[#entry + 1] = 'automatic'
+  entry[#entry + 1] = '1'
+end
 if left > 0 and not unreadable then -- what is lost can be read, and written again, from the audit
   entry[#entry + 1] = 'before'
   entry[#entry + 1] = before
 end
 call('XADD', audit, 'MAXLEN', '~', ARGV[2], '*', unpack(entry))
+local changes = count_in(call('HGET', meta_key, 'changes') or '0') or 0
+call('HSET', meta_key, 'changes', exact(changes + 1))
 if action == 'configure' then
   call('HSET', meta_key, 'revision', exact(tonumber(meta.revision) + 1),
              unpack(given.fields))
 elseif action == 'restart' then
-  call('HSET', meta_key, 'gen', exact(meta.gen))
-  call('DEL', agg, wm, gaps)
-  for source, upto in pairs(marks) do
-    call('HSET', wm, source, upto)
-    call('HSET', gaps, source, '0-' .. upto)
-  end
+  start_afresh(meta_key, agg, wm, gaps, meta.gen, marks)
 elseif action == 'remove' then
   call('DEL', domain_key)
   call('ZREM', idx, string.sub(domain_key, #prefix + 1))
@@ -144,4 +167,4 @@ if left > 0 then call('HSET', agg, 'gone', exact(gone + left)) end
 if action == 'remove' then
   record = {counters = {}, parsed = {}, numbers = {}, notes = {}}
 end
-return {'ok', before, snapshot(record, given.exits, given.size)}
+return {'ok', before, snapshot(record, given.exits, given.size), 1}

@@ -5,7 +5,8 @@
 --   offramp:policies             HASH    policy name -> policy id
 --   offramp:{<pid>}:meta         HASH    fingerprint, layers, schema, settings, revision, created;
 --                                        domains, idle_ms, rare_idle_ms, rare_texts: the limits;
---                                        gen: how often all counters were started afresh
+--                                        gen: another one whenever all counters start afresh;
+--                                        changes: how many the audit was told
 --   offramp:{<pid>}:wm           HASH    "<topic id>/<partition>" -> next offset not yet counted
 --   offramp:{<pid>}:gaps         HASH    the same -> "5-9 12-20": offsets below it not counted
 --   offramp:{<pid>}:idx          ZSET    encoded domain -> last activity, ms by this server's
@@ -13,9 +14,10 @@
 --                                        pinned for good or frozen, minus CLASS while hardly
 --                                        used
 --   offramp:{<pid>}:agg          HASH    0 1 ..: sums of all that was counted, growing only;
---                                        brought, gone, skipped: see `Totals`
+--                                        brought, gone, skipped, marks, gapped: see `Totals`
 --   offramp:{<pid>}:d:<domain>   HASH    0 1 ..: counters of each exit; t: last text, ms; epoch:
---                                        how often started afresh; gen: that of meta when written;
+--                                        how often started afresh, drifts: of these, by drift;
+--                                        gen: that of meta when written;
 --                                        pin, pin_until, pin_reason; frozen, freeze_reason
 --   offramp:{<pid>}:audit        STREAM  who changed what and why (capped)
 --   offramp:{<pid>}:samples      STREAM  domains as they were at some numbers of texts (capped)
@@ -31,11 +33,16 @@
 -- Why one field an exit and not one a counter: docs/decisions/0011-one-field-per-exit.md.
 -- Domains in keys, and reasons, are percent-encoded.
 --
+-- A key may go missing alone: a server that evicts, a hand. What tells: of wm and gaps how many fields they
+-- had, in agg; of the audit how many changes, in meta; of idx, agg and the domains the sums of texts;
+-- of a missing meta the other keys.
+--
 -- Numbers are doubles here: exact up to MAX, hence the checks and '%d'.
 
 local MAX = 9007199254740991 -- 2^53 - 1
 local CLASS = 1e15 -- ms: far more than any time of day
-local NUMBERS = {t = true, epoch = true, gen = true, pin = true, pin_until = true, frozen = true}
+local NUMBERS = {t = true, epoch = true, drifts = true, gen = true, pin = true, pin_until = true,
+                 frozen = true}
 local NOTES = {pin_reason = true, freeze_reason = true}
 
 local call, concat, tonumber = redis.call, table.concat, tonumber
@@ -291,7 +298,12 @@ local function room(idx, meta, leaving)
   return free
 end
 
--- Adds to the ledger, and to the counters, of all domains.
+-- How many fields a hash has; by a command that users have the right to.
+local function fields_of(key)
+  return #call('HGETALL', key) / 2
+end
+
+-- Returns the sums of all domains, and what else agg knows.
 local function load_totals(key)
   local totals, flat = {}, call('HGETALL', key)
   for i = 1, #flat, 2 do
@@ -300,6 +312,29 @@ local function load_totals(key)
     totals[flat[i]] = flat[i + 1]
   end
   return totals
+end
+
+-- Returns the watermarks that can be read, by source.
+local function readable_marks(wm)
+  local marks, flat = {}, unless_wrong_type('HGETALL', wm) or {}
+  for i = 1, #flat, 2 do
+    local upto = count_in(flat[i + 1])
+    if upto and upto > 0 then marks[flat[i]] = flat[i + 1] end
+  end
+  return marks
+end
+
+-- Sets all counters to zero, and all offsets below the watermarks to not counted.
+local function start_afresh(meta_key, agg, wm, gaps, gen, marks)
+  local count = 0
+  call('HSET', meta_key, 'gen', exact(gen))
+  call('DEL', agg, wm, gaps)
+  for source, upto in pairs(marks) do
+    call('HSET', wm, source, upto)
+    call('HSET', gaps, source, '0-' .. upto)
+    count = count + 1
+  end
+  call('HSET', agg, 'marks', exact(count), 'gapped', exact(count))
 end
 
 -- Raises, before anything is written, where this user may not do what will be done half-way, or the

@@ -36,9 +36,12 @@ class MemoryStore(MemoryRoutes):
     def describe(self) -> OpenedPolicy:
         """Return the open policy with the settings in force now."""
         with self.lock:
-            return dataclasses.replace(self.state().opened, created=False)
+            state = self.state()
+            return dataclasses.replace(state.opened, created=False, changes=len(state.audit))
 
-    def change(self, domain: str, change: Change, *, by: str, reason: str) -> Changed:
+    def change(
+        self, domain: str, change: Change, *, by: str, reason: str, automatic: bool = False
+    ) -> Changed:
         """Change one domain's record."""
         domain_key(domain)
         with self.lock:
@@ -54,8 +57,10 @@ class MemoryStore(MemoryRoutes):
                     raise StoreFull(f"policy {state.meta.name} has no room for another domain")
             old = unpinned(before or unseen, self.clock_ms())
             if isinstance(change, Reset) and change.epoch not in {None, old.epoch}:
-                return Changed(old, old)
-            new = changed(old, change, reason=reason, now_ms=self.clock_ms())
+                return Changed(old, old, done=False)
+            new = changed(old, change, reason=reason, now_ms=self.clock_ms(), automatic=automatic)
+            if new == old and before is not None:
+                return Changed(old, old, done=False)
             if new is None or new == unseen:
                 state.domains.pop(domain, None)
             else:
@@ -64,7 +69,9 @@ class MemoryStore(MemoryRoutes):
             state.totals = dataclasses.replace(state.totals, gone=state.totals.gone + left)
             detail = {name: value for name, value in asdict(change).items() if value is not None}
             action = type(change).__name__.lower()
-            self._log(action, detail, domain, by, reason, old if left else None)
+            self._log(
+                action, detail, domain, by, reason, old if left else None, automatic=automatic
+            )
             return Changed(old, new or unseen)
 
     def configure(
@@ -80,6 +87,8 @@ class MemoryStore(MemoryRoutes):
                     f"{state.opened.revision} is in force; nothing was written"
                 )
             detail = admin.changed_settings(state.meta, settings, limits)
+            if not detail:
+                return self.describe()
             meta = dataclasses.replace(state.meta, settings=settings, limits=limits)
             state.opened = dataclasses.replace(state.opened, meta=meta, revision=revision + 1)
             self._log("configure", detail, None, by, reason)
@@ -134,11 +143,19 @@ class MemoryStore(MemoryRoutes):
             state.totals = Totals(zeros, 0)
             self._log("restart", {}, None, by, reason)
 
-    def note(self, action: str, detail: Mapping[str, Any], *, by: str, reason: str) -> None:
+    def note(
+        self,
+        action: str,
+        detail: Mapping[str, Any],
+        *,
+        by: str,
+        reason: str,
+        automatic: bool = False,
+    ) -> None:
         """Write to the audit what was done in many steps."""
         with self.lock:
             admin.check_signed(by, reason)
-            self._log(action, detail, None, by, reason)
+            self._log(action, detail, None, by, reason, automatic=automatic)
 
     def audit(self, *, domain: str | None = None, limit: int = 100) -> tuple[AuditEntry, ...]:
         """Return the latest changes, the newest first."""
@@ -160,6 +177,9 @@ class MemoryStore(MemoryRoutes):
         by: str,
         reason: str,
         before: DomainSnapshot | None = None,
+        *,
+        automatic: bool = False,
     ) -> None:
-        entry = AuditEntry(self.clock_ms(), action, domain, by, reason, dict(detail), before)
+        now_ms = self.clock_ms()
+        entry = AuditEntry(now_ms, action, domain, by, reason, dict(detail), before, automatic)
         self.state().audit.append(entry)

@@ -153,7 +153,12 @@ class MemoryStats:
         """Return the sums over all domains."""
         with self.lock:
             state = self.state()
-            return replace(state.totals, domains=len(state.domains))
+            return replace(
+                state.totals,
+                domains=len(state.domains),
+                marks=len(state.marks),
+                gapped=sum(bool(mark.gaps) for mark in state.marks.values()),
+            )
 
     def policies(self) -> tuple[PolicyMeta, ...]:
         """Return all policies of the store, by name."""

@@ -124,6 +124,11 @@ class _Connection:
     def command(self, *words: str | int) -> Any:  # noqa: ANN401
         return self._call(lambda client: client.execute_command(*words))
 
+    def evictions(self) -> frozenset[str]:
+        return frozenset(
+            str(info.get("maxmemory_policy", "unknown")) for info in self._call(_memory_infos)
+        )
+
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
@@ -203,6 +208,16 @@ def _client(address: Address, options: dict[str, Any]) -> Any:  # noqa: ANN401
         return redis.Redis(unix_socket_path=address.path, **options)
     ((host, port),) = address.hosts
     return redis.Redis(host=host, port=port, db=address.database, **options)
+
+
+def _memory_infos(client: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    """Return what each server that is written to says of its memory; `CONFIG GET` needs more."""
+    if isinstance(client, RedisCluster):
+        every = client.execute_command(  # type: ignore[no-untyped-call]
+            "INFO", "memory", target_nodes=RedisCluster.PRIMARIES
+        )
+        return list(every.values())
+    return [client.execute_command("INFO", "memory")]
 
 
 def _run_script(

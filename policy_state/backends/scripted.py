@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from policy_state.admin import AUDIT_ENTRIES
 from policy_state.backends import wire
 from policy_state.domains import decode_domain, encode_domain
 from policy_state.errors import FingerprintMismatch, PolicyNotOpen, StoreCorrupt
@@ -35,6 +35,10 @@ class Server(Protocol):
 
     def command(self, *words: str | int) -> Any:  # noqa: ANN401
         """Run one command."""
+        ...
+
+    def evictions(self) -> frozenset[str]:
+        """Return what the servers do when they are full, by their `maxmemory-policy`."""
         ...
 
     def close(self) -> None:
@@ -72,7 +76,9 @@ class ScriptedStats:
         """Bind this store to a policy, creating it on first use."""
         pid = self.server.command("HGET", wire.POLICIES_KEY, policy.name)
         if pid is None:
-            self.server.command("HSETNX", wire.POLICIES_KEY, policy.name, secrets.token_urlsafe(6))
+            self.server.command(
+                "HSETNX", wire.POLICIES_KEY, policy.name, wire.policy_id(policy.name)
+            )
             pid = self.server.command("HGET", wire.POLICIES_KEY, policy.name)
         keys = wire.PolicyKeys(pid)
         new = [text for pair in wire.meta_fields(policy).items() for text in pair]
@@ -143,6 +149,8 @@ class ScriptedStats:
             brought=wire.number(fields, "brought", "0", key=agg),
             gone=wire.number(fields, "gone", "0", key=agg),
             skipped=wire.number(fields, "skipped", "0", key=agg),
+            marks=wire.number(fields, "marks", "0", key=agg) if "marks" in fields else None,
+            gapped=wire.number(fields, "gapped", "0", key=agg) if "gapped" in fields else None,
         )
 
     def policies(self) -> tuple[PolicyMeta, ...]:
@@ -162,12 +170,30 @@ class ScriptedStats:
                 unreadable[name] = str(error)
             else:
                 found += [meta] if meta else []
+                if meta is None and self._holds_anything(wire.PolicyKeys(pid)):
+                    unreadable[name] = (
+                        f"policy {name}: its meta is missing, though other keys are there: the "
+                        "next worker that starts creates it anew, then `offramp policy rebuild` "
+                        "counts what it had learnt"
+                    )
         return found, unreadable
+
+    def _holds_anything(self, keys: wire.PolicyKeys) -> bool:
+        """Return whether there are counters or an audit."""
+        return bool(
+            self.server.command("ZCARD", keys.key("idx"))
+            or self.server.command("HGETALL", keys.key("agg"))
+            or self.server.command("XREVRANGE", keys.key("audit"), "+", "-", "COUNT", 1)
+        )
+
+    def evictions(self) -> frozenset[str]:
+        """Return what the servers do when they are full, by their `maxmemory-policy`."""
+        return self.server.evictions()
 
     def find(self, name: str) -> PolicyMeta | None:
         """Return a policy, None where there is none of that name."""
         pid = self.server.command("HGET", wire.POLICIES_KEY, name)
-        return None if pid is None else self._meta(name, pid)
+        return self._meta(name, pid or wire.policy_id(name))
 
     def _meta(self, name: str, pid: str) -> PolicyMeta | None:
         key = wire.PolicyKeys(pid).key("meta")
@@ -199,7 +225,11 @@ class ScriptedStats:
 
     def look(self, keys: wire.PolicyKeys, name: str, new: Sequence[str] = ()) -> OpenedPolicy:
         """Return a policy as it is stored; created from the fields of `new` where there is none."""
-        created, flat = self.server.script("open.lua", [keys.key("meta")], new)
+        created, flat = self.server.script(
+            "open.lua",
+            keys.several("meta", "wm", "gaps", "idx", "agg", "audit"),
+            [AUDIT_ENTRIES, *new],
+        )
         stored = dict(zip(flat[::2], flat[1::2], strict=True))
         if not stored:
             wire.raise_problem(["no-policy"], self.bound()[1])
@@ -210,6 +240,7 @@ class ScriptedStats:
             created=bool(created),
             revision=wire.number(stored, "revision", "1", key=keys.key("meta")),
             created_ms=wire.number(stored, "created", "0", key=keys.key("meta")),
+            changes=wire.number(stored, "changes", "0", key=keys.key("meta")),
         )
 
     def bound(self) -> tuple[wire.PolicyKeys, PolicyMeta]:

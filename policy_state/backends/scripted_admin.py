@@ -44,29 +44,35 @@ class ScriptedAdmin(ScriptedRoutes):
         keys, meta = self.bound()
         return self.look(keys, meta.name)
 
-    def change(self, domain: str, change: Change, *, by: str, reason: str) -> Changed:
+    def change(
+        self, domain: str, change: Change, *, by: str, reason: str, automatic: bool = False
+    ) -> Changed:
         """Change one domain's record."""
         _, meta = self.bound()
         domain_key(domain)
         check_change(change, exits=meta.exits)
         given = {name: value for name, value in asdict(change).items() if value is not None}
         action = type(change).__name__.lower()
-        arguments = given | {"note": wire.encode_note(reason)}
-        before, after = self._change(action, arguments, given, domain, by, reason)
-        return Changed(wire.snapshot(before), wire.snapshot(after))
+        arguments = given | {"note": wire.encode_note(reason), "automatic": automatic}
+        before, after, done = self._change(action, arguments, given, domain, by, reason)
+        return Changed(wire.snapshot(before), wire.snapshot(after), bool(done))
 
     def configure(
         self, settings: PolicySettings, limits: Limits, *, revision: int, by: str, reason: str
     ) -> OpenedPolicy:
         """Put settings in force for all workers, if the policy is still at `revision`."""
-        old = self.describe().meta
+        opened = self.describe()
+        changes = changed_settings(opened.meta, settings, limits)
+        if not changes and opened.revision == revision:
+            check_signed(by, reason)
+            return opened
         stored = self.server.command("HGETALL", self.bound()[0].key("meta"))
         fields = wire.settings_fields(settings, limits, stored)
         flat = [text for pair in fields.items() for text in pair]
         self._change(
             "configure",
             {"revision": str(revision), "fields": flat},
-            changed_settings(old, settings, limits),
+            changes,
             None,
             by,
             reason,
@@ -110,16 +116,24 @@ class ScriptedAdmin(ScriptedRoutes):
         flat: list[str | int] = []
         for source, mark in marks.items():
             flat += [source, mark.upto, format_gaps(mark.gaps)]
-        reply = self.server.script("marks.lua", keys.several("meta", "wm", "gaps"), flat)
+        reply = self.server.script("marks.lua", keys.several("meta", "wm", "gaps", "agg"), flat)
         wire.raise_problem(reply, meta)
 
     def restart(self, *, by: str, reason: str) -> None:
         """Set all counters to zero and all offsets below the watermarks to not counted."""
         self._change("restart", {}, {}, None, by, reason)
 
-    def note(self, action: str, detail: Mapping[str, Any], *, by: str, reason: str) -> None:
+    def note(
+        self,
+        action: str,
+        detail: Mapping[str, Any],
+        *,
+        by: str,
+        reason: str,
+        automatic: bool = False,
+    ) -> None:
         """Write to the audit what was done in many steps."""
-        self._change(action, {}, detail, None, by, reason)
+        self._change(action, {"automatic": automatic}, detail, None, by, reason)
 
     def audit(self, *, domain: str | None = None, limit: int = 100) -> tuple[AuditEntry, ...]:
         """Return the latest changes, the newest first."""
@@ -152,8 +166,8 @@ class ScriptedAdmin(ScriptedRoutes):
         domain: str | None,
         by: str,
         reason: str,
-    ) -> tuple[str, str]:
-        """Return the domain's snapshots before and after, as the script writes them."""
+    ) -> tuple[str, str, int]:
+        """Return the domain's snapshots before and after, as the script writes them; 1 if done."""
         keys, meta = self.bound()
         check_signed(by, reason)
         entry = {"action": action, "by": by, "reason": reason, "detail": json.dumps(detail)}
@@ -174,7 +188,7 @@ class ScriptedAdmin(ScriptedRoutes):
             ],
         )
         wire.raise_problem(reply, meta)
-        return reply[1], reply[2]
+        return reply[1], reply[2], reply[3]
 
 
 def _time_ms(entry_id: str) -> int:

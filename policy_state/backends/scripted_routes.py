@@ -26,7 +26,7 @@ class ScriptedRoutes(ScriptedPositions):
         key, _ = _keys(group)
         fields = self.server.command("HGETALL", key)
         if not fields:
-            return StoredRoutes(0)
+            return StoredRoutes(0, lost=bool(self.route_history(group, limit=1)))
         try:
             routes = json.loads(fields["routes"])
             if not isinstance(routes, list) or not all(isinstance(r, dict) for r in routes):
@@ -54,10 +54,13 @@ class ScriptedRoutes(ScriptedPositions):
         detail: Mapping[str, Any],
         by: str,
         reason: str,
+        automatic: bool = False,
     ) -> StoredRoutes:
         """Replace the routes of a group, if they are still at `revision`."""
         check_signed(by, reason)
         entry = {"action": action, "by": by, "reason": reason, "detail": json.dumps(detail)}
+        if automatic:
+            entry["automatic"] = "1"
         reply = self.server.script(
             "routes.lua",
             _keys(group),
@@ -100,4 +103,5 @@ def audit_entry(entry_id: str, fields: Mapping[str, str]) -> AuditEntry:
         reason=fields.get("reason", ""),
         detail=json.loads(fields.get("detail", "{}")),
         before=None if before is None else wire.snapshot(before),
+        automatic="automatic" in fields,
     )

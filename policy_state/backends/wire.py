@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from functools import cache
@@ -50,6 +52,7 @@ SCHEMA: Final = "1"
 KINDS: Final = len(LETTERS)
 """How many counters an exit has."""
 
+_ID_CHARACTERS: Final = 12  # 72 bits
 _NOTHING: Final = (0,) * KINDS
 _columns: Final = attrgetter(*LETTERS.values())
 _LIMITS: Final = tuple(field.name for field in fields(Limits))
@@ -63,6 +66,12 @@ class InForce:
     revision: int
     settings: PolicySettings
     limits: Limits
+
+
+def policy_id(name: str) -> str:
+    """Return the id of a new policy: found again from its name where the list of names is lost."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return base64.urlsafe_b64encode(digest)[:_ID_CHARACTERS].decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +110,7 @@ def meta_fields(meta: PolicyMeta) -> dict[str, str]:
         "layers": json.dumps(meta.layers),
         "schema": SCHEMA,
         "revision": "1",
+        "changes": "0",
         **settings_fields(meta.settings, meta.limits, {}),
     }
 
@@ -273,6 +283,7 @@ def snapshot(text: str) -> DomainSnapshot:
         pin_reason=unquote(fields.get("pin_reason", "")),
         frozen="frozen" in fields,
         freeze_reason=unquote(fields.get("freeze_reason", "")),
+        drifts=int(fields.get("drifts", "0")),
     )
 
 
@@ -281,6 +292,7 @@ def record_groups(record: DomainSnapshot) -> list[dict[str, int] | dict[str, str
     numbers = {
         "t": record.last_seen_ms,
         "epoch": record.epoch or None,
+        "drifts": record.drifts or None,
         "pin": record.pin,
         "pin_until": record.pin_until_ms,
         "frozen": 1 if record.frozen else None,

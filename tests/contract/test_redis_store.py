@@ -71,7 +71,7 @@ def test_the_keys_are_those_of_the_map(store: RedisStore, raw: redis.Redis, pref
     domain = raw.hgetall(prefix + "d:h%C3%B4tels")
     last_ms = int(domain.pop("t"))
     assert domain == counters | {"pin": "2", "pin_reason": "a%20b"}
-    assert raw.hgetall(prefix + "agg") == counters
+    assert raw.hgetall(prefix + "agg") == counters | {"marks": "1", "gapped": "1"}
     assert raw.hgetall(prefix + "wm") == {"t1/0": "5"}
     assert raw.hgetall(prefix + "gaps") == {"t1/0": "0-2"}
     assert raw.zrange(prefix + "idx", 0, -1, withscores=True) == [("h%C3%B4tels", last_ms + 1e15)]
@@ -85,6 +85,7 @@ def test_the_keys_are_those_of_the_map(store: RedisStore, raw: redis.Redis, pref
         "layers": "[1, 3, 7, 12]",
         "schema": "1",
         "revision": "1",
+        "changes": "1",
         "domains": "100000",
         "idle_ms": "2592000000",
         "rare_idle_ms": "86400000",

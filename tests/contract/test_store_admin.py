@@ -268,10 +268,10 @@ def test_settings_change_for_all_at_once(make_store: MakeStore) -> None:
 
 def test_of_two_that_change_settings_at_once_one_is_told(store: PolicyAdmin) -> None:
     """Settings are changed from the revision that was read, or not at all."""
-    store.configure(PolicySettings(), Limits(), revision=1, by="anna", reason="")
+    store.configure(PolicySettings(alpha=2.0), Limits(), revision=1, by="anna", reason="")
     with pytest.raises(SettingsConflict, match="revision 2 is in force"):
         store.configure(replace(PolicySettings(), alpha=9), Limits(), revision=1, by="b", reason="")
-    assert store.describe().meta.settings == PolicySettings()
+    assert store.describe().meta.settings == PolicySettings(alpha=2.0)
     assert len(store.audit()) == 1
 
 

@@ -22,7 +22,7 @@ from consumer.cli.app import app
 from consumer.topics import create_topics
 from policy_state.backends.redis import RedisStore
 from policy_state.stats import ExitStats
-from policy_state.store import PartitionDeltas, PolicyMeta
+from policy_state.store import DomainSnapshot, PartitionDeltas, PolicyMeta
 from policy_state.transfer import export_policy
 from tests.proxies import proxy
 
@@ -320,7 +320,8 @@ def test_a_rebuild_that_a_worker_came_between_has_to_run_again(
         commands = (line["command"] for line in monitor.listen())
         next(command for command in commands if "rebuild-begin" in command)
         between.delay_s = 0.5  # so that the worker comes before the next step
-        next(command for command in commands if command.endswith(":wm"))
+        for _ in range(2):  # without watermarks it looks again after the domains
+            next(command for command in commands if command.endswith(":wm"))
         world.count(store, 0, 60)
         between.delay_s = 0
         _, said = process.communicate(timeout=60)
@@ -367,3 +368,59 @@ def test_an_absent_topic_or_group_is_told(redis_url: str, world: World) -> None:
             env={"OFFRAMP_REDIS__URL": redis_url, "OFFRAMP_KAFKA__GROUP": "nobody"},
         )
         assert "group nobody has committed nothing" in str(result.exception)
+
+
+def test_fresh_forgets_no_domain_that_it_has_not_seen(redis_url: str, world: World) -> None:
+    """With a topic forgotten nothing is set to zero, unless that is asked for."""
+    only_a = ("rebuild", "--topic", world.out[0], "--fresh", "--yes")
+    with RedisStore(redis_url) as store:
+        store.open(META)
+        world.count(store, 0, 150)
+        brought = {"elsewhere": DomainSnapshot(ExitStats.from_labels([0], exits=4), 0, None)}
+        store.load(brought, replace=True)
+        before = held(store)
+        refused = offramp(redis_url, world, *only_a, code=1)
+        assert "1 domains with 1 texts have no prediction in" in str(refused.exception)
+        assert "--drop-unseen" in str(refused.exception)
+        assert (held(store), store.audit()) == (before, ())
+        told = offramp(redis_url, world, *only_a, "--drop-unseen").stderr
+        assert "forgotten: 1 domains with 1 texts" in told
+        assert held(store)["elsewhere"].texts == 0
+
+
+def test_without_topics_the_outputs_of_all_routes_are_read(redis_url: str, world: World) -> None:
+    """None is forgotten; one that does not exist is left out, and a named list tells what is."""
+    with RedisStore(redis_url) as store:
+        store.open(META)
+        routes = [
+            {"name": f"r{n}", "topics": f"{world.group}.in{n}", "output": output}
+            for n, output in enumerate([*world.out, f"{world.group}.absent"])
+        ]
+        signed = {"by": "anna", "reason": ""}
+        store.write_routes(world.group, routes, revision=0, action="a", detail={}, **signed)  # type: ignore[arg-type]
+        named = offramp(redis_url, world, "rebuild", "--topic", world.out[0], code=3).stderr
+        assert f"beware: routes write to {world.out[1]}, too" in named
+        said = offramp(redis_url, world, "rebuild", "--fresh", "--yes").stderr
+        assert f"from {world.out[0]}, {world.out[1]}\n" in said
+        assert store.totals().stats.texts == len(world.texts)
+        other = offramp(redis_url, world, "rebuild", "--set", "kafka.group=nobody", code=1)
+        assert "no output of a route exists (offramp.predictions)" in str(other.exception)
+
+
+def test_a_lost_watermark_is_mended_by_a_fresh_rebuild(redis_url: str, world: World) -> None:
+    """The doctor finds it with the command, a rebuild refuses unasked, --fresh counts anew."""
+    with RedisStore(redis_url) as store:
+        store.open(META)
+        world.count(store, 0, 150)
+        expected = held(store)
+        store.server.command("DEL", store.bound()[0].key("wm"))
+        found = json.loads(offramp(redis_url, world, "doctor", "-o", "json", code=4).stdout)
+        assert {f["check"]: f["mend"] for f in found["findings"]} == {
+            "watermark": "offramp policy rebuild --fresh"
+        }
+        refused = offramp(redis_url, world, "rebuild", "--topic", world.out[0], code=1)
+        assert "counted twice" in str(refused.exception)
+        assert refused.stderr == ""
+        assert rebuild(redis_url, world, "--fresh")["counted"] == 270
+        assert held(store) == expected
+        offramp(redis_url, world, "doctor")

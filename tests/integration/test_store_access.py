@@ -31,6 +31,7 @@ USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
 GROUP = ConsumerGroup("c1", "g")
 ROUTE = {"name": "x", "topics": "x"}
+OTHER = PolicySettings(alpha=2)
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)
 
 
@@ -90,7 +91,7 @@ def test_a_worker_may_do_everything_a_store_does(server: RedisServer) -> None:
         store.apply([part(3, 5, "d")])
         for change in (Pin(1, for_ms=10), Freeze(), Reset(), Reset(keep=0.5), Remove()):
             store.change("d", change, by="anna", reason="why")
-        store.configure(PolicySettings(), Limits(), revision=1, by="anna", reason="")
+        store.configure(OTHER, Limits(), revision=1, by="anna", reason="")
         document = export_policy(store)
         store.restart(by="anna", reason="")
         import_policy(store, document, name="q", replace_known=True, by="anna", reason="")
@@ -145,7 +146,7 @@ def test_a_viewer_can_change_nothing(server: RedisServer) -> None:
         attempts: list[Callable[[], object]] = [
             lambda: viewer.apply([part(3, 4, "a", "b")]),
             lambda: viewer.change("a", Reset(), by="x", reason=""),
-            lambda: viewer.configure(PolicySettings(), Limits(), revision=1, by="x", reason=""),
+            lambda: viewer.configure(OTHER, Limits(), revision=1, by="x", reason=""),
             lambda: viewer.load(dict(before.domains), replace=True),
             lambda: viewer.restart(by="x", reason=""),
             lambda: viewer.adopt_watermarks({"t9/0": Counted(5)}),
@@ -196,7 +197,7 @@ def test_a_change_is_made_with_its_audit_or_not_at_all(server: RedisServer) -> N
                 lambda change=change: store.change("a", change, by="anna", reason="")
                 for change in (Pin(1), Freeze(), Reset(), Reset(keep=0.5), Remove())
             ),
-            lambda: store.configure(PolicySettings(), Limits(), revision=1, by="anna", reason=""),
+            lambda: store.configure(OTHER, Limits(), revision=1, by="anna", reason=""),
             lambda: store.restart(by="anna", reason=""),
             lambda: store.note("x", {}, by="anna", reason=""),
         ]

@@ -1,0 +1,39 @@
+"""What an examination of a store can find, and how bad it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+COUNT_ANEW: Final = "offramp policy rebuild --fresh"
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    PROBLEM = "problem"  # what is stored cannot be trusted
+    NOTE = "note"  # may well be as it should
+    UNKNOWN = "unknown"  # could not be looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as expected."""
+
+    severity: Severity
+    check: str  # a short stable word: counters, index, ledger, pin, watermark, gaps, corrupt, log,
+    # meta, settings, audit, routes, memory
+    place: str  # a domain, a partition, "all domains", "index", "watermarks", a group, ..
+    text: str
+    mend: str = ""  # the command that mends it, where there is one
+
+
+def problem(check: str, place: str, text: str, mend: str = "") -> Finding:
+    """Return a finding that means trouble."""
+    return Finding(Severity.PROBLEM, check, place, text, mend)
+
+
+def note(check: str, place: str, text: str, mend: str = "") -> Finding:
+    """Return a finding that may be as it should."""
+    return Finding(Severity.NOTE, check, place, text, mend)
