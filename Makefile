@@ -34,7 +34,7 @@ chaos: setup  ## Prove exactly-once the long way: kills, freezes, restarts, outa
 	OFFRAMP_CHAOS=long $(BIN)/python -m pytest -s tests/chaos \
 		tests/integration/test_redis_trouble.py tests/integration/test_produce_errors.py \
 		tests/integration/test_supervisor.py tests/integration/test_dlq_cli.py \
-		tests/integration/test_formats.py $(ARGS)
+		tests/integration/test_formats.py tests/integration/test_places.py $(ARGS)
 
 check: setup  ## Lint, format, types, import directions
 	$(BIN)/ruff check .

@@ -27,6 +27,7 @@ from consumer.route_watch import routes_in_force
 from consumer.routes import Route, subscription
 from consumer.schema_forms import FORMS
 from consumer.schemas import Registry
+from consumer.targets import described_refusal, is_compacted, keyless
 from consumer.transactions import Transactions
 from consumer.wiring import load_engine, open_store, prove_rights
 from model.errors import ModelError
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 _TEXT = "This is a text to see whether the model runs."
 _LISTED = 5
 _PAUSE_S = 0.2
-_UNKNOWN_TOPIC = 3  # error codes of the protocol
-_NOT_AUTHORIZED = 29
 _LOGIN_REFUSED = {401, 403}  # HTTP
 
 
@@ -197,13 +196,13 @@ def _target(topic: str, admin: KafkaAdminClient) -> Finding:
     """Say whether a topic is there and may be written to."""
     what = f"topic {topic}"
     found = admin.describe_topics([topic])[0]
-    if found["error_code"] == _UNKNOWN_TOPIC:
-        return Finding(what, False, "does not exist", "create it")
-    if found["error_code"] == _NOT_AUTHORIZED:
-        return Finding(what, False, "may not be seen", "allow Describe and Write on it")
-    if "WRITE" not in found["authorized_operations"]:
-        return Finding(what, False, "may not be written to", "allow Write on it")
-    return Finding(what, True, f"{len(found['partitions'])} partitions, may be written to")
+    if (refused := described_refusal(found)) is not None:
+        return Finding(what, False, refused.cause, refused.advice)
+    said = f"{len(found['partitions'])} partitions, may be written to"
+    if is_compacted(admin, topic):
+        refused = keyless(topic)
+        return Finding(what, True, f"{said}, but {refused.cause}", refused.advice)
+    return Finding(what, True, said)
 
 
 def _group(settings: KafkaSettings, admin: KafkaAdminClient) -> Finding:

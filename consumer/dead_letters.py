@@ -17,7 +17,7 @@ from consumer.kafka_client import connect
 from consumer.topic_writer import TopicWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
 
     from consumer.records import Record
     from consumer.settings import KafkaSettings
@@ -76,7 +76,7 @@ class Letter:
 
 def read_letters(
     settings: KafkaSettings, *, stage: str | None = None, reason: str | None = None
-) -> Iterator[Letter]:
+) -> Generator[Letter]:
     """Yield the committed letters of a topic up to its end at the time of the call, oldest first.
 
     Args:

@@ -23,6 +23,7 @@ def main() -> None:
     """
     heed = Heed(code=0, within_s=START_S) if _is_worker(sys.argv[1:]) else Heed()
     try:
+        heed.begin()
         leave_out_start_folder()
         check_packages()
         from consumer.cli.app import main as run

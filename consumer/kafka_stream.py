@@ -39,6 +39,7 @@ log = logging.getLogger("offramp.stream")
 
 _JOIN_POLL_MS = 500  # a join of the group finishes inside a poll: shorter ones starve it
 _IDLE_POLL_MS = 500
+_CLOSE_S = 1.0
 _LOOK_S = 3.0
 
 
@@ -86,6 +87,7 @@ class KafkaStream:
         self._still: frozenset[tuple[str, int]] = frozenset()  # partitions that are not read on yet
         self._buffer = Buffer(limit_bytes=settings.buffer_bytes)
         self._joining_since: float | None = None
+        self._committed = False
         self._client = connect(settings, name=f"offramp-{instance}")
         self._name = f"{settings.group}-{instance}"
         with ExitStack() as undo, translated("connecting"):
@@ -252,6 +254,7 @@ class KafkaStream:
                 msg = "the batch was read under a membership of this worker that has ended"
                 raise StreamUnavailable(msg) from error
             raise
+        self._committed = True
         for tp, here in offsets.items():
             self.positions.note(f"{ids[tp]}/{tp.partition}", here.offset)
 
@@ -269,8 +272,11 @@ class KafkaStream:
             self._placing.place()
 
     def close(self) -> None:
-        """Leave the group and close all connections, within the time limit for all together."""
-        deadline = time.monotonic() + self._timeout_s
+        """Leave the group and close all connections, within the time limit for all together.
+
+        Who has committed nothing leaves nothing behind either: no time is spent on a silent broker.
+        """
+        deadline = time.monotonic() + (self._timeout_s if self._committed else _CLOSE_S)
         for close in (self._consumer.close, self._transactions.close, self._admin.close):
             try:
                 bounded(close, timeout_s=max(0.1, deadline - time.monotonic()))

@@ -16,7 +16,9 @@ from consumer.secret_files import read_secret
 
 _FRAME_BYTES = 5  # a zero, then the schema's number
 _KEPT = 1000
-_UNKNOWN_S = 60.0  # for how long a schema that is not there is not asked for again
+_UNKNOWN_S = 60.0  # for how long a schema that is given up is not asked for again
+_SLOW_S = 1.0  # an answer that takes longer to fail to come ..
+_AWAY_S = 5.0  # .. is not waited for again in this time, by whatever topic
 _NOT_FOUND = 404
 _BROUGHT: Final = "google/protobuf/"  # imports that protoc has
 
@@ -36,6 +38,10 @@ class RegistrySettings(BaseModel):
     ca_file: Path | None = Field(None, description="certificates to trust; default: the system's")
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] = Field(
         5.0, description="longest wait for an answer"
+    )
+    missing_s: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        600.0,
+        description="how long texts wait for a missing schema before they are dead letters",
     )
 
 
@@ -71,13 +77,16 @@ class Registry:
         self._kind, compiler = FORMS[form]
         self._compile = compiler()
         self._decoders: OrderedDict[int, tuple[Decode | InvalidEvent, float]] = OrderedDict()
+        self._missing: OrderedDict[int, float] = OrderedDict()  # schemas not there, since when
+        self._away: tuple[float, str] = (0.0, "")  # until when, and what was said
 
     def __call__(self, value: bytes) -> dict[str, Any]:
         """Return the fields of a value.
 
         Raises:
             InvalidEvent: it is not framed, its schema is not there, or does not fit.
-            ServiceUnavailable: the registry does not answer: try again.
+            ServiceUnavailable: the registry does not answer, or has not had the schema for a short
+                time: try again.
             ServiceRefused: the registry does not let us in.
         """
         if len(value) < _FRAME_BYTES or value[0] != 0:
@@ -128,14 +137,40 @@ class Registry:
             self._decoders.popitem(last=False)
         return found
 
+    def _told(self, path: str) -> dict[str, Any]:
+        """Ask for a schema; where an answer has just been waited for in vain, fail at once."""
+        begun = time.monotonic()
+        until, said = self._away
+        if begun < until:
+            raise ServiceUnavailable(said)
+        try:
+            return self._ask(path, expected=dict)
+        except ServiceUnavailable as error:
+            ended = time.monotonic()
+            if ended - begun > _SLOW_S:
+                self._away = ended + _AWAY_S, str(error)
+            raise
+
+    def _check_patience(self, number: int, error: ServiceRefused) -> None:
+        """Raise where a schema is not there, but has not been waited for long enough."""
+        now, limit_s = time.monotonic(), self._settings.missing_s
+        since = self._missing.setdefault(number, now)
+        while len(self._missing) > _KEPT:
+            self._missing.popitem(last=False)
+        if now - since < limit_s:
+            msg = f"{error}, its texts become dead letters after {limit_s:g} s (missing_s)"
+            raise ServiceUnavailable(msg) from error
+
     def _fetch(self, number: int) -> Decode | InvalidEvent:
         path = f"schemas/ids/{number}"
         try:
-            answer = self._ask(path, expected=dict)
+            answer = self._told(path)
         except ServiceRefused as error:
             if error.code != _NOT_FOUND:
                 raise
+            self._check_patience(number, error)
             raise InvalidEvent("parse", "unknown-schema", f"no schema {number}") from error
+        self._missing.pop(number, None)
         try:
             found = _Registered.model_validate(answer)
         except ValidationError as error:  # not the registry, or not in order: no record's fault

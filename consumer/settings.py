@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -27,6 +28,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from consumer.addresses import check_servers
 from consumer.errors import InvalidRoute, InvalidSettings
 from consumer.events import Fields, Format
 from consumer.kafka_security import KafkaSecurity
@@ -52,6 +54,7 @@ PRETRAINED = Path(__file__).parent.parent / "model" / "pretrained" / "reviews-sm
 NonNegative = Annotated[float, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]  # that something waits; timers take no more
 
+_UNSENT = re.compile(r"[\x00\r\n\ud800-\udfff]")
 _DECADE_S = 10 * 365 * 86_400
 
 
@@ -62,11 +65,22 @@ class Section(BaseModel):
         extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
     )
 
+    @field_validator("*")
+    @classmethod
+    def _printed_and_sent(cls, value: object) -> object:
+        """Refuse what no file, no service and no terminal takes."""
+        if isinstance(value, str | Path) and (bad := _UNSENT.search(str(value))):
+            msg = f"has the character {bad[0]!r}, which no name may have"
+            raise ValueError(msg)
+        return value
+
 
 class KafkaSettings(Section):
     """Where the events come from and go to."""
 
-    bootstrap_servers: str = Field("localhost:9092", description="addresses, comma separated")
+    bootstrap_servers: Annotated[str, AfterValidator(check_servers)] = Field(
+        "localhost:9092", description="addresses, comma separated"
+    )
     group: str = Field("offramp", min_length=1, description="consumer group; workers share it")
     dead_letters: str = Field("offramp.dead-letters", description="topic for unusable records")
     format: Format = Field(

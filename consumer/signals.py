@@ -44,7 +44,7 @@ class Heed:
         within_s: float = _COMMAND_S,
         also: Sequence[signal.Signals] = (),
     ) -> None:
-        """Heed signals from now on.
+        """Heed nothing before `begin`.
 
         Args:
             code: what the process ends with after one signal; default: what shells report of it.
@@ -56,6 +56,9 @@ class Heed:
         self.stopped: Stopped | None = None
         """What was raised."""
         self._numbers = (*HEEDED, *(n for n in also if signal.getsignal(n) is not signal.SIG_IGN))
+
+    def begin(self) -> None:
+        """Heed signals from now on; who calls it catches `Stopped`, of this call too."""
         _set(self._take, self._numbers)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from consumer.errors import InvalidRoute
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from consumer.route_table import RouteTable
+    from consumer.routes import Route
 
 Role = Literal["input", "output", "dead-letter"]
 
@@ -70,6 +71,28 @@ def needed_topics(
         Planned(role, _topic(name, role, cluster, sizes), cluster.partitions.get(name))
         for name, role in roles.items()
     ]
+
+
+def planned_output(
+    route: Route, *, inputs: Sequence[str], cluster: Cluster, sizes: Sizes
+) -> Planned:
+    """Return the output of a route, as it is to be created: as many partitions as its inputs have.
+
+    Args:
+        route: whose output it is.
+        inputs: the topics that the route reads now.
+        cluster: what there is.
+        sizes: how the topic is made; its partitions count where there is no input yet.
+    """
+    most = max((cluster.partitions[name] for name in inputs), default=sizes.partitions)
+    sizes = replace(sizes, partitions=most)
+    name = route.output
+    return Planned("output", _topic(name, "output", cluster, sizes), cluster.partitions.get(name))
+
+
+def named_topics(route: Route) -> list[str]:
+    """Return the topics that a route names without a pattern."""
+    return _named(route.topics)
 
 
 def _topic(name: str, role: Role, cluster: Cluster, sizes: Sizes) -> NewTopic:

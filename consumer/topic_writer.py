@@ -111,7 +111,7 @@ class TopicWriter:
             InvalidSettings: no topic can have such a name.
             StreamUnavailable: there is no such topic, or Kafka did not take a record.
         """
-        self._check(topic)
+        self._check(topic, place)
         try:
             future = self._producer.send(topic, value, key=key, headers=list(headers))
         except MessageSizeTooLargeError as error:
@@ -149,7 +149,7 @@ class TopicWriter:
         self._pending = [p for p in self._pending if not p.future.is_done]
         self._pending_bytes = 0
 
-    def _check(self, topic: str) -> None:
+    def _check(self, topic: str, place: str) -> None:
         """Make sure that a topic is there: the producer asks for it until its time is over.
 
         Raises:
@@ -161,7 +161,7 @@ class TopicWriter:
         try:
             check_topic(topic)
         except ValueError as error:
-            raise InvalidSettings(str(error)) from error
+            raise InvalidSettings(f"{place}: {error}") from error
         with translated(f"asking for topic {topic}"):
             (found,) = self._admin.describe_topics([topic])
         if found["error_code"] == _UNKNOWN_TOPIC:

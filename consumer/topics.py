@@ -16,6 +16,7 @@ from consumer.errors import StreamUnavailable
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
 from consumer.settings import KafkaSettings
+from consumer.targets import is_compacted
 from policy_state.errors import StoreUnavailable
 from policy_state.positions import ConsumerGroup, StoredPositions
 
@@ -99,6 +100,16 @@ def describe_cluster(kafka: KafkaSettings, *, timeout_s: float = _ANSWER_S) -> C
             brokers=len(admin.describe_cluster()["brokers"]),
             partitions={topic["name"]: len(topic["partitions"]) for topic in described},
         )
+
+
+def compacted(kafka: KafkaSettings, topic: str) -> bool:
+    """Say whether a topic refuses records without keys, as far as we may know its settings.
+
+    Raises:
+        StreamUnavailable: no broker answers.
+    """
+    with _admin(kafka) as admin:
+        return is_compacted(admin, topic)
 
 
 def group_lag(

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("offramp")
 
-_TTL_S: Final = 1.0
+_TTL_S: Final = 0.001  # nobody is to see it
 _CLOSING_S: Final = 5.0  # for all but Kafka's connections
 
 
@@ -95,8 +95,8 @@ def run_worker(
         ConsumerError, PolicyStateError, ModelError: it cannot start, or cannot go on.
     """
     log_to_stderr(log_level)
-    Heed(code=0, within_s=START_S)
     try:
+        Heed(code=0, within_s=START_S).begin()
         if settings.worker.liveness_file is not None:  # a predecessor's says nothing of this worker
             settings.worker.liveness_file.unlink(missing_ok=True)
         _run(settings, engine or load_engine(settings), reached)

@@ -58,6 +58,8 @@ def find(producer: KafkaProducer, topic: str, *, timeout_s: float) -> None:
             raise unseen(topic) from error
         except kafka_errors.KafkaTimeoutError as error:
             if cluster._last_successful_refresh_ms > begun * 1000:  # noqa: SLF001
+                # else it would be asked for ten times a second for as long as it is not there
+                cluster._topics = cluster._topics - {topic}  # noqa: SLF001
                 raise missing(topic) from error
             if time.monotonic() > begun + timeout_s:
                 msg = f"no broker tells of topic {topic} in {timeout_s:g} s"

@@ -25,6 +25,7 @@ def main() -> int:
     """Run the demo and return the exit code."""
     heed = Heed(within_s=_CLEAN_UP_S, also=(signal.SIGHUP,))
     try:
+        heed.begin()
         args = _arguments()
         from demo.running import run  # it takes seconds, in which nothing has been started
 

@@ -17,6 +17,10 @@ _CAVEAT = (
     "Measured with the saved weights on the files named, and only on them: texts of another kind "
     "can do better or worse."
 )
+_HELD_OUT = (
+    "- Not trained on but measured on: {:,} further texts of the file, held out by chance "
+    "(seed {}) from every class alike"
+)
 _UNMEASURED = "Not measured: no `--eval` file, and no texts held out."
 
 
@@ -28,6 +32,7 @@ class Facts:
     command: str
     start: str  # what the weights started from
     data: Sequence[str]  # one line per source of training texts
+    held_out: int  # texts of the training's file that were kept to measure on
     classes: Classes
     settings: Mapping[str, object]
     reports: Mapping[str, ExitReport]
@@ -52,6 +57,7 @@ def model_card(facts: Facts, config: ModelConfig) -> str:
         f"- Exits: {exits}",
         f"- Started from: {facts.start}",
         *(f"- Trained on: {source}" for source in facts.data),
+        *([_HELD_OUT.format(facts.held_out, facts.settings["seed"])] if facts.held_out else []),
         f"- Trained in {facts.training_s / 60:.1f} minutes",
         "",
         "## Command",

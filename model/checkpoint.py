@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+import json
+import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
-from model.config import ModelConfig, read_config
-from model.errors import InvalidCheckpoint
+from model.config import CONFIG, ModelConfig, read_config
+from model.errors import InvalidCheckpoint, InvalidConfig
+from model.folder_files import check_regular, plain, told_as
 from model.layouts import exit_layers as layers_with_classifier
 from model.layouts import is_head, key_map, listed
 from model.network import MultiExitEncoder
-from model.vocabulary import FIRST, LAST, TOKENIZER, load_tokenizer, tokenizer_path
+from model.vocabulary import (
+    FIRST,
+    LAST,
+    TOKENIZER,
+    Normalising,
+    load_tokenizer,
+    tokenizer_path,
+)
+from model.weights import WEIGHTS, read_weights, weight_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +42,16 @@ __all__ = [
     "start_from",
 ]
 
-WEIGHTS = "model.safetensors"
-OLD_WEIGHTS = "pytorch_model.bin"
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_PROBES = ("", "a b, \u00e9\u4e2d\U0001f600 [UNK] zzzzzzzzzzzz")  # pieces known and unknown
+_LAYER = re.compile(r"elasticbert\.encoder\.layer\.(\d+)\.")
+_SIZES = {  # field of config.json: the weight that has as many, and along which axis
+    "vocab_size": ("elasticbert.embeddings.word_embeddings.weight", 0),
+    "hidden_size": ("elasticbert.embeddings.word_embeddings.weight", 1),
+    "max_position_embeddings": ("elasticbert.embeddings.position_embeddings.weight", 0),
+    "type_vocab_size": ("elasticbert.embeddings.token_type_embeddings.weight", 0),
+    "intermediate_size": ("elasticbert.encoder.layer.0.intermediate.dense.weight", 0),
+}
 
 
 def load_model(folder: Path, *, allow_pickle: bool = False) -> MultiExitEncoder:
@@ -60,12 +78,13 @@ def load_model(folder: Path, *, allow_pickle: bool = False) -> MultiExitEncoder:
         )
     if found != config.exit_layers:
         raise InvalidCheckpoint(
-            f"{where}: config.json puts exits after layers {_numbers(config.exit_layers)}, "
+            f"{where}: num_output_layers of config.json puts exits after layers "
+            f"{_numbers(config.exit_layers)}, "
             f"the weights have classifiers after layers {_numbers(found)}"
         )
-    network = MultiExitEncoder(config)
+    network = _outline(config)
     _check_state(state, network, where=where)
-    network.load_state_dict(state)
+    network.to_empty(device="cpu").load_state_dict(state)
     return network.eval()
 
 
@@ -88,13 +107,16 @@ def start_from(
             checkpoint's classifiers have another number of classes.
     """
     config = read_config(folder, exit_layers=exit_layers, labels=labels)
+    outline = _outline(config)
+    heads = {name: value for name, value in outline.state_dict().items() if is_head(name)}
+    kept = {
+        name: tensor
+        for name, tensor in read_state(folder, config, allow_pickle=allow_pickle).items()
+        if not is_head(name) or (name in heads and not new_heads)
+    }
+    _check_state(heads | kept, outline, where=str(folder))
     network = MultiExitEncoder(config)
-    state = {name: value for name, value in network.state_dict().items() if is_head(name)}
-    for name, tensor in read_state(folder, config, allow_pickle=allow_pickle).items():
-        if not is_head(name) or (name in state and not new_heads):
-            state[name] = tensor
-    _check_state(state, network, where=str(folder))
-    network.load_state_dict(state)
+    network.load_state_dict(kept, strict=False)
     return network
 
 
@@ -106,17 +128,17 @@ def read_state(
     Raises:
         InvalidCheckpoint: the file is missing or broken, or has names that are not BERT's.
     """
-    path = _weights_path(folder, allow_pickle=allow_pickle)
-    try:
-        if path.name == WEIGHTS:
-            state = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise InvalidCheckpoint(f"{path}: cannot be read: {first_line}") from error
-    names = key_map(state, layers=config.num_hidden_layers, where=str(path))
-    return {ours: state[published] for published, ours in names.items()}
+    published = read_weights(folder, allow_pickle=allow_pickle)
+    names = key_map(published, layers=config.num_hidden_layers, where=str(folder))
+    state = {ours: published[name] for name, ours in names.items()}
+    for name, tensor in state.items():
+        if tensor.dtype not in _FLOATS:
+            raise InvalidCheckpoint(
+                f"{folder}: {plain(name)} is of {tensor.dtype}, expected one of "
+                f"{', '.join(map(str, _FLOATS))}"
+            )
+    _check_sizes(state, config, where=str(folder / CONFIG))
+    return state
 
 
 def check_tokenizer(tokenizer: Tokenizer, config: ModelConfig, *, where: str) -> None:
@@ -125,17 +147,20 @@ def check_tokenizer(tokenizer: Tokenizer, config: ModelConfig, *, where: str) ->
     Raises:
         InvalidCheckpoint: it does not.
     """
-    highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+    with told_as(InvalidCheckpoint, where):
+        highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+        encoded = [tokenizer.encode(text) for text in _PROBES]
+    highest = max(highest, *(id_ for found in encoded for id_ in found.ids))
     if highest >= config.vocab_size:
         raise InvalidCheckpoint(
             f"{where}: the tokenizer gives ids up to {highest}, "
             f"the network has embeddings 0..{config.vocab_size - 1}"
         )
-    empty = tokenizer.encode("")
-    frame = [t for t, seen in zip(empty.tokens, empty.attention_mask, strict=True) if seen]
-    if frame != [FIRST, LAST]:
+    ends = [tokenizer.token_to_id(name) for name in (FIRST, LAST)]
+    if encoded[0].ids != ends or [encoded[1].ids[0], encoded[1].ids[-1]] != ends:
+        made = " ".join(plain(token) for token in encoded[0].tokens[:8])
         raise InvalidCheckpoint(
-            f"{where}: the tokenizer makes {' '.join(frame) or 'nothing'} of an empty text, "
+            f"{where}: the tokenizer makes {made or 'nothing'} of an empty text, "
             f"expected {FIRST} {LAST}, between which every text must stand"
         )
 
@@ -156,32 +181,53 @@ def save_model(network: MultiExitEncoder, tokenizer: Tokenizer, folder: Path) ->
 
 
 def fingerprint(folder: Path) -> str:
-    """Return 16 hex digits over weights, tokenizer, labels, exits: what makes counters comparable.
+    """Return 16 hex digits over all of a folder that can change an answer or its meaning.
+
+    That are the weights, the tokenizer with its settings, the labels, the exits, and what
+    config.json says of the arithmetic: it makes counters comparable.
 
     Raises:
         ModelError: a file of the folder is missing or broken.
     """
     config = read_config(folder)
-    digest = hashlib.sha256(repr((config.exit_layers, config.labels)).encode())
-    for path in (_weights_path(folder, allow_pickle=True), tokenizer_path(folder)):
-        try:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        except OSError as error:
-            raise InvalidCheckpoint(f"{path}: cannot be read: {error.strerror}") from error
+    said: dict[str, object] = {
+        "exit_layers": config.exit_layers,
+        "labels": config.labels,
+        "num_attention_heads": config.num_attention_heads,
+        "layer_norm_eps": float(config.layer_norm_eps),
+    }
+    tokenizer = tokenizer_path(folder)
+    if tokenizer.name != TOKENIZER:  # which would hold them itself
+        said |= asdict(Normalising.read(folder))
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    for path in (*weight_files(folder, allow_pickle=True), tokenizer):
+        check_regular(path, error=InvalidCheckpoint)
+        with told_as(InvalidCheckpoint, path), path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
 
 
-def _weights_path(folder: Path, *, allow_pickle: bool) -> Path:
-    path, old = folder / WEIGHTS, folder / OLD_WEIGHTS
-    if path.exists() or not old.exists():
-        return path
-    if not allow_pickle:
-        raise InvalidCheckpoint(
-            f"{old}: is in the old pickle format, which is read with --allow-bin only; "
-            f"`offramp model export {folder} --out NEW --allow-bin` writes a folder for every use"
-        )
-    return old
+def _outline(config: ModelConfig) -> MultiExitEncoder:
+    """Return a network of this shape that takes no memory: its weights have no numbers."""
+    with torch.device("meta"):
+        return MultiExitEncoder(config)
+
+
+def _check_sizes(state: dict[str, torch.Tensor], config: ModelConfig, *, where: str) -> None:
+    """Make sure that config.json has the sizes of the weights, before much is made of them."""
+    found = {
+        field: state[name].shape[axis]
+        for field, (name, axis) in _SIZES.items()
+        if name in state and state[name].dim() > axis
+    }
+    layers = {int(match[1]) for match in map(_LAYER.match, state) if match}
+    if layers:
+        found["num_hidden_layers"] = max(layers) + 1
+    for field, size in found.items():
+        if getattr(config, field) != size:
+            raise InvalidConfig(
+                f"{where}: {field} is {getattr(config, field)}, the weights have {size}"
+            )
 
 
 def _check_state(state: dict[str, torch.Tensor], network: MultiExitEncoder, *, where: str) -> None:
@@ -194,11 +240,11 @@ def _check_state(state: dict[str, torch.Tensor], network: MultiExitEncoder, *, w
             raise InvalidCheckpoint(f"{where}: {problem}: {listed(names)}")
     for name, shape in wanted.items():
         found = tuple(state[name].shape)
-        if name.startswith("classifiers.") and found[:1] != shape[:1]:
-            labels = network.config.labels
+        if name.startswith("classifiers.") and found and found[0] != shape[0]:
+            labels = list(network.config.labels)
             raise InvalidCheckpoint(
                 f"{where}: {name} has {found[0]} classes, expected {len(labels)}: "
-                f"{', '.join(labels)} (--new-heads starts classifiers afresh)"
+                f"{listed(labels)} (id2label of config.json; --new-heads starts classifiers afresh)"
             )
         if found != shape:
             raise InvalidCheckpoint(f"{where}: {name} has shape {found}, expected {shape}")

@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from model.errors import InvalidData
+from model.folder_files import plain, read_object, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,20 +77,29 @@ def read_costs(folder: Path, engine: Engine) -> tuple[float, ...]:
     """
     path = folder / COSTS_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        measured = {name: str(content[name]) for name in ("fingerprint", "device", "precision")}
-        costs = tuple(map(float, content["costs"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidData(
-            f"{path}: no usable cost vector ({_MEASURE} makes one): {error}"
-        ) from error
+        content = read_object(path, error=InvalidData)
+    except InvalidData as error:
+        raise InvalidData(f"{error}; no usable cost vector ({_MEASURE} makes one)") from error
+    measured = {name: content.get(name) for name in ("fingerprint", "device", "precision")}
     ours = (engine.fingerprint, engine.device.type, engine.precision)
     for (name, found), here in zip(measured.items(), ours, strict=True):
         if found != here:
             raise InvalidData(
-                f"{path}: measured with {name} {found}, this engine has {here}; "
+                f"{path}: measured with {name} "
+                f"{plain(found) if isinstance(found, str) else shown(found)}, "
+                f"this engine has {here}; "
                 f"{_MEASURE} measures anew"
             )
+    costs = content.get("costs")
+    if not isinstance(costs, list) or not all(map(_is_cost, costs)):
+        raise InvalidData(
+            f"{path}: costs is {shown(costs)}, expected numbers from 0 to 1; "
+            f"{_MEASURE} measures anew"
+        )
     if len(costs) != engine.config.exits:
         raise InvalidData(f"{path}: {len(costs)} costs, the model has {engine.config.exits} exits")
-    return costs
+    return tuple(map(float, costs))
+
+
+def _is_cost(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import torch
 from model.batching import TokenBudget, batches, is_out_of_memory, run_batches
 from model.checkpoint import check_tokenizer, fingerprint, load_model, load_tokenizer
 from model.encoder import PackedEncoder
-from model.errors import InvalidSettings
+from model.errors import InvalidCheckpoint, InvalidSettings
 from model.int8 import read_int8
 from model.linear import bf16_wins
 from model.packed import Packed, pack, packing_order
@@ -105,7 +106,7 @@ class Engine:
             self.encoder = PackedEncoder(
                 network, precision=self.precision, device=self.device, ranges=ranges
             )
-        self._warm_up()
+        self._warm_up(str(folder))
 
     @property
     def max_batch_tokens(self) -> int:
@@ -159,14 +160,23 @@ class Engine:
                 results[i] = TextResult(labels, scores, lengths[i], tokens.truncated[i])
         return [results[i] for i in range(len(tokens))]
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, where: str) -> None:
         """Run the longest text and the shortest ones: the first of a stream then wait for nothing.
 
         Kernels are loaded or built at their first use, which takes seconds on a GPU.
+
+        Raises:
+            InvalidCheckpoint: the model's answers are no numbers.
         """
         start = time.perf_counter()
         exits = range(self.config.exits)
-        self.run(["a " * self.max_tokens, *[""] * len(exits)], [exits[-1], *exits])
+        texts = ["a " * self.max_tokens, *[""] * len(exits)]
+        for result in self.run(texts, [exits[-1], *exits]):
+            for exit_, score in enumerate(result.scores):
+                if not math.isfinite(score):
+                    raise InvalidCheckpoint(
+                        f"{where}: what exit {exit_} says of a plain text is not a number"
+                    )
         _LOG.info(
             "ready device=%s precision=%s max_tokens=%d max_batch_tokens=%d warm_up_ms=%.0f",
             self.device.type,

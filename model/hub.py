@@ -6,15 +6,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.checkpoint import OLD_WEIGHTS, WEIGHTS
 from model.errors import InvalidCheckpoint
-from model.vocabulary import TOKENIZER, VOCABULARY
+from model.vocabulary import SETTINGS, TOKENIZER, VOCABULARY
+from model.weights import HUB_PATTERNS, INDEX, OLD_HUB_PATTERNS, OLD_WEIGHTS, WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_FILES = ["config.json", WEIGHTS, TOKENIZER, VOCABULARY, "tokenizer_config.json"]
+_FILES = ["config.json", *HUB_PATTERNS, TOKENIZER, VOCABULARY, SETTINGS]
 
 
 def fetch(reference: str, files: Sequence[str]) -> str:
@@ -48,13 +48,14 @@ def locate(
             f"{reference}: is no folder, and no hub id such as fnlp/elasticbert-base"
         )
     try:
-        folder = Path(fetch(reference, [*_FILES, OLD_WEIGHTS] if allow_pickle else _FILES))
+        folder = Path(fetch(reference, [*_FILES, *OLD_HUB_PATTERNS] if allow_pickle else _FILES))
     except Exception as error:  # the hub's client lets errors of several libraries through
         first_line = str(error).strip().partition("\n")[0]
         raise InvalidCheckpoint(
             f"{reference}: is no local folder and cannot be fetched from the hub: {first_line}"
         ) from error
-    if not any((folder / name).exists() for name in (WEIGHTS, OLD_WEIGHTS)):
+    names = (WEIGHTS, WEIGHTS + INDEX, OLD_WEIGHTS, OLD_WEIGHTS + INDEX)
+    if not any((folder / name).exists() for name in names):
         hint = "" if allow_pickle else f"; {OLD_WEIGHTS} is fetched with --allow-bin only"
         raise InvalidCheckpoint(f"{reference}: the hub has no {WEIGHTS} of it{hint}")
     return folder

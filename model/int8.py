@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from model.errors import InvalidCheckpoint
+from model.folder_files import check_regular, plain, told_as
 from model.linear import LayerWeights, Linears, layers_of
 
 if TYPE_CHECKING:
@@ -211,38 +212,52 @@ def read_int8(
     """
     path = folder / INT8_FILE
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        check_regular(path, error=InvalidCheckpoint)
+        with told_as(InvalidCheckpoint, path), safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             calibrated = metadata["fingerprint"]
             shares = tuple(map(float, json.loads(metadata["agreement"])))
             agreement = Agreement(shares, int(metadata["texts"]))
-            if calibrated != fingerprint:
-                raise InvalidCheckpoint(
-                    f"{path}: calibrated for model {calibrated}, this one is {fingerprint}"
-                )
-            ranges = [
-                {
-                    point: Range(
-                        file.get_tensor(f"{number}.{point}.low"),
-                        file.get_tensor(f"{number}.{point}.high"),
-                    )
-                    for point in _POINTS
-                }
-                for number in range(config.num_hidden_layers)
-            ]
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except InvalidCheckpoint as error:
         raise InvalidCheckpoint(
-            f"{path}: no usable int8 calibration "
-            f"(`offramp model calibrate --int8` makes one): {error}"
+            f"{error}; no usable int8 calibration (`offramp model calibrate --int8` makes one)"
         ) from error
+    if calibrated != fingerprint:
+        raise InvalidCheckpoint(
+            f"{path}: calibrated for model {plain(calibrated)}, this one is {fingerprint}"
+        )
     if len(agreement.shares) != config.exits:
         raise InvalidCheckpoint(
             f"{path}: measured at {len(agreement.shares)} exits, the model has {config.exits}"
         )
     for exit_, share in enumerate(agreement.shares):
-        if not share >= least_agreement:
+        if not least_agreement <= share <= 1:
             raise InvalidCheckpoint(
                 f"{path}: exit {exit_} agrees with fp32 on {share:.2%} of {agreement.texts} texts "
                 f"in int8, at least {least_agreement:.2%} is asked"
             )
-    return ranges
+    return [
+        {point: _range(tensors, f"{number}.{point}", config, where=str(path)) for point in _POINTS}
+        for number in range(config.num_hidden_layers)
+    ]
+
+
+def _range(tensors: Mapping[str, Tensor], name: str, config: ModelConfig, *, where: str) -> Range:
+    """Return one of a calibration's ranges, of as many channels as the layer has there.
+
+    Raises:
+        InvalidCheckpoint: it is missing, or is no range.
+    """
+    channels = config.intermediate_size if name.endswith(".middle") else config.hidden_size
+    ends = [tensors.get(f"{name}.{end}") for end in ("low", "high")]
+    for end in ends:
+        if end is None or end.shape != (channels,) or end.dtype != torch.float32:
+            kind = "missing" if end is None else f"{tuple(end.shape)} of {end.dtype}"
+            raise InvalidCheckpoint(
+                f"{where}: {name} is {kind}, expected a range of {channels} numbers"
+            )
+    low, high = (end for end in ends if end is not None)
+    if not (torch.isfinite(low) & torch.isfinite(high) & (low <= high)).all():
+        raise InvalidCheckpoint(f"{where}: {name} is no range: low is to be at most high")
+    return Range(low, high)

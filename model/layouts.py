@@ -22,6 +22,7 @@ import re
 from typing import TYPE_CHECKING
 
 from model.errors import InvalidCheckpoint
+from model.folder_files import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,10 +33,13 @@ _RULES = tuple(
     for pattern, ours in (
         (r"(?:bert\.|elasticbert\.)?embeddings\.position_ids", None),
         (r"(?:predictions|sop_classifier|cls)\..+", None),
-        (r"(?:bert\.|elasticbert\.)?(embeddings\..+|encoder\.layer\.\d+\..+)", r"elasticbert.\1"),
-        (r"(?:elasticbert\.)?(encoder\.pooler\.\d+\.dense\..+)", r"elasticbert.\1"),
+        (
+            r"(?:bert\.|elasticbert\.)?(embeddings\..+|encoder\.layer\.[0-9]{1,4}\..+)",
+            r"elasticbert.\1",
+        ),
+        (r"(?:elasticbert\.)?(encoder\.pooler\.[0-9]{1,4}\.dense\..+)", r"elasticbert.\1"),
         (r"(?:bert\.)?pooler\.(dense\..+)", r"elasticbert.encoder.pooler.{last}.\1"),
-        (r"(classifiers\.\d+\..+)", r"\1"),
+        (r"(classifiers\.[0-9]{1,4}\..+)", r"\1"),
         (r"classifier\.(.+)", r"classifiers.{last}.\1"),
     )
 )
@@ -71,7 +75,8 @@ def key_map(names: Iterable[str], *, layers: int, where: str) -> dict[str, str]:
         ours = ours.replace("LayerNorm.beta", "LayerNorm.bias")
         if ours in taken:
             raise InvalidCheckpoint(
-                f"{where}: {taken[ours]} and {name} are the same weight, {ours}"
+                f"{where}: {plain(taken[ours])} and {plain(name)} are the same weight, "
+                f"{plain(ours)}"
             )
         mapped[name] = ours
         taken[ours] = name
@@ -97,4 +102,4 @@ def is_head(name: str) -> bool:
 def listed(names: list[str]) -> str:
     """Return the first few names and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return ", ".join(map(plain, names[:SHOWN])) + more

@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from model.errors import InvalidSettings, TrainingFailed
+from model.folder_files import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +31,7 @@ def open_output(out: Path, request: Mapping[str, Any], *, resume: bool) -> Path:
     if resume:
         if not path.exists():
             raise TrainingFailed(f"{out}: no training to resume")
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_object(path, error=TrainingFailed)
         changed = sorted(name for name in request if request[name] != before.get(name))
         if changed:
             raise InvalidSettings(

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from model.batches import pad
-from model.checkpoint import WEIGHTS
 from model.trainer import Job, run
 from model.vocabulary import MASK, SPECIAL, TOKENIZER, special_ids
+from model.weights import WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

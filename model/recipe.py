@@ -222,15 +222,10 @@ def _facts(  # noqa: PLR0913, PLR0917  (one caller; it has them all at hand)
     command: Sequence[str],
 ) -> Facts:
     sources = [f"{len(data.texts):,} labelled texts of {set_name(request.data)}"]
-    held = outcome.reports.get(held_name(request.data))
-    if held:
-        sources.append(
-            f"{held.texts:,} further texts of the file were held out to measure on: drawn by "
-            f"chance, seed {request.settings.seed}, from every class alike"
-        )
     if taught:
         names = ", ".join(set_name(file.path) for file in request.unlabelled)
         sources.append(f"{taught:,} sentences of {names}, labelled by the teacher")
+    held = outcome.reports.get(held_name(request.data))
     fresh = isinstance(request.start, NewModel)
     settings = request.to_dict()["settings"] | {
         "loss": request.loss.value,
@@ -244,6 +239,7 @@ def _facts(  # noqa: PLR0913, PLR0917  (one caller; it has them all at hand)
         command=shlex.join(command),
         start="random weights" if fresh else str(request.start),
         data=sources,
+        held_out=0 if held is None else held.texts,
         classes=outcome.classes,
         settings=settings,
         reports=outcome.reports,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from model.errors import InvalidData
+from model.folder_files import told_as
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -72,8 +75,9 @@ class Tokeniser:
         return parts[0]
 
     def _encode(self, texts: list[str]) -> list[Encoding]:
-        try:
-            return self._tokenizer.encode_batch_fast(texts)
-        except (TypeError, UnicodeEncodeError):  # a lone surrogate, which JSON may carry
-            clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-            return self._tokenizer.encode_batch_fast(clean)
+        with told_as(InvalidData, f"{len(texts)} texts"):  # the library may even panic
+            try:
+                return self._tokenizer.encode_batch_fast(texts)
+            except (TypeError, UnicodeEncodeError):  # a lone surrogate, which JSON may carry
+                clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+                return self._tokenizer.encode_batch_fast(clean)

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from policy_state.errors import InvalidSettings
+from policy_state.suggesting import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     T = TypeVar("T", bound=DataclassInstance)
 else:
     T = TypeVar("T")
+
+
+_SAID = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "float | None": "a number or null",
+    "str": "a name",
+}
 
 
 def parse_options(options: Iterable[str]) -> dict[str, Any]:
@@ -29,9 +39,11 @@ def parse_options(options: Iterable[str]) -> dict[str, Any]:
         name, equals, text = option.partition("=")
         if not equals or not name:
             raise InvalidSettings(f"{option!r}: expected NAME=VALUE")
+        if name in found:
+            raise InvalidSettings(f"{name!r} is given twice")
         try:
             found[name] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[name] = text
     return found
 
@@ -46,7 +58,8 @@ def with_values(old: T, wanted: Mapping[str, Any]) -> T:
     values = {}
     for name, value in wanted.items():
         if name not in known:
-            raise InvalidSettings(f"{name!r} is unknown, expected one of {', '.join(known)}")
+            meant = did_you_mean(name, known) or f", expected one of {', '.join(known)}"
+            raise InvalidSettings(f"{name!r} is unknown{meant}")
         values[name] = _as_kind(name, known[name], value)
     return replace(old, **values)
 
@@ -77,4 +90,4 @@ def _as_kind(name: str, kind: str, value: Any) -> Any:  # noqa: ANN401 - whateve
         return float(value)
     if kind == "str" and isinstance(value, str):
         return value
-    raise InvalidSettings(f"{name} {value!r}, expected a value of kind {kind}")
+    raise InvalidSettings(f"{name} {value!r:.100}, expected {_SAID.get(kind, kind)}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import sys
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -21,7 +23,13 @@ from consumer.cli import (
     training,
     worker,
 )
+from consumer.cli.common import printable
 from consumer.cli.panels import DAILY, LAB, MODELS, RUN, TOPICS, InPanels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SHOWN_CHARACTERS = 200  # of a file's name
 
 app = typer.Typer(
     name="offramp",
@@ -63,19 +71,37 @@ def _root(
     pass
 
 
-def main() -> None:
-    """Run the command line; our own errors end it with one line on stderr and exit code 1."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; our own errors end it with one line on stderr and exit code 1.
+
+    Args:
+        arguments: what follows the program's name; by default that of this process.
+    """
     gc.set_threshold(50_000)  # importing makes much that stays: a sixth less time to start
     try:
-        app()
+        app(args=arguments)
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:
-        if not _ours(error):
-            raise
-        for line in str(error).splitlines():
-            typer.echo(f"error: {line}", err=True)
+    except Exception as error:  # noqa: BLE001  (a mistake of ours is raised again)
+        for line in _said(error):
+            typer.echo(f"error: {printable(line)}", err=True)
         sys.exit(1)
+
+
+def _said(error: Exception) -> list[str]:
+    """Return an error in lines for people, or raise it where it is a mistake of ours.
+
+    What the system says of a file that was named is no mistake, whoever opens it.
+    """
+    if _ours(error):
+        return str(error).splitlines()
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        name = str(error.filename)
+        shown = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}.."
+        return [f"{shown}: {error.strerror}"]
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return [str(error.strerror)]
+    raise error
 
 
 def _ours(error: Exception) -> bool:

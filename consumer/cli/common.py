@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -21,6 +22,9 @@ _GAP: Final = 2  # between two columns
 
 KAFKA: Final = ("kafka.bootstrap_servers", "kafka.request_timeout_s", "kafka.security")
 """The settings of a command that asks Kafka, by name or section, for `read_settings`."""
+
+MOST_ROWS: Final = 1_000_000_000
+"""The largest `--limit`: lists are cut by integers that C knows."""
 
 POLICY: Final = ("redis", "policy.name")
 """Those of a command that asks for a policy."""
@@ -109,6 +113,13 @@ def _check_used(names: Iterable[str], uses: Sequence[str]) -> None:
                 else f"it uses {', '.join(uses)}"
             )
         )
+
+
+def finite(value: float | None) -> float | None:
+    """Return a number of the command line; NaN is within any bounds, as comparisons tell."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value}, expected a finite number")
+    return value
 
 
 def print_json(data: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 
 from consumer.cli.common import (
     KAFKA,
+    MOST_ROWS,
     Bootstrap,
     Config,
     Output,
@@ -25,7 +27,7 @@ from consumer.cli.policy_common import Yes, confirm
 from consumer.header_names import shown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from consumer.dead_letters import Letter
 
@@ -84,7 +86,9 @@ def list_(
     dead_letters: Dead = None,
     stage: OfStage = None,
     class_: Class = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, oldest first.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MOST_ROWS, help="At most so many, oldest first.")
+    ] = 100,
     set_: Set = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -163,7 +167,7 @@ def replay(
     settings = read_settings(config, set_, uses=_USED, kafka__bootstrap_servers=bootstrap_servers)
     from consumer import dead_letters as letters
 
-    def read() -> Iterator[Letter]:
+    def read() -> Generator[Letter]:
         return _letters(config, bootstrap_servers, dead_letters, stage, class_, set_)
 
     last: dict[int, int] = {}  # of each partition; read twice, as all at once may not fit in memory
@@ -177,14 +181,15 @@ def replay(
     if count:
         where = "where they came from" if topic is None else printable(topic)
         confirm(f"letters to be sent to {where}: {count}", yes=yes)
-    counted = (
-        letter
-        for letter in read()
-        if not letter.hindrance(topic) and letter.offset <= last.get(letter.partition, -1)
-    )
     sent: Counter[str] = Counter()
     try:
-        letters.replay(settings.kafka, counted if count else (), topic=topic, sent=sent)
+        with closing(read()) as again:
+            counted = (
+                letter
+                for letter in again
+                if not letter.hindrance(topic) and letter.offset <= last.get(letter.partition, -1)
+            )
+            letters.replay(settings.kafka, counted if count else (), topic=topic, sent=sent)
     except BaseException as error:  # an interrupt, too: what was sent is there
         if sent or not isinstance(error, Exception):
             typer.echo(f"stopped: {sent.total()} of {count} letters were sent", err=True)
@@ -205,7 +210,7 @@ def _letters(
     stage: Stage | None,
     reason: str | None,
     set_: list[str] | None,
-) -> Iterator[Letter]:
+) -> Generator[Letter]:
     settings = read_settings(
         config,
         set_,

@@ -81,7 +81,9 @@ def _not_blank(reason: str) -> str:
 
 def pin(
     domain: Domain,
-    exit_: Annotated[int, typer.Option("--exit", "-e", min=0, help="The exit, 0 is shallowest.")],
+    exit_: Annotated[
+        int, typer.Option("--exit", "-e", min=0, max=1000, help="The exit, 0 is shallowest.")
+    ],
     reason: Annotated[
         str,
         typer.Option("--reason", "-r", metavar="WHY", help="For the audit.", callback=_not_blank),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Output, OutputOption, print_json, print_table, printable
+from consumer.cli.common import Output, OutputOption, finite, print_json, print_table, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,16 +49,34 @@ Policies = Annotated[
 ]
 Cost = Annotated[str, typer.Option(help="layers, split, or one number per exit: 0.1,0.4,1.")]
 CostWeight = Annotated[
-    float, typer.Option(min=0, help="What cost counts: 1 as in the paper. Workers start with 0.1.")
+    float,
+    typer.Option(
+        min=0,
+        max=1e6,
+        callback=finite,
+        help="What cost counts: 1 as in the paper. Workers start with 0.1.",
+    ),
 ]
-Alpha = Annotated[float, typer.Option(min=0, help="Width of the exploration bonus.")]
-Trials = Annotated[int, typer.Option(min=1, help="Orders of the texts to try.")]
-Batch = Annotated[int, typer.Option(min=1, help="Texts decided on together, per worker.")]
-Workers = Annotated[int, typer.Option(min=1, help="Workers that decide at the same time.")]
-Delay = Annotated[int, typer.Option(min=0, help="Rounds until what was learnt is known.")]
+Alpha = Annotated[
+    float, typer.Option(min=0, max=1e6, callback=finite, help="Width of the exploration bonus.")
+]
+Trials = Annotated[int, typer.Option(min=1, max=100_000, help="Orders of the texts to try.")]
+Batch = Annotated[
+    int, typer.Option(min=1, max=1_000_000, help="Texts decided on together, per worker.")
+]
+Workers = Annotated[
+    int, typer.Option(min=1, max=100_000, help="Workers that decide at the same time.")
+]
+Delay = Annotated[
+    int, typer.Option(min=0, max=1_000_000, help="Rounds until what was learnt is known.")
+]
 Scouts = Annotated[
     int | None,
-    typer.Option(min=0, help="Explorers per round of all workers, over the span of costs; 0: all."),
+    typer.Option(
+        min=0,
+        max=1_000_000,
+        help="Explorers per round of all workers, over the span of costs; 0: all.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -121,11 +139,16 @@ def simulate(
         str | None, typer.Option(help="Errors from half of the texts on: the domain drifts.")
     ] = None,
     violations: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of texts on which exits err independently.")
+        float,
+        typer.Option(
+            min=0, max=1, callback=finite, help="Share of texts on which exits err independently."
+        ),
     ] = 0.1,
     classes: Annotated[int, typer.Option(min=2, max=128, help="Number of classes.")] = 2,
     layers: Layers = "1,3,7,12",
-    texts: Annotated[int, typer.Option(min=2, help="Texts in the stream.")] = 10_000,
+    texts: Annotated[
+        int, typer.Option(min=2, max=10_000_000, help="Texts in the stream.")
+    ] = 10_000,
     policy: Policies = None,
     cost: Cost = "layers",
     cost_weight: CostWeight = 0.1,

@@ -123,7 +123,8 @@ def predict(
     device: DeviceOption = Device.AUTO,
     precision: Annotated[Precision, typer.Option("--precision")] = Precision.FP32,
     max_tokens: Annotated[
-        int | None, typer.Option(min=3, help="Longer texts are cut; else the model's maximum.")
+        int | None,
+        typer.Option(min=3, max=1_000_000, help="Longer texts are cut; else the model's maximum."),
     ] = None,
     form: FormatOption = Format.AUTO,
     text_column: TextColumn = "text",
@@ -163,12 +164,12 @@ def bench(
     texts_file: Annotated[
         Path | None, typer.Option(help="Texts to run; else made up ones of --words words.")
     ] = None,
-    words: Annotated[int, typer.Option(min=1, help="Words of a made up text.")] = 25,
-    texts: Annotated[int, typer.Option(min=1, help="How many texts a run.")] = 128,
+    words: Annotated[int, typer.Option(min=1, max=100_000, help="Words of a made up text.")] = 25,
+    texts: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many texts a run.")] = 128,
     precision: Annotated[
         list[Precision] | None, typer.Option("--precision", help="May be given several times.")
     ] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Runs; the median counts.")] = 3,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Runs; the median counts.")] = 3,
     device: DeviceOption = Device.AUTO,
     form: FormatOption = Format.AUTO,
     text_column: TextColumn = "text",

@@ -73,14 +73,16 @@ def calibrate(
         bool, typer.Option("--costs", help="Measure what each exit costs, on this machine.")
     ] = False,
     texts: Annotated[
-        int, typer.Option(min=1, help="Texts of each file at most, drawn by chance.")
+        int,
+        typer.Option(min=1, max=10_000_000, help="Texts of each file at most, drawn by chance."),
     ] = 1200,
     device: DeviceOption = Device.AUTO,
     precision: Annotated[
         Precision, typer.Option("--precision", help="Of --costs; as the workers will have it.")
     ] = Precision.AUTO,
     max_tokens: Annotated[
-        int | None, typer.Option(min=3, help="Longer texts are cut; else the model's maximum.")
+        int | None,
+        typer.Option(min=3, max=1_000_000, help="Longer texts are cut; else the model's maximum."),
     ] = None,
     form: FormatOption = Format.AUTO,
     text_column: TextColumn = "text",

@@ -15,7 +15,7 @@ from consumer.cli import (
     policy_rebuild,
     policy_set,
 )
-from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.common import MOST_ROWS, Config, PolicyName, RedisUrl, Set, printable
 from consumer.cli.panels import LOOK, InPanels
 from consumer.cli.policy_common import (
     Domain,
@@ -71,7 +71,9 @@ def list_(
     config: Config = None,
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many domains.")] = 1000,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MOST_ROWS, help="At most so many domains.")
+    ] = 1000,
     set_: Set = None,
     output: FormatOption = Format.TABLE,
     watch: Watch = False,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from consumer.cli.common import (
+    MOST_ROWS,
     Config,
     PolicyName,
     RedisUrl,
@@ -67,7 +68,9 @@ def history(
     config: Config = None,
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many samples and changes.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MOST_ROWS, help="At most so many samples and changes.")
+    ] = 100,
     set_: Set = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -158,7 +161,9 @@ def audit(
     config: Config = None,
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many changes.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MOST_ROWS, help="At most so many changes.")
+    ] = 100,
     set_: Set = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -179,7 +184,9 @@ def workers(
 
         def draw() -> None:
             alive = store.workers()
-            names = dict.fromkeys(name for fields in alive.values() for name in fields)
+            names = dict.fromkeys(  # what none has to say, such as that nothing stands still
+                name for fields in alive.values() for name, value in fields.items() if value
+            )
             rows = [
                 {"instance": instance, **{name: fields.get(name) for name in names}}
                 for instance, fields in alive.items()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.common import Config, PolicyName, RedisUrl, Set, finite, printable
 from consumer.cli.panels import CHANGE
 from consumer.cli.policy_common import (
     By,
@@ -51,12 +51,23 @@ def set_settings(
         str | None, typer.Option(help="layers, split, or one number per exit: 0.1,0.5,1.")
     ] = None,
     cost_weight: Annotated[
-        float | None, typer.Option(help="What full depth costs, in units of error.")
+        float | None,
+        typer.Option(
+            min=0, max=1e6, callback=finite, help="What full depth costs, in units of error."
+        ),
     ] = None,
-    alpha: Annotated[float | None, typer.Option(help="Width of the exploration bonus.")] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(min=0, max=1e6, callback=finite, help="Width of the exploration bonus."),
+    ] = None,
     tolerance: Annotated[
         float | None,
-        typer.Option(help="Extra error over the last exit to allow, in place of a cost weight."),
+        typer.Option(
+            min=0,
+            max=1,
+            callback=finite,
+            help="Extra error over the last exit to allow, in place of a cost weight.",
+        ),
     ] = None,
     setting: Annotated[
         list[str] | None,

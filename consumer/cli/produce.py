@@ -9,11 +9,13 @@ import typer
 
 from consumer.cli.common import (
     KAFKA,
+    MOST_ROWS,
     Bootstrap,
     Config,
     Output,
     OutputOption,
     Set,
+    finite,
     print_json,
     printable,
     read_settings,
@@ -52,9 +54,16 @@ def produce(
     form: FormatOption = Format.AUTO,
     text_column: TextColumn = "text",
     label_column: LabelColumn = None,
-    skip: Annotated[int, typer.Option(min=0, help="Leave out so many texts at first.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many texts.")] = None,
-    rate: Annotated[float | None, typer.Option(min=0.01, help="At most so many a second.")] = None,
+    skip: Annotated[
+        int, typer.Option(min=0, max=MOST_ROWS, help="Leave out so many texts at first.")
+    ] = 0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=MOST_ROWS, help="Stop after so many texts.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1e6, callback=finite, help="At most so many a second."),
+    ] = None,
     set_: Set = None,
     output: OutputOption = Output.TABLE,
 ) -> None:

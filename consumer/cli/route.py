@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consumer.cli import route_change
-from consumer.cli.common import Bootstrap, Config, RedisUrl, Set, printable
+from consumer.cli.common import MOST_ROWS, Bootstrap, Config, RedisUrl, Set, printable
 from consumer.cli.policy_common import EXIT_FOUND, Format, FormatOption, emit
 from consumer.cli.route_common import (
     ROUTES,
@@ -131,12 +131,15 @@ def try_(
         store,
     ):
         from consumer.route_watch import routes_in_force
+        from consumer.targets import missing
 
         matching = routes_in_force(settings, store).matching(topic)
         cluster = cluster_if_there(settings.kafka)
     route = matching[0] if matching else None
-    problem = _problem(route, topic)
     there = None if cluster is None else cluster.partitions
+    problem = _problem(route, topic)
+    if problem is None and route is not None and there is not None and route.output not in there:
+        problem = f"its texts stand still: {missing(route.output)}"
     found: dict[str, Any] = {
         "topic": topic,
         "route": None if route is None else route.name,
@@ -159,7 +162,9 @@ def history(
     config: Config = None,
     redis_url: RedisUrl = None,
     group: Group = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many changes.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MOST_ROWS, help="At most so many changes.")
+    ] = 100,
     set_: Set = None,
     output: FormatOption = Format.TABLE,
 ) -> None:

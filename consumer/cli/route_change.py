@@ -6,13 +6,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Bootstrap, Config, RedisUrl, Set, printable
-from consumer.cli.policy_common import By, Format, FormatOption, Reason, Yes, confirm, emit, who
+from consumer.cli.common import Bootstrap, Config, RedisUrl, Set, finite, printable
+from consumer.cli.policy_common import (
+    By,
+    Format,
+    FormatOption,
+    Reason,
+    Yes,
+    confirm,
+    duration_ms,
+    emit,
+    who,
+)
 from consumer.cli.route_common import (
+    OUTPUT_RETENTION,
+    PARTITIONS,
     Group,
     RouteName,
     cluster_if_there,
     complete_route,
+    creation_said,
     listing,
     route_store,
     taken_by,
@@ -21,15 +34,16 @@ from consumer.cli.route_common import (
 if TYPE_CHECKING:
     from consumer.route_table import RouteTable
     from consumer.routes import Route
-    from consumer.settings import Settings
+    from consumer.settings import KafkaSettings, Settings
+    from consumer.topic_plan import Planned
     from consumer.topics import Cluster
     from policy_state.backends.redis import RedisStore
 
 ADD_EXAMPLES = r"""Examples:
 
-`offramp route add 'reviews\.(?P<domain>.+)' --to predictions --cost-weight 0.3`
+`offramp route add 'reviews\.(?P<domain>.+)' --to predictions --create`
 
-`offramp route add 'orders|returns' --domain field:meta.shop --to shops --name shops`
+`offramp route add 'orders|returns' --domain field:meta.shop --to shops --cost-weight 0.3`
 
 `offramp route add 'support\..+' --domain fixed:support --to predictions --before reviews`
 """
@@ -62,7 +76,12 @@ def add(
     ] = "topic",
     cost_weight: Annotated[
         float | None,
-        typer.Option(help="What full depth costs its texts; default: the policy's cost weight."),
+        typer.Option(
+            min=0,
+            max=1e6,
+            callback=finite,
+            help="What full depth costs its texts; default: the policy's cost weight.",
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Default: from how the pattern begins.")] = None,
     before: Annotated[
@@ -71,6 +90,9 @@ def add(
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="In the place of the route of this name.")
+    ] = False,
+    create: Annotated[
+        bool, typer.Option("--create", help="Create the output if it does not exist.")
     ] = False,
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
@@ -84,13 +106,13 @@ def add(
 ) -> None:
     """Let the workers of a group read more topics, within seconds and without a restart.
 
-    Of the routes that match a topic the first one counts; a new one goes to the end.
+    Of the routes that match a topic the first one counts; a new one goes to the end. While its
+    output does not exist, the texts of a route would stand still: it is refused without --create.
     """
-    with route_store(config, redis_url, group, set_, bootstrap_servers) as (
-        settings,
-        store,
-    ):
+    with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
+        from consumer.errors import StreamUnavailable
         from consumer.route_table import route_from, table_to_change
+        from consumer.topics import create_new_topics
 
         fields = {
             "name": name,
@@ -106,9 +128,16 @@ def add(
         _check(settings, new)
         cluster = cluster_if_there(settings.kafka)
         lines = _described(added, old.named(added.name or "") if replace else None)
+        missing = None
         if cluster is not None:
             lines += _in_cluster(new, added, cluster)
+            missing = _missing_output(new, added, cluster, create=create)
+            lines += _output_said(settings.kafka, added, missing)
+        elif create:
+            raise StreamUnavailable("no topic can be created while Kafka does not answer")
         confirm("\n".join([_title(settings, added, "add"), *lines]), yes=yes)
+        if missing is not None:
+            create_new_topics(settings.kafka, [missing.topic])
         _write(settings, store, new, added, "route-add", by, reason, output)
 
 
@@ -182,9 +211,49 @@ def _in_cluster(table: RouteTable, route: Route, cluster: Cluster) -> list[str]:
     lines = [f"  topics now: {listing(taken)}"]
     if others:
         lines.append(f"  taken by an earlier route: {listing(others)}")
-    if route.output not in cluster.partitions:
-        lines.append(f"  beware: {route.output} does not exist; see `offramp topics init`")
     return lines
+
+
+def _missing_output(
+    table: RouteTable, route: Route, cluster: Cluster, *, create: bool
+) -> Planned | None:
+    """Return the output that is to be created; None: it exists.
+
+    Raises:
+        InvalidRoute: it does not exist, and is not to be created.
+    """
+    from consumer.errors import InvalidRoute
+    from consumer.topic_plan import Sizes, planned_output
+
+    if route.output in cluster.partitions:
+        return None
+    if not create:
+        raise InvalidRoute(
+            f"output {route.output} does not exist: the route's texts would stand still until it "
+            "does; --create creates it"
+        )
+    kept_ms = duration_ms(OUTPUT_RETENTION)
+    sizes = Sizes(
+        partitions=PARTITIONS,
+        dead_letter_partitions=1,
+        replication_factor=None,
+        input_retention_ms=kept_ms,
+        output_retention_ms=kept_ms,
+        dead_letter_retention_ms=kept_ms,
+    )
+    inputs = taken_by(table, route, list(cluster.partitions))
+    return planned_output(route, inputs=inputs, cluster=cluster, sizes=sizes)
+
+
+def _output_said(kafka: KafkaSettings, route: Route, missing: Planned | None) -> list[str]:
+    from consumer.topics import compacted
+
+    if missing is not None:
+        return [f"  creates{creation_said(missing).removeprefix(' ')}"]
+    if compacted(kafka, route.output):
+        said = f"  beware: {route.output} is compacted and refuses records without keys: texts "
+        return [f"{said}without one would stand still"]
+    return []
 
 
 def _write(

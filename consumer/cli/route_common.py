@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from consumer.route_table import RouteTable
     from consumer.routes import Route
     from consumer.settings import KafkaSettings, Settings
+    from consumer.topic_plan import Planned
     from consumer.topics import Cluster
     from policy_state.backends.redis import RedisStore
 
@@ -24,6 +25,8 @@ ROUTES: Final = ("redis", "kafka.group", "kafka.dead_letters", "routes")
 
 ASKED: Final = (*ROUTES, *KAFKA)
 """The same where Kafka is asked, too."""
+PARTITIONS = 12  # of topics that are created
+OUTPUT_RETENTION = "30d"
 
 _SHOWN = 10
 _LOOK_S = 3.0
@@ -122,3 +125,15 @@ def listing(topics: Sequence[str]) -> str:
         return "none"
     more = f" and {len(topics) - _SHOWN} more" if len(topics) > _SHOWN else ""
     return ", ".join(map(printable, topics[:_SHOWN])) + more
+
+
+def creation_said(plan: Planned) -> str:
+    """Return a line about a topic that is to be created."""
+    from consumer.cli.policy_common import span
+
+    topic = plan.topic
+    return (
+        f"  {printable(topic.name)} ({plan.role}): {topic.partitions} partitions, "
+        f"{topic.replication_factor} copies, {topic.configs['min.insync.replicas']} in sync, "
+        f"kept {span(int(topic.configs['retention.ms']))}"
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Bootstrap, Config, RedisUrl, Set, printable
+from consumer.cli.common import Bootstrap, Config, RedisUrl, Set
 from consumer.cli.policy_common import (
     Format,
     FormatOption,
@@ -16,14 +16,24 @@ from consumer.cli.policy_common import (
     duration_ms,
     emit,
     repeat,
-    span,
 )
-from consumer.cli.route_common import ASKED, Group, domain_said, route_store
+from consumer.cli.route_common import (
+    ASKED,
+    OUTPUT_RETENTION,
+    PARTITIONS,
+    Group,
+    creation_said,
+    domain_said,
+    route_store,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from consumer.route_table import RouteTable
     from consumer.settings import KafkaSettings
     from consumer.topic_plan import Planned
+    from consumer.topics import TopicLag
     from policy_state.positions import PositionStore
 
 _LAG = (*ASKED, "kafka.start")
@@ -56,10 +66,11 @@ def init(
     ] = None,
     partitions: Annotated[
         int, typer.Option(min=1, max=10_000, help="Of inputs and outputs: the most workers.")
-    ] = 12,
+    ] = PARTITIONS,
     dead_letter_partitions: Annotated[int, typer.Option(min=1, max=10_000)] = 1,
     replication_factor: Annotated[
-        int | None, typer.Option(min=1, help="Default: 3, or all brokers where there are fewer.")
+        int | None,
+        typer.Option(min=1, max=1000, help="Default: 3, or all brokers where there are fewer."),
     ] = None,
     retention: Annotated[
         str, typer.Option(metavar="TIME", help="How long inputs keep a text.")
@@ -67,7 +78,7 @@ def init(
     output_retention: Annotated[
         str,
         typer.Option(metavar="TIME", help="Predictions: `policy rebuild` counts from them."),
-    ] = "30d",
+    ] = OUTPUT_RETENTION,
     dead_letter_retention: Annotated[
         str, typer.Option(metavar="TIME", help="Dead letters.")
     ] = "30d",
@@ -110,7 +121,7 @@ def init(
     )
     missing = [plan for plan in planned if plan.partitions_now is None]
     if missing:
-        lines = ["topics to be created:", *map(_line, missing), *_warnings(planned)]
+        lines = ["topics to be created:", *map(creation_said, missing), *_warnings(planned)]
         confirm("\n".join(lines), yes=yes)
         create_new_topics(settings.kafka, [plan.topic for plan in missing])
     emit(
@@ -137,7 +148,8 @@ def list_(
     """List what a group reads and writes: partitions, lag, route, domain.
 
     Lag is how many records the group has not committed yet and can still read; deleted is how many
-    retention took before it had read them. Markers of transactions count too.
+    retention took before it had read them. Markers of transactions count too. A topic that does not
+    exist is `missing`: `offramp topics init` creates it.
     """
     with route_store(config, redis_url, group, set_, bootstrap_servers, uses=_LAG) as (
         settings,
@@ -148,9 +160,11 @@ def list_(
             from consumer.route_watch import routes_in_force
 
             rows = _listed(settings.kafka, routes_in_force(settings, store), store)
-            table = rows
+            table = [row | {"partitions": row["partitions"] or row["state"]} for row in rows]
+            unsaid = {"state"}
             if not any(row["deleted"] for row in rows):  # it is rare: programs have it always
-                table = [{k: v for k, v in row.items() if k != "deleted"} for row in rows]
+                unsaid.add("deleted")
+            table = [{k: v for k, v in row.items() if k not in unsaid} for row in table]
             group = settings.kafka.group
             emit(output, "topics-list", rows, rows_name="topics", table=table, group=group)
 
@@ -159,47 +173,40 @@ def list_(
 
 def _listed(kafka: KafkaSettings, table: RouteTable, store: PositionStore) -> list[dict[str, Any]]:
     from consumer.routes import route_for
+    from consumer.topic_plan import named_topics
     from consumer.topics import describe_cluster, group_lag
 
     existing = describe_cluster(kafka).partitions
     routed = {name: route_for(table.routes, name) for name in sorted(existing)}
     lag = group_lag(kafka, [n for n, route in routed.items() if route is not None], store)
-    rows: list[dict[str, Any]] = [
-        {
-            "topic": name,
-            "role": "input",
-            "partitions": existing[name],
-            "lag": lag[name].behind,
-            "deleted": lag[name].deleted,
-            "route": route.name,
-            "domain": domain_said(route, name),
-        }
+    for name in (name for route in table.routes for name in named_topics(route)):
+        routed.setdefault(name, route_for(table.routes, name))
+    rows = [
+        _listed_row(name, "input", existing, lag.get(name), route.name)
+        | {"domain": domain_said(route, name)}
         for name, route in routed.items()
         if route is not None
     ]
     written = dict.fromkeys([route.output for route in table.routes], "output")
     for name, role in {**written, kafka.dead_letters: "dead-letter"}.items():
-        rows.append(
-            {
-                "topic": name,
-                "role": role,
-                "partitions": existing.get(name, 0),  # 0: it does not exist
-                "lag": None,
-                "deleted": None,
-                "route": ",".join(r.name or "" for r in table.routes if r.output == name) or None,
-                "domain": None,
-            }
-        )
+        names = ",".join(r.name or "" for r in table.routes if r.output == name) or None
+        rows.append(_listed_row(name, role, existing, None, names))
     return rows
 
 
-def _line(plan: Planned) -> str:
-    topic = plan.topic
-    return (
-        f"  {printable(topic.name)} ({plan.role}): {topic.partitions} partitions, "
-        f"{topic.replication_factor} copies, {topic.configs['min.insync.replicas']} in sync, "
-        f"kept {span(int(topic.configs['retention.ms']))}"
-    )
+def _listed_row(
+    name: str, role: str, existing: Mapping[str, int], lag: TopicLag | None, route: str | None
+) -> dict[str, Any]:
+    return {
+        "topic": name,
+        "role": role,
+        "state": "ready" if name in existing else "missing",
+        "partitions": existing.get(name),
+        "lag": None if lag is None else lag.behind,
+        "deleted": None if lag is None else lag.deleted,
+        "route": route,
+        "domain": None,
+    }
 
 
 def _warnings(planned: list[Planned]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from consumer.cli.common import Output, OutputOption, print_json, print_table
+from consumer.cli.common import MOST_ROWS, Output, OutputOption, finite, print_json, print_table
 from consumer.cli.file_options import (
     FILES,
     FormatOption,
@@ -32,6 +32,7 @@ from consumer.cli.training_options import (
     New,
     Positions,
     Resume,
+    Seed,
     Vocabulary,
     loss_of,
     numbers_of,
@@ -73,7 +74,10 @@ def train(
     hold_out: Annotated[
         float,
         typer.Option(
-            min=0, max=0.9, help="Without --eval: the share of the texts kept to measure on."
+            min=0,
+            max=0.9,
+            callback=finite,
+            help="Without --eval: the share of the texts kept to measure on.",
         ),
     ] = 0.1,
     labels: Annotated[
@@ -89,9 +93,15 @@ def train(
     label_column: LabelColumn = None,
     epochs: Epochs = 1,
     batch_size: BatchSize = 64,
-    body_rate: Annotated[float, typer.Option(help="Peak learning rate of the encoder.")] = 2e-4,
-    head_rate: Annotated[float, typer.Option(help="The same of poolers and classifiers.")] = 5e-4,
-    weight_decay: Annotated[float, typer.Option(min=0.0)] = 0.01,
+    body_rate: Annotated[
+        float,
+        typer.Option(min=0, max=1, callback=finite, help="Peak learning rate of the encoder."),
+    ] = 2e-4,
+    head_rate: Annotated[
+        float,
+        typer.Option(min=0, max=1, callback=finite, help="The same of poolers and classifiers."),
+    ] = 5e-4,
+    weight_decay: Annotated[float, typer.Option(min=0.0, max=1000, callback=finite)] = 0.01,
     loss: Annotated[
         str,
         typer.Option(
@@ -105,15 +115,18 @@ def train(
     ] = False,
     max_tokens: MaxTokens = 128,
     eval_max_tokens: Annotated[
-        int | None, typer.Option(min=3, help="The same for --eval; else as in training.")
+        int | None,
+        typer.Option(min=3, max=1_000_000, help="The same for --eval; else as in training."),
     ] = None,
     bf16: Bf16 = None,
     eval_every: CheckpointEvery = 500,
     patience: Annotated[
         int | None,
-        typer.Option(min=1, help="Stop after so many evaluations without a better one."),
+        typer.Option(
+            min=1, max=MOST_ROWS, help="Stop after so many evaluations without a better one."
+        ),
     ] = None,
-    seed: int = 0,
+    seed: Seed = 0,
     resume: Resume = False,
     teacher: Annotated[
         str | None,
@@ -224,13 +237,16 @@ def pretrain(
     text_column: TextColumn = "text",
     epochs: Epochs = 1,
     batch_size: BatchSize = 64,
-    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 5e-4,
+    rate: Annotated[
+        float, typer.Option(min=0, max=1, callback=finite, help="Peak learning rate.")
+    ] = 5e-4,
     max_tokens: MaxTokens = 128,
     bf16: Bf16 = None,
     eval_every: Annotated[
-        int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints.")
+        int,
+        typer.Option("--checkpoint-every", min=1, max=MOST_ROWS, help="Steps between checkpoints."),
     ] = 500,
-    seed: int = 0,
+    seed: Seed = 0,
     resume: Resume = False,
     allow_bin: AllowBin = False,
     layers: Layers = None,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from consumer.cli.common import MOST_ROWS
+
 if TYPE_CHECKING:
     from model.losses import Loss
     from model.new_model import NewModel
@@ -26,9 +28,12 @@ Exits = Annotated[
     str | None,
     typer.Option("--exits", metavar="LAYERS", help="Layers with an exit, e.g. 1,3,7,12."),
 ]
-Epochs = Annotated[int, typer.Option("--epochs", min=1)]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts a step.")]
-MaxTokens = Annotated[int, typer.Option("--max-tokens", min=3, help="Longer texts are cut.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1)]
+Epochs = Annotated[int, typer.Option("--epochs", min=1, max=100_000)]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=1_000_000, help="Texts a step.")]
+MaxTokens = Annotated[
+    int, typer.Option("--max-tokens", min=3, max=1_000_000, help="Longer texts are cut.")
+]
 Bf16 = Annotated[
     bool | None,
     typer.Option("--bf16/--fp32", help="Mixed precision or not; bf16 where the hardware has it."),
@@ -37,23 +42,36 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the same command where it stopped.")
 ]
 CheckpointEvery = Annotated[
-    int, typer.Option("--eval-every", min=1, help="Steps between evaluations and checkpoints.")
+    int,
+    typer.Option(
+        "--eval-every", min=1, max=MOST_ROWS, help="Steps between evaluations and checkpoints."
+    ),
 ]
 _PANEL = "Sizes of a new model"
-Layers = Annotated[int | None, typer.Option("--layers", min=1, rich_help_panel=_PANEL)]
-Hidden = Annotated[int | None, typer.Option("--hidden", min=1, rich_help_panel=_PANEL)]
-Heads = Annotated[int | None, typer.Option("--heads", min=1, rich_help_panel=_PANEL)]
+Layers = Annotated[int | None, typer.Option("--layers", min=1, max=1_000, rich_help_panel=_PANEL)]
+Hidden = Annotated[int | None, typer.Option("--hidden", min=1, max=100_000, rich_help_panel=_PANEL)]
+Heads = Annotated[int | None, typer.Option("--heads", min=1, max=1_000, rich_help_panel=_PANEL)]
 Ffn = Annotated[
     int | None,
     typer.Option(
-        "--ffn", min=1, rich_help_panel=_PANEL, help="Feed-forward size; 4 x hidden if not given."
+        "--ffn",
+        min=1,
+        max=1_000_000,
+        rich_help_panel=_PANEL,
+        help="Feed-forward size; 4 x hidden if not given.",
     ),
 ]
 Positions = Annotated[
-    int, typer.Option("--positions", min=3, rich_help_panel=_PANEL, help="Most tokens of a text.")
+    int,
+    typer.Option(
+        "--positions", min=3, max=1_000_000, rich_help_panel=_PANEL, help="Most tokens of a text."
+    ),
 ]
 Vocabulary = Annotated[
-    int, typer.Option("--vocabulary", min=100, rich_help_panel=_PANEL, help="Word pieces.")
+    int,
+    typer.Option(
+        "--vocabulary", min=100, max=10_000_000, rich_help_panel=_PANEL, help="Word pieces."
+    ),
 ]
 
 

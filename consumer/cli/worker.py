@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from consumer.settings import Settings
 
 _EXIT_FOUND = 4
+_EACH_ITS_OWN = ("instance=", "worker.liveness_file=")  # of workers that one command starts
 
 
 class LogLevel(StrEnum):
@@ -61,7 +62,7 @@ def worker(
         Path | None, typer.Option("--model", "-m", metavar="FOLDER", help="A model folder.")
     ] = None,
     processes: Annotated[
-        int, typer.Option(min=1, help="Run so many workers; INSTANCE-0, INSTANCE-1, ...")
+        int, typer.Option(min=1, max=1000, help="Run so many workers; INSTANCE-0, INSTANCE-1, ...")
     ] = 1,
     check: Annotated[
         bool, typer.Option("--check", help="Try everything a worker needs, and end.")
@@ -111,7 +112,7 @@ def worker(
         "--log-level": log_level,
     }
     given = [f"{name}={value}" for name, value in options.items() if value is not None]
-    given += [f"--set={assignment}" for assignment in set_ or ()]
+    given += [f"--set={each}" for each in set_ or () if not each.startswith(_EACH_ITS_OWN)]
     code = run_supervisor(
         ["worker", *given],
         instance=settings.instance,

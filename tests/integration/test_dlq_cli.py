@@ -111,3 +111,28 @@ def test_reading_ends_where_the_broker_says_nothing_any_more():
                 list(letters)
         finally:
             server.resume()
+
+
+def test_a_letter_that_cannot_go_back_ends_the_replay_with_what_went(kafka):
+    """Its topic is gone, or is none: told at once, with its place and how many were sent."""
+    dead = Dead(kafka)
+    places = {"gone": f"gone{time.time_ns()}", "no topic": "no/topic"}
+    with KafkaProducer(bootstrap_servers=kafka, acks="all") as producer:
+        for stage, topic in places.items():
+            said = {"stage": stage, "class": "c", "topic": topic}
+            headers = [(f"offramp.error.{name}", part.encode()) for name, part in said.items()]
+            headers.append(("offramp.replays", b"9" * 5000))
+            producer.send(dead.name, b"x", headers=headers).get()
+    begun = time.monotonic()
+    result = dead.run("replay", "--class", "c", "-y", code=1)
+    assert f"topic {places['gone']} does not exist; create it" in str(result.exception)
+    assert "stopped" not in result.output  # nothing had been sent
+    result = dead.run("replay", "-y", code=1)
+    assert "does not exist" in str(result.exception)
+    assert "stopped: 2 of 4 letters were sent" in result.stderr
+    assert time.monotonic() - begun < 30
+    with KafkaProducer(bootstrap_servers=kafka, acks="all") as producer:
+        headers = [("offramp.error.topic", b"no/topic"), ("offramp.error.class", b"z")]
+        producer.send(dead.name, b"x", headers=headers).get()
+    result = dead.run("replay", "--class", "z", "-y", code=1)
+    assert "the letter at 0@6: 'no/topic' is no topic" in str(result.exception)

@@ -71,7 +71,9 @@ def test_a_registry_that_is_away_delays_good_values_and_loses_none(
     registry.status = 503
     fleet.environ |= {
         "OFFRAMP_KAFKA__FORMAT": form,
-        "OFFRAMP_KAFKA__REGISTRY": orjson.dumps({"url": registry.url, "timeout_s": 2}).decode(),
+        "OFFRAMP_KAFKA__REGISTRY": orjson.dumps(
+            {"url": registry.url, "timeout_s": 2, "missing_s": 0}
+        ).decode(),
         "OFFRAMP_KAFKA__FIELDS": '{"text": "body", "domain": "shop", "timestamp": "at_ms"}',
     }
     producer = KafkaProducer(bootstrap_servers=kafka, acks="all", linger_ms=20)

@@ -124,9 +124,18 @@ def test_topics_and_routes_keep_their_numbers(redis_url: str, kafka: str) -> Non
         "OFFRAMP_KAFKA__GROUP": prefix,
     }
     create_topics(kafka, {f"{prefix}.{LONG}": 12})
-    route = ["--domain", "topic", "--to", f"{prefix}-out", "--cost-weight", "0.125", "--yes"]
+    route = [
+        "--domain",
+        "topic",
+        "--to",
+        f"{prefix}-out",
+        "--cost-weight",
+        "0.125",
+        "--create",
+        "--yes",
+    ]
     pattern = prefix.replace(".", r"\.") + r"\.(?P<domain>.+)"
-    offramp(WIDTH, environ, "route", "add", pattern, *route)
+    offramp(WIDTH, environ, "route", "add", pattern, *route, "--create", "--yes")
     lines, _ = offramp(WIDTH, environ, "route", "list")
     rows = rows_below(lines, "name topics domain output cost_weight")
     assert "0.125" in [row[-1] for row in rows]

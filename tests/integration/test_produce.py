@@ -77,7 +77,7 @@ def test_a_topic_that_is_missing_is_told_at_once(kafka, tmp_path):
     assert missing not in describe_cluster(KafkaSettings(bootstrap_servers=kafka)).partitions
     result, _ = produce(path, "--to", "no topic/this", "-b", kafka)
     assert result.returncode == 1
-    assert result.stderr.startswith(b"error: 'no topic/this' is no topic: 1..249 letters")
+    assert f"error: {path}:1: 'no topic/this' is no topic: 1..249 letters" in result.stderr.decode()
     assert result.stderr.count(b"\n") == 1
 
 

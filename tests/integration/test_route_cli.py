@@ -17,8 +17,8 @@ from kafka.structs import OffsetAndMetadata
 from typer.testing import CliRunner
 
 from consumer.cli.app import app
-from consumer.settings import load_settings
-from consumer.topics import create_topics, describe_cluster
+from consumer.settings import KafkaSettings, load_settings
+from consumer.topics import NewTopic, create_new_topics, create_topics, describe_cluster
 from policy_state.backends.redis import RedisStore
 from policy_state.positions import ConsumerGroup
 from policy_state.settings import PolicySettings
@@ -80,6 +80,10 @@ def listed(offramp):
     return data(offramp("route", "list", "-o", "json"))
 
 
+def described(kafka):
+    return describe_cluster(load_settings(options={"kafka.bootstrap_servers": kafka}).kafka)
+
+
 def test_a_group_starts_with_the_built_in_route(offramp):
     """Before any change `texts.<domain>` is read, and the list says where that comes from."""
     before = listed(offramp)
@@ -91,7 +95,7 @@ def test_a_route_is_added_shown_and_removed(offramp):
     """The example of the documentation works, the built-in route stays until it is removed."""
     added = data(
         offramp(
-            *("route", "add", PATTERN, "--to", "predictions", "--cost-weight", "0.3"),
+            *("route", "add", PATTERN, "--to", "predictions", "--cost-weight", "0.3", "--create"),
             *("--reason", "a new source", "--yes", "-o", "json"),
         )
     )
@@ -115,11 +119,14 @@ def test_a_change_is_previewed(offramp, kafka):
     """Without --yes nothing is written, code 3; the preview names topics, and what is amiss."""
     tag = f"p{time.time_ns()}"
     create_topics(kafka, {f"{tag}.films": 1, f"{tag}.hotels": 1})
-    told = offramp("route", "add", rf"{tag}\..+", "--to", f"{tag}-out", code=3).stderr
-    for text in (f"topics now: {tag}.films, {tag}.hotels", f"{tag}-out does not exist", "--yes"):
+    create = ("--to", f"{tag}-out", "--create")
+    told = offramp("route", "add", rf"{tag}\..+", *create, code=3).stderr
+    created = f"creates {tag}-out (output): 1 partitions, 1 copies, 1 in sync, kept 30 d"
+    for text in (f"topics now: {tag}.films, {tag}.hotels", created, "--yes"):
         assert text in told
     assert listed(offramp)["revision"] == 0
-    offramp("route", "add", rf"{tag}\.films", "--name", "one", "--to", f"{tag}-out", "-y")
+    assert f"{tag}-out" not in described(kafka).partitions
+    offramp("route", "add", rf"{tag}\.films", "--name", "one", *create, "-y")
     told = offramp(
         *("route", "add", rf"{tag}\..+", "--name", "all", "--to", f"{tag}-out"), code=3
     ).stderr
@@ -128,13 +135,56 @@ def test_a_change_is_previewed(offramp, kafka):
     assert f"no longer read: {tag}.films" in offramp("route", "remove", "one", code=3).stderr
 
 
+def test_a_route_without_its_output_is_refused(offramp, kafka):
+    """With --create it is made, as wide as the inputs; of a route whose output went, it is told."""
+    tag = f"c{time.time_ns()}"
+    create_topics(kafka, {f"{tag}.films": 3})
+    route = ("route", "add", rf"{tag}\..+", "--to", f"{tag}-out", "-y")
+    refused = str(offramp(*route, code=1).exception)
+    assert refused == (
+        f"output {tag}-out does not exist: the route's texts would stand still until it does; "
+        "--create creates it"
+    )
+    assert listed(offramp)["revision"] == 0
+    offramp(*route, "--create")
+    assert described(kafka).partitions[f"{tag}-out"] == 3
+    with KafkaAdminClient(bootstrap_servers=kafka) as admin:
+        admin.delete_topics([f"{tag}-out"])
+    said = f"its texts stand still: topic {tag}-out does not exist"
+    assert said in " ".join(offramp("route", "test", f"{tag}.films", code=4).stdout.split())
+
+
+def test_a_compacted_output_is_told(offramp, kafka, environ):
+    """The preview says that texts without keys would stand still."""
+    tag = f"k{time.time_ns()}"
+    compact = NewTopic(f"{tag}-out", 1, 1, {"cleanup.policy": "compact"})
+    create_new_topics(KafkaSettings(bootstrap_servers=kafka), [compact])
+    told = offramp("route", "add", tag, "--to", f"{tag}-out", code=3).stderr
+    assert f"{tag}-out is compacted and refuses records without keys" in told
+
+
+def test_topics_that_are_missing_are_listed_as_such(offramp, kafka):
+    """Neither partitions nor lag are made up for them: inputs, outputs and dead letters alike."""
+    tag = f"m{time.time_ns()}"
+    create_topics(kafka, {f"{tag}.films": 2, f"{tag}-out": 1})
+    offramp("route", "add", rf"{tag}\.films|{tag}\.news", "--to", f"{tag}-out", "-y")
+    with KafkaAdminClient(bootstrap_servers=kafka) as admin:
+        admin.delete_topics([f"{tag}-out"])
+    rows = data(offramp("topics", "list", "-o", "json"))["topics"]
+    found = {r["topic"]: (r["state"], r["partitions"], r["lag"]) for r in rows}
+    assert found[f"{tag}.films"] == ("ready", 2, 0)
+    assert found[f"{tag}.news"] == found[f"{tag}-out"] == ("missing", None, None)
+    table = [line.split() for line in offramp("topics", "list").stdout.splitlines()]
+    assert [f"{tag}.news", "input", "missing"] in [line[:3] for line in table]
+
+
 def test_order_and_replacement(offramp):
     """A route goes to the end, before another, or in the place of the one of its name."""
     for name, more in (("b", ()), ("c", ()), ("a", ("--before", "b"))):
-        offramp("route", "add", f"{name}.*", "--name", name, "--to", "out", *more, "-y")
+        offramp("route", "add", f"{name}.*", "--name", name, "--to", "out", *more, "--create", "-y")
     assert [r["name"] for r in listed(offramp)["routes"]] == ["texts", "a", "b", "c"]
     told = offramp(
-        *("route", "add", "b.+", "--name", "b", "--replace", "--to", "out2", "--yes")
+        *("route", "add", "b.+", "--name", "b", "--replace", "--to", "out2", "--create", "--yes")
     ).stderr
     assert "topics: b.+ (was b.*)" in told
     assert "output: out2 (was out)" in told
@@ -174,12 +224,13 @@ def test_what_would_become_of_a_topic_is_told(offramp, kafka):
     """Route, domain, output and whether the topics exist; code 4 where texts are not predicted."""
     tag = f"t{time.time_ns()}"
     create_topics(kafka, {f"{tag}.films": 1})
-    offramp("route", "add", rf"{tag}\.(?P<domain>.+)", "--to", f"{tag}-out", "-y")
-    offramp("route", "add", rf"{tag}\.f.+", "--name", "also", "--to", f"{tag}-out", "-y")
+    out = ("--to", f"{tag}-out", "--create", "-y")
+    offramp("route", "add", rf"{tag}\.(?P<domain>.+)", *out)
+    offramp("route", "add", rf"{tag}\.f.+", "--name", "also", *out)
     (found,) = data(offramp("route", "test", f"{tag}.films", "-o", "json"))["results"]
     assert (found["route"], found["domain"]) == (tag, "films")
     assert (found["output"], found["also_matched_by"]) == (f"{tag}-out", ["also"])
-    assert (found["topic_exists"], found["output_exists"]) == (True, False)
+    assert (found["topic_exists"], found["output_exists"]) == (True, True)
     assert "films" in offramp("route", "test", f"{tag}.films").stdout
     assert "no route" in offramp("route", "test", "elsewhere", code=4).stdout
     assert "dead letter" in offramp("route", "test", f"{tag}.{'x' * 140}", code=4).stdout
@@ -188,10 +239,10 @@ def test_what_would_become_of_a_topic_is_told(offramp, kafka):
 def test_routes_of_the_settings_win(offramp):
     """A configuration that gives routes uses no others, and a change of those in Redis says so."""
     own = {"OFFRAMP_ROUTES": '[{"topics": "mine", "output": "out"}]'}
-    offramp("route", "add", PATTERN, "--to", "predictions", "-y")
+    offramp("route", "add", PATTERN, "--to", "predictions", "--create", "-y")
     with_own = data(offramp("route", "list", "-o", "json", **own))
     assert (with_own["source"], [r["name"] for r in with_own["routes"]]) == ("settings", ["mine"])
-    told = offramp("route", "add", "x", "--to", "o", code=3, **own).stderr
+    told = offramp("route", "add", "x", "--to", "o", "--create", code=3, **own).stderr
     assert "this configuration gives routes" in told
 
 
@@ -214,7 +265,7 @@ def test_topics_cannot_be_looked_at_while_kafka_is_away(environ, nobody):
 
 def test_routes_are_completed(offramp, environ):
     """The shell completes the names of routes."""
-    offramp("route", "add", PATTERN, "--to", "predictions", "-y")
+    offramp("route", "add", PATTERN, "--to", "predictions", "--create", "-y")
     done = subprocess.run(
         [sys.executable, "-c", "from consumer.cli.app import app; app(prog_name='offramp')"],
         env={
@@ -257,7 +308,7 @@ def test_a_domain_shows_the_exits_of_routes_with_a_cost_weight(offramp, redis_ur
         store.apply([PartitionDeltas("t1", 0, 0, 1, {"films": stats})])
     plain = data(offramp("policy", "show", "films", "-o", "json"))
     assert (plain["by_route"], plain["exit"] > 0) == ([], True)
-    offramp("route", "add", PATTERN, "--to", "o", "--cost-weight", "5", "-y")
+    offramp("route", "add", PATTERN, "--to", "o", "--create", "--cost-weight", "5", "-y")
     offramp("route", "add", "other", "--to", "o", "--cost-weight", "4", "-y")  # domain: other
     (by_route,) = data(offramp("policy", "show", "films", "-o", "json"))["by_route"]
     assert by_route == {"route": "reviews", "cost_weight": 5.0, "exit": 0, "layer": 1}
@@ -282,9 +333,9 @@ def test_topics_are_created_once_and_with_sane_settings(offramp, kafka):
     tag = f"i{time.time_ns()}"
     dead = {"OFFRAMP_KAFKA__DEAD_LETTERS": f"{tag}-dead"}
     offramp("route", "remove", "texts", "-y", **dead)
+    create_topics(kafka, {f"{tag}-out": 2})
     offramp("route", "add", rf"{tag}\.(?P<domain>.+)", "--to", f"{tag}-out", "-y", **dead)
     offramp("route", "add", rf"{tag}-x|{tag}-y\.z", "--to", f"{tag}-out", "-y", **dead)
-    create_topics(kafka, {f"{tag}-out": 2})
     args = ("topics", "init", f"{tag}.films", "--partitions", "3", "--retention", "2d")
     told = offramp(*args, code=3, **dead).stderr
     assert f"{tag}.films (input): 3 partitions, 1 copies, 1 in sync, kept 2 d" in told
@@ -301,8 +352,7 @@ def test_topics_are_created_once_and_with_sane_settings(offramp, kafka):
     again = data(offramp(*args, "-o", "json", **dead))
     assert again["created"] == 0
     assert {row["state"] for row in again["topics"]} == {"existed"}
-    there = describe_cluster(load_settings(options={"kafka.bootstrap_servers": kafka}).kafka)
-    assert there.partitions[f"{tag}.films"] == 3
+    assert described(kafka).partitions[f"{tag}.films"] == 3
     configs = _configs(kafka, f"{tag}-dead")
     assert configs["cleanup.policy"] == "delete"
     assert configs["retention.ms"] == str(30 * 86_400_000)

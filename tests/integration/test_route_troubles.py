@@ -11,8 +11,13 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from consumer.settings import KafkaSettings
 from consumer.topics import NewTopic, create_new_topics, create_topics
-from policy_state.backends.redis import RedisStore
-from tests.integration.test_stream import fleet, model_folder, read_topic, wait_for
+from tests.integration.test_stream import (
+    fleet,
+    model_folder,
+    offramp_json,
+    read_topic,
+    wait_for,
+)
 from tests.registry import SchemaRegistry, framed
 
 __all__ = ["fleet", "model_folder"]
@@ -64,7 +69,7 @@ def begun(fleet, what):
     return re.findall(pattern, fleet.log("a"))
 
 
-def test_a_route_without_its_output_waits_and_the_others_go_on(shop, kafka, redis_url):
+def test_a_route_without_its_output_waits_and_the_others_go_on(shop, kafka):
     """It stands still, seen in log and heartbeat, until the topic is there: each text once."""
     send(kafka, shop.ill, 0, COUNT)
     worker = shop.start("a", FREE_WORKER)
@@ -77,8 +82,7 @@ def test_a_route_without_its_output_waits_and_the_others_go_on(shop, kafka, redi
     assert ids(kafka, shop.well_out, want=5 * COUNT) == each_once(0, 5 * COUNT)
     assert time.monotonic() - at < 20
     assert "batches given back" not in shop.log("a")
-    with RedisStore(redis_url) as store:
-        said = store.workers()["a"]["stands_still"]
+    (said,) = [w["stands_still"] for w in offramp_json(shop, "policy", "workers")["workers"]]
     assert said.startswith(f"{what} does not exist ({shop.ill}[0],{shop.ill}[1])")
     create_topics(kafka, {shop.ill_out: 2})
     assert ids(kafka, shop.ill_out, want=COUNT) == each_once(0, COUNT)
@@ -175,8 +179,10 @@ def test_a_schema_that_its_registry_does_not_tell_holds_up_its_topic_alone(shop,
         wait_for(lambda: begun(shop, f"texts of {shop.ill}"))
         send(kafka, shop.well, 0, 4, value=framed(7, good))
         assert len(read_topic(kafka, shop.well_out, want=4)) == 4
+        registry.failing = {}  # now it has not the schema, and so it goes on waiting
+        wait_for(lambda: "answers 404" in shop.log("a"))
+        assert "dead_letters=1" not in shop.log("a")
         registry.add(8, schema)
-        registry.failing = {}
         assert len(read_topic(kafka, shop.ill_out, want=4)) == 4
     assert "answers 503" in begun(shop, f"texts of {shop.ill}")[0][1]
     assert "batches given back" not in shop.log("a")

@@ -171,7 +171,7 @@ def test_a_second_signal_ends_a_start_at_once():
     program = (
         "import time;"
         "from consumer.signals import Heed;"
-        "Heed(code=0, within_s=60);"
+        "Heed(code=0, within_s=60).begin();"
         "\n"
         "while True:\n"
         "    try:\n"
@@ -195,7 +195,7 @@ def test_one_signal_is_enough_where_the_exception_is_lost(code, expected):
     program = (
         "import time;"
         "from consumer.signals import Heed;"
-        f"Heed(code={code}, within_s=0.3);"
+        f"Heed(code={code}, within_s=0.3).begin();"
         "\n"
         "while True:\n"
         "    try:\n"

@@ -8,6 +8,7 @@ import time
 
 import pytest
 import trustme
+from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner
 
 from consumer.checking import check_registry
@@ -101,6 +102,20 @@ def test_all_is_well(world, tmp_path):
     assert " predicts in fp32 on cpu" in found["model"]["said"]
     with RedisStore(world.redis_url) as store:
         assert store.policies() == ()
+
+
+def test_a_compacted_output_is_told(world, tmp_path):
+    """It is no error, as texts with keys go there; what mends it stands beside it."""
+    world.secured.allow("TOPIC", world.prefix, "DESCRIBE_CONFIGS")
+    change = ConfigResource(
+        ConfigResourceType.TOPIC, f"{world.prefix}-out", {"cleanup.policy": "compact"}
+    )
+    with world.secured.admin() as admin:
+        admin.alter_configs([change])
+    code, found = world.check(tmp_path)
+    assert code == 0
+    assert "is compacted and refuses records without keys" in found["topic X-out"]["said"]
+    assert "--add-config cleanup.policy=delete" in found["topic X-out"]["advice"]
 
 
 def wrong_password(world):

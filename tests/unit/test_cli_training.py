@@ -255,7 +255,8 @@ def test_without_an_evaluation_file_a_part_is_held_out(tmp_path):
     card = (out / "README.md").read_text()
     assert "36 labelled texts of" in card
     assert (
-        "4 further texts of the file were held out to measure on: drawn by chance, seed 0" in card
+        "- Not trained on but measured on: 4 further texts of the file, held out by chance (seed 0)"
+        in card
     )
     offramp("train", data, *NEW, "--out", tmp_path / "all", "--hold-out", "0")
     card = (tmp_path / "all" / "README.md").read_text()

@@ -1,24 +1,13 @@
 """Headers as they come from Kafka's own bytes."""
 
-from types import SimpleNamespace
-
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
-from consumer.kafka_stream import _record
+from consumer.raw_records import decoded
 
 
 def test_a_header_without_a_value_is_not_an_empty_one():
     """What Java's clients write as null arrives as None, so that routes can tell it from empty."""
     builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 1 << 16)
     builder.append(0, 5, None, b"x", [("null", None), ("empty", b"")])
-    (row,) = DefaultRecordBatch(bytes(builder.build()))
-    fetched = SimpleNamespace(
-        topic="t",
-        partition=0,
-        offset=row.offset,
-        timestamp=row.timestamp,
-        key=row.key,
-        value=row.value,
-        headers=row.headers,
-    )
-    assert _record(fetched).headers == (("null", None), ("empty", b""))
+    ((*_, headers),) = decoded(DefaultRecordBatch(bytes(builder.build())))
+    assert headers == (("null", None), ("empty", b""))

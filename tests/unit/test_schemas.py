@@ -2,8 +2,10 @@
 
 import io
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import fastavro
@@ -315,7 +317,7 @@ def test_values_that_cannot_be_read_say_why(registry, form, value, reason):
     registry.add(11, "message A {" * 100_000, kind="PROTOBUF")
     registry.add(12, DURATION, kind="PROTOBUF")
     with pytest.raises(InvalidEvent) as caught:
-        read(registry, value, form=form)
+        read(registry, value, form=form, missing_s=0)
     assert (caught.value.stage, caught.value.reason) == ("parse", reason)
 
 
@@ -361,7 +363,9 @@ def test_schemas_are_asked_for_once_and_with_the_password(registry, tmp_path):
     registry.add(2, JSON, kind="JSON")
     secret = tmp_path / "secret"
     secret.write_text("horse\n")
-    settings = RegistrySettings(url=registry.url + "/", username="me", password_file=secret)
+    settings = RegistrySettings(
+        url=registry.url + "/", username="me", password_file=secret, missing_s=0
+    )
     decode = Registry(settings, form="json-schema")
     for _ in range(3):
         decode(framed(2, b'{"text": "a"}'))
@@ -369,3 +373,30 @@ def test_schemas_are_asked_for_once_and_with_the_password(registry, tmp_path):
             decode(framed(3, b""))
     login = "Basic bWU6aG9yc2U="
     assert registry.asked == [("/schemas/ids/2", login), ("/schemas/ids/3", login)]
+
+
+def test_a_schema_that_is_not_there_is_waited_for_and_then_given_up(registry):
+    """It may have been deleted and come back; after the time for that the value is refused."""
+    settings = RegistrySettings(url=registry.url, timeout_s=2, missing_s=0.3)
+    decode = Registry(settings, form="json-schema")
+    with pytest.raises(ServiceUnavailable, match=r"answers 404.*dead letters after 0.3 s"):
+        decode(framed(2, b'{"text": "a"}'))
+    time.sleep(0.4)
+    with pytest.raises(InvalidEvent, match="no schema 2"):
+        decode(framed(2, b'{"text": "a"}'))
+    with pytest.raises(ServiceUnavailable):
+        decode(framed(3, b'{"text": "a"}'))
+    registry.add(3, JSON, kind="JSON")
+    assert decode(framed(3, b'{"text": "a"}')) == {"text": "a"}
+
+
+def test_a_registry_that_hangs_is_waited_for_once_and_not_by_every_topic():
+    """After a wait in vain other values fail at once: what needs no new schema is not held up."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        decode = Registry(RegistrySettings(url=url, timeout_s=1.1), form="avro")
+        begun = time.monotonic()
+        for number in range(20):
+            with pytest.raises(ServiceUnavailable):
+                decode(framed(number, b""))
+        assert time.monotonic() - begun < 2.2
