@@ -180,7 +180,7 @@ def _inputs(routes: Sequence[Route], admin: KafkaAdminClient) -> Finding:
     pattern = re.compile(subscription(routes))
     names = sorted(name for name in admin.list_topics() if pattern.match(name))
     if not names:
-        advice = "create one, allow Describe, or see routes"
+        advice = "`offramp topics init TOPIC`, allow Describe, or see `offramp route list`"
         return Finding("input topics", False, "no topic matches a route", advice)
     refused = [
         topic["name"]

@@ -98,7 +98,9 @@ def read_letters(
         try:
             numbers = consumer.partitions_for_topic(topic)
             if not numbers:
-                raise StreamUnavailable(f"topic {topic} does not exist")
+                raise StreamUnavailable(
+                    f"topic {topic} does not exist; `offramp topics init` creates it"
+                )
             partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
             consumer.assign(partitions)
             fetching = Fetching(consumer)

@@ -13,6 +13,7 @@ from consumer.errors import StreamUnavailable
 from consumer.fetching import Fetching
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
+from policy_state.suggesting import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,7 +50,8 @@ class TopicReader:
             absent = [topic for topic in self._topics if topic not in self.ids]
         if absent:
             self.close()
-            raise StreamUnavailable(f"topic {absent[0]} does not exist")
+            meant = did_you_mean(absent[0], self.ids) or "; see `offramp topics list`"
+            raise StreamUnavailable(f"topic {absent[0]} does not exist{meant}")
 
     def __enter__(self) -> Self:
         return self

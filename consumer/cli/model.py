@@ -26,6 +26,7 @@ from consumer.cli.model_options import (
     engine_for,
 )
 from consumer.cli.model_prepare import CALIBRATE_EXAMPLES, EXPORT_EXAMPLES, calibrate, export
+from consumer.cli.together import without_effect
 from consumer.cli.training import pretrain, train
 from consumer.cli.training_progress import exit_rows, progress_bars
 from model.formats import Format
@@ -114,6 +115,7 @@ def check(
 
 @app.command("predict", epilog=PREDICT_EXAMPLES)
 def predict(
+    ctx: typer.Context,
     files: Annotated[list[Path], typer.Argument(help=f"Texts, with labels or without: {FILES}")],
     model: Annotated[Path, typer.Option("--model", "-m", metavar="FOLDER", help="A model folder.")],
     out: Annotated[
@@ -138,6 +140,8 @@ def predict(
 
     A label of a file is the name of a class, or its number where classes are not called by numbers.
     """
+    if out is None:
+        without_effect(ctx, {"output"}, "without --out: the matrix goes to stdout")
     targets = _targets(files, out)
     layout = layout_of(form, text_column, label_column)
     if no_labels:
@@ -160,6 +164,7 @@ def predict(
 
 @app.command("bench", epilog=BENCH_EXAMPLES)
 def bench(
+    ctx: typer.Context,
     folder: Folder,
     texts_file: Annotated[
         Path | None, typer.Option(help="Texts to run; else made up ones of --words words.")
@@ -182,8 +187,10 @@ def bench(
     from model.data import read_texts
 
     if texts_file is None:
+        without_effect(ctx, {"form", "text_column"}, "without --texts-file")
         sample = ["the " * (words - 1) + f"end{i}" for i in range(texts)]
     else:
+        without_effect(ctx, {"words"}, "with --texts-file")
         sample = list(read_texts(texts_file, layout_of(form, text_column))[:texts])
     rows: list[dict[str, object]] = []
     for kind in precision or [Precision.FP32, Precision.BF16]:

@@ -23,6 +23,7 @@ from consumer.cli.model_options import (
     Precision,
     engine_for,
 )
+from consumer.cli.together import without_effect
 from model.formats import Format
 
 EXPORT_EXAMPLES = """Examples:
@@ -61,6 +62,7 @@ def export(
 
 
 def calibrate(
+    ctx: typer.Context,
     folder: Folder,
     texts_file: Annotated[
         list[Path],
@@ -105,6 +107,8 @@ def calibrate(
 
     if not (int8 or costs):
         raise InvalidSettings("nothing to do: give --int8, --costs or both")
+    if not costs:
+        without_effect(ctx, {"device", "precision"}, "without --costs")
     if not os.access(folder, os.W_OK):
         raise InvalidSettings(f"{folder}: cannot be written; calibrate a copy of it")
     chance = random.Random(0)

@@ -36,6 +36,7 @@ EXIT_FOUND = 4
 _WATCH_S = 2.0
 _CLEAR = "\x1b[H\x1b[2J"
 _COMPLETIONS = 200
+_COMPARED = 2_000  # known domains, with one that is not known
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -132,13 +133,16 @@ def open_named(store: RedisStore, name: str) -> None:
         StoreCorrupt: what it belongs to went missing.
     """
     from policy_state.errors import PolicyNotFound, StoreCorrupt
+    from policy_state.suggesting import did_you_mean
 
     meta = store.find(name)
     if meta is None:
         if (why := store.unreadable_policies().get(name)) is not None:
             raise StoreCorrupt(why)
-        known = ", ".join(printable(other.name) for other in store.policies()) or "none yet"
-        raise PolicyNotFound(f"policy {printable(name)} not found; there is: {known}")
+        known = [printable(other.name) for other in store.policies()]
+        there = f"; there is: {', '.join(known) or 'none yet, the first worker creates it'}"
+        meant = did_you_mean(printable(name), known)
+        raise PolicyNotFound(f"policy {printable(name)} not found{meant or there}")
     store.open(meta)
 
 
@@ -159,9 +163,12 @@ def own_snapshot(store: RedisStore, domain: str) -> DomainSnapshot | None:
 def known_snapshot(store: RedisStore, domain: str) -> DomainSnapshot:
     """Return what the open policy has of a domain, or raise `DomainNotFound`."""
     from policy_state.errors import DomainNotFound
+    from policy_state.suggesting import did_you_mean
 
     if (snapshot := own_snapshot(store, domain)) is None:
-        raise DomainNotFound(f"domain {printable(domain)} is not known; see `offramp policy list`")
+        known = map(printable, store.domains(limit=_COMPARED))
+        meant = did_you_mean(printable(domain), known) or "; see `offramp policy list`"
+        raise DomainNotFound(f"domain {printable(domain)} is not known{meant}")
     return snapshot
 
 

@@ -22,6 +22,7 @@ from consumer.cli.common import (
 from consumer.cli.panels import MOVE
 from consumer.cli.policy_common import EXIT_FOUND, Format, FormatOption, emit, opened_policy
 from consumer.cli.route_common import ROUTES
+from consumer.cli.together import without_effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,6 +51,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(
+    ctx: typer.Context,
     log: Annotated[
         bool, typer.Option("--log/--no-log", help="Hold watermarks against Kafka's logs too.")
     ] = True,
@@ -69,6 +71,8 @@ def doctor(
     counted that Kafka has not, no key went missing, and Redis deletes none when it is full. What is
     found says which command mends it.
     """
+    if not log:
+        without_effect(ctx, {"bootstrap_servers"}, "with --no-log")
     uses = (*POLICY, *KAFKA, *ROUTES)
     settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
     with opened_policy(config, redis_url, policy, set_, uses=uses) as store:

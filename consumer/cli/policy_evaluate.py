@@ -25,6 +25,7 @@ from consumer.cli.file_options import FormatOption as LabelsFormat
 from consumer.cli.panels import LOOK
 from consumer.cli.policy_common import Format as OutputFormat
 from consumer.cli.policy_common import FormatOption, emit, opened_policy, percent
+from consumer.cli.together import without_effect
 from consumer.errors import InvalidSettings
 from model.formats import Format
 
@@ -56,6 +57,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def evaluate(
+    ctx: typer.Context,
     labels: Annotated[
         Path | None, typer.Option(help=f"Columns or fields id and label: {FILES}")
     ] = None,
@@ -103,6 +105,8 @@ def evaluate(
         raise typer.BadParameter("give --labels or --labels-topic, one of them")
     if bool(predictions) == bool(topic):
         raise typer.BadParameter("give --predictions or --topic, one of them")
+    if labels is not None and predictions:
+        without_effect(ctx, {"bootstrap_servers"}, "where no topic is read")
     uses = (*POLICY, *KAFKA)
     settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
     with opened_policy(config, redis_url, policy, set_, uses=uses) as store:

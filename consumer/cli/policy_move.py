@@ -27,6 +27,7 @@ from consumer.cli.policy_common import (
     percent,
     who,
 )
+from consumer.cli.together import without_effect
 
 if TYPE_CHECKING:
     from policy_state.backends.redis import RedisStore
@@ -129,6 +130,7 @@ def import_(
 
 
 def diff(
+    ctx: typer.Context,
     left: Annotated[str, typer.Argument(metavar="A", help="A policy, or an export (.json).")],
     right: Annotated[str, typer.Argument(metavar="B", help="A policy, or an export (.json).")],
     config: Config = None,
@@ -141,6 +143,8 @@ def diff(
 
     Exit code 4 where there are such domains.
     """
+    if left.endswith(".json") and right.endswith(".json"):
+        without_effect(ctx, {"config", "redis_url", "set_"}, "where both are files")
     with connected(config, redis_url, None, set_, uses=("redis",)) as (store, _):
         a, b = _document(store, left), _document(store, right)
     of_a, of_b = _exits(a), _exits(b)

@@ -22,6 +22,7 @@ from consumer.cli.policy_common import (
     said,
     who,
 )
+from consumer.cli.together import without_effect
 
 if TYPE_CHECKING:
     from policy_state.settings import PolicySettings
@@ -47,6 +48,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def set_settings(
+    ctx: typer.Context,
     cost: Annotated[
         str | None, typer.Option(help="layers, split, or one number per exit: 0.1,0.5,1.")
     ] = None,
@@ -89,11 +91,16 @@ def set_settings(
     """
     from policy_state.options import parse_options, with_values
 
+    if tolerance is not None:
+        without_effect(ctx, {"cost_weight"}, "with --tolerance, which takes its place")
     named = {"cost": cost, "cost_weight": cost_weight, "alpha": alpha, "tolerance": tolerance}
     wanted = {name: value for name, value in named.items() if value is not None}
     with opened_policy(config, redis_url, policy, set_) as store:
         opened = store.describe()
-        wanted |= parse_options(setting or ())
+        more = parse_options(setting or ())
+        if twice := sorted(wanted.keys() & more.keys()):
+            raise typer.BadParameter(f"{twice[0]} is given twice, by --setting and by its option")
+        wanted |= more
         limits = with_values(opened.meta.limits, _limits(opened, wanted))
         settings = _settings(opened, wanted)
         before = asdict(opened.meta.settings) | asdict(opened.meta.limits)

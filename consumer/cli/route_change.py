@@ -30,6 +30,7 @@ from consumer.cli.route_common import (
     route_store,
     taken_by,
 )
+from consumer.cli.together import without_effect
 
 if TYPE_CHECKING:
     from consumer.route_table import RouteTable
@@ -67,6 +68,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def add(
+    ctx: typer.Context,
     topics: Annotated[
         str, typer.Argument(metavar="PATTERN", help="Regular expression for the whole name.")
     ],
@@ -109,6 +111,10 @@ def add(
     Of the routes that match a topic the first one counts; a new one goes to the end. While its
     output does not exist, the texts of a route would stand still: it is refused without --create.
     """
+    if replace:
+        without_effect(ctx, {"before"}, "with --replace: the route stays where it was")
+        if name is None:
+            raise typer.BadParameter("--replace needs --name, the route to be replaced")
     with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
         from consumer.errors import StreamUnavailable
         from consumer.route_table import route_from, table_to_change

@@ -17,7 +17,9 @@ from consumer.cli.file_options import (
     layout_of,
 )
 from consumer.cli.model_options import AllowBin, Out
+from consumer.cli.together import without_effect
 from consumer.cli.training_options import (
+    SIZED,
     BatchSize,
     Bf16,
     CheckpointEvery,
@@ -62,6 +64,7 @@ PRETRAIN_EXAMPLES = """Examples:
 
 
 def train(
+    ctx: typer.Context,
     data: Annotated[Path, typer.Argument(help=f"Texts with labels: {FILES}")],
     out: Out,
     start: From = None,
@@ -153,6 +156,14 @@ def train(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Train a multi-exit classifier: a model folder, card and curves."""
+    if start is not None:
+        without_effect(ctx, SIZED, "with --from: the checkpoint has its own")
+    if new is not None:
+        without_effect(ctx, {"new_heads"}, "with --new: all of it is new")
+    if teacher is None:
+        without_effect(ctx, {"teacher_exits"}, "without --teacher")
+    if evaluate:
+        without_effect(ctx, {"hold_out"}, "with --eval")
     from model.distillation import Unlabelled
     from model.recipe import Listener
     from model.recipe import train as run
@@ -225,6 +236,7 @@ def train(
 
 
 def pretrain(
+    ctx: typer.Context,
     texts: Annotated[Path, typer.Argument(help=f"Texts: {FILES}")],
     out: Out,
     start: From = None,
@@ -258,6 +270,8 @@ def pretrain(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Pre-train an encoder as a masked language model, for `train --from`."""
+    if start is not None:
+        without_effect(ctx, SIZED, "with --from: the checkpoint has its own")
     from dataclasses import asdict
 
     from model.pretraining_recipe import run_pretraining

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -73,6 +73,9 @@ Vocabulary = Annotated[
         "--vocabulary", min=100, max=10_000_000, rich_help_panel=_PANEL, help="Word pieces."
     ),
 ]
+
+SIZED: Final = ("layers", "hidden", "heads", "ffn", "positions", "vocabulary")
+"""The parameters of both commands that are the sizes of a new model."""
 
 
 def start_of(

@@ -19,6 +19,7 @@ from consumer.cli.common import (
     print_table,
     read_settings,
 )
+from consumer.cli.together import without_effect
 
 if TYPE_CHECKING:
     from consumer.settings import Settings
@@ -51,6 +52,7 @@ EXAMPLES = """Examples:
 
 
 def worker(
+    ctx: typer.Context,
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
     redis_url: RedisUrl = None,
@@ -84,6 +86,10 @@ def worker(
     --check tries model, Redis, Kafka, topics and rights, changes nothing, and ends with exit code 4
     where something is wrong.
     """
+    if check:
+        without_effect(ctx, {"processes", "log_level"}, "with --check")
+    else:
+        without_effect(ctx, {"output"}, "without --check")
     settings = read_settings(
         config,
         set_,

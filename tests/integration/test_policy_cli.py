@@ -225,10 +225,11 @@ def test_set_changes_settings_for_all(store: RedisStore, offramp: Any) -> None:
         ["--setting", "cost=[0.1,true,1,1]"],
         ["--setting", "domains=0"],
         ["--setting", "domains"],
-        ["--alpha", "-1"],
+        ["--setting", "alpha=-1"],
     ):
         error = offramp("set", *wrong, "--yes", code=1).exception
         assert isinstance(error, PolicyStateError), wrong
+    offramp("set", "--alpha", "-1", "--yes", code=2)
     assert store.describe().revision == 2
     told = str(offramp("set", "--cost", "measured", "--yes", code=1).exception)
     assert "the model's costs.json when the policy is created; give its numbers here" in told

@@ -207,8 +207,6 @@ def test_order_and_replacement(offramp):
         (("a", "--to", "o", "--domain", "field:a..b"), "is no path"),
         (("a", "--to", "o", "--domain", "fixed:\u202e"), "is not allowed"),
         (("a", "--to", "o o"), "is no topic"),
-        (("a", "--to", "o", "--cost-weight", "-1"), "expected 0 or more"),
-        (("a", "--to", "o", "--cost-weight", "nan"), "finite"),
         (("a", "--to", "o", "--name", "a b"), "letters, digits, dots"),
         (("a", "--to", "o", "--name", "texts"), "already"),
         (("a", "--to", "o", "--before", "zzz"), "not found"),
@@ -217,6 +215,13 @@ def test_order_and_replacement(offramp):
 def test_a_route_that_cannot_be_is_refused_before_the_write(offramp, args, said):
     """Each mistake is one line that says what is wrong, code 1, and nothing is written."""
     assert said in str(offramp("route", "add", *args, "--yes", code=1).exception)
+    assert listed(offramp)["revision"] == 0
+
+
+def test_a_cost_weight_that_is_none_is_wrong_usage(offramp):
+    """A number below zero, and one that is none, are code 2, and nothing is written."""
+    for number in ("-1", "nan", "1e400"):
+        offramp("route", "add", "a", "--to", "o", "--cost-weight", number, "--yes", code=2)
     assert listed(offramp)["revision"] == 0
 
 
