@@ -149,7 +149,7 @@ def test_a_cost_weight_is_set_for_all_workers(store: RedisStore, offramp: Offram
     exits = json.loads(offramp("show", "hotels", "-o", "json").stdout)["exits"]
     assert [row["cost"] for row in exits] == pytest.approx([0.05 * n / 12 for n in (1, 3, 7, 12)])
     for wrong in ("-1", "nan"):
-        offramp("set", "--cost-weight", wrong, "--yes", code=1)
+        offramp("set", "--cost-weight", wrong, "--yes", code=2)
 
 
 def test_show_tells_texts_shares_layers_saved_and_age(store: RedisStore, offramp: Offramp) -> None:
