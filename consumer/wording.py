@@ -82,7 +82,7 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> list[Complaint
     found: dict[tuple[str, ...], list[Complaint]] = {}
     for problem in error.errors(include_url=False):
         path, siblings = _path_and_siblings(model, problem["loc"])
-        said = Complaint(path, _sentence(problem), problem["type"], problem["input"], siblings)
+        said = Complaint(path, sentence(problem), problem["type"], problem["input"], siblings)
         found.setdefault(path, []).append(said)
     inner = {path[:n] for path in found for n in range(len(path))}
     return [_joined(each) for path, each in found.items() if path not in inner]
@@ -119,7 +119,8 @@ def _joined(each: Sequence[Complaint]) -> Complaint:
     return replace(first, said=start + " or ".join(said))
 
 
-def _sentence(problem: Mapping[str, Any]) -> str:
+def sentence(problem: Mapping[str, Any]) -> str:
+    """Return what pydantic says of one value, in our words."""
     kind, given = problem["type"], problem.get("ctx", {})
     if kind == "string_pattern_mismatch":
         pattern = given["pattern"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -113,13 +112,6 @@ def _check_used(names: Iterable[str], uses: Sequence[str]) -> None:
                 else f"it uses {', '.join(uses)}"
             )
         )
-
-
-def finite(value: float | None) -> float | None:
-    """Return a number of the command line; NaN is within any bounds, as comparisons tell."""
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value}, expected a finite number")
-    return value
 
 
 def print_json(data: object) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Output, OutputOption, finite, print_json, print_table, printable
+from consumer.cli.common import Output, OutputOption, print_json, print_table, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,13 +53,10 @@ CostWeight = Annotated[
     typer.Option(
         min=0,
         max=1e6,
-        callback=finite,
         help="What cost counts: 1 as in the paper. Workers start with 0.1.",
     ),
 ]
-Alpha = Annotated[
-    float, typer.Option(min=0, max=1e6, callback=finite, help="Width of the exploration bonus.")
-]
+Alpha = Annotated[float, typer.Option(min=0, max=1e6, help="Width of the exploration bonus.")]
 Trials = Annotated[int, typer.Option(min=1, max=100_000, help="Orders of the texts to try.")]
 Batch = Annotated[
     int, typer.Option(min=1, max=1_000_000, help="Texts decided on together, per worker.")
@@ -140,9 +137,7 @@ def simulate(
     ] = None,
     violations: Annotated[
         float,
-        typer.Option(
-            min=0, max=1, callback=finite, help="Share of texts on which exits err independently."
-        ),
+        typer.Option(min=0, max=1, help="Share of texts on which exits err independently."),
     ] = 0.1,
     classes: Annotated[int, typer.Option(min=2, max=128, help="Number of classes.")] = 2,
     layers: Layers = "1,3,7,12",

@@ -1,9 +1,10 @@
-"""The panels that a long list of commands is read in, and their order."""
+"""The group of all commands: the panels they are read in, and wrong values in our words."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
+import typer
 from typer.core import TyperGroup
 
 RUN: Final = "Run"
@@ -26,3 +27,16 @@ class InPanels(TyperGroup):
 
     def _place(self, name: str) -> int:
         return _ORDER.index(getattr(self.commands[name], "rich_help_panel", RUN))
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (typer has no public name for it)
+        """Run a command; a value of the wrong kind is told in our words, not in pydantic's."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            problems = getattr(error.__cause__, "errors", None)
+            if problems is not None:
+                from consumer.wording import sentence
+
+                problem = problems()[0]
+                error.message = f"{str(problem['input'])[:100]!r}, {sentence(problem)}"
+            raise

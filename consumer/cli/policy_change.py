@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Config, PolicyName, RedisUrl, Set, finite, printable
+from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
 from consumer.cli.panels import CHANGE
 from consumer.cli.policy_common import (
     By,
@@ -99,7 +99,7 @@ def reset(
     domain: Domain,
     keep: Annotated[
         float,
-        typer.Option(min=0.0, max=0.99, callback=finite, help="Share of what was learnt to keep."),
+        typer.Option(min=0.0, max=0.99, help="Share of what was learnt to keep."),
     ] = 0.0,
     config: Config = None,
     redis_url: RedisUrl = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Config, PolicyName, RedisUrl, Set, finite, printable
+from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
 from consumer.cli.panels import LOOK, MOVE
 from consumer.cli.policy_common import (
     EXIT_FOUND,
@@ -193,7 +193,7 @@ def warm_start(
     to: Annotated[str, typer.Option("--to", help="Policy to give to.")],
     weight: Annotated[
         float,
-        typer.Option(min=0.0001, max=1.0, callback=finite, help="Share of the counters to take."),
+        typer.Option(min=0.0001, max=1.0, help="Share of the counters to take."),
     ] = 0.1,
     config: Config = None,
     redis_url: RedisUrl = None,

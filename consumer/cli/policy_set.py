@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Config, PolicyName, RedisUrl, Set, finite, printable
+from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
 from consumer.cli.panels import CHANGE
 from consumer.cli.policy_common import (
     By,
@@ -54,20 +54,17 @@ def set_settings(
     ] = None,
     cost_weight: Annotated[
         float | None,
-        typer.Option(
-            min=0, max=1e6, callback=finite, help="What full depth costs, in units of error."
-        ),
+        typer.Option(min=0, max=1e6, help="What full depth costs, in units of error."),
     ] = None,
     alpha: Annotated[
         float | None,
-        typer.Option(min=0, max=1e6, callback=finite, help="Width of the exploration bonus."),
+        typer.Option(min=0, max=1e6, help="Width of the exploration bonus."),
     ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
             min=0,
             max=1,
-            callback=finite,
             help="Extra error over the last exit to allow, in place of a cost weight.",
         ),
     ] = None,

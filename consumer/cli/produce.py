@@ -15,7 +15,6 @@ from consumer.cli.common import (
     Output,
     OutputOption,
     Set,
-    finite,
     print_json,
     printable,
     read_settings,
@@ -62,7 +61,7 @@ def produce(
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(min=0.01, max=1e6, callback=finite, help="At most so many a second."),
+        typer.Option(min=0.01, max=1e6, help="At most so many a second."),
     ] = None,
     set_: Set = None,
     output: OutputOption = Output.TABLE,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Bootstrap, Config, RedisUrl, Set, finite, printable
+from consumer.cli.common import Bootstrap, Config, RedisUrl, Set, printable
 from consumer.cli.policy_common import (
     By,
     Format,
@@ -81,7 +81,6 @@ def add(
         typer.Option(
             min=0,
             max=1e6,
-            callback=finite,
             help="What full depth costs its texts; default: the policy's cost weight.",
         ),
     ] = None,

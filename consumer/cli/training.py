@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from consumer.cli.common import MOST_ROWS, Output, OutputOption, finite, print_json, print_table
+from consumer.cli.common import MOST_ROWS, Output, OutputOption, print_json, print_table
 from consumer.cli.file_options import (
     FILES,
     FormatOption,
@@ -79,7 +79,6 @@ def train(
         typer.Option(
             min=0,
             max=0.9,
-            callback=finite,
             help="Without --eval: the share of the texts kept to measure on.",
         ),
     ] = 0.1,
@@ -98,13 +97,13 @@ def train(
     batch_size: BatchSize = 64,
     body_rate: Annotated[
         float,
-        typer.Option(min=0, max=1, callback=finite, help="Peak learning rate of the encoder."),
+        typer.Option(min=0, max=1, help="Peak learning rate of the encoder."),
     ] = 2e-4,
     head_rate: Annotated[
         float,
-        typer.Option(min=0, max=1, callback=finite, help="The same of poolers and classifiers."),
+        typer.Option(min=0, max=1, help="The same of poolers and classifiers."),
     ] = 5e-4,
-    weight_decay: Annotated[float, typer.Option(min=0.0, max=1000, callback=finite)] = 0.01,
+    weight_decay: Annotated[float, typer.Option(min=0.0, max=1000)] = 0.01,
     loss: Annotated[
         str,
         typer.Option(
@@ -249,9 +248,7 @@ def pretrain(
     text_column: TextColumn = "text",
     epochs: Epochs = 1,
     batch_size: BatchSize = 64,
-    rate: Annotated[
-        float, typer.Option(min=0, max=1, callback=finite, help="Peak learning rate.")
-    ] = 5e-4,
+    rate: Annotated[float, typer.Option(min=0, max=1, help="Peak learning rate.")] = 5e-4,
     max_tokens: MaxTokens = 128,
     bf16: Bf16 = None,
     eval_every: Annotated[

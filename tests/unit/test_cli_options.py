@@ -51,3 +51,21 @@ def test_a_setting_that_the_command_does_not_use_is_refused(words: str, said: st
     result = CliRunner().invoke(app, words.split())
     assert result.exit_code == 1, (result.output, result.exception)
     assert said in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("policy list --limit x", "Invalid value for '--limit': 'x', expected a whole number"),
+        ("policy list --limit -1", "Invalid value for '--limit': '-1', expected 1 or more"),
+        ("pin a --exit 9999 -r b", "Invalid value for '--exit' / '-e': '9999', expected at most"),
+        ("produce a --to b --rate nan", "'nan', expected"),
+        ("lab simulate --violations x", "'x', expected a number"),
+    ],
+)
+def test_a_wrong_number_is_told_in_our_words(words: str, said: str) -> None:
+    """The option, its value and the limit, and no sentence of a library."""
+    result = CliRunner().invoke(app, words.split(), env={"COLUMNS": "250"})
+    assert result.exit_code == 2, (result.output, result.exception)
+    assert said in result.output
+    assert "Input should" not in result.output

@@ -5,7 +5,7 @@ from pydantic_core._pydantic_core import list_all_errors
 
 from consumer.errors import InvalidSettings
 from consumer.settings import load_settings, redacted_url
-from consumer.wording import _sentence
+from consumer.wording import sentence
 
 
 @pytest.fixture(autouse=True)
@@ -194,10 +194,10 @@ def test_a_wrong_option_is_told_in_our_words(options, said):
     assert "horse" not in str(caught.value)
 
 
-def test_no_sentence_of_pydantic_is_repeated():
+def test_nosentence_of_pydantic_is_repeated():
     """Every kind of error that pydantic knows has words of ours, filled in."""
     for kind in list_all_errors():
-        said = _sentence(
+        said = sentence(
             {"type": kind["type"], "ctx": kind["example_context"] or {}, "msg": "x", "input": 0}
         )
         example = kind["example_message_python"]
