@@ -64,7 +64,12 @@ class Offramp:
         """
         engine = engine or load_engine(settings)
         self._store = open_store(settings)
-        self._step, opened = open_policy(settings, engine, self._store)
+        try:
+            self._step, opened = open_policy(settings, engine, self._store)
+            self._watch = RouteWatch(settings, self._store)
+        except BaseException:
+            self._store.close()
+            raise
         self._policy = opened.meta.settings
         self._counting = Counting(
             self._store, opened, topic_id=topic_id, on_settings=self._take_settings
@@ -73,7 +78,6 @@ class Offramp:
             self._store, self._counting, opened.meta, instance=settings.instance
         )
         self._group = settings.kafka.group
-        self._watch = RouteWatch(settings, self._store)
         self._routes: RouteTable | None = None
         self._watch.start()
 
@@ -109,10 +113,12 @@ class Offramp:
 
     def close(self) -> None:
         """Bring what is held to the store, and close the connection to it."""
-        if not self._counting.flush(insist=True):
-            log.error("ends with texts not counted texts=%d", self._counting.held_texts)
-        self._watch.close()
-        self._store.close()
+        try:
+            if not self._counting.flush(insist=True):
+                log.error("ends with texts not counted texts=%d", self._counting.held_texts)
+        finally:
+            self._watch.close()
+            self._store.close()
 
     def _take_settings(self, answer: Applied) -> None:
         """Go on with settings that were changed for all workers."""

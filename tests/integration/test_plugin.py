@@ -3,14 +3,18 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
 
 from consumer.plugin import Offramp, Record, load_settings
 from policy_state.backends.redis import RedisStore
+from policy_state.errors import StoreUnavailable
 from policy_state.report import read_reports
+from tests.proxies import Proxy
 from tests.tiny_model import write_tiny_model
 
 REPOSITORY = Path(__file__).parents[2]
@@ -34,6 +38,23 @@ def test_records_given_twice_are_predicted_twice_and_counted_once(redis_url, mod
     with RedisStore(redis_url) as store:
         (report,) = read_reports(store, "default")
     assert (report.domain, report.texts) == ("films", 5)
+
+
+def test_redis_away_is_one_error_of_ours_at_the_start_and_stops_nothing_later(redis_url, model):
+    """A host is told in one sentence and left with no thread; one that runs predicts on."""
+    away = {"redis.url": "redis://127.0.0.1:1/0", "model.path": str(model)}
+    threads = threading.active_count()
+    with pytest.raises(StoreUnavailable, match="redis did not answer"):
+        Offramp(load_settings(options=away))
+    assert threading.active_count() == threads
+    parts = urlsplit(redis_url)
+    proxy = Proxy(parts.port or 6379)
+    url = redis_url.replace(f":{parts.port}", f":{proxy.port}")
+    there = {"redis.url": url, "redis.timeout_s": "0.2", "model.path": str(model)}
+    with Offramp(load_settings(options=there)) as offramp:
+        proxy.close()
+        record = Record("texts.films", 0, 0, 0, None, b"good film .")
+        assert len(offramp.process([record]).predictions) == 1
 
 
 def test_hosts_see_each_other_and_what_all_have_learnt(redis_url, model):
