@@ -82,9 +82,9 @@ def load_model(folder: Path, *, allow_pickle: bool = False) -> MultiExitEncoder:
             f"{_numbers(config.exit_layers)}, "
             f"the weights have classifiers after layers {_numbers(found)}"
         )
-    network = _outline(config)
+    network = MultiExitEncoder(config)
     _check_state(state, network, where=where)
-    network.to_empty(device="cpu").load_state_dict(state)
+    network.load_state_dict(state)
     return network.eval()
 
 
@@ -107,15 +107,15 @@ def start_from(
             checkpoint's classifiers have another number of classes.
     """
     config = read_config(folder, exit_layers=exit_layers, labels=labels)
-    outline = _outline(config)
-    heads = {name: value for name, value in outline.state_dict().items() if is_head(name)}
+    state = read_state(folder, config, allow_pickle=allow_pickle)
+    network = MultiExitEncoder(config)
+    heads = {name: value for name, value in network.state_dict().items() if is_head(name)}
     kept = {
         name: tensor
-        for name, tensor in read_state(folder, config, allow_pickle=allow_pickle).items()
+        for name, tensor in state.items()
         if not is_head(name) or (name in heads and not new_heads)
     }
-    _check_state(heads | kept, outline, where=str(folder))
-    network = MultiExitEncoder(config)
+    _check_state(heads | kept, network, where=str(folder))
     network.load_state_dict(kept, strict=False)
     return network
 
@@ -137,7 +137,7 @@ def read_state(
                 f"{folder}: {plain(name)} is of {tensor.dtype}, expected one of "
                 f"{', '.join(map(str, _FLOATS))}"
             )
-    _check_sizes(state, config, where=str(folder / CONFIG))
+    _check_sizes(state, config, folder=folder)
     return state
 
 
@@ -207,26 +207,25 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _outline(config: ModelConfig) -> MultiExitEncoder:
-    """Return a network of this shape that takes no memory: its weights have no numbers."""
-    with torch.device("meta"):
-        return MultiExitEncoder(config)
+def _check_sizes(state: dict[str, torch.Tensor], config: ModelConfig, *, folder: Path) -> None:
+    """Make sure that config.json has the sizes of the weights, before a network is made of it.
 
-
-def _check_sizes(state: dict[str, torch.Tensor], config: ModelConfig, *, where: str) -> None:
-    """Make sure that config.json has the sizes of the weights, before much is made of them."""
-    found = {
-        field: state[name].shape[axis]
-        for field, (name, axis) in _SIZES.items()
-        if name in state and state[name].dim() > axis
-    }
-    layers = {int(match[1]) for match in map(_LAYER.match, state) if match}
-    if layers:
-        found["num_hidden_layers"] = max(layers) + 1
+    A network without memory, on torch's device "meta", would tell its sizes too, but its first use
+    takes three seconds and 150 MB of imports.
+    """
+    found = {}
+    for field, (name, axis) in _SIZES.items():
+        if name not in state:
+            raise InvalidCheckpoint(f"{folder}: missing: {name}")
+        if state[name].dim() != 2:  # noqa: PLR2004  (a matrix)
+            shape = tuple(state[name].shape)
+            raise InvalidCheckpoint(f"{folder}: {name} has shape {shape}, expected a matrix")
+        found[field] = state[name].shape[axis]
+    found["num_hidden_layers"] = 1 + max(int(m[1]) for m in map(_LAYER.match, state) if m)
     for field, size in found.items():
         if getattr(config, field) != size:
             raise InvalidConfig(
-                f"{where}: {field} is {getattr(config, field)}, the weights have {size}"
+                f"{folder / CONFIG}: {field} is {getattr(config, field)}, the weights have {size}"
             )
 
 

@@ -191,7 +191,7 @@ class MultiExitEncoder(nn.Module):
 
 def _init(module: nn.Module) -> None:
     """Initialise as BERT: normal weights with deviation 0.02, zero biases."""
-    if isinstance(module, nn.Linear | nn.Embedding) and not module.weight.is_meta:
+    if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear):
         nn.init.zeros_(module.bias)
