@@ -74,6 +74,26 @@ def domain_in(pattern: str, topic: str) -> str | None:
     return match and (match.groupdict().get("domain") or topic)
 
 
+def may_be_domain(pattern: str, domain: str) -> bool:
+    r"""Return whether a topic that matches can give this domain, as far as its group tells.
+
+    >>> [may_be_domain(r"texts\.(?P<domain>hotels|cars)", name) for name in ("cars", "books")]
+    [True, False]
+    """
+    start = pattern.find("(?P<domain>")
+    if start < 0:
+        return re.fullmatch(pattern, domain) is not None
+    begin = start + len("(?P<domain>")
+    for end in range(begin, len(pattern)):
+        if pattern[end] == ")":
+            try:
+                group = re.compile(pattern[begin:end])
+            except re.error:  # not the group's own bracket yet
+                continue
+            return group.fullmatch(domain) is not None
+    return True
+
+
 def _ways(parsed: Any) -> int:  # noqa: ANN401 - Python's own, untyped
     """Return in how many ways a pattern can be matched against a name, at most."""
     return min(prod(_ways_of(str(kind), value) for kind, value in parsed), _WAYS_MAX + 1)

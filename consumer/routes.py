@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from consumer.errors import InvalidEvent
-from consumer.patterns import check_pattern, check_topic, domain_in
+from consumer.patterns import check_pattern, check_topic, domain_in, may_be_domain
 from policy_state.domains import text_domain
 from policy_state.errors import InvalidDomain
 
@@ -91,8 +91,8 @@ class Route(BaseModel):
         kind, _, name = self.domain.partition(":")
         if kind == "fixed":
             return domain == name
-        if kind == "topic" and "(?P<domain>" not in self.topics:
-            return self.matches(domain)
+        if kind == "topic":
+            return may_be_domain(self.topics, domain)
         return True
 
 

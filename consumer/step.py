@@ -16,6 +16,7 @@ from consumer.events import EventBody, parse
 from consumer.records import DeadLetter, Event, Prediction, Record
 from consumer.routes import Route, route_for
 from policy_state.policy import build
+from policy_state.report import exit_of
 from policy_state.settings import PolicySettings
 from policy_state.store import DomainSnapshot
 
@@ -171,10 +172,8 @@ class Step:
         self, policy: Policy, snapshot: DomainSnapshot, count: int, peers: Peers
     ) -> tuple[int, ...]:
         """Return the exits of one domain's events: the pinned one, or what the policy says."""
-        if snapshot.pin is not None:
-            return (snapshot.pin,) * count
-        if snapshot.frozen:  # nothing would be learnt, so nothing is tried
-            return (policy.assess(snapshot.stats, pool=peers.pool).exit,) * count
+        if snapshot.pin is not None or snapshot.frozen:  # frozen: nothing would be learnt
+            return (exit_of(snapshot, policy, pool=peers.pool),) * count
         return policy.decide(
             snapshot.stats, count, rng=self.rng, workers=peers.workers, pool=peers.pool
         )

@@ -101,7 +101,8 @@ class Diagnosis:
     extra_error: tuple[float, ...] | None  # per exit: at most so much more than the last exit's
     certificate: Certificate | None
     confidence: Confidence | None
-    drifts: int  # how often the domain was started afresh
+    drifts: int  # how often the domain was started afresh because it had drifted
+    resets: int  # how often by hand
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -133,7 +134,12 @@ class Diagnosis:
 
 
 def diagnose(
-    stats: ExitStats, assessment: Assessment, costs: Sequence[float], *, epoch: int = 0
+    stats: ExitStats,
+    assessment: Assessment,
+    costs: Sequence[float],
+    *,
+    epoch: int = 0,
+    drifts: int = 0,
 ) -> Diagnosis:
     """Return what the counters say of the choice that `assessment` holds."""
     counters, last = Counters.of(stats), stats.exits - 1
@@ -158,7 +164,8 @@ def diagnose(
         extra_error=tuple(certain_upper_bound(rates, np.array([full])).tolist()) if full else None,
         certificate=_certificate(counters, assessment, costs) if full and priced else None,
         confidence=_confidence(stats, assessment, costs),
-        drifts=epoch,
+        drifts=drifts,
+        resets=max(0, epoch - drifts),
     )
 
 

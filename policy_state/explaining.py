@@ -45,7 +45,11 @@ def findings(diagnosis: Diagnosis) -> list[str]:
     if diagnosis.certificate is not None and diagnosis.certificate.holds:
         found.append("Counted from the first exit or from the last, the same exit is best.")
     if diagnosis.drifts:
-        found.append(f"It was started afresh {diagnosis.drifts} times.")
+        times = f"{diagnosis.drifts} times" if diagnosis.drifts > 1 else "once"
+        found.append(f"It drifted and was started afresh by itself {times}.")
+    if diagnosis.resets:
+        times = f"{diagnosis.resets} times" if diagnosis.resets > 1 else "once"
+        found.append(f"Operators reset it {times}.")
     return found
 
 
@@ -63,7 +67,7 @@ def _held(report: DomainReport, snapshot: DomainSnapshot) -> list[str]:
 
 def _within(report: DomainReport, stats: ExitStats, tolerance: float) -> list[str]:
     """Return why it is at its exit where a tolerance chooses, not a reward."""
-    chosen, last = report.exits[report.exit], report.exits[-1]
+    chosen, last = report.exits[report.learnt], report.exits[-1]
     bounds = report.diagnosis.extra_error
     allowed = f"{100 * tolerance:.3g} % more than the last exit, {_named(last)}"
     if bounds is None:
@@ -92,7 +96,7 @@ def _apart(stats: ExitStats, exit_: int, bounds: Sequence[float]) -> str:
 
 
 def _chosen(report: DomainReport, stats: ExitStats) -> list[str]:
-    best, anchor = report.exits[report.exit], report.exits[report.anchor]
+    best, anchor = report.exits[report.learnt], report.exits[report.anchor]
     here = _named(best)
     if report.texts == 0:
         text = f"No text was counted yet: its texts start at {here}, "
@@ -124,13 +128,21 @@ def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> lis
     confidence = report.diagnosis.confidence
     if confidence is None or not all(row.observed for row in report.exits):
         return []
-    best, rival = report.exits[report.exit], report.exits[confidence.runner_up]
+    best, rival = report.exits[report.learnt], report.exits[confidence.runner_up]
     margin, spread = confidence.margin, 0.0
     for row in (best, rival):
         share, texts = _differing(report, stats, row.exit)
         spread += share * (1 - share) / texts
-    sure = "clear" if margin > _Z_95 * math.sqrt(spread) else "within chance"
-    sentences = [f"The runner-up is {_named(rival)}, {margin:.4f} behind, which is {sure}."]
+    sentences = [f"The runner-up is {_named(rival)}, {margin:.4f} behind, which is {{sure}}."]
+    if margin > _Z_95 * math.sqrt(spread):
+        sure = "more than chance"
+        sentences.append(
+            "That takes every text on which two exits differ for an error that the deeper one "
+            "saves (Strong Dominance); labels may say otherwise: `offramp policy evaluate`."
+        )
+    else:
+        sure = "within chance"
+    sentences[0] = sentences[0].format(sure=sure)
     dearer = best.cost - rival.cost
     if cost_weight > 0 and dearer:
         tie = (margin + dearer) / dearer * cost_weight  # what it gains more, over what it costs

@@ -80,7 +80,7 @@ def _as_kind(name: str, kind: str, value: Any) -> Any:  # noqa: ANN401 - whateve
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if name == "cost":
         return tuple(value) if isinstance(value, list) else parse_costs(str(value))
-    if value is None and kind.endswith("| None"):
+    if value in (None, "none") and kind.endswith("| None"):
         return None
     if kind == "bool" and isinstance(value, bool):
         return value

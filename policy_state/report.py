@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from policy_state.policy import Policy
+    from policy_state.stats import ExitStats
     from policy_state.store import DomainSnapshot, StatsStore
 
 
@@ -37,10 +38,11 @@ class DomainReport:
 
     domain: str
     texts: int
-    exit: int  # the best by what is known; the next texts may still explore
+    exit: int  # what its texts get, but for those that explore: see `exit_of`
     layer: int
+    learnt: int  # the best by what is known; another one than `exit` where the domain is pinned
     layers_saved: float | None  # share of transformer layers not run so far
-    disagreement: float | None  # of that exit with exit 0
+    disagreement: float | None  # of the exit learnt with exit 0
     last_seen_ms: int | None
     anchor: int  # the exit that rewards count from: 0, or the last
     exits: tuple[ExitReport, ...]
@@ -49,6 +51,17 @@ class DomainReport:
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
         return asdict(self) | {"warnings": list(self.diagnosis.warnings)}
+
+
+def exit_of(snapshot: DomainSnapshot, policy: Policy, *, pool: ExitStats | None = None) -> int:
+    """Return the exit that a domain's texts get, but for those that explore.
+
+    The one that it is pinned to; else what the policy, of the cost weight of their route, has
+    settled on. A frozen domain's texts do not explore.
+    """
+    if snapshot.pin is not None:
+        return snapshot.pin
+    return policy.assess(snapshot.stats, pool=pool).exit
 
 
 def domain_report(
@@ -71,18 +84,22 @@ def domain_report(
         )
         for j, layer in enumerate(layers)
     )
+    texts_get = exit_of(snapshot, policy)
     run = sum(count * layer for count, layer in zip(stats.played, layers, strict=True))
     return DomainReport(
         domain=domain,
         texts=stats.texts,
-        exit=assessment.exit,
-        layer=layers[assessment.exit],
+        exit=texts_get,
+        layer=layers[min(texts_get, len(layers) - 1)],
+        learnt=assessment.exit,
         layers_saved=1 - run / (stats.texts * layers[-1]) if stats.texts else None,
         disagreement=rows[assessment.exit].disagreement,
         last_seen_ms=snapshot.last_seen_ms,
         anchor=assessment.anchor,
         exits=rows,
-        diagnosis=diagnose(stats, assessment, policy.costs, epoch=snapshot.epoch),
+        diagnosis=diagnose(
+            stats, assessment, policy.costs, epoch=snapshot.epoch, drifts=snapshot.drifts
+        ),
     )
 
 

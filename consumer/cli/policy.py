@@ -34,6 +34,8 @@ from consumer.cli.policy_common import (
 from consumer.cli.route_weights import WEIGHED, exits_by_route, in_words, weighted_routes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from policy_state.backends.redis import RedisStore
     from policy_state.report import DomainReport
     from policy_state.store import DomainSnapshot, OpenedPolicy
@@ -91,28 +93,42 @@ def list_(
         from policy_state.report import DomainReport, domain_report
 
         open_named(store, name)
-        meta = store.describe().meta
+        opened = store.describe()
+        meta = opened.meta
         rules = build(meta.settings, meta.layers)
         snapshots, damaged = read_each(store, store.domains(limit=limit))
         reports = [domain_report(d, found, meta.layers, rules) for d, found in snapshots.items()]
+        weighted = weighted_routes(store, config, set_)
+        routes = {
+            domain: exits_by_route(weighted, domain, found, opened)
+            for domain, found in snapshots.items()
+        }
         emit(
             output,
             "policy-list",
-            [report.to_dict() | _held(snapshots[report.domain]) for report in reports],
+            [
+                r.to_dict() | _held(snapshots[r.domain]) | {"by_route": routes[r.domain]}
+                for r in reports
+            ],
             rows_name="domains",
-            table=[_list_row(report, snapshots[report.domain]) for report in reports],
+            table=[_list_row(r, snapshots[r.domain], routes[r.domain]) for r in reports],
             empty="no domain can be read" if damaged else "no domains yet",
-            columns=[*(field.name for field in fields(DomainReport)), "warnings", *_HELD],
+            columns=[
+                *(field.name for field in fields(DomainReport)),
+                "warnings",
+                *_HELD,
+                "by_route",
+            ],
             spare=("texts per exit", "layer", "flags", "differs"),
             policy=name,
             damaged=[{"domain": domain, "error": why} for domain, why in damaged.items()],
         )
         for domain, why in damaged.items():
             typer.echo(f"{printable(domain)} cannot be read: {printable(why)}", err=True)
-        if output is Format.TABLE and weighted_routes(store, config, set_):
+        if output is Format.TABLE and any(routes.values()):
             typer.echo(
-                "some routes have a cost weight of their own: `offramp policy show` tells their "
-                "exits",
+                "some routes have a cost weight of their own: their exits come after a slash, "
+                "`offramp policy show` tells whose they are",
                 err=True,
             )
 
@@ -188,12 +204,14 @@ def _flags(snapshot: DomainSnapshot) -> str:
     return " ".join([*flags, *(["frozen"] if snapshot.frozen else [])])
 
 
-def _list_row(r: DomainReport, snapshot: DomainSnapshot) -> dict[str, object]:
+def _list_row(
+    r: DomainReport, snapshot: DomainSnapshot, routes: Sequence[Mapping[str, Any]]
+) -> dict[str, object]:
     return {
         "domain": r.domain,
         "texts": r.texts,
-        "exit": r.exit if snapshot.pin is None else snapshot.pin,
-        "layer": r.layer if snapshot.pin is None else r.exits[snapshot.pin].layer,
+        "exit": " / ".join(map(str, dict.fromkeys([r.exit, *(row["exit"] for row in routes)]))),
+        "layer": r.layer,
         "saved": percent(r.layers_saved),
         "differs": percent(r.disagreement),
         "texts per exit": " ".join(str(e.played) for e in r.exits),
@@ -234,7 +252,7 @@ def _exit_rows(r: DomainReport, snapshot: DomainSnapshot) -> list[dict[str, Any]
     for e in r.exits:
         share = Share.of(snapshot.stats.disagreed[e.exit], e.observed)
         bonus = None if e.index is None or e.reward is None else e.index - e.reward
-        flags = ["best"] if e.exit == r.exit else []
+        flags = ["best"] if e.exit == r.learnt else []
         flags += ["pinned"] if e.exit == snapshot.pin else []
         flags += ["unseen"] if not e.observed else []
         flags += ["constant"] if e.exit in r.diagnosis.constant else []

@@ -171,7 +171,10 @@ def change_domain(
     before = known or DomainSnapshot.unseen(opened.meta.exits)
     after = changed(before, change, reason=reason, now_ms=0)
     note = "" if known or damage else " (not seen yet: it is written down for when its texts come)"
-    lines = _differences(before, after, change) or ["  nothing: it is so already"]
+    if known is not None and after == before:
+        typer.echo(f"{printable(domain)}: nothing to change, it is so already", err=True)
+        return
+    lines = _differences(before, after, change) or ["  the reason"]
     if damage:
         lines = [damage, "  removed, with whatever it holds"]
     confirm("\n".join([f"{printable(domain)}{note}:", *lines]), yes=yes)

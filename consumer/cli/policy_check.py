@@ -110,13 +110,32 @@ def history(
 
 _HISTORY: Final = (
     *("time_ms", "what", "texts", "exit", "layer", "disagreement", "layers_saved"),
-    *("played", "epoch", "by", "reason", "detail", "before"),
+    *("played", "epoch", "by", "automatic", "reason", "detail", "before"),
 )
 _WORKERS_SPARE: Final = (
     *("started", "pid", "model", "routes", "batches", "gap_offsets", "snapshot_age_ms", "group"),
     *("lost_texts", "partitions", "dead_letters", "held_texts", "policy"),
 )
-_CHANGE: Final = ("time_ms", "action", "domain", "by", "reason", "detail", "before")
+_WORKER_FIELDS: Final[Mapping[str, type]] = {
+    "group": str,
+    "policy": str,
+    "routes": str,
+    "stands_still": str,
+    "partitions": str,
+    "events": int,
+    "batches": int,
+    "dead_letters": int,
+    "held_texts": int,
+    "lost_texts": int,
+    "gap_offsets": int,
+    "snapshot_age_ms": int,
+    "model": str,
+    "pid": int,
+    "started": int,
+}
+"""Fields of a heartbeat in the order of their columns; others come behind, by name."""
+
+_CHANGE: Final = ("time_ms", "action", "domain", "by", "automatic", "reason", "detail", "before")
 
 
 def _history_row(
@@ -130,6 +149,7 @@ def _history_row(
     if change is not None:
         before = None if change.before is None else change.before.stats.to_fields()
         row |= {"time_ms": change.time_ms, "what": change.action, "by": change.by}
+        row |= {"automatic": change.automatic}
         row |= {"reason": change.reason, "detail": dict(change.detail), "before": before}
     if sample is not None and report is not None:
         row |= {"time_ms": sample.time_ms, "what": "sample", "texts": report.texts}
@@ -151,7 +171,7 @@ def _history_cells(
         "layer": row["layer"],
         "differs": percent(row["disagreement"]),
         "texts per exit": " ".join(map(str, row["played"])) if sampled else None,
-        "by": row["by"],
+        "by": _signed(row["by"], automatic=row["automatic"]),
         "reason": row["reason"],
         "detail": details.get((row["time_ms"], row["what"])),
     }
@@ -187,8 +207,9 @@ def workers(
             names = dict.fromkeys(  # what none has to say, such as that nothing stands still
                 name for fields in alive.values() for name, value in fields.items() if value
             )
+            ordered = sorted(names, key=lambda name: (_place(name), name))
             rows = [
-                {"instance": instance, **{name: fields.get(name) for name in names}}
+                {"instance": instance, **{name: _field(name, fields) for name in ordered}}
                 for instance, fields in alive.items()
             ]
             emit(
@@ -204,6 +225,17 @@ def workers(
         repeat(watch, draw)
 
 
+def _place(field: str) -> int:
+    return list(_WORKER_FIELDS).index(field) if field in _WORKER_FIELDS else len(_WORKER_FIELDS)
+
+
+def _field(name: str, fields: Mapping[str, str]) -> str | int | None:
+    """Return a field of a heartbeat: numbers as numbers, where they are."""
+    value = fields.get(name)
+    is_number = _WORKER_FIELDS.get(name) is int and value is not None and value.isdecimal()
+    return int(value) if is_number and value is not None and value.isascii() else value
+
+
 def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None:
     """Print changes, the newest first."""
     rows = [
@@ -212,6 +244,7 @@ def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None
             "action": e.action,
             "domain": e.domain,
             "by": e.by,
+            "automatic": e.automatic,
             "reason": e.reason,
             "detail": dict(e.detail),
             "before": None if e.before is None else e.before.stats.to_fields(),
@@ -223,13 +256,17 @@ def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None
             "when (UTC)": clock(e.time_ms),
             "action": e.action,
             "domain": e.domain,
-            "by": e.by,
+            "by": _signed(e.by, automatic=e.automatic),
             "reason": e.reason,
             "detail": _detail(e),
         }
         for e in entries
     ]
     emit(output, kind, rows, rows_name="changes", table=table, empty="no changes", columns=_CHANGE)
+
+
+def _signed(by: str | None, *, automatic: bool | None) -> str | None:
+    return f"{by} (by itself)" if automatic else by
 
 
 def _detail(entry: AuditEntry) -> str:

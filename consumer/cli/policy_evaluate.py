@@ -177,6 +177,7 @@ def _rows(store: RedisStore, joined: Joined) -> list[dict[str, Any]]:
     """Return what labels say of every domain, the one with most of them first."""
     from policy_state.judging import judge
     from policy_state.policy import build
+    from policy_state.report import exit_of
 
     meta = store.describe().meta
     rules = build(meta.settings, meta.layers)
@@ -187,7 +188,7 @@ def _rows(store: RedisStore, joined: Joined) -> list[dict[str, Any]]:
         snapshots = store.read(some)
         for name in some:
             texts, snapshot = joined.domains[name], snapshots[name]
-            exit_ = rules.assess(snapshot.stats).exit if snapshot.pin is None else snapshot.pin
+            exit_ = exit_of(snapshot, rules)
             found = judge(
                 texts.exit_labels,
                 texts.truth,

@@ -244,7 +244,7 @@ def _exits(document: PolicyDocument) -> dict[str, dict[str, Any]]:
     for name, record in document.domains.items():
         report = domain_report(name, record, document.meta.layers, policy)
         found[name] = {
-            "exit": report.exit if record.pin is None else record.pin,
+            "exit": report.exit,
             "texts": report.texts,
             "disagreement": report.disagreement,
         }

@@ -36,7 +36,7 @@ SET_EXAMPLES = """Examples:
 
 `offramp policy set --tolerance 0.02`
 
-`offramp policy set --setting tolerance=null`
+`offramp policy set --setting tolerance=none`
 
 `offramp policy set --setting alpha=0.5 --setting domains=5000 --yes`
 """

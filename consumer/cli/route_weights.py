@@ -39,13 +39,14 @@ def exits_by_route(
 ) -> list[dict[str, Any]]:
     """Return the best exit of a domain by each of the routes that may lead to it."""
     from policy_state.policy import build
+    from policy_state.report import exit_of
 
     layers, found = opened.meta.layers, []
     for route in routes:
         if route.cost_weight is None or not route.may_lead_to(domain):
             continue
         policy = build(replace(opened.meta.settings, cost_weight=route.cost_weight), layers)
-        best = policy.assess(snapshot.stats).exit if snapshot.pin is None else snapshot.pin
+        best = exit_of(snapshot, policy)
         found.append(
             {
                 "route": route.name,

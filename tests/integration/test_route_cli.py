@@ -326,7 +326,7 @@ def test_a_domain_shows_the_exits_of_routes_with_a_cost_weight(offramp, redis_ur
 def test_csv_without_rows_has_its_header(offramp):
     """Routes that were never changed have a history with a header and no rows."""
     said = offramp("route", "history", "-o", "csv").stdout
-    assert said == "time_ms,action,domain,by,reason,detail,before\n"
+    assert said == "time_ms,action,domain,by,automatic,reason,detail,before\n"
     offramp("route", "remove", "texts", "-y")
     assert offramp("route", "list", "-o", "csv").stdout == (
         "name,topics,domain,output,cost_weight\n"

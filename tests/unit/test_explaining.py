@@ -38,7 +38,10 @@ def test_what_would_change_it_is_said() -> None:
     stats = ExitStats((900, 900, 900), (0, 300, 320), (0, 0, 900))
     text = said(stats)
     assert "After 900 texts exit 1 (layer 6)" in text
-    assert "runner-up is exit 2 (layer 12), 0.0278 behind" in text
+    assert "runner-up is exit 2 (layer 12), 0.0278 behind, which is within chance." in text
+    clear = said(ExitStats((900, 900, 900), (0, 600, 400), (0, 0, 900)))
+    assert "Strong Dominance" not in text
+    assert "behind, which is more than chance. That takes every text on which two" in clear
     tie = (320 - 300) / 900 / (12 / 12 - 6 / 12)
     assert f"at a cost weight below {tie:.3g}; the weight is 0.1." in text
 
