@@ -30,13 +30,10 @@ print(engine.max_batch_tokens)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
-def test_a_lack_of_memory_halves_the_batch_and_every_text_is_answered(tmp_path: Path) -> None:
-    """With 160 MiB left, batches of 262,144 tokens do not fit; smaller ones do, and stay small."""
-    config = tiny_config(exit_layers=(1, 2), hidden_size=64, positions=512)
-    folder = write_tiny_model(tmp_path / "model", config=config)
+def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own, and return what it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder)],
+        [sys.executable, "-P", "-c", program, *map(str, arguments)],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -44,6 +41,15 @@ def test_a_lack_of_memory_halves_the_batch_and_every_text_is_answered(tmp_path: 
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+def test_a_lack_of_memory_halves_the_batch_and_every_text_is_answered(tmp_path: Path) -> None:
+    """With 160 MiB left, batches of 262,144 tokens do not fit; smaller ones do, and stay small."""
+    config = tiny_config(exit_layers=(1, 2), hidden_size=64, positions=512)
+    folder = write_tiny_model(tmp_path / "model", config=config)
+    done = run(PROGRAM, folder)
     assert 512 <= int(done.stdout) <= 131_072
     assert "out_of_memory" in done.stderr
 
@@ -95,20 +101,6 @@ print(memory("VmHWM") - before, memory("VmRSS") - before)
 """
 
 
-def printed(program: str, *arguments: object) -> list[int]:
-    """Return the numbers that a program prints in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [int(number) for number in done.stdout.split()]
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory as Linux tells it")
 def test_a_process_that_has_met_every_batch_size_holds_kernels_of_300_mib_at_most(
     tmp_path: Path,
@@ -116,8 +108,7 @@ def test_a_process_that_has_met_every_batch_size_holds_kernels_of_300_mib_at_mos
     """Batches of all sizes up to 4,096 tokens, texts of all lengths: a few kernels serve them."""
     config = tiny_config(exit_layers=(1, 2), hidden_size=64, positions=512)
     folder = write_tiny_model(tmp_path / "model", config=config)
-    (grown,) = printed(GROWTH, folder)
-    assert grown < 300 * 2**20
+    assert int(run(GROWTH, folder).stdout) < 300 * 2**20
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory as Linux tells it")
@@ -129,6 +120,6 @@ def test_loading_a_deep_model_never_holds_its_weights_twice(
     config = tiny_config(exit_layers=(1, 12), hidden_size=512, positions=64)
     folder = write_tiny_model(tmp_path / "model", config=config)
     fp32 = 2 * (folder / "model.safetensors").stat().st_size  # it is stored in 16 bits
-    peak, resting = printed(LOADING, folder, precision)
+    peak, resting = map(int, run(LOADING, folder, precision).stdout.split())
     assert peak < 1.5 * fp32 + 64 * 2**20
     assert resting < copies * fp32 + 64 * 2**20
