@@ -176,6 +176,10 @@ class KafkaStream:
             self._give_back([TopicPartition(*key) for key in partitions ^ self._still])
             self._still = partitions
 
+    def unreadable(self) -> list[str]:
+        """Return which partitions give errors instead of records, and what is wrong with each."""
+        return self._resting.said()
+
     def look_at(self, topic: str) -> None:
         """Return if a topic may be written to, as far as brokers tell. Any thread may ask.
 

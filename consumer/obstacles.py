@@ -23,7 +23,6 @@ _SAY_S: Final = 60.0
 _CALM_S: Final = 60.0  # let go for so long without a record: there is none to tell by
 _NOT_READ: Final = -1
 _NAMED: Final = 5
-_SAID_CHARACTERS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +201,7 @@ class Obstacles:
             return "; ".join(
                 f"{known.obstacle} ({_named(known.partitions)})"
                 for known in self._standing.values()
-            )[:_SAID_CHARACTERS]
+            )
 
     def _due(self, known: _Standing) -> bool:
         return known.let_go_at is None and self._clock() >= known.retry_at

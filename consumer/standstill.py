@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from consumer.errors import RecordHeldUp, ServiceRefused, ServiceUnavailable, StreamUnavailable
 from consumer.obstacles import Obstacle, Obstacles
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from consumer.routes import Route
     from consumer.step import Outcome, Prepared, Step
 
+_SAID_CHARACTERS: Final = 500
 _REGISTRY_ADVICE = "see kafka.registry, `offramp worker --check`"
 
 
@@ -129,7 +130,8 @@ class Standstill:
 
     def said(self) -> str:
         """Return what stands still and why in one line, empty if nothing does."""
-        return self._obstacles.said()
+        said = [self._obstacles.said(), *self._stream.unreadable()]
+        return "; ".join(filter(None, said))[:_SAID_CHARACTERS]
 
     def close(self) -> None:
         """Look at topics no longer."""

@@ -25,12 +25,12 @@ def missing(topic: str) -> TopicRefused:
 
 def unseen(topic: str) -> TopicRefused:
     """Return what is wrong with a topic that the broker tells nothing of."""
-    return TopicRefused(topic, "may not be seen", _allow(topic, "Describe", "Write"))
+    return TopicRefused(topic, "may not be seen", allow(topic, "Describe", "Write"))
 
 
 def unwritable(topic: str) -> TopicRefused:
     """Return what is wrong with a topic that we may see and not write to."""
-    return TopicRefused(topic, "may not be written to", _allow(topic, "Write"))
+    return TopicRefused(topic, "may not be written to", allow(topic, "Write"))
 
 
 def keyless(topic: str) -> TopicRefused:
@@ -83,7 +83,7 @@ def is_compacted(admin: KafkaAdminClient, topic: str) -> bool:
     return "compact" in str(told.get("cleanup.policy"))  # none: we may not see it
 
 
-def _allow(topic: str, *operations: str) -> str:
+def allow(topic: str, *operations: str) -> str:
     """Return the command that gives a right."""
     wanted = " ".join(f"--operation {operation}" for operation in operations)
     return f"`kafka-acls.sh --add --allow-principal User:NAME {wanted} --topic {topic}`"

@@ -17,7 +17,7 @@ from consumer.topics import create_topics
 from deploy.local.services import start_kafka
 
 IN, OUT, DEAD = "stops.films", "stops.out", "stops.dead"
-SOON_S = 6.0  # far below the ten seconds of `docker stop`, for a machine that is busy
+SOON_S = 9.0  # below the ten seconds of `docker stop`; two and a half where the machine is not busy
 NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 

@@ -20,10 +20,16 @@ from deploy.local.services import start_kafka
 from policy_state.backends.redis import RedisStore
 from policy_state.report import read_reports
 from tests.integration.test_produce_errors import good, ids, send
-from tests.integration.test_stream import wait_for
+from tests.integration.test_stream import (
+    fleet,
+    model_folder,
+    offramp_json,
+    topic_of,
+    wait_for,
+)
 from tests.integration.test_worker_ends import start
 
-__all__ = ["start"]
+__all__ = ["fleet", "model_folder", "start"]
 
 IN, OUT, DEAD = "ends.films", "ends.out", "ends.dead"  # what `start` has its workers read and write
 RAW = (header_name(b"\xffname"), b"\x00value")
@@ -156,3 +162,33 @@ def test_commands_that_read_a_topic_come_to_its_end(broker):
     settings = KafkaSettings(bootstrap_servers=broker.address)
     with TopicReader(settings, [IN]) as reader:
         assert len(list(reader.values())) == 42
+
+
+def test_a_topic_that_may_not_be_read_stands_still_alone(fleet, secured):
+    """Log and heartbeat name it and the command that mends it; then it is read, each text once."""
+    films, hotels = (topic_of(fleet.prefix, domain) for domain in ("films", "hotels"))
+    out = f"{fleet.prefix}-out"
+    create_topics(secured.plain, {films: 1, hotels: 1, out: 1, f"{fleet.prefix}-dead": 1})
+    secured.allow_all(fleet.prefix)
+    secured.forbid("TOPIC", fleet.prefix)
+    secured.allow("TOPIC", fleet.prefix, "DESCRIBE", "WRITE")
+    secured.allow("TOPIC", films, "READ")
+    settings = secured.settings("SCRAM-SHA-256")
+    fleet.environ["OFFRAMP_KAFKA__BOOTSTRAP_SERVERS"] = settings.bootstrap_servers
+    security = settings.security.model_dump_json(exclude_none=True)
+    fleet.environ["OFFRAMP_KAFKA__SECURITY"] = security
+    send(secured.plain, hotels, good(10))
+    send(secured.plain, films, good(10, first=10))
+    fleet.start("a", "tests.chaos.crashing_worker")
+
+    def said():
+        (worker,) = offramp_json(fleet, "policy", "workers")["workers"]
+        return worker.get("stands_still")  # left out where it is empty
+
+    assert ids(secured.plain, out, want=10) == [f"e{i}" for i in range(10, 20)], fleet.log("a")
+    assert wait_for(said).startswith(f"{hotels}[0] may not be read: `kafka-acls.sh")
+    assert fleet.log("a").count(f"stands still partitions={hotels}[0] ") == 1
+    secured.allow("TOPIC", hotels, "READ")
+    assert sorted(ids(secured.plain, out, want=20)) == sorted(f"e{i}" for i in range(20))
+    wait_for(lambda: not said())
+    assert f"goes on partitions={hotels}[0]" in fleet.log("a")
