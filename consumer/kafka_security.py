@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+
+from consumer.unset import Unsettable
 
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
 
 
-class KafkaSecurity(BaseModel):
+class KafkaSecurity(Unsettable):
     """Encryption and login. Secrets are files, never values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -6,13 +6,17 @@ import importlib
 import re
 from functools import lru_cache
 from math import prod
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TOPIC_MAX_CHARACTERS: Final = 249  # Kafka's limit
 PATTERN_MAX_CHARACTERS: Final = 256
 
 # Two or three repeats in a row without an end, tried in all ways over the longest name.
 _WAYS_MAX: Final = (TOPIC_MAX_CHARACTERS + 1) ** 3
+_NAMES_MAX: Final = 1_000
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 # What Python makes of a pattern. It has no public name; nothing else tells how a pattern is built.
@@ -92,6 +96,41 @@ def may_be_domain(pattern: str, domain: str) -> bool:
                 continue
             return group.fullmatch(domain) is not None
     return True
+
+
+def topics_of(pattern: str, domain: str | None = None) -> set[str] | None:
+    r"""Return the topics that match, of those the ones that give a domain; None: too many to tell.
+
+    >>> topics_of(r"a\.(?P<domain>.+)|b\.(?P<rest>.+)", "hotels")
+    >>> topics_of(r"(a|b)\.(?P<domain>.+)", "hotels") == {"a.hotels", "b.hotels"}
+    True
+    """
+    parsed = _parser.parse(pattern)
+    group = parsed.state.groupdict.get("domain")
+    if domain is None:
+        return _names(parsed, {})
+    found = {domain} if group is None else _names(parsed, {group: domain})
+    return found and {topic for topic in found if domain_in(pattern, topic) == domain}
+
+
+def _names(parsed: Any, known: Mapping[int, str]) -> set[str] | None:  # noqa: ANN401
+    """Return all that matches, groups taken to hold what is known of them; None: too many."""
+    names = {""}
+    for kind, value in parsed:
+        parts: list[set[str] | None] = []
+        if str(kind) == "LITERAL":
+            parts = [{chr(value)}]
+        elif str(kind) == "SUBPATTERN":
+            parts = [{known[value[0]]} if value[0] in known else _names(value[3], known)]
+        elif str(kind) == "IN":  # also what becomes of a|b
+            parts = [{chr(at)} if str(what) == "LITERAL" else None for what, at in value]
+        elif str(kind) == "BRANCH":
+            parts = [_names(branch, known) for branch in value[1]]
+        told = [part for part in parts if part is not None]
+        if not told or len(told) < len(parts) or len(names) * sum(map(len, told)) > _NAMES_MAX:
+            return None
+        names = {name + end for name in names for part in told for end in part}
+    return names
 
 
 def _ways(parsed: Any) -> int:  # noqa: ANN401 - Python's own, untyped

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from consumer.errors import InvalidEvent
-from consumer.patterns import check_pattern, check_topic, domain_in, may_be_domain
+from consumer.patterns import check_pattern, check_topic, domain_in, may_be_domain, topics_of
+from consumer.unset import Unsettable
 from policy_state.domains import text_domain
 from policy_state.errors import InvalidDomain
 
@@ -43,7 +44,7 @@ def _checked_source(source: str) -> str:
     return source
 
 
-class Route(BaseModel):
+class Route(Unsettable):
     """Which topics it is for, where their events' domain is found, where predictions go.
 
     `topics` is a regular expression for the whole name. With `domain = "topic"` the domain is what
@@ -99,6 +100,20 @@ class Route(BaseModel):
 def route_for(routes: Sequence[Route], topic: str) -> Route | None:
     """Return the first route that is for this topic."""
     return next((route for route in routes if route.matches(topic)), None)
+
+
+def may_get(routes: Sequence[Route], route: Route, domain: str) -> bool:
+    """Say whether texts of a domain can come by one of the routes, as far as that can be told.
+
+    They cannot where each topic that they would come from is taken by a route before it.
+    """
+    if not route.may_lead_to(domain):
+        return False
+    topics = topics_of(route.topics, domain if route.domain == "topic" else None)
+    if topics is not None:
+        return any(route_for(routes, topic) is route for topic in topics)
+    before = routes[: routes.index(route)]
+    return not any(earlier.topics in {route.topics, ".+", ".*"} for earlier in before)
 
 
 def subscription(routes: Sequence[Route]) -> str:

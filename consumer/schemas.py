@@ -13,6 +13,7 @@ from consumer.errors import InvalidEvent, InvalidSettings, ServiceRefused, Servi
 from consumer.http_calls import fetch_json
 from consumer.schema_forms import FORMS, Decode
 from consumer.secret_files import read_secret
+from consumer.unset import Unsettable
 
 _FRAME_BYTES = 5  # a zero, then the schema's number
 _KEPT = 1000
@@ -25,7 +26,7 @@ _BROUGHT: Final = "google/protobuf/"  # imports that protoc has
 _Answer = TypeVar("_Answer")
 
 
-class RegistrySettings(BaseModel):
+class RegistrySettings(Unsettable):
     """Where the schemas of values are that name one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     ValidationError,
@@ -38,6 +37,7 @@ from consumer.schema_forms import FORMS
 from consumer.schemas import RegistrySettings
 from consumer.settings_errors import in_lines, redacted_url
 from consumer.settings_file import read_settings_file
+from consumer.unset import Unsettable
 from consumer.variables import (
     PREFIX,
     check_variables,
@@ -58,7 +58,7 @@ _UNSENT = re.compile(r"[\x00\r\n\ud800-\udfff]")
 _DECADE_S = 10 * 365 * 86_400
 
 
-class Section(BaseModel):
+class Section(Unsettable):
     """A group of settings: unknown names are errors, values do not change."""
 
     model_config = ConfigDict(
@@ -274,7 +274,7 @@ class WorkerSettings(Section):
     )
 
 
-class Settings(BaseSettings):
+class Settings(BaseSettings, Unsettable):
     """All settings of a worker."""
 
     model_config = SettingsConfigDict(

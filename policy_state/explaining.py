@@ -109,6 +109,12 @@ def _chosen(report: DomainReport, stats: ExitStats) -> list[str]:
         return [text + f"explore go to the last exit, which observes all, the others to {here}."]
     if best.reward is None:
         return [f"After {report.texts} texts it is at {here}."]
+    if (own := _by_its_own(report)) is not best:
+        text = (
+            f"After {report.texts} texts it is at {here}, by what all domains have shown: its own "
+        )
+        text += f"are few. By these alone {_named(own)} has the best estimated reward, "
+        return [f"{text}{own.reward:z.4f} against {best.reward:z.4f}.", _saved(report)]
     text = f"After {report.texts} texts {here} has the best estimated reward, {best.reward:z.4f}: "
     if anchor.exit == 0:
         share, texts = _differing(report, stats, best.exit)
@@ -127,6 +133,8 @@ def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> lis
     """Return how far the runner-up is behind, and what would make it the choice."""
     confidence = report.diagnosis.confidence
     if confidence is None or not all(row.observed for row in report.exits):
+        return []
+    if _by_its_own(report) is not report.exits[report.learnt]:
         return []
     best, rival = report.exits[report.learnt], report.exits[confidence.runner_up]
     margin, spread = confidence.margin, 0.0
@@ -153,6 +161,15 @@ def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> lis
             )
     flip = f"{confidence.texts_to_flip} texts that all spoke against it would change the choice."
     return [*sentences, flip]
+
+
+def _by_its_own(report: DomainReport) -> ExitReport:
+    """Return the exit of the best estimated reward; the one learnt where that is as good."""
+    learnt = report.exits[report.learnt]
+    known = [row for row in report.exits if row.reward is not None]
+    best = max(known, key=lambda row: row.reward or 0.0, default=learnt)
+    same = best.reward is None or learnt.reward is None or best.reward <= learnt.reward
+    return learnt if same else best
 
 
 def _differing(report: DomainReport, stats: ExitStats, exit_: int) -> tuple[float, int]:

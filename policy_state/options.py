@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from policy_state.errors import InvalidSettings
 from policy_state.suggesting import did_you_mean
@@ -19,11 +19,14 @@ else:
     T = TypeVar("T")
 
 
+UNSET: Final = "none"
+"""What unsets an optional setting, wherever it is written."""
+
 _SAID = {
     "bool": "true or false",
     "int": "a whole number",
     "float": "a number",
-    "float | None": "a number or null",
+    "float | None": f"a number or {UNSET}",
     "str": "a name",
 }
 
@@ -80,7 +83,7 @@ def _as_kind(name: str, kind: str, value: Any) -> Any:  # noqa: ANN401 - whateve
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if name == "cost":
         return tuple(value) if isinstance(value, list) else parse_costs(str(value))
-    if value in (None, "none") and kind.endswith("| None"):
+    if value in (None, UNSET) and kind.endswith("| None"):
         return None
     if kind == "bool" and isinstance(value, bool):
         return value

@@ -53,11 +53,17 @@ class DomainReport:
         return asdict(self) | {"warnings": list(self.diagnosis.warnings)}
 
 
-def exit_of(snapshot: DomainSnapshot, policy: Policy, *, pool: ExitStats | None = None) -> int:
+def exit_of(snapshot: DomainSnapshot, policy: Policy, *, pool: ExitStats | None) -> int:
     """Return the exit that a domain's texts get, but for those that explore.
 
     The one that it is pinned to; else what the policy, of the cost weight of their route, has
     settled on. A frozen domain's texts do not explore.
+
+    Args:
+        snapshot: Of the domain.
+        policy: Of its texts' cost weight.
+        pool: Counters of all domains together, as workers have them from the store's totals: a
+            domain with few texts goes by them.
     """
     if snapshot.pin is not None:
         return snapshot.pin
@@ -65,11 +71,24 @@ def exit_of(snapshot: DomainSnapshot, policy: Policy, *, pool: ExitStats | None 
 
 
 def domain_report(
-    domain: str, snapshot: DomainSnapshot, layers: Sequence[int], policy: Policy
+    domain: str,
+    snapshot: DomainSnapshot,
+    layers: Sequence[int],
+    policy: Policy,
+    *,
+    pool: ExitStats | None,
 ) -> DomainReport:
-    """Return the report of one domain, as its policy sees it; `layers` has one per exit."""
+    """Return the report of one domain, as its policy sees it.
+
+    Args:
+        domain: Its name.
+        snapshot: What is known of it.
+        layers: One per exit.
+        policy: What chooses its exits.
+        pool: As for `exit_of`.
+    """
     stats = snapshot.stats
-    assessment = policy.assess(stats)
+    assessment = policy.assess(stats, pool=pool)
     rows = tuple(
         ExitReport(
             exit=j,
@@ -84,7 +103,7 @@ def domain_report(
         )
         for j, layer in enumerate(layers)
     )
-    texts_get = exit_of(snapshot, policy)
+    texts_get = exit_of(snapshot, policy, pool=pool)
     run = sum(count * layer for count, layer in zip(stats.played, layers, strict=True))
     return DomainReport(
         domain=domain,
@@ -123,4 +142,5 @@ def read_reports(
     rules = build(meta.settings, meta.layers)
     names = store.domains(limit=limit) if domains is None else domains
     records = store.read(names)
-    return [domain_report(name, records[name], meta.layers, rules) for name in names]
+    pool = store.totals().stats
+    return [domain_report(name, records[name], meta.layers, rules, pool=pool) for name in names]

@@ -21,7 +21,7 @@ from consumer.cli.policy_common import (
     emit,
     opened_policy,
 )
-from consumer.cli.route_weights import WEIGHED, exits_by_route, in_words, weighted_routes
+from consumer.cli.route_weights import WEIGHED, exits_by_route, in_words, known_routes
 
 EXPLAIN_EXAMPLES = """Examples:
 
@@ -53,9 +53,11 @@ def explain(
     with connected(config, redis_url, policy, set_, uses=WEIGHED) as (store, name):
         from policy_state.explaining import explain as explained
 
-        report, snapshot, opened = report_of(store, name, domain)
+        report, snapshot, opened, pool = report_of(store, name, domain)
         text = printable(explained(report, snapshot, settings=opened.meta.settings))
-        routes = exits_by_route(weighted_routes(store, config, set_), domain, snapshot, opened)
+        in_force = known_routes(store, config, set_)
+        if routes := exits_by_route(in_force, domain, snapshot, opened, pool):
+            text += f"\n{in_words(routes)}"
         if output is not Format.TABLE:
             row = {"domain": domain, "exit": report.exit, "layer": report.layer, "text": text}
             emit(
@@ -69,8 +71,6 @@ def explain(
             )
             return
         typer.echo(f"{printable(domain)}: {text}")
-        if routes:
-            typer.echo(in_words(routes))
 
 
 def _not_blank(reason: str) -> str:

@@ -31,13 +31,14 @@ from consumer.cli.policy_common import (
     repeat,
     since,
 )
-from consumer.cli.route_weights import WEIGHED, exits_by_route, in_words, weighted_routes
+from consumer.cli.route_weights import WEIGHED, exits_by_route, in_words, known_routes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from policy_state.backends.redis import RedisStore
     from policy_state.report import DomainReport
+    from policy_state.stats import ExitStats
     from policy_state.store import DomainSnapshot, OpenedPolicy
 
 __all__ = ["app", "percent", "since"]
@@ -97,10 +98,14 @@ def list_(
         meta = opened.meta
         rules = build(meta.settings, meta.layers)
         snapshots, damaged = read_each(store, store.domains(limit=limit))
-        reports = [domain_report(d, found, meta.layers, rules) for d, found in snapshots.items()]
-        weighted = weighted_routes(store, config, set_)
+        pool = store.totals().stats
+        reports = [
+            domain_report(domain, found, meta.layers, rules, pool=pool)
+            for domain, found in snapshots.items()
+        ]
+        in_force = known_routes(store, config, set_)
         routes = {
-            domain: exits_by_route(weighted, domain, found, opened)
+            domain: exits_by_route(in_force, domain, found, opened, pool)
             for domain, found in snapshots.items()
         }
         emit(
@@ -149,9 +154,9 @@ def show(
     """Show one domain: what each exit was seen to do, and which one is best by that."""
 
     def draw(store: RedisStore, name: str) -> None:
-        report, snapshot, opened = report_of(store, name, domain)
+        report, snapshot, opened, pool = report_of(store, name, domain)
         rows = _exit_rows(report, snapshot)
-        routes = exits_by_route(weighted_routes(store, config, set_), domain, snapshot, opened)
+        routes = exits_by_route(known_routes(store, config, set_), domain, snapshot, opened, pool)
         if output is Format.TABLE:
             typer.echo(_header(report, snapshot, opened))
             if routes:
@@ -186,13 +191,17 @@ policy_rebuild.add_to(app)
 
 def report_of(
     store: RedisStore, name: str, domain: str
-) -> tuple[DomainReport, DomainSnapshot, OpenedPolicy]:
-    """Return what is known of one domain, or raise that it is not known."""
-    from policy_state.report import read_reports
+) -> tuple[DomainReport, DomainSnapshot, OpenedPolicy, ExitStats]:
+    """Return what is known of one domain and of all together, or raise that it is not known."""
+    from policy_state.policy import build
+    from policy_state.report import domain_report
 
-    (report,) = read_reports(store, name, domains=[domain])
     open_named(store, name)
-    return report, known_snapshot(store, domain), store.describe()
+    opened, pool = store.describe(), store.totals().stats
+    meta, snapshot = opened.meta, known_snapshot(store, domain)
+    rules = build(meta.settings, meta.layers)
+    report = domain_report(domain, snapshot, meta.layers, rules, pool=pool)
+    return report, snapshot, opened, pool
 
 
 def _held(snapshot: DomainSnapshot) -> dict[str, Any]:

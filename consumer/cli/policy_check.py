@@ -85,10 +85,13 @@ def history(
 
         meta = store.describe().meta
         rules = build(meta.settings, meta.layers)
+        pool = store.totals().stats
         changes = store.audit(domain=domain, limit=limit)
         rows = [_history_row(change=change) for change in changes]
         rows += [
-            _history_row(sample, domain_report(domain, sample.record, meta.layers, rules))
+            _history_row(
+                sample, domain_report(domain, sample.record, meta.layers, rules, pool=pool)
+            )
             for sample in store.samples(domain, limit=limit)
         ]
         if not rows:

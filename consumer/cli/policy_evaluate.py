@@ -180,7 +180,7 @@ def _rows(store: RedisStore, joined: Joined) -> list[dict[str, Any]]:
     from policy_state.report import exit_of
 
     meta = store.describe().meta
-    rules = build(meta.settings, meta.layers)
+    rules, pool = build(meta.settings, meta.layers), store.totals().stats
     names = sorted(joined.domains, key=lambda name: (-len(joined.domains[name].truth), name))
     rows = []
     for start in range(0, len(names), _CALL_DOMAINS):
@@ -188,7 +188,7 @@ def _rows(store: RedisStore, joined: Joined) -> list[dict[str, Any]]:
         snapshots = store.read(some)
         for name in some:
             texts, snapshot = joined.domains[name], snapshots[name]
-            exit_ = exit_of(snapshot, rules)
+            exit_ = exit_of(snapshot, rules, pool=pool)
             found = judge(
                 texts.exit_labels,
                 texts.truth,

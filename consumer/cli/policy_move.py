@@ -238,11 +238,14 @@ def _document(store: RedisStore, name: str) -> PolicyDocument:
 def _exits(document: PolicyDocument) -> dict[str, dict[str, Any]]:
     from policy_state.policy import build
     from policy_state.report import domain_report
+    from policy_state.stats import ExitStats
 
     policy = build(document.meta.settings, document.meta.layers)
+    nothing = ExitStats.zeros(document.meta.exits)
+    pool = sum((record.stats for record in document.domains.values()), nothing)
     found = {}
     for name, record in document.domains.items():
-        report = domain_report(name, record, document.meta.layers, policy)
+        report = domain_report(name, record, document.meta.layers, policy, pool=pool)
         found[name] = {
             "exit": report.exit,
             "texts": report.texts,

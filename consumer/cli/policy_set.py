@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.optional import NUMBER_OR_NONE, number_or_none
 from consumer.cli.panels import CHANGE
 from consumer.cli.policy_common import (
     By,
@@ -36,10 +37,20 @@ SET_EXAMPLES = """Examples:
 
 `offramp policy set --tolerance 0.02`
 
-`offramp policy set --setting tolerance=none`
+`offramp policy set --tolerance none --cost-weight 0.1`
 
 `offramp policy set --setting alpha=0.5 --setting domains=5000 --yes`
 """
+
+
+Tolerance = Annotated[
+    Any,
+    typer.Option(
+        parser=number_or_none(0, 1),
+        metavar=NUMBER_OR_NONE,
+        help="Extra error over the last exit to allow, in place of a cost weight.",
+    ),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -60,14 +71,7 @@ def set_settings(
         float | None,
         typer.Option(min=0, max=1e6, help="Width of the exploration bonus."),
     ] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Extra error over the last exit to allow, in place of a cost weight.",
-        ),
-    ] = None,
+    tolerance: Tolerance = None,
     setting: Annotated[
         list[str] | None,
         typer.Option("--setting", metavar="NAME=VALUE", help="Any setting or limit."),
@@ -86,9 +90,9 @@ def set_settings(
     They take them with their next answer from Redis; counters stay. The revision rises, and of two
     changes at the same time one is told to look again.
     """
-    from policy_state.options import parse_options, with_values
+    from policy_state.options import UNSET, parse_options, with_values
 
-    if tolerance is not None:
+    if tolerance not in {None, UNSET}:
         without_effect(ctx, {"cost_weight"}, "with --tolerance, which takes its place")
     named = {"cost": cost, "cost_weight": cost_weight, "alpha": alpha, "tolerance": tolerance}
     wanted = {name: value for name, value in named.items() if value is not None}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consumer.cli.common import Bootstrap, Config, RedisUrl, Set, printable
+from consumer.cli.optional import NUMBER_OR_NONE, number_or_none
 from consumer.cli.policy_common import (
     By,
     Format,
@@ -33,6 +34,8 @@ from consumer.cli.route_common import (
 from consumer.cli.together import without_effect
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from consumer.route_table import RouteTable
     from consumer.routes import Route
     from consumer.settings import KafkaSettings, Settings
@@ -52,6 +55,15 @@ REMOVE_EXAMPLES = """Examples:
 
 `offramp route remove reviews --reason "the shop is closed"`
 """
+
+CostWeight = Annotated[
+    Any,
+    typer.Option(
+        parser=number_or_none(0, 1e6),
+        metavar=NUMBER_OR_NONE,
+        help="What full depth costs its texts; default: the policy's cost weight.",
+    ),
+]
 
 _DOMAIN_SAID = {
     "topic": "what the group `domain` of the pattern matches, else the topic's name",
@@ -76,14 +88,7 @@ def add(
     domain: Annotated[
         str, typer.Option(help="topic, field:PATH, header:NAME or fixed:DOMAIN.")
     ] = "topic",
-    cost_weight: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1e6,
-            help="What full depth costs its texts; default: the policy's cost weight.",
-        ),
-    ] = None,
+    cost_weight: CostWeight = None,
     name: Annotated[str | None, typer.Option(help="Default: from how the pattern begins.")] = None,
     before: Annotated[
         str | None,
@@ -140,9 +145,17 @@ def add(
             lines += _output_said(settings.kafka, added, missing)
         elif create:
             raise StreamUnavailable("no topic can be created while Kafka does not answer")
+        same = new.routes == old.routes
+        if same and missing is None:
+            typer.echo(f"route {added.name}: nothing to change, it is so already", err=True)
+            _show(settings, old.routes, old.revision, output)
+            return
         confirm("\n".join([_title(settings, added, "add"), *lines]), yes=yes)
         if missing is not None:
             create_new_topics(settings.kafka, [missing.topic])
+        if same:
+            _show(settings, old.routes, old.revision, output)
+            return
         _write(settings, store, new, added, "route-add", by, reason, output)
 
 
@@ -280,14 +293,18 @@ def _write(
         by=who(by),
         reason=reason,
     )
+    _show(settings, table.routes, done.revision, output)
+
+
+def _show(settings: Settings, routes: Sequence[Route], revision: int, output: Format) -> None:
     emit(
         output,
         "route-change",
-        [row(route) for route in table.routes],
+        [row(route) for route in routes],
         rows_name="routes",
         empty="no routes are left: nothing is read",
         group=settings.kafka.group,
-        revision=done.revision,
+        revision=revision,
     )
 
 

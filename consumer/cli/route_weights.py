@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from consumer.routes import Route
     from policy_state.backends.redis import RedisStore
+    from policy_state.stats import ExitStats
     from policy_state.store import DomainSnapshot, OpenedPolicy
 
 
@@ -20,33 +21,40 @@ WEIGHED: Final = (*POLICY, "kafka.group", "kafka.dead_letters", "routes")
 """The settings of a command that asks for these, for `read_settings`."""
 
 
-def weighted_routes(
+def known_routes(
     store: RedisStore, config: Path | None, set_: Sequence[str] | None
-) -> list[Route]:
-    """Return the routes whose texts are not decided on with the policy's cost weight."""
+) -> tuple[Route, ...]:
+    """Return the routes in force, none where they cannot be told."""
     from consumer.errors import InvalidRoute
     from consumer.route_watch import routes_in_force
 
     try:
-        table = routes_in_force(read_settings(config, set_), store)
+        return tuple(routes_in_force(read_settings(config, set_), store).routes)
     except InvalidRoute:
-        return []  # `offramp route list` tells
-    return [route for route in table.routes if route.cost_weight is not None]
+        return ()  # `offramp route list` tells
 
 
 def exits_by_route(
-    routes: Sequence[Route], domain: str, snapshot: DomainSnapshot, opened: OpenedPolicy
+    routes: Sequence[Route],
+    domain: str,
+    snapshot: DomainSnapshot,
+    opened: OpenedPolicy,
+    pool: ExitStats,
 ) -> list[dict[str, Any]]:
-    """Return the best exit of a domain by each of the routes that may lead to it."""
+    """Return the exit that a domain's texts get by each route to it with a cost weight of its own.
+
+    `pool` has the counters of all domains together.
+    """
+    from consumer.routes import may_get
     from policy_state.policy import build
     from policy_state.report import exit_of
 
     layers, found = opened.meta.layers, []
     for route in routes:
-        if route.cost_weight is None or not route.may_lead_to(domain):
+        if route.cost_weight is None or not may_get(routes, route, domain):
             continue
         policy = build(replace(opened.meta.settings, cost_weight=route.cost_weight), layers)
-        best = exit_of(snapshot, policy)
+        best = exit_of(snapshot, policy, pool=pool)
         found.append(
             {
                 "route": route.name,

@@ -229,6 +229,21 @@ def test_every_change_is_in_the_audit(store: PolicyAdmin) -> None:
     assert len(store.audit(limit=2)) == 2
 
 
+def test_what_nobody_asked_for_is_told_apart(store: PolicyAdmin) -> None:
+    """A worker's own reset is one of drift and is marked, as its notes are; a person's is not."""
+    store.apply([part(0, 1, {"a": ONE})])
+    by_worker = store.change("a", Reset(), by="w-1", reason="drift", automatic=True).after
+    assert by_worker is not None
+    assert (by_worker.epoch, by_worker.drifts) == (1, 1)
+    by_person = store.change("a", Reset(), by="anna", reason="").after
+    assert by_person is not None
+    assert (by_person.epoch, by_person.drifts) == (2, 1)
+    store.note("warm-start", {}, by="w-1", reason="", automatic=True)
+    store.note("rebuild", {}, by="anna", reason="")
+    found = [(entry.action, entry.automatic) for entry in store.audit()]
+    assert found == [("rebuild", False), ("warm-start", True), ("reset", False), ("reset", True)]
+
+
 def test_changes_that_make_no_sense_are_refused(store: PolicyAdmin) -> None:
     """An exit that is not there, a share that is none, nobody's name: nothing changes."""
     store.apply([part(0, 1, {"hotels": ONE})])

@@ -8,6 +8,7 @@ import pty
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ import yaml
 from policy_state.admin import Freeze, Pin, Reset, Unpin
 from policy_state.backends.redis import RedisStore
 from policy_state.errors import PolicyStateError
+from policy_state.policy import build
 from policy_state.settings import PolicySettings
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store import DomainSnapshot, PartitionDeltas, PolicyMeta
@@ -548,6 +550,48 @@ def test_what_texts_get_is_the_same_everywhere(store: RedisStore, offramp: Any) 
     assert (listed["hotels"]["learnt"], shown["by_route"][0]["exit"]) == (1, 2)
 
 
+def test_a_domain_with_few_texts_is_shown_at_the_exit_that_workers_play(
+    store: RedisStore, offramp: Any, tmp_path: Path
+) -> None:
+    """It goes by what all domains have shown, with workers and in every report alike."""
+    offramp("set", "--setting", "policy=default", "--yes")
+    deep = ExitStats.from_texts([(0, 0, 0, n % 2) for n in range(4000)], exits=4)
+    count(store, {"forum": deep, "new": ExitStats.from_labels([0, 0, 0, 0], exits=4)})
+    new, pool = store.read(["new"])["new"], store.totals().stats
+    policy = build(store.describe().meta.settings, META.layers)
+    played = Counter(policy.decide(new.stats, 100, pool=pool)).most_common(1)[0][0]
+    assert played != policy.assess(new.stats).exit  # by itself it would be another one
+    (listed,) = [d for d in data(offramp("list", "-o", "json"))["domains"] if d["domain"] == "new"]
+    shown = data(offramp("show", "new", "-o", "json"))
+    (told,) = data(offramp("explain", "new", "-o", "json"))["explanations"]
+    export = tmp_path / "now.json"
+    offramp("export", "--out", str(export))
+    compared = data(offramp("diff", str(export), "default", "--all", "-o", "json"))["domains"]
+    (diff,) = [row for row in compared if row["domain"] == "new"]
+    found = (listed["exit"], shown["exit"], told["exit"], diff["exit_a"], diff["exit_b"])
+    assert found == (played,) * 5
+    assert f"at exit {played} (layer 12), by what all domains have shown" in told["text"]
+
+
+def test_a_route_that_an_earlier_one_leaves_nothing_has_no_exit(
+    store: RedisStore, offramp: Any
+) -> None:
+    """Only the route that takes a domain's topic is named, and data say the words on screen."""
+    routes = [
+        {"name": "first", "topics": r"a\.hotels", "output": "o", "cost_weight": 8},
+        {"name": "dear", "topics": r"a\.(?P<domain>.+)", "output": "o", "cost_weight": 9},
+        {"name": "same", "topics": r"a\.(?P<domain>.+)", "output": "o", "cost_weight": 7},
+    ]
+    signed = {"by": "anna", "reason": ""}
+    store.write_routes("offramp", routes, revision=0, action="a", detail={}, **signed)  # type: ignore[arg-type]
+    listed = data(offramp("list", "-o", "json"))["domains"]
+    named = {row["domain"]: [r["route"] for r in row["by_route"]] for row in listed}
+    assert named == {"hotels": [], "books": ["dear"], "music": ["dear"]}
+    (told,) = data(offramp("explain", "books", "-o", "json"))["explanations"]
+    assert told["text"].endswith("by route dear, cost weight 9: exit 0 (layer 1)")
+    assert offramp("explain", "books").stdout == f"books: {told['text']}\n"
+
+
 def test_a_change_that_changes_nothing_is_told_and_not_audited(
     store: RedisStore, offramp: Any
 ) -> None:
@@ -560,6 +604,12 @@ def test_a_change_that_changes_nothing_is_told_and_not_audited(
         offramp("set", "--setting", "tolerance=0.02", "--yes")
         offramp("set", "--setting", f"tolerance={value}", "--yes")
         assert store.describe().meta.settings.tolerance is None
+    offramp("set", "--tolerance", "0.02", "--yes")
+    offramp("set", "--tolerance", "none", "--cost-weight", "0.3", "--yes")
+    settings = store.describe().meta.settings
+    assert (settings.tolerance, settings.cost_weight) == (None, 0.3)
+    for wrong in ("nan", "2", "null"):
+        offramp("set", "--tolerance", wrong, "--yes", code=2)
 
 
 def test_drift_and_an_operators_reset_are_told_apart(store: RedisStore, offramp: Any) -> None:

@@ -194,6 +194,18 @@ def test_order_and_replacement(offramp):
     )
 
 
+def test_a_route_replaced_by_itself_is_no_change(offramp):
+    """Nothing is asked, done or written down, and that is said; `none` unsets a cost weight."""
+    same = ("route", "add", "b.*", "--name", "b", "--to", "out", "--replace")
+    offramp(*same[:-1], "--cost-weight", "0.5", "--create", "-y")
+    unset = data(offramp(*same, "--cost-weight", "none", "-y", "-o", "json"))
+    assert (unset["routes"][1]["cost_weight"], unset["revision"]) == (None, 2)
+    again = offramp(*same, "-o", "json")
+    assert again.stderr == "route b: nothing to change, it is so already\n"
+    assert data(again) == unset
+    assert len(data(offramp("route", "history", "-o", "json"))["changes"]) == 2
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

@@ -17,7 +17,7 @@ UEE_UCB = PolicySettings("uee-ucb")
 def said(stats: ExitStats, settings: PolicySettings = UEE_UCB, **record: object) -> str:
     """Return the explanation of a domain with these counters."""
     snapshot = DomainSnapshot(stats, 0, 5, **record)  # type: ignore[arg-type]
-    report = domain_report("d", snapshot, LAYERS, build(settings, LAYERS))
+    report = domain_report("d", snapshot, LAYERS, build(settings, LAYERS), pool=None)
     return explain(report, snapshot, settings=settings)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.patterns import check_pattern, check_topic, domain_in
+from consumer.patterns import check_pattern, check_topic, domain_in, topics_of
 
 PIECES = ("a", ".", "[a-c]", r"\.", "(", ")", "(?:", "|", "*", "+", "?", "{2,5}", "+?", "^", "$")
 
@@ -70,6 +70,26 @@ def test_an_allowed_pattern_is_matched_in_a_short_time(pattern, letter):
     for topic in (letter * 249, letter * 248 + "!"):
         domain_in(pattern, topic)
     assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize(
+    ("pattern", "domain", "topics"),
+    [
+        ("orders|returns", None, {"orders", "returns"}),
+        (r"(eu|us)\.x", None, {"eu.x", "us.x"}),
+        (r"(eu|us)\.(?P<domain>.+)", "films", {"eu.films", "us.films"}),
+        (r"a\.(?P<domain>films|cars)", "books", set()),
+        ("(?P<domain>a)|b", "b", {"b"}),
+        (r"a\..+", "a.films", {"a.films"}),
+        (r"a\..+", "films", set()),
+        (r"[ab]\.(?P<domain>.+)", "films", {"a.films", "b.films"}),
+        ("[^a]|[b-d]", None, None),
+        ("(a|b)" * 10, None, None),
+    ],
+)
+def test_topics_are_told_where_they_are_few(pattern, domain, topics):
+    """Where alternatives are all that is open each topic is known, else none is."""
+    assert topics_of(pattern, domain) == topics
 
 
 def test_names_of_topics_are_kafkas():

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from consumer.errors import InvalidEvent
 from consumer.events import EventBody
 from consumer.records import Record
-from consumer.routes import Route, route_for, subscription
+from consumer.routes import Route, may_get, route_for, subscription
 
 
 def record(topic="texts.films", headers=()):
@@ -104,6 +104,24 @@ def test_without_routes_nothing_is_subscribed():
 def test_a_route_knows_domains_that_it_cannot_lead_to(route, domain, expected):
     """Fixed domains and whole names are certain; of groups, headers and fields any may come."""
     assert route.may_lead_to(domain) is expected
+
+
+def test_a_route_gets_what_no_earlier_one_takes():
+    """Told topic by topic where they are few; else a route before it must take everything."""
+    films = Route(topics=r"a\.(?P<domain>.+)")
+    by_field = Route(topics=r"a\..+", domain="field:d")
+    for before, route, expected in (
+        (Route(topics=r"a\.films"), films, False),
+        (Route(topics=r"a\.cars"), films, True),
+        (Route(topics="a.+"), films, False),
+        (Route(topics=r"a\..+"), by_field, False),
+        (Route(topics=r"a\.films"), by_field, True),
+        (Route(topics=".*"), by_field, False),
+        (Route(topics="a|b"), Route(topics="b|c", domain="fixed:films"), True),
+        (Route(topics="a|b|c"), Route(topics="b|c", domain="fixed:films"), False),
+    ):
+        assert may_get((before, route), route, "films") is expected, (before, route)
+        assert may_get((route, before), route, "films"), (before, route)
 
 
 def test_subscription_covers_all_routes():

@@ -4,7 +4,9 @@ import pytest
 from pydantic_core._pydantic_core import list_all_errors
 
 from consumer.errors import InvalidSettings
-from consumer.settings import load_settings, redacted_url
+from consumer.settings import Settings, load_settings, redacted_url
+from consumer.unset import is_optional
+from consumer.variables import kind_of, setting_names, variable_of
 from consumer.wording import sentence
 
 
@@ -262,3 +264,30 @@ def test_a_secret_is_no_setting_and_is_not_shown(name):
     with pytest.raises(InvalidSettings, match=r": \*\*\*, no such setting") as caught:
         load_settings(options={f"kafka.security.{name}": "horse"})
     assert "horse" not in str(caught.value)
+
+
+def test_every_optional_setting_is_unset_by_the_same_word(tmp_path, monkeypatch):
+    """In an option, a variable and a file; it wins over what is set further down, as values do."""
+    names = [n for n in setting_names(Settings) if is_optional(kind_of(Settings, n))]
+    assert {"policy.tolerance", "routes", "redis.ca_file", "kafka.registry.url"} <= {*names}
+
+    def got(settings, name):
+        for part in name.split("."):
+            settings = getattr(settings, part)
+        return settings
+
+    for name in names:
+        assert got(load_settings(options={name: "none"}), name) is None
+        with monkeypatch.context() as scoped:
+            scoped.setenv(variable_of(name), "none")
+            assert got(load_settings(), name) is None
+        file = tmp_path / "settings.yaml"
+        *sections, last = name.split(".")
+        lines = [f"{'  ' * depth}{part}:" for depth, part in enumerate((*sections, last))]
+        file.write_text("\n".join(lines) + " none\n")
+        assert got(load_settings(file), name) is None
+    file.write_text("policy: {tolerance: 0.1}\nroutes: [{topics: a, cost_weight: none}]\n")
+    assert load_settings(file).policy.tolerance == 0.1
+    assert load_settings(file, options={"policy.tolerance": "none"}).policy.tolerance is None
+    assert load_settings(file).routes[0].cost_weight is None
+    assert load_settings(options={"kafka.group": "none"}).kafka.group == "none"
