@@ -18,6 +18,7 @@ log = logging.getLogger("offramp.worker")
 
 _EVERY_S: Final = 0.5
 _JOIN_S: Final = 0.5
+_AFTER_FAULT_S: Final = 1.0
 
 
 class TargetWatch:
@@ -72,6 +73,10 @@ class TargetWatch:
             self._obstacles.stop(Obstacle.of(error, every_record=every_record), {})
         except (StreamUnavailable, WorkerFenced) as error:  # the worker itself finds out, and ends
             log.debug("topic not looked at topic=%s error=%s", topic, error)
+            return False
+        except Exception:  # else no topic would be looked at again, and all would stand still
+            log.exception("topic not looked at topic=%s", topic)
+            self._stopped.wait(_AFTER_FAULT_S)
             return False
         else:
             self._obstacles.ready(topic)
