@@ -183,12 +183,10 @@ class Obstacles:
                 elif now - known.said >= _SAY_S:
                     known.said = now
                     log.error("stands still %s", _described(known, now))
-            if partitions and self.standing() >= partitions.keys():
-                if now - self._all_said >= _SAY_S:
-                    self._all_said = now
-                    log.error("all stand still: no partition of this worker can go on yet")
-            else:
-                self._all_said = -_SAY_S
+            all_stand = bool(partitions) and self.standing() >= partitions.keys()
+            if all_stand and now - self._all_said >= _SAY_S:
+                self._all_said = now
+                log.error("all stand still: no partition of this worker can go on yet")
 
     def clear(self) -> None:
         """Try everything anew: other routes are in force."""

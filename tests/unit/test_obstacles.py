@@ -118,3 +118,15 @@ def test_a_worker_without_one_partition_that_goes_on_says_so_once_a_minute(
         keep(obstacles, {A0: "out", A1: "out"})
         clock.now += 1
     assert caplog.text.count("all stand still") == 3
+
+
+def test_each_try_that_fails_is_not_told_anew_as_all_stand_still(obstacles, clock, caplog):
+    """A partition that is read again for a moment to see whether it can go on does not go on."""
+    for _ in range(130):
+        if not obstacles.standing():
+            obstacles.stop(SCHEMA, {B0: 3})
+        keep(obstacles, {B0: "other"})
+        clock.now += 1
+        obstacles.try_again(busy=())
+        keep(obstacles, {B0: "other"})
+    assert caplog.text.count("all stand still") == 3
