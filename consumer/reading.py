@@ -64,6 +64,25 @@ class TopicReader:
         self._consumer.close()
         self.admin.close()
 
+    def deleted(self) -> int:
+        """Return how many records the topics' logs have lost from their beginnings, at most.
+
+        Raises:
+            StreamUnavailable: the broker stopped answering.
+        """
+        with translated("reading the logs' beginnings"):
+            starts = self.admin.list_partition_offsets(
+                dict.fromkeys(self._partitions(), OffsetSpec.EARLIEST)
+            )
+        return sum(int(entry.offset) for entry in starts.values())
+
+    def _partitions(self) -> list[TopicPartition]:
+        return [
+            TopicPartition(topic, number)
+            for topic in self._topics
+            for number in sorted(self._consumer.partitions_for_topic(topic) or ())
+        ]
+
     def values(self) -> Iterator[bytes | None]:
         """Yield the records' values, in order within each partition.
 
@@ -71,11 +90,7 @@ class TopicReader:
             StreamUnavailable: the broker stopped answering.
         """
         with translated("reading " + ", ".join(self._topics)):
-            partitions = [
-                TopicPartition(topic, number)
-                for topic in self._topics
-                for number in sorted(self._consumer.partitions_for_topic(topic) or ())
-            ]
+            partitions = self._partitions()
             ends = high_watermarks(self.admin, partitions)
             self._consumer.assign(partitions)
             fetching = Fetching(self._consumer)

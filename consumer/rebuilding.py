@@ -90,6 +90,14 @@ class PredictionLog:
             if tp.topic in self._reader.ids and entry.offset >= 0
         }
 
+    def deleted(self) -> int:
+        """Return how many predictions retention has taken from the topics, at most.
+
+        Raises:
+            StreamUnavailable: the broker stopped answering.
+        """
+        return self._reader.deleted()
+
     def texts(self) -> Iterator[PredictedText]:
         """Yield the predictions of this model, as long as the topics were when this was called.
 

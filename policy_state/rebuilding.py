@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +17,7 @@ from policy_state.store import OVERFLOW_DOMAIN, PartitionDeltas, Status
 from policy_state.transfer import all_domains, list_domains
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from policy_state.admin import PolicyAdmin
     from policy_state.offsets import Range
@@ -47,12 +48,28 @@ class Rebuilt:
     failed_offsets: int  # offsets that a worker counted in part meanwhile: run it again
 
 
-class _Partition:
+class _Offsets:
+    """Offsets of one partition that were seen: a bit for each."""
+
+    def __init__(self) -> None:
+        self._seen = bytearray()
+
+    def is_repeated(self, offset: int) -> bool:
+        """Return whether the offset was seen before, and note it."""
+        byte, bit = divmod(offset, 8)
+        if byte >= len(self._seen):
+            self._seen.extend(bytes(byte + 4096 - len(self._seen)))
+        was = bool(self._seen[byte] >> bit & 1)
+        self._seen[byte] |= 1 << bit
+        return was
+
+
+class _Partition(_Offsets):
     """The offsets of one partition that are to be counted, in pieces, and their sums."""
 
     def __init__(self, mark: Counted, upto: int) -> None:
+        super().__init__()
         self.upto = upto
-        self.seen = bytearray()  # a bit per offset
         wanted = [*mark.gaps, (mark.upto, upto)]
         self.pieces: list[Range] = [
             (max(start, first), min(start + _PIECE, following, upto))
@@ -62,15 +79,6 @@ class _Partition:
         ]
         self.starts = [first for first, _ in self.pieces]
         self.sums: list[dict[str, ExitStats]] = [{} for _ in self.pieces]
-
-    def is_repeated(self, offset: int) -> bool:
-        """Return whether the offset was seen before, and note it."""
-        byte, bit = divmod(offset, 8)
-        if byte >= len(self.seen):
-            self.seen.extend(bytes(byte + 4096 - len(self.seen)))
-        was = bool(self.seen[byte] >> bit & 1)
-        self.seen[byte] |= 1 << bit
-        return was
 
     def sums_at(self, offset: int) -> dict[str, ExitStats] | None:
         """Return the sums of the piece that holds an offset; None where it was counted before."""
@@ -152,19 +160,57 @@ def checked_marks(store: PolicyAdmin) -> Mapping[str, Counted]:
     return marks
 
 
-def unseen_domains(store: PolicyAdmin, seen: Collection[str]) -> dict[str, int]:
-    """Return the domains with counters that are not among those seen, each with its texts.
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A domain that has counted more texts than predictions tell of."""
 
-    One that cannot be read is one with counters, of 0 texts. Those that share `OVERFLOW_DOMAIN` are
-    seen under names of their own.
-    """
-    names = [name for name in list_domains(store) if name not in {*seen, OVERFLOW_DOMAIN}]
-    unseen: dict[str, int] = {}
+    counted: int | None  # None: its record cannot be read
+    found: int
+
+    @property
+    def texts(self) -> int:
+        """How many texts it would lose."""
+        return (self.counted or 0) - self.found
+
+
+def counted_texts(store: PolicyAdmin) -> dict[str, int | None]:
+    """Return how many texts each domain has counted; None where its record cannot be read."""
+    names = list_domains(store)
+    counted: dict[str, int | None] = {}
     for first in range(0, len(names), _CALL_DOMAINS):
         found, damaged = read_each(store, names[first : first + _CALL_DOMAINS])
-        unseen |= {name: r.stats.texts for name, r in found.items() if r.stats.texts}
-        unseen |= dict.fromkeys(damaged, 0)
-    return unseen
+        counted |= {name: record.stats.texts for name, record in found.items()}
+        counted |= dict.fromkeys(damaged)
+    return counted
+
+
+def found_texts(texts: Iterable[PredictedText]) -> Counter[str]:
+    """Return how many texts of each domain there are; of several predictions of one the first."""
+    seen: defaultdict[tuple[str, int], _Offsets] = defaultdict(_Offsets)
+    return Counter(
+        text.domain
+        for text in texts
+        if not seen[text.topic_id, text.partition].is_repeated(text.offset)
+    )
+
+
+def losses(counted: Mapping[str, int | None], found: Mapping[str, int]) -> dict[str, Loss]:
+    """Return the domains that a fresh count would make smaller, or drop.
+
+    Texts of `OVERFLOW_DOMAIN` are found under names of their own: as many as these have not counted
+    themselves. Of a record that cannot be read any text that is found is one more.
+
+    >>> losses({"a": 5, "b": 2, "c": 0, "d": None}, {"a": 4, "b": 9})
+    {'a': Loss(counted=5, found=4), 'd': Loss(counted=None, found=0)}
+    """
+    own = {name: texts or 0 for name, texts in counted.items() if name != OVERFLOW_DOMAIN}
+    beyond = sum(max(0, texts - own.get(name, 0)) for name, texts in found.items())
+    there = {**found, OVERFLOW_DOMAIN: beyond}
+    return {
+        name: Loss(texts, there.get(name, 0))
+        for name, texts in counted.items()
+        if there.get(name, 0) < (1 if texts is None else texts)
+    }
 
 
 def _calls(parts: Sequence[PartitionDeltas]) -> Iterable[list[PartitionDeltas]]:

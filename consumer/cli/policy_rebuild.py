@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from consumer.rebuilding import PredictionLog
     from consumer.settings import Settings
     from policy_state.backends.redis import RedisStore
+    from policy_state.rebuilding import Loss
 
 REBUILD_EXAMPLES = """Examples:
 
@@ -69,9 +70,7 @@ def rebuild(
     fresh: Annotated[bool, typer.Option("--fresh", help="Set all counters to zero first.")] = False,
     drop_unseen: Annotated[
         bool,
-        typer.Option(
-            "--drop-unseen", help="With --fresh: forget domains that have no prediction there."
-        ),
+        typer.Option("--drop-unseen", help="With --fresh: forget what has no prediction there."),
     ] = False,
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
@@ -90,8 +89,8 @@ def rebuild(
     they count on. Resets of the past are not repeated. Where Redis lost the policy itself, start a
     worker first, or import an export: it creates the policy.
 
-    --fresh reads all predictions twice: before it sets anything to zero it looks whether every
-    domain that has counters has predictions to count them from.
+    --fresh reads all predictions twice: before it sets anything to zero it looks whether there are
+    predictions of all texts that each domain has counted.
     """
     uses = (*POLICY, *KAFKA, *ROUTES)
     settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
@@ -116,8 +115,8 @@ def rebuild(
         )
         if fresh:
             with read() as log:
-                log.committed(at_least={})  # tells of an absent group before anything is written
-                _check_unseen(store, log, topics, drop=drop_unseen)
+                log.committed(at_least={})  # tells of an absent group before anything is read
+                _check_losses(store, log, topics, drop=drop_unseen)
         with read() as log:
             if fresh:
                 with changing():
@@ -171,30 +170,54 @@ def _topics(
     return found, []
 
 
-def _check_unseen(
+def _check_losses(
     store: RedisStore, log: PredictionLog, topics: Sequence[str], *, drop: bool
 ) -> None:
-    """Raise where counters would go that no prediction brings back, unless that is wanted."""
-    from collections import Counter
+    """Raise where counters would go that no prediction brings back, unless that is wanted.
 
+    That a domain would shrink is only told where retention, and texts that are not committed yet,
+    may be all that is missing.
+    """
     from consumer.errors import InvalidSettings
-    from policy_state.rebuilding import unseen_domains
+    from policy_state.errors import StoreCorrupt
+    from policy_state.rebuilding import counted_texts, found_texts, losses
 
-    seen = Counter(text.domain for text in log.texts())
-    unseen = unseen_domains(store, seen)
-    if not unseen:
+    # What is counted is asked for first, and its commits waited for: its predictions are there.
+    counted = counted_texts(store)
+    try:
+        marks = _counted(store)
+    except StoreCorrupt:  # a fresh count mends them, and no worker counts until then
+        marks = {}
+    committed = log.committed(at_least=marks)
+    ahead = sum(
+        max(0, marks.get(f"{topic_id}/{number}", 0) - offset)
+        for (topic_id, number), offset in committed.items()
+    )
+    lost = losses(counted, found_texts(log.texts()))
+    if not lost:
         return
+    texts, deleted = sum(loss.texts for loss in lost.values()), log.deleted()
+    worst = sorted(lost, key=lambda name: (lost[name].found > 0, -lost[name].texts, name))
+    shown = [f"{printable(name)} ({_numbers(lost[name])})" for name in worst[:_NAMED]]
+    more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
     what = (
-        f"{len(unseen)} domains with {sum(unseen.values())} texts have no prediction in "
-        f"{_named(topics)}: {_named(list(unseen))}"
+        f"{len(lost)} domains have counted {texts} texts more than predictions in {_named(topics)} "
+        f"tell of: {', '.join(shown)}{more}; retention took at most {deleted} records there"
     )
     if drop:
         typer.echo(f"forgotten: {what}", err=True)
-        return
-    raise InvalidSettings(
-        f"{what}; nothing was changed: name all topics that their predictions went to, or forget "
-        "them with --drop-unseen"
-    )
+    elif all(loss.found for loss in lost.values()) and texts <= deleted + ahead:
+        typer.echo(f"beware: {what}", err=True)
+    else:
+        raise InvalidSettings(
+            f"{what}; nothing was changed: name all topics that their predictions went to, or "
+            "forget what has none, as what was imported, with --drop-unseen"
+        )
+
+
+def _numbers(loss: Loss) -> str:
+    counted = "a record that cannot be read" if loss.counted is None else f"{loss.counted} counted"
+    return f"{counted}, {loss.found} found"
 
 
 def _named(names: Sequence[str]) -> str:

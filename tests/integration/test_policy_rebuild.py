@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -19,6 +20,7 @@ from kafka.structs import OffsetAndMetadata
 from typer.testing import CliRunner, Result
 
 from consumer.cli.app import app
+from consumer.reading import high_watermarks
 from consumer.topics import create_topics
 from policy_state.backends.redis import RedisStore
 from policy_state.stats import ExitStats
@@ -371,7 +373,7 @@ def test_an_absent_topic_or_group_is_told(redis_url: str, world: World) -> None:
 
 
 def test_fresh_forgets_no_domain_that_it_has_not_seen(redis_url: str, world: World) -> None:
-    """With a topic forgotten nothing is set to zero, unless that is asked for."""
+    """With a topic forgotten nothing is set to zero, unless that is asked for; numbers are told."""
     only_a = ("rebuild", "--topic", world.out[0], "--fresh", "--yes")
     with RedisStore(redis_url) as store:
         store.open(META)
@@ -380,12 +382,38 @@ def test_fresh_forgets_no_domain_that_it_has_not_seen(redis_url: str, world: Wor
         store.load(brought, replace=True)
         before = held(store)
         refused = offramp(redis_url, world, *only_a, code=1)
-        assert "1 domains with 1 texts have no prediction in" in str(refused.exception)
+        found = Counter(domain for _, offset, domain, _ in world.texts if offset % 2 == 0)
+        total = Counter(domain for _, _, domain, _ in world.texts)
+        said = str(refused.exception)
+        assert "4 domains have counted 136 texts more than predictions" in said, said
+        assert "elsewhere (1 counted, 0 found)" in said
+        assert f"a ({total['a']} counted, {found['a']} found)" in said
         assert "--drop-unseen" in str(refused.exception)
         assert (held(store), store.audit()) == (before, ())
         told = offramp(redis_url, world, *only_a, "--drop-unseen").stderr
-        assert "forgotten: 1 domains with 1 texts" in told
+        assert "forgotten: 4 domains have counted" in told
         assert held(store)["elsewhere"].texts == 0
+
+
+def test_fresh_takes_what_retention_took_and_no_more(redis_url: str, world: World) -> None:
+    """Domains shrink by what the logs have lost, and that is told; by more they do not."""
+    fresh = ("rebuild", "--topic", world.out[0], "--topic", world.out[1], "--fresh", "--yes")
+    with RedisStore(redis_url) as store:
+        store.open(META)
+        world.count(store, 0, 150)
+        log = TopicPartition(world.out[1], 0)
+        end = high_watermarks(world.admin, [log])[log]  # behind a marker of its 135 predictions
+        world.admin.delete_records({log: end - 1 - 135 + 20})
+        assert "beware: " in (told := offramp(redis_url, world, *fresh).stderr)
+        assert "have counted 20 texts more than predictions" in told, told
+        assert store.totals().stats.texts == len(world.texts) - 20
+        before = held(store)
+        brought = ExitStats.from_texts([[0]] * end, exits=4)
+        store.load({"a": DomainSnapshot(before["a"] + brought, 0, None)}, replace=True)
+        refused = str(offramp(redis_url, world, *fresh, code=1).exception)
+        assert f"1 domains have counted {end} texts more" in refused
+        assert f"retention took at most {end - 116} records" in refused
+        assert held(store) == before | {"a": before["a"] + brought}
 
 
 def test_without_topics_the_outputs_of_all_routes_are_read(redis_url: str, world: World) -> None:
