@@ -111,11 +111,12 @@ class Placing:
             StreamUnavailable: there was no answer of Kafka for too long.
             KafkaError: another failure; what waits goes on waiting.
         """
-        if self._astray:
-            self._lead_on(self._astray)
-            self._astray = {}
         assigned = self._consumer.assignment()
         self._placed &= assigned
+        # What is not placed goes to its place first, and is found out there if it is astray.
+        if astray := {tp: at for tp, at in self._astray.items() if tp in self._placed}:
+            self._lead_on(astray)
+        self._astray = {}
         for tp in assigned - self._placed:
             self._waiting.setdefault(tp, time.monotonic())
         for tp in [tp for tp in self._waiting if tp not in self._untold]:
@@ -186,7 +187,7 @@ class Placing:
         """Go to the first record of what is read outside of its log; what was read before stays."""
         firsts = self._consumer.beginning_offsets(list(astray), timeout_ms=self._timeout_ms)
         for tp, offset in astray.items():
-            if tp not in self._consumer.assignment():
+            if tp not in self._consumer.assignment():  # it may be gone since
                 continue
             if offset < firsts[tp]:
                 log.warning(
