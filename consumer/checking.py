@@ -91,7 +91,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         return
     security = settings.kafka.security
     way = " ".join(filter(None, (security.protocol, security.mechanism)))
-    yield Finding("kafka", True, f"{settings.kafka.bootstrap_servers} lets us in: {way}")
+    yield Finding("kafka", True, f"connected to {settings.kafka.bootstrap_servers}: {way}")
     with translated("connecting"), KafkaAdminClient(**client) as admin:
         if routes:
             yield _inputs(routes, admin)
@@ -124,7 +124,9 @@ def _store(settings: Settings, store: RedisStore, engine: Inference | None) -> I
             )
             yield Finding("policy", True, f"{name} belongs to this model")
         except FingerprintMismatch as error:
-            yield Finding("policy", False, str(error), "see model.path, policy.name")
+            yield Finding(
+                "policy", False, str(error), "see model.path, store.on_mismatch, policy.name"
+            )
 
 
 def _memory(store: RedisStore) -> Finding:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kafka import KafkaConsumer, TopicPartition
 
@@ -23,6 +23,34 @@ if TYPE_CHECKING:
     from consumer.settings import KafkaSettings
 
 log = logging.getLogger("offramp.dead_letters")
+
+CLASSES: Final = frozenset(
+    [
+        "wrong-checksum",
+        "no-codec",
+        "invalid-compression",
+        "invalid-record",
+        "null-value",
+        "invalid-utf8",
+        "unclear-format",
+        "invalid-json",
+        "missing-text",
+        "empty-text",
+        "invalid-field",
+        "no-route",
+        "invalid-domain",
+        "invalid-framing",
+        "unknown-schema",
+        "invalid-schema",
+        "invalid-avro",
+        "invalid-protobuf",
+        "schema-mismatch",
+        "model-failed",
+        "prediction-too-large",
+        "unexpected-error",
+    ]
+)
+"""All that workers write; docs/events.md tells what each means."""
 
 _PREFIX = "offramp.error."
 _REPLAYS = "offramp.replays"

@@ -50,9 +50,9 @@ class RouteTable:
             InvalidRoute: there is none.
         """
         if name not in self.names:
-            known = ", ".join(self.names) or "none"
+            known = f"; the routes are: {', '.join(self.names)}" if self.names else ""
             meant = did_you_mean(name, self.names)
-            raise InvalidRoute(f"route {name!r} not found{meant or f'; there is: {known}'}")
+            raise InvalidRoute(f"route {name!r} not found{meant or known}")
         return self.routes[self.names.index(name)]
 
     def matching(self, topic: str) -> tuple[Route, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from policy_state.diagnostics import Diagnosis, diagnose
 from policy_state.errors import PolicyNotFound
 from policy_state.policy import build
+from policy_state.suggesting import no_such_policy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,11 +134,7 @@ def read_reports(
     """
     found = store.find(policy)
     if found is None:
-        known = (
-            ", ".join(meta.name for meta in store.policies())
-            or "none yet: a worker creates it when it starts"
-        )
-        raise PolicyNotFound(f"policy {policy!r} not found; there is: {known}")
+        raise PolicyNotFound(no_such_policy(policy, [meta.name for meta in store.policies()]))
     meta = store.open(found).meta
     rules = build(meta.settings, meta.layers)
     names = store.domains(limit=limit) if domains is None else domains

@@ -298,13 +298,20 @@ def is_same_model(asked: PolicyMeta, stored: PolicyMeta) -> bool:
     return (asked.fingerprint, asked.layers) == (stored.fingerprint, stored.layers)
 
 
+_MEND_MISMATCH: Final = (
+    "`offramp worker --set store.on_mismatch=new` counts under a name of this model beside it, "
+    "`--set store.on_mismatch=warm-start` does so and begins with a share of what was learnt, "
+    "`--set policy.name=NAME` chooses a name for it"
+)
+
+
 def check_same_model(asked: PolicyMeta, stored: PolicyMeta) -> None:
     """Raise `FingerprintMismatch` where the stored counters were learnt with another model."""
     if not is_same_model(asked, stored):
         raise FingerprintMismatch(
             f"policy {asked.name}: this model has fingerprint {asked.fingerprint} and layers "
             f"{asked.layers}, the stored counters belong to {stored.fingerprint} and "
-            f"{stored.layers}; use another policy name for another model"
+            f"{stored.layers}; {_MEND_MISMATCH}"
         )
 
 

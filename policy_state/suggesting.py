@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 _MAX_CHARACTERS: Final = 200  # of a name that is compared; the time grows with its square
 _CUTOFF: Final = 0.6
@@ -34,3 +34,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     meant = nearest(word, known)
     return "" if meant is None else f"; did you mean {meant}?"
+
+
+def no_such_policy(name: str, known: Collection[str]) -> str:
+    """Return the message about a policy that is not there: which one was meant, or which there are.
+
+    >>> no_such_policy("reviews", ["default", "second"])
+    'policy reviews not found; the policies are: default, second'
+    """
+    if not known:
+        return (
+            "no policy exists yet: a worker creates it when it starts; try again once a worker has "
+            "logged `started`"
+        )
+    there = did_you_mean(name, known) or f"; the policies are: {', '.join(known)}"
+    return f"policy {name} not found{there}"

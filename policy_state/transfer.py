@@ -173,7 +173,8 @@ def open_or_start_new(
     if old.exits != policy.exits:
         raise FingerprintMismatch(
             f"policy {old.name} has {old.exits} exits, this model has {policy.exits}: "
-            f"{fresh.name} cannot start warm from it, only new"
+            f"{fresh.name} cannot start warm from it; `--set store.on_mismatch=new` starts it from "
+            "nothing"
         )
     store.open(old)
     source = export_policy(store)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _NUMERIC: Final = frozenset("0123456789.%-: ")  # numbers, lists of them, times
 _TEXT_WIDTH: Final = 16  # longer words are folded rather than that columns are left out
+_PROSE_WIDTH: Final = 32  # sentences, likewise
 _GAP: Final = 2  # between two columns
 
 KAFKA: Final = ("kafka.bootstrap_servers", "kafka.request_timeout_s", "kafka.security")
@@ -43,6 +44,20 @@ Config = Annotated[
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting, e.g. batch.max_events=64."),
+]
+SetKafka = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A setting this command uses, e.g. kafka.request_timeout_s=60.",
+    ),
+]
+SetRedis = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="A setting this command uses, e.g. redis.timeout_s=5."
+    ),
 ]
 OutputOption = Annotated[
     Output, typer.Option("--output", "-o", help="A table for people, JSON for programs.")
@@ -120,7 +135,11 @@ def print_json(data: object) -> None:
 
 
 def print_table(
-    rows: Sequence[Mapping[str, object]], *, empty: str, spare: Sequence[str] = ()
+    rows: Sequence[Mapping[str, object]],
+    *,
+    empty: str,
+    spare: Sequence[str] = (),
+    prose: str | None = None,
 ) -> None:
     """Write rows as a table on stdout.
 
@@ -129,6 +148,7 @@ def print_table(
         empty: What stderr says where there are none.
         spare: Columns to leave out, in this order, as far as the terminal is too narrow. Numbers
             are never wrapped where that makes room for them.
+        prose: A column of sentences, which are wrapped and need more room than names.
     """
     from rich.console import Console
     from rich.table import Table
@@ -141,10 +161,10 @@ def print_table(
     cells = {name: [printable(row[name]) for row in rows] for name in rows[0]}
     left_out = []
     for name in spare:
-        if name in cells and _least_width(cells) > console.width:
+        if name in cells and _least_width(cells, prose) > console.width:
             left_out.append(name)
             del cells[name]
-    fits = _least_width(cells) <= console.width
+    fits = _least_width(cells, prose) <= console.width
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name, column in cells.items():
         numeric = _is_numeric(column)
@@ -161,7 +181,7 @@ def _is_numeric(column: Sequence[str]) -> bool:
     return all(_NUMERIC.issuperset(cell) for cell in column)
 
 
-def _least_width(cells: Mapping[str, Sequence[str]]) -> int:
+def _least_width(cells: Mapping[str, Sequence[str]], prose: str | None) -> int:
     """Return how wide a table of these columns must be for people to read it."""
     from rich.cells import cell_len
 
@@ -169,6 +189,8 @@ def _least_width(cells: Mapping[str, Sequence[str]]) -> int:
     for name, column in cells.items():
         if _is_numeric(column):
             widths.append(max(map(cell_len, [name, *column])))
+        elif name == prose:
+            widths.append(min(_PROSE_WIDTH, max(map(cell_len, [name, *column]))))
         else:
             words = [word for text in (name, *column) for word in text.split()]
             widths.append(min(_TEXT_WIDTH, max(map(cell_len, words), default=0)))

@@ -17,7 +17,7 @@ from consumer.cli.common import (
     Config,
     Output,
     OutputOption,
-    Set,
+    SetKafka,
     print_json,
     print_table,
     printable,
@@ -25,6 +25,7 @@ from consumer.cli.common import (
 )
 from consumer.cli.policy_common import Yes, confirm
 from consumer.header_names import shown_name
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -38,7 +39,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_PREVIEW = 60
 _USED = (*KAFKA, "kafka.dead_letters")
 LIST_EXAMPLES = """Examples:
 
@@ -87,15 +87,16 @@ def list_(
     stage: OfStage = None,
     class_: Class = None,
     limit: Annotated[
-        int, typer.Option(min=1, max=MOST_ROWS, help="At most so many, oldest first.")
+        int, typer.Option(min=1, max=MOST_ROWS, help="List at most N, oldest first.")
     ] = 100,
-    set_: Set = None,
+    set_: SetKafka = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List dead letters: where each came from and what was wrong with it."""
     found = list(
         islice(_letters(config, bootstrap_servers, dead_letters, stage, class_, set_), limit)
     )
+    _check_class(class_, found=bool(found))
     if output is Output.JSON:
         print_json([_facts(letter) for letter in found])
         return
@@ -108,11 +109,13 @@ def list_(
                 "class": letter.error.get("class"),
                 "bytes": len(letter.value or b""),
                 "replays": letter.replays,
-                "message": (letter.error.get("message") or "")[:_PREVIEW],
+                "message": letter.error.get("message") or "",
             }
             for letter in found
         ],
         empty="no dead letters",
+        spare=("replays", "bytes", "stage"),
+        prose="message",
     )
 
 
@@ -122,7 +125,7 @@ def show(
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
     dead_letters: Dead = None,
-    set_: Set = None,
+    set_: SetKafka = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show one dead letter: its error, headers, and value, made safe for the terminal."""
@@ -155,7 +158,7 @@ def replay(
         typer.Option("--to", metavar="TOPIC", help="Where to; default: where each came from."),
     ] = None,
     yes: Yes = False,
-    set_: Set = None,
+    set_: SetKafka = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Send dead letters back to the topics they came from, as they were.
@@ -175,30 +178,32 @@ def replay(
     for letter in read():
         last[letter.partition] = letter.offset
         reasons[letter.hindrance(topic)] += 1
+    _check_class(class_, found=bool(reasons))
     count = reasons.pop(None, 0)
     for reason, left_out in sorted(reasons.items(), key=str):
-        typer.echo(f"{left_out} letters left out: {reason}", err=True)
+        typer.echo(f"{counted(left_out, 'letter')} left out: {reason}", err=True)
     if count:
         where = "where they came from" if topic is None else printable(topic)
         confirm(f"letters to be sent to {where}: {count}", yes=yes)
     sent: Counter[str] = Counter()
     try:
         with closing(read()) as again:
-            counted = (
+            chosen = (
                 letter
                 for letter in again
                 if not letter.hindrance(topic) and letter.offset <= last.get(letter.partition, -1)
             )
-            letters.replay(settings.kafka, counted if count else (), topic=topic, sent=sent)
+            letters.replay(settings.kafka, chosen if count else (), topic=topic, sent=sent)
     except BaseException as error:  # an interrupt, too: what was sent is there
         if sent or not isinstance(error, Exception):
-            typer.echo(f"stopped: {sent.total()} of {count} letters were sent", err=True)
+            of_all = f"{sent.total()} of {counted(count, 'letter')}"
+            typer.echo(f"stopped after sending {of_all}", err=True)
         raise
     if output is Output.JSON:
         print_json(dict(sent))
         return
     for name, count in sorted(sent.items()):
-        typer.echo(f"{count} letters sent to {printable(name)}", err=True)
+        typer.echo(f"{counted(count, 'letter')} sent to {printable(name)}", err=True)
     if not sent:
         typer.echo("no dead letters", err=True)
 
@@ -221,6 +226,20 @@ def _letters(
     from consumer.dead_letters import read_letters
 
     return read_letters(settings.kafka, stage=stage, reason=reason)
+
+
+def _check_class(name: str | None, *, found: bool) -> None:
+    """Refuse a class that no dead letter has, and none ever gets."""
+    from consumer.dead_letters import CLASSES
+    from consumer.errors import InvalidSettings
+    from policy_state.suggesting import did_you_mean
+
+    if not found and name is not None and name not in CLASSES:
+        meant = did_you_mean(printable(name), CLASSES)
+        raise InvalidSettings(
+            f"--class {printable(name)}: no dead letter has this class{meant}"
+            f"{'' if meant else '; the classes are: ' + ', '.join(sorted(CLASSES))}"
+        )
 
 
 def _facts(letter: Letter) -> dict[str, object]:

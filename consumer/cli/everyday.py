@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.common import Config, PolicyName, RedisUrl, SetRedis, printable
 from consumer.cli.policy import report_of
 from consumer.cli.policy_change import change_domain
 from consumer.cli.policy_common import (
@@ -46,7 +46,7 @@ def explain(
     config: Config = None,
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Say why a domain is at its exit, and what would change that."""
@@ -96,7 +96,7 @@ def pin(
     policy: PolicyName = None,
     by: By = None,
     yes: Yes = False,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Send every text of a domain to one exit; the domain learns on.
@@ -118,7 +118,7 @@ def unpin(
     reason: Reason = "",
     by: By = None,
     yes: Yes = False,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Let the policy choose the exit of a domain again."""

@@ -15,7 +15,7 @@ from consumer.cli import (
     policy_rebuild,
     policy_set,
 )
-from consumer.cli.common import MOST_ROWS, Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.common import MOST_ROWS, Config, PolicyName, RedisUrl, SetRedis, printable
 from consumer.cli.panels import LOOK, InPanels
 from consumer.cli.policy_common import (
     Domain,
@@ -77,7 +77,7 @@ def list_(
     limit: Annotated[
         int, typer.Option(min=1, max=MOST_ROWS, help="At most so many domains.")
     ] = 1000,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
     watch: Watch = False,
 ) -> None:
@@ -147,7 +147,7 @@ def show(
     config: Config = None,
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
     watch: Watch = False,
 ) -> None:

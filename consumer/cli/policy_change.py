@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.common import Config, PolicyName, RedisUrl, SetRedis, printable
 from consumer.cli.panels import CHANGE
 from consumer.cli.policy_common import (
     By,
@@ -67,7 +67,7 @@ def freeze(
     reason: Reason = "",
     by: By = None,
     yes: Yes = False,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Count nothing more for a domain, so that its choice stays as it is."""
@@ -85,7 +85,7 @@ def unfreeze(
     reason: Reason = "",
     by: By = None,
     yes: Yes = False,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Count a domain's texts again."""
@@ -107,7 +107,7 @@ def reset(
     reason: Reason = "",
     by: By = None,
     yes: Yes = False,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Forget what a domain has learnt, all of it or but for a share.
@@ -128,7 +128,7 @@ def remove(
     reason: Reason = "",
     by: By = None,
     yes: Yes = False,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Forget a domain as if it had never been seen; its next text brings it back."""

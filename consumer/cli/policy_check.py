@@ -11,7 +11,7 @@ from consumer.cli.common import (
     Config,
     PolicyName,
     RedisUrl,
-    Set,
+    SetRedis,
 )
 from consumer.cli.panels import LOOK
 from consumer.cli.policy_common import (
@@ -71,7 +71,7 @@ def history(
     limit: Annotated[
         int, typer.Option(min=1, max=MOST_ROWS, help="At most so many samples and changes.")
     ] = 100,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Show how a domain came to be at its exit: samples and changes, the newest first.
@@ -187,7 +187,7 @@ def audit(
     limit: Annotated[
         int, typer.Option(min=1, max=MOST_ROWS, help="At most so many changes.")
     ] = 100,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """List who changed what, when and why, the newest first."""
@@ -198,7 +198,7 @@ def audit(
 def workers(
     config: Config = None,
     redis_url: RedisUrl = None,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
     watch: Watch = False,
 ) -> None:

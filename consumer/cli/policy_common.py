@@ -133,16 +133,14 @@ def open_named(store: RedisStore, name: str) -> None:
         StoreCorrupt: what it belongs to went missing.
     """
     from policy_state.errors import PolicyNotFound, StoreCorrupt
-    from policy_state.suggesting import did_you_mean
+    from policy_state.suggesting import no_such_policy
 
     meta = store.find(name)
     if meta is None:
         if (why := store.unreadable_policies().get(name)) is not None:
             raise StoreCorrupt(why)
         known = [printable(other.name) for other in store.policies()]
-        there = f"; there is: {', '.join(known) or 'none yet, the first worker creates it'}"
-        meant = did_you_mean(printable(name), known)
-        raise PolicyNotFound(f"policy {printable(name)} not found{meant or there}")
+        raise PolicyNotFound(no_such_policy(printable(name), known))
     store.open(meta)
 
 
@@ -282,7 +280,7 @@ def confirm(preview: str, *, yes: bool) -> None:
         return
     if sys.stdin.isatty() and typer.confirm("Change it?", err=True):
         return
-    typer.echo("nothing was changed; --yes changes it without asking", err=True)
+    typer.echo("nothing was changed; run it again with --yes to apply it", err=True)
     raise typer.Exit(EXIT_NOT_CONFIRMED)
 
 

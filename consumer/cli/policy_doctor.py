@@ -15,7 +15,7 @@ from consumer.cli.common import (
     Config,
     PolicyName,
     RedisUrl,
-    Set,
+    SetRedis,
     printable,
     read_settings,
 )
@@ -59,7 +59,7 @@ def doctor(
     bootstrap_servers: Bootstrap = None,
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Check a policy: counters, index, ledger, watermarks, keys that went missing, Redis itself.

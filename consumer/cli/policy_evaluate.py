@@ -16,7 +16,7 @@ from consumer.cli.common import (
     Config,
     PolicyName,
     RedisUrl,
-    Set,
+    SetRedis,
     printable,
     read_settings,
 )
@@ -91,7 +91,7 @@ def evaluate(
     bootstrap_servers: Bootstrap = None,
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = OutputFormat.TABLE,
 ) -> None:
     """Tell the true error of every exit from delayed labels, and the exit they would choose.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.common import Config, PolicyName, RedisUrl, SetRedis, printable
 from consumer.cli.panels import LOOK, MOVE
 from consumer.cli.policy_common import (
     EXIT_FOUND,
@@ -72,7 +72,7 @@ def export(
     config: Config = None,
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
-    set_: Set = None,
+    set_: SetRedis = None,
 ) -> None:
     """Write all of a policy as JSON: settings, counters, watermarks.
 
@@ -103,7 +103,7 @@ def import_(
     reason: Reason = "",
     by: By = None,
     yes: Yes = False,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Write an export into a policy, created where there is none.
@@ -136,7 +136,7 @@ def diff(
     config: Config = None,
     redis_url: RedisUrl = None,
     all_: Annotated[bool, typer.Option("--all", help="Domains with the same exit too.")] = False,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Compare two policies: domains that only one has, or that have learnt another exit.
@@ -200,7 +200,7 @@ def warm_start(
     reason: Reason = "",
     by: By = None,
     yes: Yes = False,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Give a policy a share of what another has learnt, for domains it has not seen itself.

@@ -15,7 +15,7 @@ from consumer.cli.common import (
     Config,
     PolicyName,
     RedisUrl,
-    Set,
+    SetRedis,
     printable,
     read_settings,
 )
@@ -79,7 +79,7 @@ def rebuild(
     reason: Reason = "",
     by: By = None,
     yes: Yes = False,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Count from the predictions what the policy has not counted: after Redis lost its data.

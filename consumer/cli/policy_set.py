@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Config, PolicyName, RedisUrl, Set, printable
+from consumer.cli.common import Config, PolicyName, RedisUrl, SetRedis, printable
 from consumer.cli.optional import NUMBER_OR_NONE, number_or_none
 from consumer.cli.panels import CHANGE
 from consumer.cli.policy_common import (
@@ -82,7 +82,7 @@ def set_settings(
     reason: Reason = "",
     by: By = None,
     yes: Yes = False,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Change the settings of a policy for all its workers at once.

@@ -14,7 +14,7 @@ from consumer.cli.common import (
     Config,
     Output,
     OutputOption,
-    Set,
+    SetKafka,
     print_json,
     printable,
     read_settings,
@@ -63,7 +63,7 @@ def produce(
         float | None,
         typer.Option(min=0.01, max=1e6, help="At most so many a second."),
     ] = None,
-    set_: Set = None,
+    set_: SetKafka = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Write every text of a file to a topic, as JSON events.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consumer.cli import route_change
-from consumer.cli.common import MOST_ROWS, Bootstrap, Config, RedisUrl, Set, printable
+from consumer.cli.common import MOST_ROWS, Bootstrap, Config, RedisUrl, SetRedis, printable
 from consumer.cli.policy_common import EXIT_FOUND, Format, FormatOption, emit
 from consumer.cli.route_common import (
     ROUTES,
@@ -56,7 +56,7 @@ def list_(
     config: Config = None,
     redis_url: RedisUrl = None,
     group: Group = None,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """List the routes in order: of those that match a topic the first one counts."""
@@ -85,7 +85,7 @@ def show(
     bootstrap_servers: Bootstrap = None,
     redis_url: RedisUrl = None,
     group: Group = None,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Show one route and the topics that it takes now."""
@@ -122,7 +122,7 @@ def try_(
     bootstrap_servers: Bootstrap = None,
     redis_url: RedisUrl = None,
     group: Group = None,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Say what becomes of a topic's texts: which route, which domain, which output."""
@@ -165,7 +165,7 @@ def history(
     limit: Annotated[
         int, typer.Option(min=1, max=MOST_ROWS, help="At most so many changes.")
     ] = 100,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """List who changed the routes, when and why, the newest first."""

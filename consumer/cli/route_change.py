@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Bootstrap, Config, RedisUrl, Set, printable
+from consumer.cli.common import Bootstrap, Config, RedisUrl, SetRedis, printable
 from consumer.cli.optional import NUMBER_OR_NONE, number_or_none
 from consumer.cli.policy_common import (
     By,
@@ -107,7 +107,7 @@ def add(
     reason: Reason = "",
     by: By = None,
     yes: Yes = False,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Let the workers of a group read more topics, within seconds and without a restart.
@@ -168,7 +168,7 @@ def remove(
     reason: Reason = "",
     by: By = None,
     yes: Yes = False,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Let the workers of a group read no longer what a route is for.

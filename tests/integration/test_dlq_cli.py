@@ -62,6 +62,17 @@ def test_list_tells_each_letter_in_a_line(dead):
     assert dead.run("list", "--stage", "infer").output.strip() == "no dead letters"
 
 
+def test_a_class_that_no_letter_can_have_is_refused(dead):
+    """By `list` and `replay`, with the one that was meant or those there are."""
+    assert dead.run("list", "--class", "no-codec").output.strip() == "no dead letters"
+    for command in (("list",), ("replay", "--yes")):
+        unknown = str(dead.run(*command, "--class", "nonsense", code=1).exception)
+        assert "--class nonsense: no dead letter has this class; the classes are: " in unknown
+        assert "missing-text" in unknown
+    misspelt = str(dead.run("list", "--class", "invalid-jsn", code=1).exception)
+    assert misspelt.endswith("did you mean invalid-json?")
+
+
 def test_show_tells_all_of_one_letter_safe_for_the_terminal(dead):
     """Error, key, headers and value; an unknown place is an error."""
     shown = dead.run("show", "0@0").stdout
@@ -79,8 +90,8 @@ def test_replay_leaves_out_what_cannot_be_sent_and_tells_so(dead, kafka):
     """What is not whole, and what does not say where it came from, unless a topic is named."""
     result = dead.run("replay", "--yes", "-o", "json")
     assert json.loads(result.stdout) == {dead.source: 2}
-    assert "1 letters left out: they were too large to be kept whole" in result.stderr
-    assert "1 letters left out: they do not say where they came from" in result.stderr
+    assert "1 letter left out: they were too large to be kept whole" in result.stderr
+    assert "1 letter left out: they do not say where they came from" in result.stderr
     other = f"{dead.source}2"
     assert json.loads(dead.run("replay", "--to", other, "--yes", "-o", "json").stdout) == {other: 3}
     sent = read_topic(kafka, other, want=3)
@@ -129,7 +140,7 @@ def test_a_letter_that_cannot_go_back_ends_the_replay_with_what_went(kafka):
     assert "stopped" not in result.output  # nothing had been sent
     result = dead.run("replay", "-y", code=1)
     assert "does not exist" in str(result.exception)
-    assert "stopped: 2 of 4 letters were sent" in result.stderr
+    assert "stopped after sending 2 of 4 letters" in result.stderr
     assert time.monotonic() - begun < 30
     with KafkaProducer(bootstrap_servers=kafka, acks="all") as producer:
         headers = [("offramp.error.topic", b"no/topic"), ("offramp.error.class", b"z")]

@@ -247,8 +247,8 @@ def test_nothing_is_left_of_a_process_that_ends(number: signal.Signals, tmp_path
     )
     assert owner.stdout is not None
     lines = [owner.stdout.readline().strip() for _ in range(2)]
-    assert lines[0].startswith("kafka=127.0.0.1:")
-    assert lines[1].startswith("redis=redis://127.0.0.1:")
+    assert lines[0].startswith("export OFFRAMP_KAFKA__BOOTSTRAP_SERVERS=127.0.0.1:")
+    assert lines[1].startswith("export OFFRAMP_REDIS__URL=redis://127.0.0.1:")
     children = psutil.Process(owner.pid).children(recursive=True)
     assert sorted(child.name() for child in children if "python" not in child.name()) == [
         "java",

@@ -73,7 +73,10 @@ def test_an_export_is_piped_into_an_import(store: RedisStore, offramp: Offramp) 
     text = offramp("export").stdout
     offramp("import", "-", "--policy", "copy", "--yes", stdin=text)
     offramp("diff", "default", "copy")
-    assert "--yes changes it" in offramp("import", "-", "-p", "b", code=3, stdin=text).stderr
+    assert (
+        "run it again with --yes to apply it"
+        in offramp("import", "-", "-p", "b", code=3, stdin=text).stderr
+    )
     for damaged in ("", text[:-9]):
         told = str(offramp("import", "-", "-p", "b", "--yes", code=1, stdin=damaged).exception)
         assert told.startswith("stdin: not JSON: ")

@@ -128,7 +128,7 @@ def check_commands(broker):
     assert "header \\xffname: \\x00value" in dlq("show", raw["place"]).stdout
     replayed = dlq("replay", "--yes")
     assert "2 letters left out: they hold no record but a batch" in replayed.stderr
-    assert f"1 letters sent to {IN}" in replayed.stderr
+    assert f"1 letter sent to {IN}" in replayed.stderr
 
 
 def test_skip_and_stop_hold_for_what_cannot_be_read(broker, start):
