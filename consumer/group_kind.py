@@ -29,7 +29,9 @@ def foreign(admin: KafkaAdminClient, group: str) -> str | None:
     found = admin.describe_groups([group])[group]
     members = found["members"]
     kind, assignor = found["protocol_type"], found["protocol_data"]
-    if not members or (kind, assignor) == ("consumer", ASSIGNOR.name):
+    if not members or not assignor:  # brokers do not tell while members join
+        return None
+    if (kind, assignor) == ("consumer", ASSIGNOR.name):
         return None
     names = sorted({str(member["client_id"]) for member in members})
     more = f" and {len(names) - _MEMBERS_SHOWN} more" if len(names) > _MEMBERS_SHOWN else ""

@@ -12,6 +12,7 @@ from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 
 from consumer.checking import _group
+from consumer.group_kind import ASSIGNOR, foreign
 from consumer.settings import KafkaSettings
 from consumer.topics import create_topics
 from deploy.local.services import start_kafka
@@ -158,3 +159,21 @@ def test_a_group_of_another_kind_is_told_at_once(broker, start):
     other.close()
     worker, log = start(broker.address)  # and once they are gone it is let in
     wait_for(lambda: "reading partition" in log())
+
+
+def test_a_group_that_is_joined_just_now_is_not_taken_for_another_kind(kafka):
+    """While its members join, brokers do not tell how they divide: `--check` finds no fault."""
+    name = f"joined-{time.time_ns()}"
+    create_topics(kafka, {name: 1})
+    options = {"bootstrap_servers": kafka, "group_id": name}
+    options["partition_assignment_strategy"] = [ASSIGNOR]
+    with KafkaAdminClient(bootstrap_servers=kafka) as admin:
+        first, second = (KafkaConsumer(name, **options) for _ in range(2))
+        try:
+            wait_for(lambda: first.poll(timeout_ms=200) or first.assignment())
+            second.poll(timeout_ms=1000)  # waits for the first one, which does not poll
+            assert admin.describe_groups([name])[name]["group_state"] == "PreparingRebalance"
+            assert foreign(admin, name) is None
+        finally:
+            for member in (second, first):
+                member.close(timeout_ms=1000)
