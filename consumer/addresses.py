@@ -23,7 +23,8 @@ def check_servers(text: str) -> str:
         try:
             _check_server(part.strip())
         except ValueError as error:
-            msg = f"{part.strip()[:100]!r} is no address of a broker ({error}): HOST:PORT expected"
+            which = f" of {part.strip()[:100]!r}" if "," in text else ""
+            msg = f"expected HOST:PORT, with commas between several; {error}{which}"
             raise ValueError(msg) from error
     return text
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from consumer.errors import InvalidSettings
+from consumer.patterns import check_topic
 from consumer.topic_writer import TopicWriter
 from model.formats import shown
 from model.rows import Layout, read_rows
@@ -52,9 +54,9 @@ def produce_file(  # noqa: PLR0913  (what and where to; the rest is keyword-only
         topic: it must exist.
         settings: where Kafka is.
         layout: how the file is read.
-        skip: leave out so many at the beginning.
-        limit: stop after so many.
-        rate: at most so many a second.
+        skip: how many to leave out at the beginning.
+        limit: how many to write at most.
+        rate: how many to write a second at most.
         produced: is right at the end, also where this raises.
         report: called with the number written so far.
 
@@ -64,6 +66,10 @@ def produce_file(  # noqa: PLR0913  (what and where to; the rest is keyword-only
         StreamUnavailable: there is no such topic, or Kafka did not take the events.
     """
     produced = produced or Produced()
+    try:
+        check_topic(topic)
+    except ValueError as error:
+        raise InvalidSettings(str(error)) from error
     end = None if limit is None else skip + limit
     events = islice(read_events(path, layout or Layout()), skip, end)
     first = list(islice(events, 1))  # a file that cannot be read is told before connecting
@@ -103,7 +109,7 @@ def _event(row: Row, layout: Layout, *, renamed: bool) -> bytes:
     if row.raw is not None:
         rest = {k: v for k, v in row.fields.items() if k not in {layout.text, layout.label}}
         label = None if layout.label is None else row.fields.get(layout.label)
-        return json.dumps({"text": row.text, **rest, "label": label}).encode()
+        return json.dumps({**rest, "text": row.text, "label": label}).encode()
     rest = {name: row.fields[name] for name in FIELDS if row.fields.get(name)}
     labelled = {} if row.label is None else {"label": row.label}
     return orjson.dumps({"text": row.text, **rest, **labelled})

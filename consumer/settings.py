@@ -209,7 +209,8 @@ class StoreSettings(Section):
         0.1, description="the share that a warm start takes of what was learnt"
     )
     domains: Annotated[int, Field(ge=1)] = Field(
-        100_000, description="so many have counters of their own; further ones share `__overflow__`"
+        100_000,
+        description="how many have counters of their own; further ones share `__overflow__`",
     )
     idle_s: Annotated[float, Field(ge=1, le=_DECADE_S)] = Field(
         30 * 86_400.0, description="a domain without a text for so long is forgotten"

@@ -183,7 +183,7 @@ def save_model(network: MultiExitEncoder, tokenizer: Tokenizer, folder: Path) ->
 def fingerprint(folder: Path) -> str:
     """Return 16 hex digits over all of a folder that can change an answer or its meaning.
 
-    That are the weights, the tokenizer with its settings, the labels, the exits, and what
+    These are the weights, the tokenizer with its settings, the labels, the exits, and what
     config.json says of the arithmetic: it makes counters comparable.
 
     Raises:

@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import io
 import shlex
+import stat
 import sys
 import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -29,6 +30,25 @@ LINE_MOST_BYTES: Final = 16 << 20
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _CHUNK_BYTES: Final = 8 << 10  # packed bytes unpacked at once: a bomb can make half a GB of them
+
+
+def look(path: Path) -> None:
+    """Return, unless there is no file of that name, or none that may be looked at.
+
+    Nothing is opened: what a pipe holds can be read only once.
+
+    Raises:
+        InvalidData: naming it.
+    """
+    if path == STDIN:
+        return
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:  # a ValueError: no file can have such a name
+        said = error.strerror if isinstance(error, OSError) else error
+        raise InvalidData(f"{path}: cannot be read: {said}") from error
+    if stat.S_ISDIR(mode):
+        raise InvalidData(f"{path}: cannot be read: Is a directory")
 
 
 def read_lines(path: Path) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from model.errors import InvalidData
-from model.files import LINE_MOST_BYTES, read_lines
+from model.files import LINE_MOST_BYTES, look, read_lines
 from model.formats import Format, format_of, shown
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def read_records(path: Path, form: Format = Format.AUTO) -> Iterator[Record]:
         InvalidData: naming the file, the line where the record begins, and what is wrong with it.
     """
     if form is Format.AUTO:
+        look(path)  # of a file that is not there, nobody need be asked for the format
         form = format_of(path)
     readers = {
         Format.TSV: _tsv,
@@ -150,7 +151,7 @@ def _jsonl(lines: Iterable[str], name: str) -> Iterator[Record]:
         try:
             fields = json.loads(line, parse_constant=_no_constant)
         except RecursionError as error:
-            raise InvalidData(f"{place}: not JSON that is read: nested too deep") from error
+            raise InvalidData(f"{place}: JSON that is nested deeper than is read") from error
         except ValueError as error:
             raise InvalidData(f"{place}: not JSON: {error}") from error
         if not isinstance(fields, dict):

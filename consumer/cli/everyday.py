@@ -89,7 +89,10 @@ def pin(
         typer.Option("--reason", "-r", metavar="WHY", help="For the audit.", callback=_not_blank),
     ],
     for_: Annotated[
-        str | None, typer.Option("--for", metavar="TIME", help="How long, e.g. 2h; else for good.")
+        str | None,
+        typer.Option(
+            "--for", metavar="TIME", help="How long, e.g. 2h; default: until it is unpinned."
+        ),
     ] = None,
     config: Config = None,
     redis_url: RedisUrl = None,

@@ -24,7 +24,7 @@ LabelColumn = Annotated[
     typer.Option(
         "--label-column",
         metavar="NAME",
-        help="The same with the label; else `label`, if it is there.",
+        help="Column or field with the label; default: `label`, where there is one.",
     ),
 ]
 

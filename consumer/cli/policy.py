@@ -75,7 +75,7 @@ def list_(
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
     limit: Annotated[
-        int, typer.Option(min=1, max=MOST_ROWS, help="At most so many domains.")
+        int, typer.Option(min=1, max=MOST_ROWS, help="How many domains to show at most.")
     ] = 1000,
     set_: SetRedis = None,
     output: FormatOption = Format.TABLE,

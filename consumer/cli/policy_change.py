@@ -239,5 +239,6 @@ def _differences(before: DomainSnapshot, after: DomainSnapshot | None, change: C
         if old[name] != new[name]
     ]
     if isinstance(change, Pin):
-        lines.append("  for good" if change.for_ms is None else f"  for: {span(change.for_ms)}")
+        ends = "until it is unpinned" if change.for_ms is None else f"for: {span(change.for_ms)}"
+        lines.append(f"  {ends}")
     return lines

@@ -69,7 +69,8 @@ def history(
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
     limit: Annotated[
-        int, typer.Option(min=1, max=MOST_ROWS, help="At most so many samples and changes.")
+        int,
+        typer.Option(min=1, max=MOST_ROWS, help="How many samples and changes to show at most."),
     ] = 100,
     set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
@@ -185,7 +186,7 @@ def audit(
     redis_url: RedisUrl = None,
     policy: PolicyName = None,
     limit: Annotated[
-        int, typer.Option(min=1, max=MOST_ROWS, help="At most so many changes.")
+        int, typer.Option(min=1, max=MOST_ROWS, help="How many changes to show at most.")
     ] = 100,
     set_: SetRedis = None,
     output: FormatOption = Format.TABLE,

@@ -54,14 +54,14 @@ def produce(
     text_column: TextColumn = "text",
     label_column: LabelColumn = None,
     skip: Annotated[
-        int, typer.Option(min=0, max=MOST_ROWS, help="Leave out so many texts at first.")
+        int, typer.Option(min=0, max=MOST_ROWS, help="How many texts to leave out at first.")
     ] = 0,
     limit: Annotated[
-        int | None, typer.Option(min=1, max=MOST_ROWS, help="Stop after so many texts.")
+        int | None, typer.Option(min=1, max=MOST_ROWS, help="How many texts to write at most.")
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(min=0.01, max=1e6, help="At most so many a second."),
+        typer.Option(min=0.01, max=1e6, help="How many texts to write a second at most."),
     ] = None,
     set_: SetKafka = None,
     output: OutputOption = Output.TABLE,

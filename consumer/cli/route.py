@@ -163,7 +163,7 @@ def history(
     redis_url: RedisUrl = None,
     group: Group = None,
     limit: Annotated[
-        int, typer.Option(min=1, max=MOST_ROWS, help="At most so many changes.")
+        int, typer.Option(min=1, max=MOST_ROWS, help="How many changes to show at most.")
     ] = 100,
     set_: SetRedis = None,
     output: FormatOption = Format.TABLE,

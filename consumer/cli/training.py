@@ -125,7 +125,7 @@ def train(
     patience: Annotated[
         int | None,
         typer.Option(
-            min=1, max=MOST_ROWS, help="Stop after so many evaluations without a better one."
+            min=1, max=MOST_ROWS, help="Stop after this many evaluations without a better one."
         ),
     ] = None,
     seed: Seed = 0,

@@ -64,7 +64,12 @@ def worker(
         Path | None, typer.Option("--model", "-m", metavar="FOLDER", help="A model folder.")
     ] = None,
     processes: Annotated[
-        int, typer.Option(min=1, max=1000, help="Run so many workers; INSTANCE-0, INSTANCE-1, ...")
+        int,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="How many workers to run; they are called INSTANCE-0, INSTANCE-1, ...",
+        ),
     ] = 1,
     check: Annotated[
         bool, typer.Option("--check", help="Try everything a worker needs, and end.")

@@ -175,7 +175,7 @@ def test_freeze_reset_remove(store: RedisStore, offramp: Any) -> None:
     assert "not seen yet" in offramp("freeze", "nowhere", code=3).stderr
     for blank in ("", " \t"):
         assert "is blank" in offramp("pin", "hotels", "-e", "1", "-r", blank, "-y", code=2).stderr
-    assert "  for good" in offramp("pin", "hotels", "-e", "1", "-r", "x", code=3).stderr
+    assert "  until it is unpinned" in offramp("pin", "hotels", "-e", "1", "-r", "x", code=3).stderr
     assert "exits 0..3" in str(
         offramp("pin", "hotels", "-e", "4", "-r", "x", "-y", code=1).exception
     )

@@ -77,7 +77,7 @@ def test_a_topic_that_is_missing_is_told_at_once(kafka, tmp_path):
     assert missing not in describe_cluster(KafkaSettings(bootstrap_servers=kafka)).partitions
     result, _ = produce(path, "--to", "no topic/this", "-b", kafka)
     assert result.returncode == 1
-    assert f"error: {path}:1: 'no topic/this' is no topic: 1..249 letters" in result.stderr.decode()
+    assert "error: 'no topic/this' is no topic: 1..249 letters" in result.stderr.decode()
     assert result.stderr.count(b"\n") == 1
 
 
@@ -86,7 +86,7 @@ def test_a_topic_that_is_missing_is_told_at_once(kafka, tmp_path):
     [
         ("a.csv", b'text\n"one\ntwo"\n"three"four\n', [], b"a.csv:4: not CSV"),
         ("a.csv", b"text\none\ncaf\xe9\n", [], b"a.csv:3: byte 0xe9 at column 4 is not UTF-8"),
-        ("a.jsonl", b'{"text": "one"}\n' + b'{"a":' * 99_999, [], b"a.jsonl:2: not JSON that"),
+        ("a.jsonl", b'{"text": "one"}\n' + b'{"a":' * 99_999, [], b"a.jsonl:2: JSON that is"),
         ("-", b"text\none\ncaf\xe9\n", ["--format", "csv"], b"stdin:3: byte 0xe9"),
         ("-", b'{"text": "one"}\n{"text": "\\udcff"}\n', ["--format", "jsonl"], b"stdin:2: half"),
         ("-", b"one\n", [], b"stdin has no name that tells what the format is; give --format"),
