@@ -23,13 +23,14 @@ from consumer.errors import (
 from consumer.group_kind import ADVICE, foreign
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
+from consumer.opening import open_store
 from consumer.route_watch import routes_in_force
 from consumer.routes import Route, subscription
 from consumer.schema_forms import FORMS
 from consumer.schemas import Registry
 from consumer.targets import described_refusal, is_compacted, keyless
 from consumer.transactions import Transactions
-from consumer.wiring import load_engine, open_store, prove_rights
+from consumer.wiring import load_engine, prove_rights
 from model.errors import ModelError
 from policy_state.errors import FingerprintMismatch, PolicyStateError, StoreRefused
 from policy_state.findings import Severity

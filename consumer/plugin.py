@@ -6,11 +6,12 @@ import logging
 from typing import TYPE_CHECKING, Self
 
 from consumer.counting import Counting
+from consumer.opening import open_store
 from consumer.presence import Presence
 from consumer.records import Record
 from consumer.route_watch import RouteWatch
 from consumer.settings import Settings, load_settings
-from consumer.wiring import load_engine, open_policy, open_store
+from consumer.wiring import load_engine, open_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

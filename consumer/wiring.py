@@ -14,6 +14,7 @@ from consumer.errors import InvalidSettings
 from consumer.events import parse
 from consumer.kafka_stream import KafkaStream
 from consumer.log_lines import log_to_stderr
+from consumer.opening import open_store
 from consumer.route_watch import RouteWatch
 from consumer.routes import subscription
 from consumer.schema_forms import FORMS
@@ -179,21 +180,6 @@ def loaded_code_spared() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def open_store(settings: Settings) -> RedisStore:
-    """Return the store that the settings name; nothing is sent to it yet.
-
-    Raises:
-        InvalidSettings: the address is none.
-    """
-    redis = settings.redis
-    return RedisStore(
-        redis.url,
-        timeout_s=redis.timeout_s,
-        password_file=redis.password_file,
-        ca_file=redis.ca_file,
-    )
 
 
 def open_policy(

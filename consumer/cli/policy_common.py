@@ -96,14 +96,9 @@ def connected(
 ) -> Iterator[tuple[RedisStore, str]]:
     """Yield a store and the name of the policy that is meant; `uses` as in `read_settings`."""
     settings = read_settings(config, set_, uses=uses, redis__url=redis_url, policy__name=policy)
-    from policy_state.backends.redis import RedisStore
+    from consumer.opening import open_store
 
-    with RedisStore(
-        settings.redis.url,
-        timeout_s=settings.redis.timeout_s,
-        password_file=settings.redis.password_file,
-        ca_file=settings.redis.ca_file,
-    ) as store:
+    with open_store(settings) as store:
         yield store, settings.policy.name
 
 

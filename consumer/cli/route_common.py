@@ -55,14 +55,9 @@ def route_store(
         kafka__group=group,
         kafka__bootstrap_servers=bootstrap_servers,
     )
-    from policy_state.backends.redis import RedisStore
+    from consumer.opening import open_store
 
-    with RedisStore(
-        settings.redis.url,
-        timeout_s=settings.redis.timeout_s,
-        password_file=settings.redis.password_file,
-        ca_file=settings.redis.ca_file,
-    ) as store:
+    with open_store(settings) as store:
         yield settings, store
 
 

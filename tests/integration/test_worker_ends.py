@@ -1,9 +1,7 @@
 """When a worker ends: never in silence, and never later than its limits say; on a real broker."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -18,6 +16,7 @@ from consumer.topics import create_topics
 from deploy.local.services import start_kafka
 from tests.integration.test_produce_errors import good, ids, send
 from tests.integration.test_stream import wait_for
+from tests.started import workers
 
 IN, OUT, DEAD = "ends.films", "ends.out", "ends.dead"
 
@@ -33,30 +32,19 @@ def broker():
 @pytest.fixture
 def start(redis_url, tmp_path):
     """Return what starts a worker, and reads its log."""
-    started = []
+    shared = {
+        "KAFKA__GROUP": "ends",
+        "KAFKA__DEAD_LETTERS": DEAD,
+        "REDIS__URL": redis_url,
+        "ROUTES": f'[{{"topics": "{IN}", "output": "{OUT}"}}]',
+        "INSTANCE": "w",
+    }
+    with workers(tmp_path, **shared) as run:
 
-    def run(kafka, module="tests.integration.hanging_worker", **settings):
-        environ = {
-            "OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": kafka,
-            "OFFRAMP_KAFKA__GROUP": "ends",
-            "OFFRAMP_KAFKA__DEAD_LETTERS": DEAD,
-            "OFFRAMP_REDIS__URL": redis_url,
-            "OFFRAMP_ROUTES": f'[{{"topics": "{IN}", "output": "{OUT}"}}]',
-            "OFFRAMP_INSTANCE": "w",
-            **{f"OFFRAMP_{name}": value for name, value in settings.items()},
-        }
-        log = tmp_path / f"{len(started)}.log"
-        with log.open("wb") as to:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module], env={**os.environ, **environ}, stderr=to
-            )
-        started.append(process)
-        return process, log.read_text
+        def started(kafka, module="tests.integration.hanging_worker", **settings):
+            return run(module, **{"KAFKA__BOOTSTRAP_SERVERS": kafka, **settings})
 
-    yield run
-    for process in started:
-        process.kill()
-        process.wait()
+        yield started
 
 
 def test_an_idle_worker_says_that_no_broker_answers_and_ends(broker, start):

@@ -1,6 +1,5 @@
 """How a worker starts while Redis or Kafka is away, and what it does not wait for."""
 
-import os
 import signal
 import ssl
 import subprocess
@@ -21,6 +20,7 @@ from policy_state.store import PolicyMeta
 from tests.integration.test_produce_errors import good, ids, send
 from tests.integration.test_stream import wait_for
 from tests.proxies import proxy
+from tests.started import workers
 
 IN, OUT, DEAD = "starts.films", "starts.out", "starts.dead"
 USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
@@ -31,32 +31,19 @@ AT_ONCE_S = 30.0  # beside the 120 s that it waits for what may come back
 def start(kafka, redis_url, tmp_path):
     """Return what starts a worker, and reads its log."""
     create_topics(kafka, {IN: 1, OUT: 1, DEAD: 1})
-    started = []
+    shared = {
+        "KAFKA__BOOTSTRAP_SERVERS": kafka,
+        "KAFKA__DEAD_LETTERS": DEAD,
+        "REDIS__URL": redis_url,
+        "ROUTES": f'[{{"topics": "{IN}", "output": "{OUT}"}}]',
+        "INSTANCE": "w",
+    }
+    with workers(tmp_path, **shared) as run:
 
-    def run(module="tests.chaos.crashing_worker", **settings):
-        environ = {
-            "KAFKA__BOOTSTRAP_SERVERS": kafka,
-            "KAFKA__GROUP": f"starts-{time.time_ns()}",
-            "KAFKA__DEAD_LETTERS": DEAD,
-            "REDIS__URL": redis_url,
-            "ROUTES": f'[{{"topics": "{IN}", "output": "{OUT}"}}]',
-            "INSTANCE": "w",
-            **settings,
-        }
-        log = tmp_path / f"{len(started)}.log"
-        with log.open("wb") as to:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module],
-                env={**os.environ, **{f"OFFRAMP_{n}": value for n, value in environ.items()}},
-                stderr=to,
-            )
-        started.append(process)
-        return process, log.read_text
+        def started(module="tests.chaos.crashing_worker", **settings):
+            return run(module, **{"KAFKA__GROUP": f"starts-{time.time_ns()}", **settings})
 
-    yield run
-    for process in started:
-        process.kill()
-        process.wait()
+        yield started
 
 
 def test_redis_is_waited_for(start):

@@ -2,7 +2,6 @@
 
 import json
 import random
-from dataclasses import dataclass
 from functools import partial
 
 import orjson
@@ -18,6 +17,7 @@ from consumer.records import Record
 from consumer.routes import Route
 from consumer.step import ModelFacts, Step
 from policy_state.policy import UeeUcb
+from tests.results import Result
 
 EDGES = (0, -1, 2**31, 2**53, 2**63 - 1, 2**63, 2**64, 10**21, 10**600, 1e308, float("nan"))
 TIMES = ("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59.9-23:59", "2026-01-02", "9" * 30, "-1")
@@ -82,13 +82,6 @@ RECORDS = st.builds(
 )
 SOURCES = ("topic", "field:domain", "field:meta.shop", "field:model_extra", "header:d", "fixed:a")
 FIELDS = (Fields(), Fields(id="meta.id", timestamp="meta.shop"), Fields(text="meta.text"))
-
-
-@dataclass(frozen=True)
-class Result:
-    labels: tuple[int, ...]
-    scores: tuple[float, ...]
-    truncated: bool
 
 
 def infer(texts, exits):

@@ -1,7 +1,7 @@
 """The processing step without a stream: parse, route, decide, infer."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import nan
 
 import pytest
@@ -17,15 +17,9 @@ from policy_state.policy import UeeUcb
 from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.store import DomainSnapshot
+from tests.results import Result
 
 LAYERS = (1, 3, 12)
-
-
-@dataclass(frozen=True)
-class Result:
-    labels: tuple[int, ...]
-    scores: tuple[float, ...]
-    truncated: bool
 
 
 def infer(texts, exits):
