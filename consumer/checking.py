@@ -36,6 +36,7 @@ from policy_state.errors import FingerprintMismatch, PolicyStateError, StoreRefu
 from policy_state.findings import Severity
 from policy_state.missing import eviction_findings
 from policy_state.store import PolicyMeta, check_same_model
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,7 +75,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         layers = engine.config.exit_layers
         engine.run_tokens(engine.tokenise([_TEXT]), [len(layers) - 1])
         runs = f"predicts in {engine.precision} on {engine.device.type}"
-        said = f"{engine.fingerprint}, {len(layers)} exits, {runs}"
+        said = f"{engine.fingerprint}, {counted(len(layers), 'exit')}, {runs}"
         yield Finding("model", True, said)
     except ModelError as error:
         yield Finding("model", False, str(error), "see model.path, `offramp model check`")
@@ -201,7 +202,7 @@ def _target(topic: str, admin: KafkaAdminClient) -> Finding:
     found = admin.describe_topics([topic])[0]
     if (refused := described_refusal(found)) is not None:
         return Finding(what, False, refused.cause, refused.advice)
-    said = f"{len(found['partitions'])} partitions, may be written to"
+    said = f"{counted(len(found['partitions']), 'partition')}, may be written to"
     if is_compacted(admin, topic):
         refused = keyless(topic)
         return Finding(what, True, f"{said}, but {refused.cause}", refused.advice)

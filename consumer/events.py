@@ -30,6 +30,16 @@ _ID_DIGITS = 512
 _EXPECTED = {
     "id": f"expected 1 to {_ID_DIGITS} characters, or an integer of as many digits",
     "event": "expected a JSON object",
+    "text": "expected a string",
+}
+_KINDS = {
+    "bool": "a boolean",
+    "bytes": "bytes",
+    "dict": "an object",
+    "float": "a number",
+    "int": "an integer",
+    "list": "a list",
+    "str": "a string",
 }
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 
@@ -179,9 +189,13 @@ def _checked(read: Callable[[], EventBody]) -> EventBody:
         if first.kind == "json_invalid":
             raise InvalidEvent("parse", "invalid-json", first.said) from error
         where = first.path[0] if first.path else "event"
-        reason = "missing-text" if where == "text" else "invalid-field"
-        shown = "" if first.kind == "missing" else f"{_shown(first.value)}, "
-        msg = f"{where}: {shown}{_EXPECTED.get(where, first.said)}"
+        missing = where == "text" and (first.kind == "missing" or first.value is None)
+        reason = "missing-text" if missing else "invalid-field"
+        if where == "text" and first.value == "":
+            reason = "empty-text"
+        shown = " " if first.kind == "missing" else f" is {_shown(first.value)}, "
+        expected = first.said if first.kind == "missing" else _EXPECTED.get(where, first.said)
+        msg = f"{where}{shown}{expected}"
         raise InvalidEvent("parse", reason, msg) from error
 
 
@@ -203,8 +217,8 @@ def _at(value: object, path: str) -> object:
 def _shown(value: object) -> str:
     """Return what a value was without its content, which may be a customer's text."""
     if isinstance(value, str | bytes | list | dict):
-        return f"{type(value).__name__} of length {len(value)}"
-    return "null" if value is None else type(value).__name__
+        return f"{_KINDS[type(value).__name__]} of length {len(value)}"
+    return "null" if value is None else _KINDS.get(type(value).__name__, type(value).__name__)
 
 
 def encode_prediction(prediction: Prediction, *, topic_id: str | None = None) -> bytes:

@@ -11,6 +11,7 @@ from kafka.errors import CorruptRecordError
 
 from consumer.raw_records import V2, Unreadable, decoded, raw
 from consumer.records import Fault, Record
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -116,7 +117,7 @@ class _Records(Fetcher.PartitionRecords):
                         "wrong checksum, read again place=%s[%d]@%d", *tp, batch.base_offset
                     )
                     break
-                msg = f"the checksum of this batch of {len(raw(batch))} bytes is wrong"
+                msg = f"the checksum of this batch of {counted(len(raw(batch)), 'byte')} is wrong"
                 fault = Unreadable("wrong-checksum", msg, raw(batch))
                 yield self._faulty(tp, batch, following, fault)
                 break
@@ -211,5 +212,8 @@ def _old(batch: Any) -> Iterator[Row]:  # noqa: ANN401
     except MemoryError:  # says nothing about the batch
         raise
     except Exception as error:
-        msg = f"this batch of {len(whole)} bytes, of a form before Kafka 0.11, cannot be decoded"
+        msg = (
+            f"this batch of {counted(len(whole), 'byte')}, of a form before Kafka "
+            f"0.11, cannot be decoded"
+        )
         raise Unreadable("invalid-record", msg, whole) from error

@@ -8,6 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from policy_state.wording import counted
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -42,7 +44,10 @@ class OncePerMinute(logging.Filter):
                 self._said.clear()
             self._said[line] = (now, 0)
         if left_out:
-            record.msg, record.args = f"{line[1]} (and {left_out} times more since the last)", ()
+            record.msg, record.args = (
+                f"{line[1]} (and {counted(left_out, 'time')} more since the last)",
+                (),
+            )
         return True
 
 

@@ -9,6 +9,7 @@ from kafka.record.util import decode_varint
 
 from consumer.blame import is_failure
 from consumer.header_names import header_name
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,10 @@ def decoded(batch: Any) -> Iterator[Row]:  # noqa: ANN401
     try:
         iter(batch)  # decompresses
     except UnsupportedCodecError as error:
-        msg = f"this batch of {len(whole)} bytes is compressed with {codec}, which is not installed"
+        msg = (
+            f"this batch of {counted(len(whole), 'byte')} is compressed with "
+            f"{codec}, which is not installed"
+        )
         raise Unreadable("no-codec", msg, whole) from error
     except MemoryError:  # says nothing about the batch
         raise
@@ -58,7 +62,9 @@ def decoded(batch: Any) -> Iterator[Row]:  # noqa: ANN401
         if not is_failure(error):
             raise
         kind = type(error).__name__
-        msg = f"this batch of {len(whole)} bytes cannot be decompressed as {codec}: {kind}"
+        msg = (
+            f"this batch of {counted(len(whole), 'byte')} cannot be decompressed as {codec}: {kind}"
+        )
         raise Unreadable("invalid-compression", msg, whole) from error
     data, place, count = bytes(batch._buffer), batch._pos, batch.records_count  # noqa: SLF001
     base, began, ended = batch.base_offset, batch.first_timestamp, batch.max_timestamp
@@ -67,7 +73,10 @@ def decoded(batch: Any) -> Iterator[Row]:  # noqa: ANN401
         try:
             place, later, delta, key, value, headers = _record(data, place)
         except (ValueError, IndexError) as error:
-            msg = f"record {number + 1} of {count} in this batch of {len(whole)} bytes is damaged"
+            msg = (
+                f"record {number + 1} of {count} in this batch of "
+                f"{counted(len(whole), 'byte')} is damaged"
+            )
             raise Unreadable("invalid-record", msg, data[place:]) from error
         yield base + delta, ended if appended else began + later, key, value, headers
 

@@ -14,6 +14,7 @@ from consumer.fetching import Fetching
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
 from policy_state.suggesting import did_you_mean
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,7 +109,7 @@ class TopicReader:
                 left = {tp for tp in left if self._consumer.position(tp) < ends[tp]}
                 if time.monotonic() > heard_at + _SILENCE_S:
                     raise StreamUnavailable(
-                        f"{len(left)} partitions gave nothing for {_SILENCE_S:g} s"
+                        f"{counted(len(left), 'partition')} gave nothing for {_SILENCE_S:g} s"
                     )
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from consumer.errors import InvalidEvent, InvalidSettings, ServiceUnavailable
+from policy_state.wording import counted
 
 _PROTOC_S = 30.0  # it takes a tenth of a second
 _SHOWN_CHARACTERS = 500
@@ -52,7 +53,7 @@ def _avro() -> Compile:
                 msg = f"does not fit its schema: {type(error).__name__}"
                 raise InvalidEvent("parse", "invalid-avro", msg) from error
             if stream.tell() != len(value):
-                msg = f"{len(value) - stream.tell()} bytes behind what its schema says"
+                msg = f"{counted(len(value) - stream.tell(), 'byte')} behind what its schema says"
                 raise InvalidEvent("parse", "invalid-avro", msg)
             if not isinstance(found, dict):
                 msg = f"is a {type(found).__name__}, expected a record"
@@ -185,7 +186,7 @@ def _message_indexes(value: bytes) -> tuple[tuple[int, ...], int]:
     """
     count, at = _zigzag(value, 0)
     if not 0 <= count <= len(value):
-        msg = f"{count} message indexes in {len(value)} bytes"
+        msg = f"{count} message indexes in {counted(len(value), 'byte')}"
         raise InvalidEvent("parse", "invalid-framing", msg)
     indexes = []
     for _ in range(count):

@@ -14,6 +14,7 @@ from consumer.http_calls import fetch_json
 from consumer.schema_forms import FORMS, Decode
 from consumer.secret_files import read_secret
 from consumer.unset import Unsettable
+from policy_state.wording import counted
 
 _FRAME_BYTES = 5  # a zero, then the schema's number
 _KEPT = 1000
@@ -91,7 +92,7 @@ class Registry:
             ServiceRefused: the registry does not let us in.
         """
         if len(value) < _FRAME_BYTES or value[0] != 0:
-            msg = f"{len(value)} bytes that do not begin with 0 and a schema's number"
+            msg = f"{counted(len(value), 'byte')} that do not begin with 0 and a schema's number"
             raise InvalidEvent("parse", "invalid-framing", msg)
         found = self._decoder(int.from_bytes(value[1:_FRAME_BYTES]))
         if isinstance(found, InvalidEvent):

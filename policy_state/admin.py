@@ -194,7 +194,9 @@ def check_change(change: Change, *, exits: int) -> None:
     """Raise `InvalidSettings` for a pin that this policy cannot have."""
     if isinstance(change, Pin):
         if not 0 <= change.exit < exits:
-            raise InvalidSettings(f"exit {change.exit} asked, the policy has exits 0..{exits - 1}")
+            raise InvalidSettings(
+                f"exit {change.exit} does not exist; the policy has exits 0..{exits - 1}"
+            )
         if change.for_ms is not None and not 1 <= change.for_ms <= PIN_MAX_MS:
             raise InvalidSettings(
                 f"pin for {change.for_ms} ms, limit 1..{PIN_MAX_MS} (ten years); without a time it "

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from policy_state.errors import InvalidCosts
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,10 @@ def cost_vector(
         raise InvalidCosts(f"cost {spec!r}, expected layers, split or one number per exit")
     costs = _named(spec, layers) if isinstance(spec, str) else tuple(spec)
     if len(costs) != len(layers):
-        raise InvalidCosts(f"{len(costs)} costs for {len(layers)} exits (layers {tuple(layers)})")
+        raise InvalidCosts(
+            f"{counted(len(costs), 'cost')} for {counted(len(layers), 'exit')} "
+            f"(layers {tuple(layers)})"
+        )
     for exit_, cost in enumerate(costs):
         if not _is_amount(cost):
             raise InvalidCosts(

@@ -13,6 +13,7 @@ from policy_state.missing import missing_findings
 from policy_state.reading import read_each
 from policy_state.store import DomainSnapshot
 from policy_state.transfer import list_domains
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -101,7 +102,8 @@ def _total_findings(before: Totals, after: Totals, domains: int, texts: int) -> 
     balances = [t.stats.observed[0] + t.brought - t.gone for t in (before, after)]
     if not min(balances) <= texts <= max(balances):
         text = (
-            f"the domains hold {texts} texts; counted {after.stats.observed[0]}, brought "
+            f"the domains hold {counted(texts, 'text')}; counted "
+            f"{after.stats.observed[0]}, brought "
             f"{after.brought}, gone {after.gone} make {balances[1]}"
         )
         if not domains:

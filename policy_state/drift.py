@@ -10,6 +10,7 @@ import numpy as np
 
 from policy_state.counters import Counters
 from policy_state.paired import coin_divergence
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class Alarm:
         """The alarm as one line, for the audit."""
         return (
             f"drift: {self.what} was {self.before:.1%}, is {self.after:.1%} "
-            f"over the last {self.texts} texts (evidence {self.evidence:.1f})"
+            f"over the last {counted(self.texts, 'text')} (evidence {self.evidence:.1f})"
         )
 
 

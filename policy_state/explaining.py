@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+from policy_state.wording import counted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -35,7 +37,8 @@ def findings(diagnosis: Diagnosis) -> list[str]:
     found = []
     if (agreement := diagnosis.agreement) is not None:
         found.append(
-            f"It agrees with the last exit on {agreement.share:.1%} of {agreement.texts} texts "
+            f"It agrees with the last exit on {agreement.share:.1%} of "
+            f"{counted(agreement.texts, 'text')} "
             f"(95 %: {agreement.low:.1%} to {agreement.high:.1%})."
         )
     if (violations := diagnosis.violations) is not None and violations.share > 0:
@@ -73,7 +76,7 @@ def _within(report: DomainReport, stats: ExitStats, tolerance: float) -> list[st
     if bounds is None:
         text = "No text ran to the last exit yet: all go there until a cheaper one is certain to "
         return [f"{text}err at most {allowed}."]
-    after = f"After {report.texts} texts"
+    after = f"After {counted(report.texts, 'text')}"
     if chosen.exit != last.exit:
         text = f"{after} {_named(chosen)} is the cheapest that is certain to err at most {allowed}"
         return [f"{text}: {_apart(stats, chosen.exit, bounds)}.", _saved(report)]
@@ -104,28 +107,33 @@ def _chosen(report: DomainReport, stats: ExitStats) -> list[str]:
     unseen = [str(row.exit) for row in report.exits if not row.observed]
     if unseen:
         text = (
-            f"After {report.texts} texts exit {', '.join(unseen)} was never observed: texts that "
+            f"After {counted(report.texts, 'text')} exit {', '.join(unseen)} was "
+            f"never observed: texts that "
         )
         return [text + f"explore go to the last exit, which observes all, the others to {here}."]
     if best.reward is None:
-        return [f"After {report.texts} texts it is at {here}."]
-    if (own := _by_its_own(report)) is not best:
+        return [f"After {counted(report.texts, 'text')} it is at {here}."]
+    if (own := by_its_own(report)) is not best:
         text = (
-            f"After {report.texts} texts it is at {here}, by what all domains have shown: its own "
+            f"After {counted(report.texts, 'text')} it is at {here}, by what all "
+            "domains have shown and what is typical: its own "
         )
         text += f"are few. By these alone {_named(own)} has the best estimated reward, "
         return [f"{text}{own.reward:z.4f} against {best.reward:z.4f}.", _saved(report)]
-    text = f"After {report.texts} texts {here} has the best estimated reward, {best.reward:z.4f}: "
+    text = (
+        f"After {counted(report.texts, 'text')} {here} has the best estimated "
+        f"reward, {best.reward:z.4f}: "
+    )
     if anchor.exit == 0:
         share, texts = _differing(report, stats, best.exit)
-        text += f"its label differed from exit 0's in {share:.1%} of {texts} texts, "
+        text += f"its label differed from exit 0's in {share:.1%} of {counted(texts, 'text')}, "
         text += f"at a cost of {best.cost - anchor.cost:.4f} over exit 0."
     elif best.exit == anchor.exit:
         text += "it is the last exit, which all are compared with here."
     else:
         share, texts = _differing(report, stats, best.exit)
         text += f"its label differed from the last exit's, the reference here, in {share:.1%} of "
-        text += f"{texts} texts, and it costs {anchor.cost - best.cost:z.4f} less."
+        text += f"{counted(texts, 'text')}, and it costs {anchor.cost - best.cost:z.4f} less."
     return [text, _saved(report)]
 
 
@@ -134,7 +142,7 @@ def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> lis
     confidence = report.diagnosis.confidence
     if confidence is None or not all(row.observed for row in report.exits):
         return []
-    if _by_its_own(report) is not report.exits[report.learnt]:
+    if by_its_own(report) is not report.exits[report.learnt]:
         return []
     best, rival = report.exits[report.learnt], report.exits[confidence.runner_up]
     margin, spread = confidence.margin, 0.0
@@ -159,11 +167,14 @@ def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> lis
             sentences.append(
                 f"It would win at a cost weight {side} {tie:.3g}; the weight is {cost_weight:g}."
             )
-    flip = f"{confidence.texts_to_flip} texts that all spoke against it would change the choice."
+    flip = (
+        f"{counted(confidence.texts_to_flip, 'text')} that all spoke against it "
+        f"would change the choice."
+    )
     return [*sentences, flip]
 
 
-def _by_its_own(report: DomainReport) -> ExitReport:
+def by_its_own(report: DomainReport) -> ExitReport:
     """Return the exit of the best estimated reward; the one learnt where that is as good."""
     learnt = report.exits[report.learnt]
     known = [row for row in report.exits if row.reward is not None]

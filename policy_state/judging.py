@@ -11,6 +11,7 @@ import numpy as np
 from policy_state.diagnostics import Share
 from policy_state.errors import InvalidStats
 from policy_state.paired import last_best
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,12 +78,16 @@ def judge(
             labels then choose the cheapest exit that keeps it, and no reward is lost.
     """
     if len(exit_labels) != len(truth):
-        raise InvalidStats(f"{len(exit_labels)} texts with {len(truth)} labels")
+        raise InvalidStats(
+            f"{counted(len(exit_labels), 'text')} with {counted(len(truth), 'label')}"
+        )
     exits = len(costs)
     wrong = np.full((len(truth), exits), -1, dtype=np.int8)  # -1: not computed
     for row, labels, label in zip(wrong, exit_labels, truth, strict=True):
         if not 1 <= len(labels) <= exits:
-            raise InvalidStats(f"{len(labels)} exit labels for one text, of {exits} exits")
+            raise InvalidStats(
+                f"{counted(len(labels), 'exit label')} for one text, of {counted(exits, 'exit')}"
+            )
         row[: len(labels)] = np.array(labels) != label
     ran = wrong >= 0
     seen, errors = ran.sum(axis=0), (wrong > 0).sum(axis=0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from policy_state.errors import InvalidMatrix
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,10 @@ def read_matrix(path: Path) -> tuple[NDArray[np.int8], NDArray[np.int8] | None]:
                 f"{path}: line 1, column {column + 1}: name {name!r}, expected '{column}'"
             )
     if not exits or not lines:
-        raise InvalidMatrix(f"{path}: {exits} exits and {len(lines)} texts, expected 1 or more")
+        raise InvalidMatrix(
+            f"{path}: {counted(exits, 'exit')} and {counted(len(lines), 'text')}, "
+            f"expected 1 or more"
+        )
     table = np.array(
         [
             _labels(line.split(separator), len(names), f"{path}: line {number}")

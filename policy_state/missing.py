@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from policy_state.admin import AUDIT_ENTRIES
 from policy_state.findings import COUNT_ANEW, Finding, note, problem
 from policy_state.reading import read_each
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -34,7 +35,10 @@ def without_marks(totals: Totals, marks: int, held: int) -> str | None:
     if totals.marks is not None and marks < totals.marks:
         return f"{totals.marks - marks} of {totals.marks} watermarks are missing"
     if not marks and held + totals.gone > totals.brought:
-        return f"there are counters of {held + totals.gone - totals.brought} texts, no watermarks"
+        return (
+            f"there are counters of "
+            f"{counted(held + totals.gone - totals.brought, 'text')}, no watermarks"
+        )
     return None
 
 
@@ -91,7 +95,10 @@ def _mark_findings(store: PolicyAdmin, held: int) -> Iterator[Finding]:
         return
     gapped = sum(bool(mark.gaps) for mark in marks.values())
     if totals.gapped is not None and gapped < totals.gapped:
-        text = f"gaps of {totals.gapped - gapped} partitions are missing: what was not counted of "
+        text = (
+            f"the gaps of {counted(totals.gapped - gapped, 'partition')} are "
+            f"missing: what was not counted of "
+        )
         yield problem("gaps", "watermarks", text + "them passes for counted", COUNT_ANEW)
 
 

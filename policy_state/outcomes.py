@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from policy_state.errors import InvalidInput
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +43,9 @@ class Scale:
         exits = self.labels.shape[1]
         if not exits == len(self.costs) == len(self.layers):
             raise InvalidInput(
-                f"{len(self.layers)} layers and {len(self.costs)} costs for a matrix of "
-                f"{exits} exits"
+                f"{counted(len(self.layers), 'layer')} and "
+                f"{counted(len(self.costs), 'cost')} for a matrix of "
+                f"{counted(exits, 'exit')}"
             )
 
     @property

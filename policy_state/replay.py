@@ -17,6 +17,7 @@ from policy_state.errors import InvalidCosts, InvalidInput, InvalidMatrix
 from policy_state.policy import UeeUcb
 from policy_state.stats import ExitStats
 from policy_state.tolerance import TolerancePolicy
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +44,8 @@ class Fleet:
         """Refuse fleets that cannot be."""
         if self.workers < 1 or self.batch < 1 or self.delay < 0:
             raise InvalidInput(
-                f"{self.workers} workers, batches of {self.batch}, delay {self.delay}; expected at "
+                f"{counted(self.workers, 'worker')}, batches of {self.batch}, delay "
+                f"{self.delay}; expected at "
                 "least 1, 1 and 0"
             )
 
@@ -103,7 +105,10 @@ def replay(
     if not orders.size:
         raise InvalidMatrix("a matrix without texts cannot be replayed")
     if len(policy.costs) != labels.shape[1]:
-        raise InvalidCosts(f"{len(policy.costs)} costs for a matrix of {labels.shape[1]} exits")
+        raise InvalidCosts(
+            f"{counted(len(policy.costs), 'cost')} for a matrix of "
+            f"{counted(labels.shape[1], 'exit')}"
+        )
     if fleet.one_by_one and isinstance(policy, UeeUcb):
         exits = uee_ucb_one_by_one(labels, orders, policy.costs, alpha=policy.alpha)
         return Replay(orders, exits, ((),) * len(orders))

@@ -8,6 +8,7 @@ from itertools import chain, pairwise, zip_longest
 from typing import TYPE_CHECKING, Final, Self
 
 from policy_state.errors import InvalidStats
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -84,7 +85,10 @@ class ExitStats:
         """Return what one text adds, given the labels of exits 0..k where it stopped at k."""
         depth = len(exit_labels)
         if not 1 <= depth <= exits:
-            raise InvalidStats(f"{depth} exit labels for one text, this policy has {exits} exits")
+            raise InvalidStats(
+                f"{counted(depth, 'exit label')} for one text, this policy has "
+                f"{counted(exits, 'exit')}"
+            )
         first, last = exit_labels[0], exit_labels[-1]
         unseen = (0,) * (exits - depth)
         differs = [int(label != first) for label in exit_labels]
@@ -109,7 +113,10 @@ class ExitStats:
         depths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
         if rows and not (depths.min() >= 1 and depths.max() <= exits):
             wrong = next(len(row) for row in rows if not 1 <= len(row) <= exits)
-            raise InvalidStats(f"{wrong} exit labels for one text, this policy has {exits} exits")
+            raise InvalidStats(
+                f"{counted(wrong, 'exit label')} for one text, this policy has "
+                f"{counted(exits, 'exit')}"
+            )
         padded = zip_longest(*rows, (_NO_LABEL,) * exits, fillvalue=_NO_LABEL)
         flat = np.fromiter(chain.from_iterable(padded), dtype=np.int64)
         return cls.from_matrix(flat.reshape(exits, -1).T[:-1])
@@ -173,12 +180,13 @@ class ExitStats:
         ['exit 1 was observed 3 times, exit 0 only 2 times']
         """
         found = [
-            f"exit {j + 1} was observed {deep} times, exit {j} only {shallow} times"
+            f"exit {j + 1} was observed {counted(deep, 'time')}, exit {j} only "
+            f"{counted(shallow, 'time')}"
             for j, (shallow, deep) in enumerate(pairwise(self.observed))
             if deep > shallow
         ]
         found += [
-            f"exit {j} {kind} {count} times in {observed}"
+            f"exit {j} {kind} {counted(count, 'time')} in {observed}"
             for kind in _KINDS[1:]
             for j, (count, observed) in enumerate(
                 zip(getattr(self, kind), self.observed, strict=True)
@@ -186,13 +194,17 @@ class ExitStats:
             if count > observed
         ]
         if sum(self.played) != self.observed[0]:
-            found.append(f"{sum(self.played)} texts stopped, {self.observed[0]} computed exit 0")
+            found.append(
+                f"{counted(sum(self.played), 'text')} stopped, {self.observed[0]} computed exit 0"
+            )
         return found
 
     def __add__(self, other: Self) -> Self:
         """Return the counters of both together."""
         if self.exits != other.exits:
-            raise InvalidStats(f"counters of {self.exits} exits plus counters of {other.exits}")
+            raise InvalidStats(
+                f"counters of {counted(self.exits, 'exit')} plus counters of {other.exits}"
+            )
         return type(self)(
             **{
                 kind: tuple(map(int.__add__, getattr(self, kind), getattr(other, kind)))

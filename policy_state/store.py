@@ -11,6 +11,7 @@ from policy_state.errors import FingerprintMismatch, InvalidSettings, InvalidSta
 from policy_state.offsets import Range, Status
 from policy_state.settings import PolicySettings
 from policy_state.stats import COUNT_MAX, ExitStats
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -49,7 +50,7 @@ class Limits:
     def __post_init__(self) -> None:
         """Refuse what would keep nothing."""
         if not 1 <= self.domains <= COUNT_MAX:
-            raise InvalidSettings(f"{self.domains} domains, expected 1 or more")
+            raise InvalidSettings(f"{counted(self.domains, 'domain')}, expected 1 or more")
         if not (1 <= self.idle_ms <= COUNT_MAX and 1 <= self.rare_idle_ms <= COUNT_MAX):
             raise InvalidSettings(f"idle after {self.idle_ms} and {self.rare_idle_ms} ms, from 1")
         if not 0 <= self.rare_texts <= COUNT_MAX:
@@ -285,7 +286,7 @@ def checked_domains(
         for domain, delta in part.deltas.items():
             if delta.exits != exits:
                 raise InvalidStats(
-                    f"domain {domain}: counters of {delta.exits} exits, "
+                    f"domain {domain}: counters of {counted(delta.exits, 'exit')}, "
                     f"the policy has exits 0..{exits - 1}"
                 )
             if max(delta.observed + delta.played) > COUNT_MAX:
@@ -320,6 +321,7 @@ def check_heartbeat(instance: str, fields: Mapping[str, str | int], ttl_s: float
     domain_key(instance)
     if not fields or not ttl_s > 0:
         raise InvalidSettings(
-            f"heartbeat of {instance}: {len(fields)} fields for {ttl_s} s, expected 1 or more, "
+            f"heartbeat of {instance}: {counted(len(fields), 'field')} for {ttl_s} s, "
+            f"expected 1 or more, "
             "and a time above 0"
         )

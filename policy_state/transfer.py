@@ -17,6 +17,7 @@ from policy_state.store import (
     checked_domains,
     is_same_model,
 )
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -124,7 +125,7 @@ def warm_start(  # noqa: PLR0913 - what, from what, how much, who and why
         raise InvalidInput(f"weight {weight}, expected a share above 0, up to 1")
     if source.meta.exits != meta.exits:
         raise InvalidInput(
-            f"policy {source.meta.name} has {source.meta.exits} exits, {meta.name} has "
+            f"policy {source.meta.name} has {counted(source.meta.exits, 'exit')}, {meta.name} has "
             f"{meta.exits}: counters of one say nothing about the other"
         )
     shares = {
@@ -172,7 +173,7 @@ def open_or_start_new(
             return opened
     if old.exits != policy.exits:
         raise FingerprintMismatch(
-            f"policy {old.name} has {old.exits} exits, this model has {policy.exits}: "
+            f"policy {old.name} has {counted(old.exits, 'exit')}, this model has {policy.exits}: "
             f"{fresh.name} cannot start warm from it; `--set store.on_mismatch=new` starts it from "
             "nothing"
         )

@@ -25,6 +25,7 @@ import math
 from typing import TYPE_CHECKING
 
 from policy_state.errors import InvalidCosts
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +76,9 @@ def best_exit(stats: ExitStats, costs: Sequence[float]) -> int:
 def mean_rewards(stats: ExitStats, costs: Sequence[float]) -> tuple[float, ...]:
     """Return the mean reward of every exit, minus infinity where it was never observed."""
     if len(costs) != stats.exits:
-        raise InvalidCosts(f"{len(costs)} costs for counters of {stats.exits} exits")
+        raise InvalidCosts(
+            f"{counted(len(costs), 'cost')} for counters of {counted(stats.exits, 'exit')}"
+        )
     return tuple(
         disagreed / seen + costs[0] - cost if seen else -math.inf
         for disagreed, seen, cost in zip(stats.disagreed, stats.observed, costs, strict=True)

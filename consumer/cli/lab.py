@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consumer.cli.common import Output, OutputOption, print_json, print_table, printable
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -232,7 +233,9 @@ def _costs(
     from policy_state.errors import InvalidCosts
 
     if len(layers) != exits:
-        raise InvalidCosts(f"{len(layers)} layers for a matrix of {exits} exits")
+        raise InvalidCosts(
+            f"{counted(len(layers), 'layer')} for a matrix of {counted(exits, 'exit')}"
+        )
     first = next(iter(settings.values()))
     return cost_vector(first.cost, layers, weight=first.cost_weight)
 
@@ -251,7 +254,9 @@ def _run(
 
     outcomes = {}
     for name, chosen in settings.items():
-        typer.echo(f"replaying {name}: {orders.shape[0]} x {orders.shape[1]} texts", err=True)
+        typer.echo(
+            f"replaying {name}: {orders.shape[0]} x {counted(orders.shape[1], 'text')}", err=True
+        )
         plays = replayed(build(chosen, scale.layers), scale.labels, orders, fleet=fleet)
         outcomes[name] = outcome(plays, scale)
     for name, exits in baselines(scale, orders).items():

@@ -30,6 +30,7 @@ from consumer.cli.together import without_effect
 from consumer.cli.training import pretrain, train
 from consumer.cli.training_progress import exit_rows, progress_bars
 from model.formats import Format
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -257,7 +258,7 @@ def _predict_file(
         cut += sum(result.truncated for result in results)
         bars.advance(task, len(results))
     if cut:
-        typer.echo(f"{path}: {cut} of {len(texts)} texts were cut", err=True)
+        typer.echo(f"{path}: {cut} of {counted(len(texts), 'text')} were cut", err=True)
     if target is None:
         write_matrix(sys.stdout, rows, truth)
     else:

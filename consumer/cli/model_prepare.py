@@ -25,6 +25,7 @@ from consumer.cli.model_options import (
 )
 from consumer.cli.together import without_effect
 from model.formats import Format
+from policy_state.wording import counted
 
 EXPORT_EXAMPLES = """Examples:
 
@@ -122,7 +123,7 @@ def calibrate(
     if int8:
         agreement = calibrate_int8(folder, sample, max_tokens=max_tokens)
         made["int8"] = asdict(agreement)
-        columns[f"int8 agrees ({agreement.texts} texts)"] = agreement.shares
+        columns[f"int8 agrees ({counted(agreement.texts, 'text')})"] = agreement.shares
     if costs:
         engine = engine_for(folder, device, precision, max_tokens)
         measured = measure_costs(engine, sample[:_COST_TEXTS])

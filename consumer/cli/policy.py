@@ -32,6 +32,7 @@ from consumer.cli.policy_common import (
     since,
 )
 from consumer.cli.route_weights import WEIGHED, exits_by_route, in_words, known_routes
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -155,7 +156,7 @@ def show(
 
     def draw(store: RedisStore, name: str) -> None:
         report, snapshot, opened, pool = report_of(store, name, domain)
-        rows = _exit_rows(report, snapshot)
+        rows = _exit_rows(report, snapshot, opened)
         routes = exits_by_route(known_routes(store, config, set_), domain, snapshot, opened, pool)
         if output is Format.TABLE:
             typer.echo(_header(report, snapshot, opened))
@@ -235,7 +236,7 @@ def _header(r: DomainReport, snapshot: DomainSnapshot, opened: OpenedPolicy) -> 
     settings = f"policy {printable(opened.meta.name)}, settings revision {opened.revision}, "
     settings += f"created {since(opened.created_ms)}, epoch {snapshot.epoch}"
     first = (
-        f"{printable(r.domain)}: exit {r.exit} (layer {r.layer}) after {r.texts} texts, "
+        f"{printable(r.domain)}: exit {r.exit} (layer {r.layer}) after {counted(r.texts, 'text')}, "
         f"{percent(r.layers_saved)} of layers saved, last text {since(r.last_seen_ms)}"
     )
     lines = [first, settings]
@@ -252,16 +253,24 @@ def _header(r: DomainReport, snapshot: DomainSnapshot, opened: OpenedPolicy) -> 
     return "\n".join(lines)
 
 
-def _exit_rows(r: DomainReport, snapshot: DomainSnapshot) -> list[dict[str, Any]]:
+def _exit_rows(
+    r: DomainReport, snapshot: DomainSnapshot, opened: OpenedPolicy
+) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
     from policy_state.diagnostics import Share
+    from policy_state.explaining import by_its_own
+
+    by_reward = opened.meta.settings.tolerance is None
+    best = by_its_own(r).exit if by_reward else r.learnt
 
     rows = []
     for e in r.exits:
         share = Share.of(snapshot.stats.disagreed[e.exit], e.observed)
         bonus = None if e.index is None or e.reward is None else e.index - e.reward
-        flags = ["best"] if e.exit == r.learnt else []
+        flags = ["best"] if e.exit == best else []
+        # Of few texts another one is played than they speak for.
+        flags += ["prior"] if e.exit == r.learnt != best else []
         flags += ["pinned"] if e.exit == snapshot.pin else []
         flags += ["unseen"] if not e.observed else []
         flags += ["constant"] if e.exit in r.diagnosis.constant else []

@@ -25,6 +25,7 @@ from consumer.cli.policy_common import (
     span,
     who,
 )
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from policy_state.admin import Change
@@ -230,7 +231,7 @@ def _differences(before: DomainSnapshot, after: DomainSnapshot | None, change: C
     from policy_state.admin import Pin
 
     if after is None:
-        return [f"  removed, with {before.stats.texts} texts"]
+        return [f"  removed, with {counted(before.stats.texts, 'text')}"]
     old, new = _flat(before), _flat(after)
     lines = [
         f"  {name}: {'-' if old[name] is None else old[name]} -> "

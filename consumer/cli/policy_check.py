@@ -29,6 +29,7 @@ from consumer.cli.policy_common import (
     said,
     span,
 )
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -281,5 +282,5 @@ def _detail(entry: AuditEntry) -> str:
         for name, value in entry.detail.items()
     ]
     if entry.before is not None:
-        parts.append(f"before: {entry.before.stats.texts} texts")
+        parts.append(f"before: {counted(entry.before.stats.texts, 'text')}")
     return " ".join(parts)

@@ -23,6 +23,7 @@ from consumer.cli.panels import MOVE
 from consumer.cli.policy_common import EXIT_FOUND, Format, FormatOption, emit, opened_policy
 from consumer.cli.route_common import ROUTES
 from consumer.cli.together import without_effect
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -97,8 +98,8 @@ def doctor(
             log_checked=logs is not None,
         )
         typer.echo(
-            f"{examination.domains} domains, {examination.texts} texts, "
-            f"{examination.partitions} partitions: "
+            f"{counted(examination.domains, 'domain')}, {counted(examination.texts, 'text')}, "
+            f"{counted(examination.partitions, 'partition')}: "
             + ("healthy" if healthy else _UNHEALTHY[sound]),
             err=True,
         )

@@ -28,6 +28,7 @@ from consumer.cli.policy_common import FormatOption, emit, opened_policy, percen
 from consumer.cli.together import without_effect
 from consumer.errors import InvalidSettings
 from model.formats import Format
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -252,7 +253,7 @@ def _tell(joined: Joined, unreadable: int) -> None:
         typer.echo(f"{unreadable} records of labels hold no id and label", err=True)
     if joined.unknown:
         strange = _strange(joined, all_known=False)
-        typer.echo(f"{joined.unknown.total()} labels left out: {strange}", err=True)
+        typer.echo(f"{counted(joined.unknown.total(), 'label')} left out: {strange}", err=True)
 
 
 def _strange(joined: Joined, *, all_known: bool) -> str:

@@ -28,6 +28,7 @@ from consumer.cli.policy_common import (
     who,
 )
 from consumer.cli.together import without_effect
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from policy_state.backends.redis import RedisStore
@@ -89,7 +90,7 @@ def export(
             typer.echo(text, nl=False)
         else:
             _write(file, text)
-        typer.echo(f"{len(document.domains)} domains exported", err=True)
+        typer.echo(f"{counted(len(document.domains), 'domain')} exported", err=True)
 
 
 def import_(
@@ -117,7 +118,7 @@ def import_(
 
         known = "left out" if keep_known else "replaced"
         confirm(
-            f"policy {printable(name)}: {len(document.domains)} domains of "
+            f"policy {printable(name)}: {counted(len(document.domains), 'domain')} of "
             f"{printable(document.meta.name)} are written, those it knows are {known}",
             yes=yes,
         )
@@ -214,7 +215,7 @@ def warm_start(
         open_named(store, to)
         confirm(
             f"policy {printable(to)}: domains it does not know get {weight:.0%} of the counters "
-            f"of {len(source.domains)} domains of {printable(from_)}",
+            f"of {counted(len(source.domains), 'domain')} of {printable(from_)}",
             yes=yes,
         )
         with changing():

@@ -34,6 +34,7 @@ from consumer.cli.policy_common import (
     who,
 )
 from consumer.cli.route_common import ROUTES
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,7 +184,7 @@ def _check_losses(
     from policy_state.rebuilding import counted_texts, found_texts, losses
 
     # What is counted is asked for first, and its commits waited for: its predictions are there.
-    counted = counted_texts(store)
+    held = counted_texts(store)
     try:
         marks = _counted(store)
     except StoreCorrupt:  # a fresh count mends them, and no worker counts until then
@@ -193,7 +194,7 @@ def _check_losses(
         max(0, marks.get(f"{topic_id}/{number}", 0) - offset)
         for (topic_id, number), offset in committed.items()
     )
-    lost = losses(counted, found_texts(log.texts()))
+    lost = losses(held, found_texts(log.texts()))
     if not lost:
         return
     texts, deleted = sum(loss.texts for loss in lost.values()), log.deleted()
@@ -201,7 +202,8 @@ def _check_losses(
     shown = [f"{printable(name)} ({_numbers(lost[name])})" for name in worst[:_NAMED]]
     more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
     what = (
-        f"{len(lost)} domains have counted {texts} texts more than predictions in {_named(topics)} "
+        f"{counted(len(lost), 'domain has', 'domains have')} counted "
+        f"{counted(texts, 'text')} more than predictions in {_named(topics)} "
         f"tell of: {', '.join(shown)}{more}; retention took at most {deleted} records there"
     )
     if drop:

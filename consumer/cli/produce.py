@@ -27,6 +27,7 @@ from consumer.cli.file_options import (
     layout_of,
 )
 from model.formats import Format
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from consumer.producing import Produced
@@ -102,12 +103,12 @@ def produce(
     if output is Output.JSON:
         print_json({"topic": topic, "sent": produced.written})
     else:
-        typer.echo(f"{produced.written} texts written to {topic}", err=True)
+        typer.echo(f"{counted(produced.written, 'text')} written to {topic}", err=True)
 
 
 def _stopped(produced: Produced, topic: str, skip: int) -> str:
     written, unclear = produced.written, produced.unclear
-    said = f"stopped: {written} texts were written to {printable(topic)}"
+    said = f"stopped: {counted(written, 'text was', 'texts were')} written to {printable(topic)}"
     if unclear:
         return f"{said}, and of {unclear} more it is not known"
-    return f"{said}; --skip {skip + written} goes on behind them" if written else said
+    return f"{said}; continue with --skip {skip + written}" if written else said

@@ -171,7 +171,7 @@ def remove(
     set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Let the workers of a group read no longer what a route is for.
+    """Stop a group's workers from reading a route's topics.
 
     What is not read stays in its topics; the group's offsets stay too.
     """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from consumer.cli.common import KAFKA, printable, read_settings
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -128,7 +129,8 @@ def creation_said(plan: Planned) -> str:
 
     topic = plan.topic
     return (
-        f"  {printable(topic.name)} ({plan.role}): {topic.partitions} partitions, "
-        f"{topic.replication_factor} copies, {topic.configs['min.insync.replicas']} in sync, "
+        f"  {printable(topic.name)} ({plan.role}): {counted(topic.partitions, 'partition')}, "
+        f"{counted(topic.replication_factor, 'copy')}, "
+        f"{topic.configs['min.insync.replicas']} in sync, "
         f"kept {span(int(topic.configs['retention.ms']))}"
     )

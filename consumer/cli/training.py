@@ -101,7 +101,7 @@ def train(
     ] = 2e-4,
     head_rate: Annotated[
         float,
-        typer.Option(min=0, max=1, help="The same of poolers and classifiers."),
+        typer.Option(min=0, max=1, help="Peak learning rate of the poolers and classifiers."),
     ] = 5e-4,
     weight_decay: Annotated[float, typer.Option(min=0.0, max=1000)] = 0.01,
     loss: Annotated[

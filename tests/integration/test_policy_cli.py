@@ -571,6 +571,9 @@ def test_a_domain_with_few_texts_is_shown_at_the_exit_that_workers_play(
     found = (listed["exit"], shown["exit"], told["exit"], diff["exit_a"], diff["exit_b"])
     assert found == (played,) * 5
     assert f"at exit {played} (layer 12), by what all domains have shown" in told["text"]
+    rows = shown["exits"]
+    assert rows[played]["flags"] == ["prior"]
+    assert sum("best" in row["flags"] for row in rows) == 1
 
 
 def test_a_route_that_an_earlier_one_leaves_nothing_has_no_exit(

@@ -108,7 +108,7 @@ def test_what_cannot_be_read_is_two_lines_at_most(kafka, topic, tmp_path, case):
     sent = texts_of(kafka, topic)
     assert len(sent) == len(before) <= 1
     for line in before:
-        expected = f"stopped: 1 texts were written to {topic}; --skip 1 goes on behind them"
+        expected = f"stopped: 1 text was written to {topic}; continue with --skip 1"
         assert line.decode() == expected
 
 
@@ -135,7 +135,7 @@ def test_an_interrupt_says_how_many_went_and_skip_goes_on(kafka, topic, tmp_path
     words = said.decode().split()
     count = len(texts_of(kafka, topic))
     assert words[:3] == ["stopped:", str(count), "texts"]
-    assert f"--skip {count} goes on behind them" in said.decode()
+    assert f"continue with --skip {count}" in said.decode()
     result, _ = produce(path, "--to", topic, "-b", kafka, "--skip", count)
     assert result.returncode == 0, result.stderr
     assert sorted(texts_of(kafka, topic)) == sorted(f"text {i}" for i in range(120))
@@ -148,5 +148,5 @@ def test_a_record_that_is_too_large_is_named(kafka, topic, tmp_path):
     result, _ = produce(path, "--to", topic, "-b", kafka)
     assert result.returncode == 1
     assert f"error: {path}:2: too large for a record of Kafka" in result.stderr.decode()
-    assert b"stopped: 1 texts were written" in result.stderr
+    assert b"stopped: 1 text was written" in result.stderr
     assert texts_of(kafka, topic) == ["one"]

@@ -121,7 +121,7 @@ def test_a_change_is_previewed(offramp, kafka):
     create_topics(kafka, {f"{tag}.films": 1, f"{tag}.hotels": 1})
     create = ("--to", f"{tag}-out", "--create")
     told = offramp("route", "add", rf"{tag}\..+", *create, code=3).stderr
-    created = f"creates {tag}-out (output): 1 partitions, 1 copies, 1 in sync, kept 30 d"
+    created = f"creates {tag}-out (output): 1 partition, 1 copy, 1 in sync, kept 30 d"
     for text in (f"topics now: {tag}.films, {tag}.hotels", created, "--yes"):
         assert text in told
     assert listed(offramp)["revision"] == 0
@@ -355,7 +355,7 @@ def test_topics_are_created_once_and_with_sane_settings(offramp, kafka):
     offramp("route", "add", rf"{tag}-x|{tag}-y\.z", "--to", f"{tag}-out", "-y", **dead)
     args = ("topics", "init", f"{tag}.films", "--partitions", "3", "--retention", "2d")
     told = offramp(*args, code=3, **dead).stderr
-    assert f"{tag}.films (input): 3 partitions, 1 copies, 1 in sync, kept 2 d" in told
+    assert f"{tag}.films (input): 3 partitions, 1 copy, 1 in sync, kept 2 d" in told
     assert "an output has fewer partitions than an input" in told
     rows = data(offramp(*args, "--yes", "-o", "json", **dead))["topics"]
     states = {row["topic"]: (row["role"], row["state"], row["partitions"]) for row in rows}

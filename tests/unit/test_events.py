@@ -231,7 +231,7 @@ def test_fields_are_found_by_path():
     [
         (b'{"text": "a"}', "missing-text"),
         (b'{"payload": "a"}', "missing-text"),
-        (b'{"payload": {"text": 5}}', "missing-text"),
+        (b'{"payload": {"text": 5}}', "invalid-field"),
         (b'["a"]', "invalid-field"),
         (b"{", "invalid-json"),
         (b'{"a": ' * 5000, "invalid-json"),
@@ -245,3 +245,14 @@ def test_what_is_wrong_behind_a_path_is_told_too(value, reason):
     with pytest.raises(InvalidEvent) as caught:
         parse(record(value), form="json", fields=Fields(text="payload.text"))
     assert caught.value.reason == reason
+
+
+def test_a_text_of_another_kind_is_told_as_what_it_is() -> None:
+    """The message has the field, what it is and what is expected, and never what it holds."""
+    with pytest.raises(InvalidEvent, match=r"^text is an integer, expected a string$") as number:
+        parse(record(b'{"text": 5}'))
+    with pytest.raises(InvalidEvent) as empty:
+        parse(record(b'{"text": ""}'))
+    with pytest.raises(InvalidEvent, match=r"^text is missing$"):
+        parse(record(b"{}"))
+    assert (number.value.reason, empty.value.reason) == ("invalid-field", "empty-text")

@@ -93,7 +93,7 @@ def test_intervals_hold_the_truth() -> None:
 
 def test_texts_that_cannot_be_judged_are_refused() -> None:
     """As many labels as texts, and no more exits than there are."""
-    with pytest.raises(InvalidStats, match="1 texts with 2 labels"):
+    with pytest.raises(InvalidStats, match="1 text with 2 labels"):
         judge([(0,)], [0, 1], exit_=0, costs=COSTS)
     with pytest.raises(InvalidStats, match="4 exit labels for one text, of 3 exits"):
         judge([(0,) * 4], [0], exit_=0, costs=COSTS)

@@ -28,7 +28,7 @@ def test_matrices_are_read_with_tabs_or_commas(tmp_path: Path) -> None:
     [
         (b"", "line 1, column 1: name '', expected '0'"),
         (b"0,1\n", "2 exits and 0 texts"),
-        (b"op_labels\n1", "0 exits and 1 texts"),
+        (b"op_labels\n1", "0 exits and 1 text"),
         (b"0,2\n1,1", "line 1, column 2: name '2', expected '1'"),
         (b"0,1\n1,1\n1", "line 3: 1 columns, the first line has 2"),
         (b"0,1\n1,1\n\n", "line 3: 1 columns"),

@@ -95,7 +95,7 @@ def test_choices_that_learn_nothing() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     """Other numbers of exits, no texts, and fleets that cannot be."""
-    with pytest.raises(InvalidInput, match="2 layers and 1 costs for a matrix of 2 exits"):
+    with pytest.raises(InvalidInput, match="2 layers and 1 cost for a matrix of 2 exits"):
         Scale(LABELS, TRUTH, (0.1,), LAYERS)
     with pytest.raises(InvalidCosts, match="3 costs for a matrix of 2 exits"):
         replay(UeeUcb((0.1, 0.2, 0.3)), LABELS, shuffles(4, 1))
