@@ -250,9 +250,9 @@ def test_what_is_wrong_behind_a_path_is_told_too(value, reason):
 def test_a_text_of_another_kind_is_told_as_what_it_is() -> None:
     """The message has the field, what it is and what is expected, and never what it holds."""
     with pytest.raises(InvalidEvent, match=r"^text is an integer, expected a string$") as number:
-        parse(record(b'{"text": 5}'))
+        parse(record(b'{"text": 5}'), form="json")
     with pytest.raises(InvalidEvent) as empty:
-        parse(record(b'{"text": ""}'))
+        parse(record(b'{"text": ""}'), form="json")
     with pytest.raises(InvalidEvent, match=r"^text is missing$"):
-        parse(record(b"{}"))
+        parse(record(b"{}"), form="json")
     assert (number.value.reason, empty.value.reason) == ("invalid-field", "empty-text")
