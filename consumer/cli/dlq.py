@@ -23,7 +23,7 @@ from consumer.cli.common import (
     printable,
     read_settings,
 )
-from consumer.cli.policy_common import Yes, confirm
+from consumer.cli.policy_common import Yes, clock, confirm
 from consumer.header_names import shown_name
 from policy_state.wording import counted
 
@@ -139,7 +139,10 @@ def show(
         print_json(_facts(letter))
         return
     for name, value in letter.error.items():
-        typer.echo(f"{name}: {printable(value)}")
+        shown = printable(value)
+        if name == "timestamp" and value.isdigit():
+            shown += f" ({clock(int(value))} UTC)"
+        typer.echo(f"{name}: {shown}")
     typer.echo(f"key: {_text(letter.key)}")
     for name, raw in letter.headers:
         typer.echo(f"header {printable(shown_name(name))}: {_text(raw)}")

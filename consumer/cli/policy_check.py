@@ -278,7 +278,7 @@ def _detail(entry: AuditEntry) -> str:
     parts = [
         f"{name}: {said(value[0])} -> {said(value[1])}"
         if entry.action == "configure"
-        else f"{name}={span(value) if name == 'for_ms' else value}"
+        else (f"for {span(value)}" if name == "for_ms" else f"{name}={value}")
         for name, value in entry.detail.items()
     ]
     if entry.before is not None:

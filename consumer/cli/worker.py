@@ -143,7 +143,15 @@ def _check(settings: Settings, output: Output) -> None:
     if output is Output.JSON:
         print_json({"ok": all(f.ok for f in findings), "checks": [asdict(f) for f in findings]})
     else:
-        rows = [asdict(f) | {"ok": "ok" if f.ok else "FAILED"} for f in findings]
+        rows = [
+            {
+                "check": f.check,
+                "result": "ok" if f.ok else "FAILED",
+                "said": f.said,
+                "advice": f.advice,
+            }
+            for f in findings
+        ]
         print_table(rows, empty="nothing to check")
     if not all(f.ok for f in findings):
         raise typer.Exit(_EXIT_FOUND)

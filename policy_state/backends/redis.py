@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # What the server says when it cannot serve for now: code, cause for metrics, words for people.
 # The client turns some codes into classes and takes them off the message; inside a script others
 # stay in the text. Its class of MASTERDOWN is one of CLUSTERDOWN too, so that comes later.
+_SETTING = " (its address is redis.url, OFFRAMP_REDIS__URL)"
 _PASSING: Final = (
     ("READONLY", redis.ReadOnlyError, "read-only", "it is a read-only replica"),
     ("OOM", redis.OutOfMemoryError, "out-of-memory", "its maxmemory is reached"),
@@ -255,12 +256,12 @@ def _mapped(error: BaseException) -> StoreUnavailable | StoreRefused:  # noqa: P
             f"redis lets this user not do that, nothing was written: {error}", cause="permission"
         )
     if isinstance(error, redis.TimeoutError):
-        return StoreUnavailable(f"redis did not answer in time: {error}", cause="timeout")
+        return StoreUnavailable(f"redis did not answer in time: {error}{_SETTING}", cause="timeout")
     if isinstance(error, MasterNotFoundError):
         reasons = _CLIENT.sub("a sentinel", str(error))
-        return StoreUnavailable(f"redis did not answer: {reasons}", cause="connection")
+        return StoreUnavailable(f"redis did not answer: {reasons}{_SETTING}", cause="connection")
     if isinstance(error, (redis.ConnectionError, redis.exceptions.RedisClusterException)):
-        return StoreUnavailable(f"redis did not answer: {error}", cause="connection")
+        return StoreUnavailable(f"redis did not answer: {error}{_SETTING}", cause="connection")
     if "WRONGTYPE" in codes:
         return StoreCorrupt(
             f"a key is of another type, nothing was written: {error}", cause="wrong-type"

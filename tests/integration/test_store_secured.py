@@ -140,7 +140,7 @@ def test_a_locked_sentinel_group(
             store.policies()
         assert str(caught.value) == (
             "redis did not answer: No master found for 'fleet' : "
-            "a sentinel - auth:AuthenticationError"
+            "a sentinel - auth:AuthenticationError (its address is redis.url, OFFRAMP_REDIS__URL)"
         )
 
 

@@ -60,6 +60,27 @@ def test_a_package_of_ours_that_is_not_ours_ends_the_program(folder, name):
     assert "executed" not in said.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [(["worker", "--help"], 0, "Read texts"), (["worker", "--set", "x.y=1"], 1, "error: ")],
+)
+def test_a_worker_that_is_done_ends_at_once(arguments, code, said):
+    """It waits for nothing that Python would tidy up; what it has said is there, and its code."""
+    program = (
+        "import atexit, sys, time; atexit.register(time.sleep, 60); "
+        f"sys.argv[1:] = {arguments}; from consumer.entry import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+
+
 def test_every_child_process_of_python_has_a_safe_path():
     """Whoever starts the interpreter says -P or -I, so that no child imports what lies around."""
     starts = 0
