@@ -48,8 +48,12 @@ def test_another_model_is_turned_away_naming_both(make_store: MakeStore) -> None
     make_store().open(META)
     with pytest.raises(FingerprintMismatch, match=r"fingerprint f2 .* belong to f1"):
         make_store().open(PolicyMeta(META.name, "f2", META.layers))
-    with pytest.raises(FingerprintMismatch, match=r"\(1, 3\).* belong to f1 and \(1, 3, 7, 12\)"):
+    with pytest.raises(
+        FingerprintMismatch, match=r"\(1, 3\).* belong to f1 and \(1, 3, 7, 12\)"
+    ) as told:
         make_store().open(PolicyMeta(META.name, "f1", (1, 3)))
+    for mend in ("store.on_mismatch=new", "store.on_mismatch=warm-start", "policy.name=NAME"):
+        assert f"--set {mend}" in str(told.value)
 
 
 def test_policies_do_not_see_each_other(make_store: MakeStore) -> None:

@@ -221,6 +221,7 @@ def test_a_watch_shows_what_is_new_and_outlives_an_outage() -> None:
             server.kill()
             for process in (workers, show):
                 told = first_line(process.stderr, "redis did not answer")
+                assert "(its address is redis.url, OFFRAMP_REDIS__URL)" in told
                 assert "asked again every 2 s" in told
             server.start()
             store.heartbeat("w-1", {"events": 6}, ttl_s=600)
