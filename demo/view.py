@@ -57,8 +57,9 @@ def live_table(
 ) -> Table:
     """Return the table of the moment: one row a domain."""
     done = sum(report.texts for report in reports.values())
+    pace = f"{rate:,.0f} events/s" if done else "the workers are loading the model"
     table = Table(
-        title=f"{done:,} of {total:,} events · {rate:,.0f} events/s",
+        title=f"{done:,} of {total:,} events · {pace}",
         title_justify="left",
         title_style="bold",
         box=None,

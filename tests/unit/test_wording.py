@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import consumer
 from consumer.cli.app import app
 from consumer.dead_letters import CLASSES
+from demo.view import live_table
 from policy_state.suggesting import no_such_policy
 from policy_state.wording import counted
 from tests.cli_walk import commands
@@ -67,3 +68,9 @@ def test_the_classes_of_dead_letters_are_those_of_the_code_and_of_the_docs() -> 
     assert given <= CLASSES
     page = (Path(consumer.__file__).parents[1] / "docs" / "events.md").read_text()
     assert not {name for name in CLASSES if f"`{name}`" not in page}
+
+
+def test_the_demo_says_why_nothing_is_counted_yet() -> None:
+    """Until the first event is counted, the title says what the workers do."""
+    title = str(live_table({}, ["hotels"], total=16_000, rate=0).title)
+    assert title == "0 of 16,000 events · the workers are loading the model"
