@@ -8,6 +8,7 @@ import pytest
 
 from consumer.errors import InvalidSettings
 from consumer.evaluating import join, labels_of_file, labels_of_records, parse_label
+from model.errors import InvalidData
 from policy_state.errors import InvalidStats
 from policy_state.judging import judge
 from policy_state.synthetic import SyntheticDomain
@@ -110,19 +111,33 @@ def test_labels_are_read_from_tsv_and_json_lines(tmp_path: Path) -> None:
     assert labels_of_records(values) == ({"a": 1, "b": "0"}, 2)
 
 
+@pytest.mark.parametrize("line", [b"a", b"a\t1\t2", b"\t1", b"a\t\xff"])
+def test_a_row_without_a_label_is_named_by_its_line(tmp_path: Path, line: bytes) -> None:
+    """A table that holds something else says where."""
+    path = tmp_path / "labels.tsv"
+    path.write_bytes(b"id\tlabel\na\t1\n" + line + b"\n")
+    with pytest.raises((InvalidSettings, InvalidData), match=r"labels\.tsv:3: "):
+        labels_of_file(path)
+
+
+@pytest.mark.parametrize("line", [b'{"id": 1}', b'{"id": 1, "label": true}', b"{", b"a\t1"])
+def test_an_object_without_a_label_is_named_by_its_line(tmp_path: Path, line: bytes) -> None:
+    """JSON lines that hold something else say where; so does a file that is not there."""
+    path = tmp_path / "labels.jsonl"
+    path.write_bytes(b'{"id": "a", "label": 1}\n' + line + b"\n")
+    with pytest.raises((InvalidSettings, InvalidData), match=r"labels\.jsonl:2: "):
+        labels_of_file(path)
+    with pytest.raises(InvalidData, match=r"none\.jsonl: cannot be read"):
+        labels_of_file(tmp_path / "none.jsonl")
+
+
 @pytest.mark.parametrize(
     "line", [b"a", b"a\t1\t2", b"\t1", b'{"id": 1}', b'{"id": 1, "label": true}', b"{", b"a\t\xff"]
 )
-def test_what_is_no_label_is_named_by_its_line(tmp_path: Path, line: bytes) -> None:
-    """A file that holds something else says where."""
-    path = tmp_path / "labels"
-    path.write_bytes(b"a\t1\n" + line)
-    with pytest.raises(InvalidSettings, match="labels: line 2: "):
-        labels_of_file(path)
-    with pytest.raises(ValueError):  # noqa: PT011 - the message is the file's, above
+def test_a_record_without_a_label_is_none(line: bytes) -> None:
+    """Of a topic, too, only an id with its label is taken."""
+    with pytest.raises(ValueError):  # noqa: PT011 - who reads the topic counts it and goes on
         parse_label(line)
-    with pytest.raises(InvalidSettings, match="none: cannot be read"):
-        labels_of_file(tmp_path / "none")
 
 
 def test_labels_meet_their_predictions_by_id() -> None:
@@ -148,7 +163,7 @@ def test_labels_meet_their_predictions_by_id() -> None:
 
 
 def test_a_class_called_by_digits_is_meant_by_its_name() -> None:
-    """Where classes are called "1" to "5", the word 1 is the first of them; the number 1 is not."""
+    """Where classes are called "1" to "5", 1 is the first of them, as a word and as a number."""
     predictions = [prediction("a", [0], label_name="1"), prediction("b", [1], label_name="2")]
     found = join(predictions, {"a": "1", "b": 1}, fingerprint="f1", exits=2)
-    assert found.domains["films"].truth == [0, 1]
+    assert found.domains["films"].truth == [0, 0]
