@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+LONG = $(shell grep -rlw long_form tests --include='test_*.py')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test chaos check format bench clean
@@ -31,10 +32,7 @@ test: setup check  ## Lint, types, and all tests, with a real Kafka and a real R
 	$(BIN)/python -m pytest tests/integration tests/chaos
 
 chaos: setup  ## Prove exactly-once the long way: kills, freezes, restarts, outages (twenty minutes)
-	OFFRAMP_CHAOS=long $(BIN)/python -m pytest -s tests/chaos \
-		tests/integration/test_redis_trouble.py tests/integration/test_produce_errors.py \
-		tests/integration/test_supervisor.py tests/integration/test_dlq_cli.py \
-		tests/integration/test_formats.py tests/integration/test_places.py $(ARGS)
+	OFFRAMP_CHAOS=long $(BIN)/python -m pytest -s $(LONG) $(ARGS)
 
 check: setup  ## Lint, format, types, import directions
 	$(BIN)/ruff check .
