@@ -180,7 +180,7 @@ def test_show_flags_exits_that_tell_nothing(store: RedisStore, offramp: Offramp)
         ("new", [set(), set(), {"unseen"}, {"unseen"}]),
     ):
         shown = json.loads(offramp("show", domain, "-o", "json").stdout)
-        assert [set(row["flags"]) - {"best"} for row in shown["exits"]] == expected
+        assert [set(row["flags"]) - {"best", "prior"} for row in shown["exits"]] == expected
     assert offramp("show", "new").stdout.count("unseen") == 2
     assert offramp("show", "cars").stdout.count("constant") == 1
 
