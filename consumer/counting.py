@@ -80,7 +80,7 @@ class Counting:
         store: PolicyAdmin,
         opened: OpenedPolicy,
         *,
-        topic_id: Callable[[str], str],
+        topic_id: Callable[[str], str] = str,
         on_settings: Callable[[Applied], None] = lambda _: None,
         name: str = "worker",
     ) -> None:
@@ -89,7 +89,7 @@ class Counting:
         Args:
             store: with the policy open.
             opened: that policy.
-            topic_id: the id of a topic by its name.
+            topic_id: the id of a topic by its name, for records that do not tell it.
             on_settings: called with an answer whose settings are of a new revision.
             name: who starts drifted domains afresh, for the audit.
         """
@@ -165,19 +165,20 @@ class Counting:
         """
         texts: dict[tuple[str, int], list[Prediction]] = {}
         for prediction in predictions:
-            record = prediction.event.record
-            texts.setdefault((record.topic, record.partition), []).append(prediction)
+            texts.setdefault(self._source(prediction.event.record), []).append(prediction)
         spans: dict[tuple[str, int], Range] = {}
         for r in records:
-            key = (r.topic, r.partition)
+            key = self._source(r)
             first, _ = spans.get(key, (r.offset, 0))
             spans[key] = (first, r.next_offset)
         at_hand = {}
-        for (topic, part), span in spans.items():
-            key = (self._topic_id(topic), part)
-            at_hand[key] = _AtHand(span, texts.get((topic, part), ()), epochs)
+        for key, span in spans.items():
+            at_hand[key] = _AtHand(span, texts.get(key, ()), epochs)
             self._hold(key, [span], at_hand[key])
         self.flush(at_hand)
+
+    def _source(self, record: Record) -> tuple[str, int]:
+        return record.topic_id or self._topic_id(record.topic), record.partition
 
     def flush(
         self, at_hand: Mapping[tuple[str, int], _AtHand] | None = None, *, insist: bool = False

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
+from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from consumer.beginning import begun_group
 from consumer.buffer import Buffer
+from consumer.committed import to_commit
 from consumer.errors import StreamUnavailable, WorkerFenced
 from consumer.fetching import Fetching
 from consumer.group_kind import ASSIGNOR, explained
 from consumer.holding import Held
 from consumer.kafka_calls import bounded, translated
 from consumer.kafka_client import connect
-from consumer.placing import NO_EPOCH, Placing
+from consumer.placing import Placing
 from consumer.records import Record
 from consumer.resting import Resting
 from consumer.sources import described_id, look
@@ -236,11 +237,12 @@ class KafkaStream:
             StreamUnavailable: it is not known to be committed; `rewind`, then collect again. Also
                 where the group had let this worker go, and it has joined again since.
         """
+        for topic, topic_id in {(r.topic, r.topic_id) for r in batch.records}:
+            self._check_same(topic, topic_id)
+        last = {(r.topic, r.partition): r for r in batch.records}  # they are in order
         offsets = {
-            TopicPartition(r.topic, r.partition): OffsetAndMetadata(r.next_offset, "", NO_EPOCH)
-            for r in batch.records  # in order per partition: the last one stays
+            TopicPartition(*key): to_commit(r.next_offset, r.topic_id) for key, r in last.items()
         }
-        ids = {tp: self.topic_id(tp.topic) for tp in offsets}
         try:
             self._transactions.commit(
                 outgoing, offsets, batch.membership, before_commit=before_commit
@@ -255,8 +257,8 @@ class KafkaStream:
                 raise StreamUnavailable(msg) from error
             raise
         self._committed = True
-        for tp, here in offsets.items():
-            self.positions.note(f"{ids[tp]}/{tp.partition}", here.offset)
+        for r in last.values():
+            self.positions.note(f"{r.topic_id}/{r.partition}", r.next_offset)
 
     def rewind(self, batches: Iterable[Batch]) -> None:
         """Give batches back: what is still assigned here is read again from where it is committed.
@@ -282,6 +284,13 @@ class KafkaStream:
                 bounded(close, timeout_s=max(0.1, deadline - time.monotonic()))
             except (StreamUnavailable, kafka_errors.KafkaError) as error:
                 log.warning("close failed error=%r", error)
+
+    def _check_same(self, topic: str, topic_id: str | None) -> None:
+        """Raise where a topic has another id than when it was read, as far as that is known."""
+        if self.topic_id(topic) != topic_id != described_id(self._admin, topic):
+            raise StreamUnavailable(
+                f"topic {topic} was deleted and made anew: a batch of the one before is not used"
+            )
 
     def _check_silence(self) -> None:
         """Raise where no broker answers: kafka-python polls on as if nothing had come in."""
@@ -336,5 +345,15 @@ class KafkaStream:
         consumer.subscribe(pattern=self._topics, listener=held)
         self._consumer, self._held = consumer, held
         self._resting = Resting()
-        self._placing = Placing(consumer, self.positions, self.topic_id, timeout_s=self._timeout_s)
-        self._fetching = Fetching(consumer, refused=self._placing.refused_or(self._resting.add))
+        self._placing = Placing(
+            consumer,
+            self.positions,
+            self.topic_id,
+            told_id=lambda topic: described_id(self._admin, topic),
+            timeout_s=self._timeout_s,
+        )
+        self._fetching = Fetching(
+            consumer,
+            refused=self._placing.refused_or(self._resting.add),
+            topics=self._placing.topics,
+        )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.errors import CoordinatorNotAvailableError
 
+from consumer.committed import offset_in
 from consumer.errors import InvalidSettings, StreamUnavailable
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
@@ -84,10 +85,11 @@ class PredictionLog:
                 found = self._reader.admin.list_group_offsets([group])[group]
             except CoordinatorNotAvailableError:  # it starts, or moves the group
                 return None
+        ids = self._reader.ids
         return {
-            (self._reader.ids[tp.topic], tp.partition): int(entry.offset)
+            (ids[tp.topic], tp.partition): offset
             for tp, entry in found.items()
-            if tp.topic in self._reader.ids and entry.offset >= 0
+            if tp.topic in ids and (offset := offset_in(entry, ids[tp.topic])) is not None
         }
 
     def texts(self) -> Iterator[PredictedText]:

@@ -76,7 +76,6 @@ class Worker:
         self._counting = Counting(
             store,
             opened,
-            topic_id=stream.topic_id,
             on_settings=self._take_settings,
             name=settings.instance,
         )
@@ -171,9 +170,6 @@ class Worker:
             try:
                 outcome, outgoing = encoded(
                     outcome,
-                    topic_ids={
-                        t: self._stream.topic_id(t) for t in {r.topic for r in batch.records}
-                    },
                     dead_letters=self._settings.kafka.dead_letters,
                     instance=self._settings.instance,
                     kept=self._kept,
