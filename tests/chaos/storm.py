@@ -369,10 +369,10 @@ def check(arena: Arena, report: Report) -> Report:
 
 
 def _source(record) -> tuple[str, int, int]:
-    """Return topic, partition and offset of the event that a prediction or dead letter is for."""
+    """Return topic id, partition and offset of what a prediction or dead letter is for."""
     said = {name.removeprefix("offramp.error."): value for name, value in record.headers}
     source = {k: v.decode() for k, v in said.items()} or orjson.loads(record.value)["source"]
-    return source["topic"], int(source["partition"]), int(source["offset"])
+    return source["topic_id"], int(source["partition"]), int(source["offset"])
 
 
 def _restart_dead(fleet: Fleet, names: list[str], report: Report) -> None:

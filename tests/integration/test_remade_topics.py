@@ -61,14 +61,16 @@ class Remade:
         return Counter(ids(self.kafka, self.out, want=count))
 
 
-def make_anew(admin, topic):
+def make_anew(admin, topic, *, partitions=1, copies=1):
     """Delete a topic and create it; return the ids before and after."""
     before = str(admin.describe_topics([topic])[0]["topic_id"])
     begun = time.monotonic()
     admin.delete_topics([topic])
     while True:
         try:
-            admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}})
+            admin.create_topics(
+                {topic: {"num_partitions": partitions, "replication_factor": copies}}
+            )
             break
         except Exception:  # noqa: BLE001  (it is not yet gone)
             assert time.monotonic() < begun + 5
@@ -134,6 +136,25 @@ def test_all_of_a_topic_made_anew_is_answered_and_counted(
         assert store.totals().stats.texts == before_counted.upto + NEW
 
 
+def test_outputs_that_are_made_anew_at_once_are_written_to(remade, start, kafka, admin):
+    """By a worker that had no chance to see them go, too; what comes next is in the new ones."""
+    worker, log = start(kafka, **remade.settings)
+    bad = [(b"k", b"\xff")]
+    send(kafka, remade.topic, [*good(50), *bad])
+    assert len(remade.answered(50)) == 50, log()
+    wait_for(lambda: read_topic(kafka, remade.dead, want=1))
+    with frozen(remade, start, worker):
+        make_anew(admin, remade.out)
+        make_anew(admin, remade.dead)
+        send(kafka, remade.topic, [*good(50, first=50), *bad])
+    assert remade.answered(50) == {f"e{i}": 1 for i in range(50, 100)}, log()
+    (letter,) = read_topic(kafka, remade.dead, want=1)
+    said = {name: value.decode() for name, value in letter.headers}
+    topic_id = str(admin.describe_topics([remade.topic])[0]["topic_id"])
+    assert said["offramp.error.topic_id"] == topic_id
+    assert said["offramp.error.offset"] == "101"
+
+
 @pytest.fixture
 def admin(kafka):
     """Return a client."""
@@ -161,6 +182,38 @@ def test_a_batch_of_a_topic_that_was_made_anew_is_given_back(members, admin):
     assert [r.value for r in read_topic(members.kafka, members.out, want=EVENTS * 2)] == [
         str(i).encode() for i in range(EVENTS, EVENTS * 3)
     ]
+
+
+def test_a_partition_in_doubt_is_read_on_where_it_was_if_its_topic_is_the_same(members):
+    """As where a leader has not heard of it yet: what is under way is not read a second time."""
+    stream = members.join("a")
+    produce(members)
+    read_until(stream, lambda: stream._buffer.events == EVENTS)
+    under_way = stream.collect(AT_ONCE)
+    stream._placing.topics.doubt(TopicPartition(members.topic, 0))
+    produce(members)
+    read_until(stream, lambda: stream._buffer.events == EVENTS)
+    following = stream.collect(AT_ONCE)
+    assert [r.offset for r in following.records] == list(range(EVENTS, 2 * EVENTS))
+    members.commit(stream, under_way)
+    members.commit(stream, following)
+
+
+def test_a_topic_may_be_gone_just_when_it_is_to_be_read(members, admin):
+    """That ends nobody; where it comes back it is read from its first record."""
+    stream = members.join("a")
+    produce(members)
+    read_until(stream, lambda: stream._buffer.events == EVENTS)
+    members.commit(stream, stream.collect(AT_ONCE))
+    admin.delete_topics([members.topic])
+    wait_for(lambda: members.topic not in admin.list_topics())
+    stream.stand_still(frozenset({(members.topic, 0)}))
+    stream.stand_still(frozenset())
+    for _ in range(20):
+        stream.keep_up(100)
+    create_topics(members.kafka, {members.topic: 1})
+    produce(members, EVENTS * 2)
+    read_until(stream, lambda: stream._buffer.events == EVENTS * 2)
 
 
 @pytest.mark.parametrize("of_the_old", [True, False])
