@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import OffsetSpec
 
-from consumer.errors import StreamUnavailable
+from consumer.errors import StreamUnavailable, TopicMissing
 from consumer.fetching import Fetching
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
@@ -17,6 +17,7 @@ from consumer.kafka_client import connect
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from consumer.records import Record
     from consumer.settings import KafkaSettings
 
 log = logging.getLogger("offramp.reading")
@@ -29,10 +30,11 @@ class TopicReader:
     """All committed records of some topics, without a group: nobody else is disturbed."""
 
     def __init__(self, settings: KafkaSettings, topics: Sequence[str]) -> None:
-        """Connect; nothing is read before `values`.
+        """Connect; nothing is read before `values` or `records`.
 
         Raises:
-            StreamUnavailable: no broker answers, or one of the topics does not exist.
+            StreamUnavailable: no broker answers.
+            TopicMissing: one of the topics does not exist.
         """
         self._topics = list(topics)
         client = connect(settings)
@@ -49,7 +51,7 @@ class TopicReader:
             absent = [topic for topic in self._topics if topic not in self.ids]
         if absent:
             self.close()
-            raise StreamUnavailable(f"topic {absent[0]} does not exist")
+            raise TopicMissing(f"topic {absent[0]} does not exist")
 
     def __enter__(self) -> Self:
         return self
@@ -63,7 +65,12 @@ class TopicReader:
         self.admin.close()
 
     def values(self) -> Iterator[bytes | None]:
-        """Yield the records' values, in order within each partition.
+        """Yield the records' values, in order within each partition; see `records`."""
+        for record in self.records():
+            yield record.value
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records, in order within each partition.
 
         Raises:
             StreamUnavailable: the broker stopped answering.
@@ -87,7 +94,7 @@ class TopicReader:
                         if record.fault is not None:
                             log.warning("left out %s: %s", record.place, record.fault.message)
                         elif record.offset < ends[tp]:
-                            yield record.value
+                            yield record
                 left = {tp for tp in left if self._consumer.position(tp) < ends[tp]}
                 if time.monotonic() > heard_at + _SILENCE_S:
                     raise StreamUnavailable(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
-from consumer.errors import InvalidRoute
+from consumer.errors import InvalidRoute, RoutesGone
 from consumer.route_table import RouteTable, check_routes, settings_table, stored_table
 from policy_state.errors import PolicyStateError
 
@@ -18,6 +19,7 @@ log = logging.getLogger("offramp.routes")
 
 _EVERY_S: Final = 2.0
 _JOIN_S: Final = 0.5
+_GONE_S: Final = 30.0  # in which a worker of the fleet brings them back
 
 
 def routes_in_force(settings: Settings, store: RouteStore) -> RouteTable:
@@ -30,8 +32,18 @@ def routes_in_force(settings: Settings, store: RouteStore) -> RouteTable:
     if settings.routes is not None:
         return settings_table(settings.routes)
     table = stored_table(store.routes(settings.kafka.group))
-    check_routes(table.routes, dead_letters=settings.kafka.dead_letters)
+    kafka = settings.kafka
+    check_routes(table.routes, dead_letters=kafka.dead_letters, policy_topic=kafka.policy_topic)
     return table
+
+
+def routes_gone(settings: Settings, why: str) -> RoutesGone:
+    """Return the error that Redis has lost the routes of the group."""
+    return RoutesGone(
+        f"the routes of group {settings.kafka.group} are gone from Redis, {why}; nothing is read "
+        "by guess: `offramp policy rebuild` brings them back from topic "
+        f"{settings.kafka.policy_topic}; where that has none, `offramp route add` them again"
+    )
 
 
 class RouteWatch:
@@ -52,6 +64,7 @@ class RouteWatch:
         self._latest = routes_in_force(settings, store)
         self._seen = self._latest.revision
         self._trouble = ""
+        self._gone_since: float | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="offramp-routes", daemon=True)
 
@@ -65,6 +78,19 @@ class RouteWatch:
         if self._latest.source != "settings":
             self._thread.start()
 
+    def check(self) -> None:
+        """Return unless the routes have been gone from Redis for too long.
+
+        Those that are known are in force meanwhile. But changes reach nobody any more, and a
+        worker that starts again would not know what to read.
+
+        Raises:
+            RoutesGone: they were not brought back in time.
+        """
+        since = self._gone_since
+        if since is not None and time.monotonic() > since + _GONE_S:
+            raise routes_gone(self._settings, f"and not back after {_GONE_S:g} s")
+
     def close(self) -> None:
         """Follow no longer."""
         self._stopped.set()
@@ -76,12 +102,14 @@ class RouteWatch:
         group = self._settings.kafka.group
         try:
             revision = self._store.routes_revision(group)
+            if revision == 0 and self._seen:  # an emptied store says nothing about what to read
+                if self._gone_since is None:
+                    self._gone_since = time.monotonic()
+                    log.error("routes are gone from redis, the last ones stay group=%s", group)
+                return
+            self._gone_since = None
             if revision == self._seen:
                 self._say("")
-                return
-            if revision == 0:  # a store that was emptied says nothing about what to read
-                log.error("routes are gone from the store, the last ones stay; add them again")
-                self._seen = 0
                 return
             table = routes_in_force(self._settings, self._store)
         except (InvalidRoute, PolicyStateError) as error:

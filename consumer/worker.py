@@ -94,6 +94,7 @@ class Worker:
 
         Raises:
             StreamUnavailable, StoreUnavailable: nothing could be committed for too long.
+            RoutesGone: Redis has lost the routes, and nobody has brought them back.
             StreamRefused: Kafka lets this user not do what a worker does, from its first batch on.
             WorkerFenced: another worker has this one's name.
             WorkerStuck: a batch does not come to an end.
@@ -112,7 +113,13 @@ class Worker:
             self._still.close()
             self._pipeline.close()
 
+    @property
+    def leads(self) -> bool:
+        """Whether this worker does what one of its group has to do."""
+        return self._presence.leads
+
     def _advance(self) -> None:
+        self._watch.check()
         self._still.keep_up(self._pipeline.batches)
         if self._pipeline.settle():
             self._trouble.committed()

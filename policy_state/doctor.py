@@ -36,8 +36,8 @@ class Finding:
     """Something that is not as expected."""
 
     severity: Severity
-    check: str  # a short stable word: counters, index, ledger, pin, watermark, gaps, corrupt, log
-    place: str  # a domain, a partition, "all domains", "index" or "watermarks"
+    check: str  # counters, index, ledger, pin, watermark, gaps, corrupt, log or kept
+    place: str  # a domain, a partition, a topic, "all domains", "index" or "watermarks"
     text: str
 
 

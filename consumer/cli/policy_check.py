@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -241,16 +241,21 @@ def doctor(
     Exit code 4 where there is a problem, 1 where there is none but Kafka's logs could not be seen.
 
     n falls with depth, d is at most n, texts that stopped add up to those that computed exit 0,
-    every listed domain is there, the sums over all domains agree with the domains, and nothing is
-    counted that Kafka has not.
+    every listed domain is there, the sums over all domains agree with the domains, nothing is
+    counted that Kafka has not, and the policy topic has what people have set.
     """
-    uses = (*POLICY, *KAFKA)
+    uses = (*POLICY, *KAFKA, "kafka.group", "kafka.policy_topic", "routes")
     settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
     with opened_policy(config, redis_url, policy, set_, uses=uses) as store:
         from policy_state.doctor import Finding, examine
 
         logs, unseen = _logs(settings.kafka) if log else (None, [])
         examination = examine(store, logs=logs)
+        if logs is not None:
+            from consumer.kept_check import kept_findings
+
+            kept = kept_findings(settings, store, policy=store.describe().meta.name)
+            examination = replace(examination, findings=(*examination.findings, *kept))
         healthy = examination.healthy and not unseen
         emit(
             output,

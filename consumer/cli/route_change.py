@@ -111,6 +111,7 @@ def add(
     """
     with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
         from consumer.errors import StreamUnavailable
+        from consumer.kept_check import check_known
         from consumer.route_table import route_from, stored_table
         from consumer.topics import create_new_topics
 
@@ -127,6 +128,8 @@ def add(
         added = next(r for r in new.routes if r.name == name or r.name not in old.names)
         _check(settings, new)
         cluster = cluster_if_there(settings.kafka)
+        if cluster is not None:
+            check_known(settings, old)
         lines = _described(added, old.named(added.name or "") if replace else None)
         missing = None
         if cluster is not None:
@@ -161,6 +164,7 @@ def remove(
         settings,
         store,
     ):
+        from consumer.kept_check import check_known
         from consumer.route_table import stored_table
         from consumer.routes import route_for
 
@@ -168,6 +172,8 @@ def remove(
         gone, new = old.named(name), old.without(name)
         _check(settings, new)
         cluster = cluster_if_there(settings.kafka)
+        if cluster is not None:
+            check_known(settings, old)
         lines = _described(gone, None)
         if cluster is not None:
             taken = taken_by(old, gone, list(cluster.partitions))
@@ -180,7 +186,8 @@ def remove(
 def _check(settings: Settings, table: RouteTable) -> None:
     from consumer.route_table import check_routes
 
-    check_routes(table.routes, dead_letters=settings.kafka.dead_letters)
+    kafka = settings.kafka
+    check_routes(table.routes, dead_letters=kafka.dead_letters, policy_topic=kafka.policy_topic)
 
 
 def _title(settings: Settings, route: Route, verb: str) -> str:
