@@ -274,9 +274,11 @@ class KafkaStream:
             self._placing.place()
 
     def close(self) -> None:
-        """Leave the group and close all connections, within the time limit for all together.
+        """Close all connections, within the time limit for all together.
 
-        Who has committed nothing leaves nothing behind either: no time is spent on a silent broker.
+        The group keeps a static member's place until its session is over, so that it has its
+        partitions again where it comes back. Who has committed nothing leaves nothing behind: no
+        time is spent on a silent broker.
         """
         deadline = time.monotonic() + (self._timeout_s if self._committed else _CLOSE_S)
         for close in (self._consumer.close, self._transactions.close, self._admin.close):

@@ -33,6 +33,7 @@ log = logging.getLogger("offramp.keeping")
 
 _EVERY_S: Final = 2.0
 _PAUSE_S: Final = 10.0  # after a failure
+_MISSING_S: Final = 20.0  # to look again for the topic
 _JOIN_S: Final = 0.5
 _REASON: Final = "redis had lost what the policy topic has"
 
@@ -126,7 +127,7 @@ class Keeper:
             try:
                 self.look()
             except (ConsumerError, PolicyStateError) as error:
-                pause_s = _PAUSE_S
+                pause_s = _MISSING_S if isinstance(error, TopicMissing) else _PAUSE_S
                 self._say(error)
             else:
                 self._trouble = ""

@@ -19,6 +19,7 @@ log = logging.getLogger("offramp.routes")
 
 _EVERY_S: Final = 2.0
 _JOIN_S: Final = 0.5
+_GONE: Final = -1  # no revision
 _GONE_S: Final = 30.0  # in which a worker of the fleet brings them back
 
 
@@ -53,8 +54,13 @@ class RouteWatch:
     nobody waiting. Meanwhile, and while what is stored cannot be used, the last routes stay.
     """
 
-    def __init__(self, settings: Settings, store: RouteStore) -> None:
+    def __init__(self, settings: Settings, store: RouteStore, *, gone_s: float = _GONE_S) -> None:
         """Read the routes once; `start` follows them from then on.
+
+        Args:
+            settings: the group, and routes where they are given there.
+            store: where the others are.
+            gone_s: how long they may be gone from there.
 
         Raises:
             InvalidRoute, StoreError: see `routes_in_force`.
@@ -64,6 +70,7 @@ class RouteWatch:
         self._latest = routes_in_force(settings, store)
         self._seen = self._latest.revision
         self._trouble = ""
+        self._gone_s = gone_s
         self._gone_since: float | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="offramp-routes", daemon=True)
@@ -88,8 +95,8 @@ class RouteWatch:
             RoutesGone: they were not brought back in time.
         """
         since = self._gone_since
-        if since is not None and time.monotonic() > since + _GONE_S:
-            raise routes_gone(self._settings, f"and not back after {_GONE_S:g} s")
+        if since is not None and time.monotonic() > since + self._gone_s:
+            raise routes_gone(self._settings, f"and not back after {self._gone_s:g} s")
 
     def close(self) -> None:
         """Follow no longer."""
@@ -106,6 +113,7 @@ class RouteWatch:
                 if self._gone_since is None:
                     self._gone_since = time.monotonic()
                     log.error("routes are gone from redis, the last ones stay group=%s", group)
+                    self._seen = _GONE  # whatever comes next is to be looked at
                 return
             self._gone_since = None
             if revision == self._seen:
@@ -116,7 +124,9 @@ class RouteWatch:
             self._say(f"routes cannot be read, the last ones stay error={error}")
             return
         self._say("")
-        self._seen, self._latest = table.revision, table
+        self._seen = table.revision
+        if table != self._latest:
+            self._latest = table
 
     def _follow(self) -> None:
         while not self._stopped.wait(_EVERY_S):

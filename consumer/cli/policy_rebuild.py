@@ -29,6 +29,7 @@ from consumer.cli.policy_common import (
     confirm,
     connected,
     emit,
+    open_named,
     who,
 )
 from consumer.cli.route_common import ASKED
@@ -91,7 +92,7 @@ def rebuild(
         kept = _kept(settings.kafka)
         keeping = Keeping(store, group=settings.kafka.group, policy=name)
         found = store.find(name)
-        meta = found or keeping.meta(kept) or _of_the_model(settings)
+        meta = found or keeping.meta(kept) or _of_the_model(settings, store)
         what = "all counters are set to zero, then counted" if fresh else "what is missing is added"
         shown = ", ".join(map(printable, topic)) if topic else "the outputs of the routes"
         lines = [f"policy {printable(name)}: {what} from {shown}"]
@@ -149,7 +150,14 @@ def _kept(kafka: KafkaSettings) -> Records:
         return {}
 
 
-def _of_the_model(settings: Settings) -> PolicyMeta:
+def _of_the_model(settings: Settings, store: RedisStore) -> PolicyMeta:
+    """Return the policy as the first worker would make it, where Redis has none at all.
+
+    Raises:
+        PolicyNotFound: there are others, so its name is a wrong one.
+    """
+    if store.policies():
+        open_named(store, settings.policy.name)
     from consumer.wiring import load_engine, new_policy
 
     return new_policy(settings, load_engine(settings))
