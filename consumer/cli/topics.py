@@ -103,17 +103,17 @@ def init(
 
         table = routes_in_force(settings, store)
     from consumer.kept_check import check_known
-
-    check_known(settings, table)
     from consumer.topic_plan import Sizes, needed_topics
     from consumer.topics import create_new_topics, describe_cluster
 
+    cluster = describe_cluster(settings.kafka)
+    check_known(settings, table)
     planned = needed_topics(
         table,
         inputs or [],
         dead_letters=settings.kafka.dead_letters,
         policy_topic=settings.kafka.policy_topic,
-        cluster=describe_cluster(settings.kafka),
+        cluster=cluster,
         sizes=Sizes(
             partitions=partitions,
             dead_letter_partitions=dead_letter_partitions,

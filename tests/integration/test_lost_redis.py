@@ -61,7 +61,7 @@ class Kept(Fleet):
             [sys.executable, "-m", "consumer", "worker", "--instance", name],
             env=self.environ,
             capture_output=True,
-            timeout=SECONDS,
+            timeout=2 * SECONDS,
             check=False,
         )
         assert done.returncode == 1, done.stderr.decode()
