@@ -16,13 +16,19 @@ if TYPE_CHECKING:
     from consumer.route_table import RouteTable
     from consumer.settings import Settings
     from policy_state.backends.redis import RedisStore
+    from policy_state.kept import Records
 
 _LAG_S: Final = 30.0
 _BY_PEOPLE: Final = frozenset({"routes", "domain"})
 
 
-def check_known(settings: Settings, table: RouteTable) -> None:
+def check_known(settings: Settings, table: RouteTable, kept: Records | None = None) -> None:
     """Return unless the built-in route is only what is left of a group's routes.
+
+    Args:
+        settings: name the group and the topic.
+        table: the routes in force.
+        kept: what the topic has; None: it is read, where it matters.
 
     Raises:
         RoutesGone: the policy topic has others, which Redis has lost.
@@ -31,7 +37,7 @@ def check_known(settings: Settings, table: RouteTable) -> None:
     if table.source != "built-in":
         return
     try:
-        kept = PolicyTopic(settings.kafka).read()
+        kept = PolicyTopic(settings.kafka).read() if kept is None else kept
     except TopicMissing:
         return
     if ("routes",) in kept:

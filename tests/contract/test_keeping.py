@@ -1,4 +1,4 @@
-"""What people have set, compared with a copy of it and brought back from one, on a real Redis."""
+"""What people have set, compared with a copy of it and brought back from one, on real servers."""
 
 from dataclasses import replace
 
@@ -16,8 +16,8 @@ SIGNED = {"by": "w0", "reason": "lost"}
 
 
 @pytest.fixture
-def store(redis_url):
-    with RedisStore(redis_url) as store:
+def store(redis_server):
+    with RedisStore(redis_server.url) as store:
         store.open(META)
         yield store
 
@@ -133,12 +133,12 @@ def test_an_older_backup_is_brought_up_to_date(store, keeping):
     assert (found["a"].pin, found["c"].pin) == (None, 2)
 
 
-def test_counters_of_another_model_take_nothing_of_the_copy(redis_url, store, keeping):
+def test_counters_of_another_model_take_nothing_of_the_copy(redis_server, store, keeping):
     """A policy of the name that belongs to another model by now is left as it is."""
     store.change("a", Pin(3), **WHO)
     kept = copied(keeping, {})
     empty(store)
-    with RedisStore(redis_url) as other:
+    with RedisStore(redis_server.url) as other:
         other.open(PolicyMeta("default", "f2", (1, 3)))
         assert keeping.restore(kept, **SIGNED).domains == 0
         assert other.read(["a"])["a"].pin is None

@@ -14,6 +14,7 @@ import redis
 
 from deploy.local.services import Flavour, RedisServer, start_redis
 from policy_state.admin import Freeze, Pin, Remove, Reset
+from policy_state.backends.keeping import Keeping
 from policy_state.backends.redis import RedisStore
 from policy_state.doctor import examine
 from policy_state.errors import InvalidSettings, StoreRefused, StoreUnavailable
@@ -107,6 +108,13 @@ def test_a_worker_may_do_everything_a_store_does(server: RedisServer) -> None:
         store.keep_positions(GROUP, {"t1/0": 5})
         assert store.group_began(GROUP)
         assert store.position(GROUP, "t1/0") == 5
+        store.change("a", Pin(1), by="anna", reason="why")
+        keeping = Keeping(store, group="g", policy="q")
+        kept = {key: value for key, value in keeping.news({}).items() if value is not None}
+        store.server.command("DEL", "offramp:{routes:g}:audit", store.bound()[0].key("audit"))
+        store.server.command("DEL", store.bound()[0].domain("a"))
+        assert keeping.restore(kept, by="w1", reason="").domains >= 1
+        assert store.read(["a"])["a"].pin == 1
 
 
 def test_a_viewer_may_look_at_everything(server: RedisServer) -> None:
@@ -130,6 +138,7 @@ def test_a_viewer_may_look_at_everything(server: RedisServer) -> None:
         assert examine(viewer).healthy
         assert viewer.routes("g").routes == (ROUTE,)
         assert viewer.route_history("g")[0].by == "anna"
+        assert Keeping(viewer, group="g", policy=META.name).news({})
 
 
 def test_a_viewer_can_change_nothing(server: RedisServer) -> None:
