@@ -9,7 +9,7 @@ import orjson
 
 from consumer.reading import TopicReader
 from consumer.topic_writer import TopicWriter
-from policy_state.kept import known_values
+from policy_state.kept import checked_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ class PolicyTopic:
             for record in reader.records():
                 try:
                     self._take(record, found)
-                except (ValueError, TypeError) as error:
+                except ValueError as error:
                     flaws += 1
                     if flaws <= _FLAWS_SHOWN:
                         log.warning("left out %s: no record of a policy: %s", record.place, error)
@@ -71,14 +71,11 @@ class PolicyTopic:
                 )
 
     def _take(self, record: Record, found: Records) -> None:
-        key = orjson.loads(record.key or b"")
-        value = {} if record.value is None else orjson.loads(record.value)
-        if not known_values(key, value):
-            raise ValueError("expected a list of names as key, and texts by name as value")
-        group, *rest = key
+        value = None if record.value is None else orjson.loads(record.value)
+        group, key, fields = checked_record(orjson.loads(record.key or b""), value)
         if group != self._settings.group:
             return
-        if record.value is None:
-            found.pop(tuple(rest), None)
+        if fields is None:
+            found.pop(key, None)
         else:
-            found[tuple(rest)] = value
+            found[key] = fields

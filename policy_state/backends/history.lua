@@ -22,10 +22,9 @@ for _, entry in ipairs(cjson.decode(ARGV[2])) do take(entry[1], entry[2]) end
 if #entries == before then return 0 end
 table.sort(entries, function(a, b) return a[3] < b[3] or a[3] == b[3] and a[4] < b[4] end)
 call('XADD', stream, 'MAXLEN', '~', ARGV[1], '*', unpack(ARGV, 3)) -- raises before anything goes
-local told = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
 call('DEL', stream)
 for i = math.max(1, #entries - tonumber(ARGV[1]) + 2), #entries do
   call('XADD', stream, entries[i][1], unpack(entries[i][2]))
 end
-call('XADD', stream, told[1], unpack(told[2]))
+call('XADD', stream, '*', unpack(ARGV, 3)) -- after the others, whatever this server's clock says
 return #entries - before
