@@ -97,15 +97,15 @@ class Keeper:
         if self._thread is not None:
             self._thread.join(_JOIN_S)
 
-    def look(self) -> None:
-        """Copy what is new, or bring back what is lost.
+    def look(self) -> bool:
+        """Copy what is new, or bring back what is lost; return whether both are alike now.
 
         Raises:
             ConsumerError, PolicyStateError: Kafka or Redis do not do it now.
         """
         kept = self._kept
         if kept is not None and not self._keeping.lost(kept) and not self._keeping.news(kept):
-            return
+            return True
         self._kept = kept = self._topic.read()  # others may have written there
         if self._keeping.lost(kept):
             self._say_restored(self._restore(kept, routes=True))
@@ -117,6 +117,7 @@ class Keeper:
                 else:
                     kept[key] = value
             log.info("kept records=%d topic=%s", len(news), self._settings.kafka.policy_topic)
+        return not self._keeping.lost(kept)  # a policy may wait for its next text, which makes it
 
     def _run(self, leads: Callable[[], bool]) -> None:
         pause_s = _EVERY_S
@@ -125,7 +126,8 @@ class Keeper:
             if not leads():
                 continue
             try:
-                self.look()
+                if not self.look():
+                    pause_s = _PAUSE_S
             except (ConsumerError, PolicyStateError) as error:
                 pause_s = _MISSING_S if isinstance(error, TopicMissing) else _PAUSE_S
                 self._say(error)

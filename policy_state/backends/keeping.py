@@ -65,6 +65,8 @@ class Keeping:
         if emptied or not self._has(self._route_audit, latest(routes)):
             found["routes"] = len(self._missing(self._route_audit, routes))
         entries = [key[-1] for key in kept if key[:2] == ("audit", self._policy)]
+        if self._is_of_another_model(kept):
+            return found
         audit = self._key("audit")
         if entries and (audit is None or not self._has(audit, latest(entries))):
             found["policy"] = len(self._missing(audit, entries))
@@ -73,16 +75,30 @@ class Keeping:
     def news(self, kept: Records) -> dict[Key, dict[str, str] | None]:
         """Return what a copy lacks, None for what is no more; changes come after what they made.
 
-        Nothing is news of what the store has lost.
+        Nothing is news of what the store has lost. Of another model's policy nothing stays.
         """
         lost = self.lost(kept)
         found: dict[Key, dict[str, str] | None] = {}
+        if self._is_of_another_model(kept):
+            gone = {key for key in kept if key[1:2] == (self._policy,)}
+            found |= dict.fromkeys(gone)
+            rest = {key: value for key, value in kept.items() if key not in gone}
+        else:
+            rest = kept
         if "routes" not in lost:
             found |= self._route_news(kept)
         if "policy" not in lost and (audit := self._key("audit")) is not None:
-            found |= self._policy_news(kept, audit)
+            found |= self._policy_news(rest, audit)
         changed = {key: value for key, value in found.items() if kept.get(key) != value}
         return dict(sorted(changed.items(), key=lambda item: item[0][0].endswith("audit")))
+
+    def _is_of_another_model(self, kept: Records) -> bool:
+        """Return whether a policy of the name was made for another model since."""
+        old, keys = kept.get(("policy", self._policy)), self._keys()
+        if old is None or keys is None:
+            return False
+        stored = self._server.command("HGET", keys.key("meta"), "fingerprint")
+        return stored is not None and stored != old["fingerprint"]
 
     def meta(self, kept: Records) -> PolicyMeta | None:
         """Return the policy as the copy has it, None where it has none."""
@@ -118,8 +134,8 @@ class Keeping:
         audit, name = keys.key("audit"), self._policy
         stored = self._server.command("HGETALL", keys.key("meta"))
         old = kept.get(("policy", name), {})
-        if not stored or stored.get("fingerprint") != old.get("fingerprint"):
-            return Restored()  # another model's by now
+        if not stored or not old:  # nobody has made it anew yet
+            return Restored()
         missing = self._missing_of(kept, audit, ("audit", name))
         later = [
             fields for id_, fields in self._entries(audit, "-") if ("audit", name, id_) not in kept
@@ -187,25 +203,23 @@ class Keeping:
         )
 
     def _route_news(self, kept: Records) -> dict[Key, dict[str, str] | None]:
-        fields = self._server.command("HGETALL", self._table)
+        known = [key[-1] for key in kept if key[0] == "route-audit"]
+        entries = self._audit_news(self._route_audit, known, ("route-audit",))
+        fields = self._server.command("HGETALL", self._table)  # behind them: never older
         if not fields:
             return {}
-        found: dict[Key, dict[str, str] | None] = {
-            _ROUTES: {"revision": fields["revision"], "routes": fields["routes"]}
-        }
-        known = [key[-1] for key in kept if key[0] == "route-audit"]
-        return found | self._audit_news(self._route_audit, known, ("route-audit",))
+        return {_ROUTES: {"revision": fields["revision"], "routes": fields["routes"]}} | entries
 
     def _policy_news(self, kept: Records, audit: str) -> dict[Key, dict[str, str] | None]:
         name, keys = self._policy, self._keys()
-        fields = keys and self._server.command("HGETALL", keys.key("meta"))
+        known = [key[-1] for key in kept if key[:2] == ("audit", name)]
+        entries = self._audit_news(audit, known, ("audit", name))
+        fields = keys and self._server.command("HGETALL", keys.key("meta"))  # never older
         if not keys or not fields:
             return {}
         found: dict[Key, dict[str, str] | None] = {
             ("policy", name): {field: fields[field] for field in _META if field in fields}
         }
-        known = [key[-1] for key in kept if key[:2] == ("audit", name)]
-        entries = self._audit_news(audit, known, ("audit", name))
         now = _now_ms()
         # Those that are pinned or frozen stand above the others: see `index_score` in common.lua.
         fresh = [entry for entry in entries.values() if entry is not None]

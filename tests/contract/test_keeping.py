@@ -134,14 +134,21 @@ def test_an_older_backup_is_brought_up_to_date(store, keeping):
 
 
 def test_counters_of_another_model_take_nothing_of_the_copy(redis_server, store, keeping):
-    """A policy of the name that belongs to another model by now is left as it is."""
+    """A policy of the name that was made for another model since replaces the copy of the old."""
     store.change("a", Pin(3), **WHO)
     kept = copied(keeping, {})
     empty(store)
     with RedisStore(redis_server.url) as other:
         other.open(PolicyMeta("default", "f2", (1, 3)))
+        assert keeping.lost(kept) == {}
         assert keeping.restore(kept, **SIGNED).domains == 0
         assert other.read(["a"])["a"].pin is None
+        other.change("b", Pin(1), **WHO)
+        copied(keeping, kept)
+        assert {key[2] for key in kept if key[0] == "domain"} == {"b"}
+        assert kept["policy", "default"]["fingerprint"] == "f2"
+        assert [key[0] for key in kept].count("audit") == 1
+        assert keeping.news(kept) == {}
 
 
 def test_another_policy_and_another_group_are_not_mixed_in(store, keeping):
