@@ -16,6 +16,7 @@ ConsumerError
 ├── StreamUnavailable  Kafka did not answer in time; the batch may be tried again
 │   ├── StreamRefused      it does not let us in, or not do this: waiting seldom helps
 │   └── TopicMissing       a topic that is to be read as a whole does not exist
+├── TextsNotCounted    a worker ends with texts that are predicted and not counted
 ├── TopicRefused       Kafka does not take records for one topic: its route waits, others go on
 ├── WorkerStuck        a batch does not come to an end: this worker must
 └── WorkerFenced       another worker has taken over this worker's name or partitions
@@ -118,6 +119,10 @@ class SourceGone(ConsumerError):
     def __init__(self, topic: str) -> None:
         super().__init__(f"input topic {topic} was deleted")
         self.topic = topic
+
+
+class TextsNotCounted(ConsumerError):
+    """A worker ends with texts that it predicted and could not bring to the store."""
 
 
 class TopicRefused(ConsumerError):

@@ -31,7 +31,7 @@ from consumer.transactions import Transactions
 from consumer.writes import Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from consumer.settings import BatchSettings, KafkaSettings
     from policy_state.positions import PositionStore
@@ -50,6 +50,8 @@ class Batch:
 
     records: tuple[Record, ...]
     membership: ConsumerGroupMetadata
+    begins: Mapping[tuple[str, int], int]
+    """By partition: where the batch before ended. From there to its record there are no texts."""
 
 
 class KafkaStream:
@@ -131,7 +133,7 @@ class KafkaStream:
                 taken = self._buffer.take(
                     max_events=limits.max_events, max_tokens=limits.max_tokens
                 )
-                return Batch(tuple(taken), membership)
+                return Batch(tuple(taken), membership, self._placing.covering.taken(taken))
             self.keep_up(left_ms)
         return None
 
@@ -221,6 +223,11 @@ class KafkaStream:
     def assigned(self) -> list[tuple[str, int]]:
         """Return topic and number of each partition that is this worker's now."""
         return sorted(map(tuple, self._consumer.assignment()))
+
+    def places(self) -> dict[str, int]:
+        """Return up to where what is this worker's now is committed, by watermark name."""
+        sources = self._placing.sources()
+        return {s: at for s in sources if (at := self.positions.noted(s)) is not None}
 
     def commit(
         self, batch: Batch, outgoing: Sequence[Outgoing], *, before_commit: Callable[[], None]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kafka import errors as kafka_errors
 
 from consumer.committed import is_of_another, offset_in, to_commit
+from consumer.covering import Covering
 from consumer.errors import SourceGone, StreamUnavailable
 from consumer.read_topics import ReadTopics
 from policy_state.errors import StoreUnavailable
@@ -68,12 +69,18 @@ class Placing:
         self.topics = ReadTopics()
         """What is placed, and by which topic id it is read."""
         self._next_look = 0.0
+        self.covering = Covering()
+        """Which offsets what is taken covers."""
         self._astray: dict[TopicPartition, int] = {}
         self._next_try = 0.0
 
     def __contains__(self, partition: TopicPartition) -> bool:
         """Whether a partition is placed, so that what is read of it may be used."""
         return partition in self.topics
+
+    def sources(self) -> list[str]:
+        """Return the watermark names of what is placed."""
+        return [f"{topic_id}/{tp.partition}" for tp, topic_id in list(self.topics.all.items())]
 
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
         """Have partitions placed anew, if they are still, or again, assigned."""
@@ -113,6 +120,7 @@ class Placing:
                 log.warning("log was cut partition=%s[%d] at=%s", *tp, there)
                 if there is not None:
                     self._consumer.seek(tp, there)
+                    self._begin(tp, there)
         return {}
 
     def place(self) -> None:
@@ -221,6 +229,7 @@ class Placing:
     def _go(self, tp: TopicPartition, topic_id: str, offset: int | None, *, is_free: bool) -> None:
         """Go to an offset, or where Redis says; commit that where Kafka has none at all."""
         source = f"{topic_id}/{tp.partition}"
+        self.covering.begin(topic_id, tp.partition, offset or 0)
         if offset is not None:
             log.info("reading partition=%s[%d] offset=%d", *tp, offset)
             self._consumer.seek(tp, offset)
@@ -235,6 +244,7 @@ class Placing:
             self._consumer.seek_to_beginning(tp)
             return
         log.info("reading partition=%s[%d] offset=%d, which redis has and kafka not", *tp, offset)
+        self.covering.begin(topic_id, tp.partition, offset)
         self._consumer.seek(tp, offset)
         if not is_free:
             return
@@ -242,6 +252,10 @@ class Placing:
             self._consumer.commit({tp: to_commit(offset, topic_id)}, timeout_ms=self._timeout_ms)
         except kafka_errors.KafkaError as error:
             log.info("not committed partition=%s[%d] error=%r", *tp, error)
+
+    def _begin(self, tp: TopicPartition, offset: int) -> None:
+        if (topic_id := self.topics.all.get(tp)) is not None:
+            self.covering.begin(topic_id, tp.partition, offset)
 
     def _lead_on(self, astray: Mapping[TopicPartition, int]) -> None:
         """Go to the first record of what is read outside of its log; what was read before stays."""
@@ -261,4 +275,5 @@ class Placing:
                     "partition=%s[%d] offset=%d",
                     *(*tp, offset),
                 )
+                self._begin(tp, firsts[tp])
             self._consumer.seek(tp, firsts[tp])

@@ -15,7 +15,7 @@ from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from consumer.records import Record
     from consumer.settings import KafkaSettings
@@ -46,6 +46,7 @@ class TopicReader:
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
             )
+            self._fetching = Fetching(self._consumer)
             self.admin = KafkaAdminClient(**client)
             self.ids = topic_ids(self.admin)
             absent = [topic for topic in self._topics if topic not in self.ids]
@@ -75,27 +76,55 @@ class TopicReader:
         Raises:
             StreamUnavailable: the broker stopped answering.
         """
-        with translated("reading " + ", ".join(self._topics)):
+        spans = {tp: (None, end) for tp, (_, end) in self.ends().items()}
+        yield from (record for _, record in self.between(spans))
+
+    def ends(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Return first and next offset of each partition, open transactions included.
+
+        Raises:
+            StreamUnavailable: no broker answers.
+        """
+        with translated("looking for the ends of " + ", ".join(self._topics)):
             partitions = [
                 TopicPartition(topic, number)
                 for topic in self._topics
                 for number in sorted(self._consumer.partitions_for_topic(topic) or ())
             ]
             ends = high_watermarks(self.admin, partitions)
+            firsts = self._consumer.beginning_offsets(partitions) if partitions else {}
+        return {tp: (int(firsts[tp]), ends[tp]) for tp in partitions}
+
+    def between(
+        self, spans: Mapping[TopicPartition, tuple[int | None, int]]
+    ) -> Iterator[tuple[TopicPartition, Record]]:
+        """Yield the readable records from one offset to another, in order within each partition.
+
+        Args:
+            spans: where each partition is read, None: from its first record.
+
+        Raises:
+            StreamUnavailable: the broker stopped answering.
+        """
+        with translated("reading " + ", ".join(self._topics)):
+            partitions = list(spans)
             self._consumer.assign(partitions)
-            fetching = Fetching(self._consumer)
-            self._consumer.seek_to_beginning(*partitions)
-            left = {tp for tp in partitions if self._consumer.position(tp) < ends[tp]}
+            for tp, (first, _) in spans.items():
+                if first is None:
+                    self._consumer.seek_to_beginning(tp)
+                else:
+                    self._consumer.seek(tp, first)
+            left = {tp for tp in partitions if self._consumer.position(tp) < spans[tp][1]}
             heard_at = time.monotonic()
             while left:
-                for tp, records in fetching.poll(timeout_ms=_POLL_MS).items():
+                for tp, records in self._fetching.poll(timeout_ms=_POLL_MS).items():
                     heard_at = time.monotonic()
                     for record in records:
                         if record.fault is not None:
                             log.warning("left out %s: %s", record.place, record.fault.message)
-                        elif record.offset < ends[tp]:
-                            yield record
-                left = {tp for tp in left if self._consumer.position(tp) < ends[tp]}
+                        elif record.offset < spans[tp][1]:
+                            yield tp, record
+                left = {tp for tp in left if self._consumer.position(tp) < spans[tp][1]}
                 if time.monotonic() > heard_at + _SILENCE_S:
                     raise StreamUnavailable(
                         f"{len(left)} partitions gave nothing for {_SILENCE_S:g} s"

@@ -225,6 +225,11 @@ class StoreSettings(Section):
     rare_idle_s: Annotated[float, Field(ge=1, le=_DECADE_S)] = Field(
         86_400.0, description="a domain of few texts that had none for so long is forgotten"
     )
+    repair_records: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
+        1_000_000,
+        description="predictions that a worker reads back at most, to count texts that were "
+        "predicted and not counted; 0: none",
+    )
 
 
 class BatchSettings(Section):

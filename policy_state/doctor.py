@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from policy_state.errors import StoreCorrupt
+from policy_state.offsets import Counted
 from policy_state.reading import read_each
 from policy_state.store import DomainSnapshot
 from policy_state.transfer import list_domains
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from policy_state.admin import PolicyAdmin
-    from policy_state.offsets import Counted, Range
+    from policy_state.offsets import Range
     from policy_state.stats import ExitStats
     from policy_state.store import Totals
 
@@ -36,7 +37,7 @@ class Finding:
     """Something that is not as expected."""
 
     severity: Severity
-    check: str  # counters, index, ledger, pin, watermark, gaps, corrupt, log or kept
+    check: str  # counters, index, ledger, pin, watermark, gaps, lost, corrupt, log or kept
     place: str  # a domain, a partition, a topic, "all domains", "index" or "watermarks"
     text: str
 
@@ -56,13 +57,20 @@ class Examination:
         return all(finding.severity is not Severity.PROBLEM for finding in self.findings)
 
 
-def examine(store: PolicyAdmin, *, logs: Mapping[str, Range] | None = None) -> Examination:
+def examine(
+    store: PolicyAdmin,
+    *,
+    logs: Mapping[str, Range] | None = None,
+    committed: Mapping[str, int] | None = None,
+) -> Examination:
     """Look at everything a policy has in the store; takes a call per 200 domains.
 
     Args:
         store: With the policy open. Workers may count meanwhile.
         logs: First and next offset of the log of each partition, by `PartitionDeltas.source`;
             None: not known, then watermarks are not held against it.
+        committed: What the group has committed, by the same names, read before this is called:
+            what is committed must be counted. None: not known.
     """
     findings: list[Finding] = []
     before: Totals | None = None
@@ -85,8 +93,9 @@ def examine(store: PolicyAdmin, *, logs: Mapping[str, Range] | None = None) -> E
         findings += _total_findings(before, store.totals(), texts)
     with _told(findings, "watermarks"):
         marks = store.watermarks()
-    for source, mark in marks.items():
-        findings += _mark_findings(source, mark, logs)
+    for source in sorted(marks.keys() | (committed or {}).keys()):
+        findings += _gap_findings(source, marks.get(source, Counted()), logs, committed)
+        findings += _mark_findings(source, marks.get(source), logs)
     return Examination(tuple(findings), domains, texts, len(marks))
 
 
@@ -101,6 +110,12 @@ def _told(findings: list[Finding], place: str) -> Iterator[None]:
 
 def _total_findings(before: Totals, after: Totals, texts: int) -> list[Finding]:
     findings = _counter_findings("all domains", after.stats)
+    if after.lost:
+        text = (
+            f"{after.lost} offsets were left uncounted in more gaps than are kept, so that nothing "
+            "finds them; `offramp policy rebuild --fresh --topic ..` counts everything anew"
+        )
+        findings.append(_problem("lost", "all domains", text))
     balances = [t.stats.observed[0] + t.brought - t.gone for t in (before, after)]
     if not min(balances) <= texts <= max(balances):
         text = (
@@ -126,24 +141,46 @@ def _counter_findings(place: str, stats: ExitStats) -> list[Finding]:
 
 
 def _mark_findings(
-    source: str, mark: Counted, logs: Mapping[str, Range] | None
+    source: str, mark: Counted | None, logs: Mapping[str, Range] | None
 ) -> Iterator[Finding]:
-    missing = sum(following - first for first, following in mark.gaps)
-    if missing:
-        yield Finding(
-            Severity.NOTE,
-            "gaps",
-            source,
-            f"{missing} offsets below {mark.upto} are not counted, in {len(mark.gaps)} gaps: "
-            "without a text, from before the start, held back by a worker, or lost",
-        )
-    if logs is None:
+    if logs is None or mark is None:
         return
     if source not in logs:
         yield Finding(Severity.NOTE, "watermark", source, "the topic is gone, or was made anew")
     elif mark.upto > logs[source][1]:
         text = f"counted up to {mark.upto}, the log ends at {logs[source][1]}"
         yield _problem("watermark", source, text)
+
+
+def _gap_findings(
+    source: str,
+    mark: Counted,
+    logs: Mapping[str, Range] | None,
+    committed: Mapping[str, int] | None,
+) -> Iterator[Finding]:
+    """Tell what is predicted and not counted; what is not committed yet has time."""
+    end = mark.upto if committed is None or source not in committed else committed[source]
+    pieces = mark.open_below(end)
+    if not pieces:
+        return
+    missing = sum(following - first for first, following in pieces)
+    text = f"{missing} offsets below {end} are not counted, in {_some(len(pieces), 'gap')}: "
+    if logs is not None and source not in logs:
+        yield Finding(Severity.NOTE, "gaps", source, text + "nobody can tell what they held")
+        return
+    if committed is not None and source not in committed:
+        text += "the group has committed nothing of it, so they may well hold no texts"
+        yield Finding(Severity.NOTE, "gaps", source, text)
+        return
+    text += (
+        "held by a worker, lost with one or with Redis, or of before the policy; a worker that "
+        "reads the partition counts them in a minute, `offramp policy doctor --repair` does now"
+    )
+    yield _problem("gaps", source, text)
+
+
+def _some(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _problem(check: str, place: str, text: str) -> Finding:

@@ -11,7 +11,7 @@ from policy_state.stats import ExitStats
 from policy_state.store import PartitionDeltas, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from policy_state.admin import PolicyAdmin
     from policy_state.offsets import Range
@@ -47,7 +47,7 @@ class _Partition:
 
     def __init__(self, mark: Counted, upto: int) -> None:
         self.upto = upto
-        self.seen = bytearray()  # a bit per offset
+        self.seen: dict[int, bytearray] = {}  # a bit per offset, in pages
         wanted = [*mark.gaps, (mark.upto, upto)]
         self.pieces: list[Range] = [
             (max(start, first), min(start + _PIECE, following, upto))
@@ -60,11 +60,10 @@ class _Partition:
 
     def is_repeated(self, offset: int) -> bool:
         """Return whether the offset was seen before, and note it."""
-        byte, bit = divmod(offset, 8)
-        if byte >= len(self.seen):
-            self.seen.extend(bytes(byte + 4096 - len(self.seen)))
-        was = bool(self.seen[byte] >> bit & 1)
-        self.seen[byte] |= 1 << bit
+        page = self.seen.setdefault(offset // _PIECE, bytearray(_PIECE // 8))
+        byte, bit = divmod(offset % _PIECE, 8)
+        was = bool(page[byte] >> bit & 1)
+        page[byte] |= 1 << bit
         return was
 
     def sums_at(self, offset: int) -> dict[str, ExitStats] | None:
@@ -78,6 +77,8 @@ def rebuild(
     texts: Iterable[PredictedText],
     *,
     upto: Mapping[tuple[str, int], int],
+    left_out: Callable[[], Collection[str]] = tuple,
+    replay: bool = True,
 ) -> Rebuilt:
     """Count every text that is not counted yet. Workers may count on meanwhile.
 
@@ -89,6 +90,9 @@ def rebuild(
         texts: In any order. Of several predictions of one offset the first counts.
         upto: By topic id and partition, the offset up to which `texts` is complete: what the
             group has committed. Texts from there on are left to the workers.
+        left_out: Asked when all texts are read: partitions, by watermark name, of which not all
+            texts were to be had. Nothing of them is counted.
+        replay: See `StatsStore.apply`.
     """
     exits = store.describe().meta.exits
     marks = store.watermarks()
@@ -96,7 +100,7 @@ def rebuild(
         (topic_id, number): _Partition(marks.get(f"{topic_id}/{number}", Counted()), end)
         for (topic_id, number), end in upto.items()
     }
-    counted = known = repeated = beyond = 0
+    known = repeated = beyond = 0
     for text in texts:
         partition = partitions.get((text.topic_id, text.partition))
         if partition is None or text.offset >= partition.upto:
@@ -106,17 +110,19 @@ def rebuild(
         elif (sums := partition.sums_at(text.offset)) is None:
             known += 1
         else:
-            counted += 1
             one = ExitStats.from_labels(text.exit_labels, exits=exits)
             sums[text.domain] = sums[text.domain] + one if text.domain in sums else one
+    not_whole = set(left_out())
     parts = [
         PartitionDeltas(topic_id, number, first, following, sums)
         for (topic_id, number), partition in partitions.items()
+        if f"{topic_id}/{number}" not in not_whole
         for (first, following), sums in zip(partition.pieces, partition.sums, strict=True)
     ]
     failed = 0
+    counted = sum(stats.texts for part in parts for stats in part.deltas.values())
     for call in _calls(parts):
-        for part, outcome in zip(call, store.apply(call, replay=True).outcomes, strict=True):
+        for part, outcome in zip(call, store.apply(call, replay=replay).outcomes, strict=True):
             if outcome.status is not Status.APPLIED:
                 failed += part.next_offset - part.first_offset
                 counted -= sum(stats.texts for stats in part.deltas.values())

@@ -180,6 +180,7 @@ class Totals:
     brought: int = 0  # texts that came with an import or a warm start
     gone: int = 0  # texts that left with a reset, a removal or an idle domain
     skipped: int = 0  # texts not counted: of a frozen domain or an old epoch
+    lost: int = 0  # offsets that are not counted, and not known as gaps: there were too many
 
 
 class StatsStore(Protocol):

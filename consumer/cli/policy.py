@@ -9,6 +9,7 @@ import typer
 from consumer.cli import (
     policy_change,
     policy_check,
+    policy_doctor,
     policy_evaluate,
     policy_move,
     policy_rebuild,
@@ -159,6 +160,7 @@ def show(
 
 # The order of the help.
 policy_check.add_to(app)
+policy_doctor.add_to(app)
 policy_evaluate.add_to(app)
 policy_set.add_to(app)
 policy_change.add_to(app)

@@ -1,27 +1,20 @@
-"""`offramp policy doctor, history, audit, workers`: is it sound, who changed it, who runs."""
+"""`offramp policy history, audit, workers`: how it came about, who changed it, who runs."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from consumer.cli.common import (
-    KAFKA,
     MOST_ROWS,
-    POLICY,
-    Bootstrap,
     Config,
     PolicyName,
     RedisUrl,
     Set,
-    printable,
-    read_settings,
 )
-from consumer.cli.panels import LOOK, MOVE
+from consumer.cli.panels import LOOK
 from consumer.cli.policy_common import (
-    EXIT_FOUND,
     Domain,
     Format,
     FormatOption,
@@ -40,17 +33,9 @@ from consumer.cli.policy_common import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from consumer.settings import KafkaSettings
     from policy_state.admin import AuditEntry
-    from policy_state.doctor import Finding
     from policy_state.report import DomainReport
     from policy_state.samples import Sample
-
-_EXIT_UNSEEN: Final = 1
-_UNHEALTHY: Final = {
-    False: "there are problems",
-    True: "no problem found, but Kafka's logs could not be looked at; --no-log leaves them out",
-}
 
 HISTORY_EXAMPLES = """Examples:
 
@@ -68,12 +53,6 @@ WORKERS_EXAMPLES = """Examples:
 
 `offramp policy workers --watch`
 """
-DOCTOR_EXAMPLES = """Examples:
-
-`offramp policy doctor`
-
-`offramp policy doctor --no-log -o json`
-"""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -81,7 +60,6 @@ def add_to(app: typer.Typer) -> None:
     app.command("history", epilog=HISTORY_EXAMPLES, rich_help_panel=LOOK)(history)
     app.command("audit", epilog=AUDIT_EXAMPLES, rich_help_panel=LOOK)(audit)
     app.command("workers", epilog=WORKERS_EXAMPLES, rich_help_panel=LOOK)(workers)
-    app.command("doctor", epilog=DOCTOR_EXAMPLES, rich_help_panel=MOVE)(doctor)
 
 
 def history(
@@ -223,78 +201,6 @@ def workers(
             )
 
         repeat(watch, draw)
-
-
-def doctor(
-    log: Annotated[
-        bool, typer.Option("--log/--no-log", help="Hold watermarks against Kafka's logs too.")
-    ] = True,
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
-    set_: Set = None,
-    output: FormatOption = Format.TABLE,
-) -> None:
-    """Check a policy: counters, index, ledger, watermarks.
-
-    Exit code 4 where there is a problem, 1 where there is none but Kafka's logs could not be seen.
-
-    n falls with depth, d is at most n, texts that stopped add up to those that computed exit 0,
-    every listed domain is there, the sums over all domains agree with the domains, nothing is
-    counted that Kafka has not, and the policy topic has what people have set.
-    """
-    uses = (*POLICY, *KAFKA, "kafka.group", "kafka.policy_topic", "routes")
-    settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
-    with opened_policy(config, redis_url, policy, set_, uses=uses) as store:
-        from policy_state.doctor import Finding, examine
-
-        logs, unseen = _logs(settings.kafka) if log else (None, [])
-        examination = examine(store, logs=logs)
-        if logs is not None:
-            from consumer.kept_check import kept_findings
-
-            kept = kept_findings(settings, store, policy=store.describe().meta.name)
-            examination = replace(examination, findings=(*examination.findings, *kept))
-        healthy = examination.healthy and not unseen
-        emit(
-            output,
-            "policy-doctor",
-            [asdict(finding) for finding in (*examination.findings, *unseen)],
-            rows_name="findings",
-            empty="nothing found",
-            columns=[field.name for field in fields(Finding)],
-            healthy=healthy,
-            domains=examination.domains,
-            texts=examination.texts,
-            partitions=examination.partitions,
-            log_checked=logs is not None,
-        )
-        typer.echo(
-            f"{examination.domains} domains, {examination.texts} texts, "
-            f"{examination.partitions} partitions: "
-            + ("healthy" if healthy else _UNHEALTHY[examination.healthy]),
-            err=True,
-        )
-        for name, why in store.unreadable_policies().items():
-            typer.echo(
-                f"another policy, {printable(name)}, cannot be read: {printable(why)}", err=True
-            )
-    if not healthy:
-        raise typer.Exit(_EXIT_UNSEEN if examination.healthy else EXIT_FOUND)
-
-
-def _logs(kafka: KafkaSettings) -> tuple[Mapping[str, tuple[int, int]] | None, list[Finding]]:
-    """Return the ends of the logs, or None and that they cannot be looked at."""
-    from consumer.errors import StreamUnavailable
-    from consumer.rebuilding import log_ranges
-    from policy_state.doctor import Finding, Severity
-
-    try:
-        return log_ranges(kafka), []
-    except StreamUnavailable as error:
-        text = f"watermarks are not held against Kafka's logs: {error}"
-        return None, [Finding(Severity.UNKNOWN, "log", kafka.bootstrap_servers, text)]
 
 
 def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None:

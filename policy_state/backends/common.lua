@@ -13,7 +13,7 @@
 --                                        pinned for good or frozen, minus CLASS while hardly
 --                                        used
 --   offramp:{<pid>}:agg          HASH    0 1 ..: sums of all that was counted, growing only;
---                                        brought, gone, skipped: see `Totals`
+--                                        brought, gone, skipped, lost: see `Totals`
 --   offramp:{<pid>}:d:<domain>   HASH    0 1 ..: counters of each exit; t: last text, ms; epoch:
 --                                        how often started afresh; gen: that of meta when written;
 --                                        pin, pin_until, pin_reason; frozen, freeze_reason

@@ -143,6 +143,7 @@ class ScriptedStats:
             brought=wire.number(fields, "brought", "0", key=agg),
             gone=wire.number(fields, "gone", "0", key=agg),
             skipped=wire.number(fields, "skipped", "0", key=agg),
+            lost=wire.number(fields, "lost", "0", key=agg),
         )
 
     def policies(self) -> tuple[PolicyMeta, ...]:
