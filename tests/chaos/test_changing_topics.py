@@ -6,12 +6,14 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from random import Random
 
 import pytest
 from kafka import KafkaAdminClient
 
 from consumer.topics import create_topics
 from deploy.local.services import start_kafka, start_redis
+from tests.chaos.other_client import read_keys, write_transactions
 from tests.chaos.storm import Arena, Report, Storm, check
 from tests.integration.test_remade_topics import make_anew
 from tests.integration.test_stream import wait_for
@@ -68,7 +70,7 @@ def test_topics_that_grow_or_are_made_anew_cost_no_text(tmp_path):
         with under_load(arena):
             admin.create_partitions({arena.out: 7, arena.dead: 3})
         create_topics(server.address, {f"{arena.prefix}.in1": 1})
-        for _ in range(3):
+        for _ in range(3 if IS_LONG else 1):
             arena.produce(EVENTS // 4, topic=1)
             all_counted(arena)
             arena.fleet.signal("w0", signal.SIGSTOP)
@@ -77,6 +79,27 @@ def test_topics_that_grow_or_are_made_anew_cost_no_text(tmp_path):
             arena.fleet.signal("w0", signal.SIGCONT)
             all_counted(arena)
         admin.close()
+
+
+def test_what_another_client_writes_in_transactions_is_answered_as_it_committed_it(tmp_path):
+    """Nothing of its aborted ones, also of a topic made anew; and it reads the same answers."""
+    rng = Random(1)
+    with start_kafka() as server, arena_on(server.address, tmp_path, partitions=3) as arena:
+        create_topics(server.address, {f"{arena.prefix}.in1": 2})
+        aborted = 0
+        for topic in (0, 1, 1):
+            aborted += write_transactions(arena, EVENTS, topic=topic, rng=rng)
+            all_counted(arena)
+            arena.fleet.signal("w1", signal.SIGSTOP)
+            if topic:
+                with KafkaAdminClient(bootstrap_servers=server.address) as admin:
+                    make_anew(admin, f"{arena.prefix}.in1", partitions=2)
+            aborted += write_transactions(arena, EVENTS, topic=topic, rng=rng)
+            arena.fleet.signal("w1", signal.SIGCONT)
+            all_counted(arena)
+        assert aborted > EVENTS
+        keys = read_keys(server.address, arena.out)
+        assert sorted(keys) == sorted(key for key, good in arena.sent.items() if good)
 
 
 @pytest.fixture
