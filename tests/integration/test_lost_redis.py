@@ -117,7 +117,7 @@ def test_what_people_set_comes_back_with_a_rebuild_and_nothing_is_guessed_before
     assert "offramp policy rebuild" in fleet.ends_by_itself("b")
     checked = fleet.run("worker", "--check", "-o", "json")
     failed = [found for found in orjson.loads(checked.stdout)["checks"] if not found["ok"]]
-    assert [found["advice"] for found in failed] == ["`offramp policy rebuild`"]
+    assert "`offramp policy rebuild`" in {found["advice"] for found in failed}
     for args in (("route", "add", "x", "--to", fleet.out), ("topics", "init", "texts.x")):
         done = fleet.run(*args, "--yes")
         assert done.exit_code == 1
