@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from consumer.errors import TopicMissing
 from consumer.reading import TopicReader
 from consumer.topic_writer import TopicWriter
 from policy_state.kept import checked_record
@@ -44,7 +45,12 @@ class PolicyTopic:
         """
         found: Records = {}
         flaws = 0
-        with TopicReader(self._settings, [self._settings.policy_topic]) as reader:
+        topic = self._settings.policy_topic
+        try:
+            reader = TopicReader(self._settings, [topic])
+        except TopicMissing as error:  # it is to be created, whatever else there is
+            raise TopicMissing(f"topic {topic} does not exist") from error
+        with reader:
             for record in reader.records():
                 try:
                     self._take(record, found)
