@@ -51,14 +51,21 @@ def begun_group(
         timeout_s = settings.request_timeout_s
         ends: dict[str, int] = {}
         # A group that has committed anything began before that was noted anywhere else.
-        if settings.start == "latest" and not _has_committed(admin, group.name, timeout_s):
+        if settings.start == "latest" and not committed_topics(
+            admin, group.name, timeout_s=timeout_s
+        ):
             ends = _ends(admin, topics)
         if store.begin_group(group, ends):
             log.info("group begins name=%s partitions_at_their_end=%d", group.name, len(ends))
     return Positions(store, group)
 
 
-def _has_committed(admin: KafkaAdminClient, group: str, timeout_s: float) -> bool:
+def committed_topics(admin: KafkaAdminClient, group: str, *, timeout_s: float) -> set[str]:
+    """Return the topics of which a group has committed something.
+
+    Raises:
+        KafkaError: the broker does not tell.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -68,7 +75,7 @@ def _has_committed(admin: KafkaAdminClient, group: str, timeout_s: float) -> boo
                 raise
             time.sleep(_RETRY_S)
         else:
-            return any(entry.offset >= 0 for entry in found.values())
+            return {tp.topic for tp, entry in found.items() if entry.offset >= 0}
 
 
 def _ends(admin: KafkaAdminClient, topics: str) -> dict[str, int]:

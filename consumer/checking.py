@@ -16,14 +16,18 @@ from consumer.codecs import codecs
 from consumer.errors import (
     ConsumerError,
     InvalidSettings,
+    RoutesGone,
     ServiceRefused,
     StreamUnavailable,
+    TopicMissing,
     UntrustedService,
 )
 from consumer.group_kind import ADVICE, foreign
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
+from consumer.kept_check import check_known
 from consumer.opening import open_store
+from consumer.policy_topic import PolicyTopic
 from consumer.route_watch import routes_in_force
 from consumer.routes import Route, subscription
 from consumer.schema_forms import FORMS
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from consumer.kafka_client import Client
+    from consumer.route_table import RouteTable
     from consumer.settings import KafkaSettings, Settings
     from consumer.wiring import Inference
     from model.engine import Engine
@@ -81,7 +86,8 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield Finding("model", False, str(error), "see model.path, `offramp model check`")
     with open_store(settings) as store:
         yield from _store(settings, store, engine)
-        routes, finding = _routes(settings, store)
+        table, finding = _routes(settings, store)
+        routes = () if table is None else table.routes
         yield finding
     if settings.kafka.format in FORMS:
         yield check_registry(settings.kafka)
@@ -100,6 +106,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         outputs = sorted({route.output for route in routes})
         for topic in (*outputs, settings.kafka.dead_letters):
             yield _target(topic, admin)
+        yield _policy_topic(settings, table)
         yield _group(settings.kafka, admin)
     yield _transactions(settings, client)
 
@@ -144,15 +151,33 @@ def _memory(store: RedisStore) -> Finding:
     return Finding("redis memory", True, f"maxmemory-policy is {', '.join(sorted(policies))}")
 
 
-def _routes(settings: Settings, store: RedisStore) -> tuple[tuple[Route, ...], Finding]:
+def _routes(settings: Settings, store: RedisStore) -> tuple[RouteTable | None, Finding]:
     """Return the routes in force, and say whether there are any."""
     try:
-        routes = routes_in_force(settings, store).routes
+        table = routes_in_force(settings, store)
     except (PolicyStateError, ConsumerError) as error:
-        return (), Finding("routes", False, str(error), "see `offramp route list`")
-    if not routes:
-        return (), Finding("routes", False, "there are none", "see `offramp route add`")
-    return routes, Finding("routes", True, ", ".join(route.topics for route in routes[:_LISTED]))
+        return None, Finding("routes", False, str(error), "see `offramp route list`")
+    if not table.routes:
+        return table, Finding("routes", False, "there are none", "see `offramp route add`")
+    said = ", ".join(route.topics for route in table.routes[:_LISTED])
+    return table, Finding("routes", True, said)
+
+
+def _policy_topic(settings: Settings, table: RouteTable | None) -> Finding:
+    """Say whether the policy topic can be read, and has no routes that Redis has lost."""
+    name = f"policy topic {settings.kafka.policy_topic}"
+    try:
+        kept = PolicyTopic(settings.kafka).read()
+        if table is not None:
+            check_known(settings, table, kept)
+    except TopicMissing as error:
+        said = f"{error}: what people set is in Redis alone"
+        return Finding(name, True, said, "`offramp topics init` creates it")
+    except RoutesGone as error:
+        return Finding(name, False, str(error), "`offramp policy rebuild`")
+    except ConsumerError as error:
+        return Finding(name, False, str(error), "allow Read, Write and Describe on it")
+    return Finding(name, True, f"has {len(kept)} records of the group")
 
 
 def check_registry(settings: KafkaSettings) -> Finding:

@@ -7,11 +7,12 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
+from consumer.at_hand import NOTHING, at_hand
 from policy_state.admin import Reset
 from policy_state.drift import DriftWatch
 from policy_state.errors import (
@@ -24,47 +25,38 @@ from policy_state.errors import (
 from policy_state.offsets import Status, within
 from policy_state.pending import Pending
 from policy_state.policy import build
-from policy_state.stats import ExitStats
-from policy_state.store import DomainSnapshot, PartitionDeltas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from consumer.at_hand import AtHand, Partition
     from consumer.records import Prediction, Record
     from policy_state.admin import PolicyAdmin
     from policy_state.offsets import Range
-    from policy_state.store import Applied, OpenedPolicy, PolicyMeta
+    from policy_state.store import (
+        Applied,
+        DomainSnapshot,
+        OpenedPolicy,
+        PartitionDeltas,
+        PolicyMeta,
+    )
 
 log = logging.getLogger("offramp.counting")
 
 _FRESH_S = 5.0
 _KEPT = 10_000
+_CREATED_MOST = 3  # a policy, in one call: then the store is as good as away
 _PAUSE_S = (0.5, 1.0, 2.0, 5.0)
 
 
-@dataclass(frozen=True, slots=True)
-class _AtHand:
-    """What a batch has of one partition."""
-
-    span: Range
-    texts: Sequence[Prediction]
-    epochs: Mapping[str, int]  # by domain, see `Counting.count`
-
-    def of(self, span: Range) -> list[Prediction]:
-        """Return the texts of some offsets."""
-        return [p for p in self.texts if span[0] <= p.event.record.offset < span[1]]
-
-
-_NOTHING = _AtHand((0, 0), (), {})
-
-
-def _may_pass(error: StoreUnavailable | StoreRefused) -> bool:
+def _may_pass(error: StoreError) -> bool:
     """Say whether to go on as without a store.
 
     So also where a right or a password that a worker had at its start is taken away: somebody can
-    give it back, and predictions need neither.
+    give it back, and predictions need neither. And where the store is emptied again and again.
     """
-    return isinstance(error, StoreUnavailable) or error.cause in {"login", "permission"}
+    passing = isinstance(error, StoreUnavailable | PolicyNotFound)
+    return passing or error.cause in {"login", "permission"}
 
 
 class Counting:
@@ -80,7 +72,7 @@ class Counting:
         store: PolicyAdmin,
         opened: OpenedPolicy,
         *,
-        topic_id: Callable[[str], str],
+        topic_id: Callable[[str], str] = str,
         on_settings: Callable[[Applied], None] = lambda _: None,
         name: str = "worker",
     ) -> None:
@@ -89,7 +81,7 @@ class Counting:
         Args:
             store: with the policy open.
             opened: that policy.
-            topic_id: the id of a topic by its name.
+            topic_id: the id of a topic by its name, for records that do not tell it.
             on_settings: called with an answer whose settings are of a new revision.
             name: who starts drifted domains afresh, for the audit.
         """
@@ -103,6 +95,7 @@ class Counting:
         self._lock = threading.Lock()
         self._snapshots: OrderedDict[str, tuple[DomainSnapshot, float]] = OrderedDict()
         self._pending = Pending()
+        self._counted: dict[str, Range] = {}  # the batch counted last, by watermark name
         self.gap_offsets = 0
         """Offsets left out below what was counted; `doctor` tells which are still open."""
         self._away = False
@@ -152,6 +145,8 @@ class Counting:
         records: Sequence[Record],
         predictions: Sequence[Prediction],
         epochs: Mapping[str, int],
+        *,
+        begins: Mapping[Partition, int] | None = None,
     ) -> None:
         """Add a batch to the shared counters; what was counted before is left out.
 
@@ -159,33 +154,30 @@ class Counting:
             records: all records of the batch, in order per partition.
             predictions: those that became texts.
             epochs: of the snapshots that the exits were chosen with, by domain.
+            begins: see `at_hand`.
 
         Raises:
             StoreError: the store refuses for good; nothing was counted.
         """
-        texts: dict[tuple[str, int], list[Prediction]] = {}
-        for prediction in predictions:
-            record = prediction.event.record
-            texts.setdefault((record.topic, record.partition), []).append(prediction)
-        spans: dict[tuple[str, int], Range] = {}
-        for r in records:
-            key = (r.topic, r.partition)
-            first, _ = spans.get(key, (r.offset, 0))
-            spans[key] = (first, r.next_offset)
-        at_hand = {}
-        for (topic, part), span in spans.items():
-            key = (self._topic_id(topic), part)
-            at_hand[key] = _AtHand(span, texts.get((topic, part), ()), epochs)
-            self._hold(key, [span], at_hand[key])
-        self.flush(at_hand)
+        batch = at_hand(records, predictions, epochs, begins=begins or {}, topic_id=self._topic_id)
+        self._counted = {f"{topic}/{part}": one.span for (topic, part), one in batch.items()}
+        for key, one in batch.items():
+            self._hold(key, [one.span], one)
+        self.flush(batch)
+
+    def committed(self) -> None:
+        """Take note that the batch counted last is committed: what is held of it may be summed."""
+        for source, span in self._counted.items():
+            self._pending.committed(source, span)
+        self._counted = {}
 
     def flush(
-        self, at_hand: Mapping[tuple[str, int], _AtHand] | None = None, *, insist: bool = False
+        self, batch: Mapping[Partition, AtHand] | None = None, *, insist: bool = False
     ) -> bool:
         """Bring what is held to the store, unless it is away; return whether all of it is there.
 
         Args:
-            at_hand: the batch by partition, to cut it where a part was counted before.
+            batch: by partition, to cut it where a part was counted before.
             insist: ask also where it is away, and wait as long as a call may take.
         """
         while (insist or not self._away) and (parts := self._pending.parts()):
@@ -197,12 +189,11 @@ class Counting:
             self._look_for_drift(parts, answer)
             for part, outcome in self._pending.settled(answer.outcomes):
                 key = (part.topic_id, part.partition)
-                batch = (at_hand or {}).get(key, _NOTHING)
-                # What a part has of earlier batches cannot be told apart: it stays out, as a gap.
-                self._hold(key, within(outcome.missing, batch.span), batch)
-                self._pending.give_up(
-                    part, but=len(batch.of((part.first_offset, part.next_offset)))
-                )
+                one = (batch or {}).get(key, NOTHING)
+                # What a part has of earlier batches cannot be told apart: it stays out, as a gap
+                # that is counted from the predictions.
+                self._hold(key, within(outcome.missing, one.span), one)
+                self._pending.give_up(part, but=len(one.of((part.first_offset, part.next_offset))))
         return not len(self._pending)
 
     def _note_gaps(self, parts: Sequence[PartitionDeltas], answer: Applied) -> None:
@@ -231,7 +222,9 @@ class Counting:
                     continue
                 log.warning("drift domain=%r %s", domain, alarm.reason)
                 change = Reset(keep=0, epoch=now.epoch)
-                with contextlib.suppress(DomainNotFound, StoreUnavailable):  # seen again later
+                with contextlib.suppress(
+                    DomainNotFound, PolicyNotFound, StoreUnavailable
+                ):  # seen again later
                     self._store.change(
                         domain, change, by=self._name, reason=alarm.reason, automatic=True
                     )
@@ -240,20 +233,12 @@ class Counting:
     def _drift_watch(meta: PolicyMeta) -> DriftWatch:
         return DriftWatch(meta.exits, evidence=build(meta.settings, meta.layers).drift)
 
-    def _hold(self, key: tuple[str, int], ranges: Iterable[Range], batch: _AtHand) -> None:
+    def _hold(self, key: Partition, ranges: Iterable[Range], batch: AtHand) -> None:
         """Put the texts of some offsets of a partition on their way."""
         for span in ranges:
-            outcome = self._pending.add(self._part(key, span, batch))
+            outcome = self._pending.add(batch.part(key, span, exits=self._meta.exits))
             if outcome.status is Status.OVERLAP:
                 self._hold(key, outcome.missing, batch)
-
-    def _part(self, key: tuple[str, int], span: Range, batch: _AtHand) -> PartitionDeltas:
-        labels: dict[str, list[tuple[int, ...]]] = {}
-        for text in batch.of(span):
-            labels.setdefault(text.event.domain, []).append(text.exit_labels)
-        exits, epochs = self._meta.exits, batch.epochs
-        deltas = {d: ExitStats.from_texts(rows, exits=exits) for d, rows in labels.items()}
-        return PartitionDeltas(*key, *span, deltas, {d: epochs[d] for d in deltas if d in epochs})
 
     def _ask(self, send: Callable[[], Applied], *, writes: bool = False) -> Applied | None:
         """Return the store's answer, or None where it is away: then not asked until it is back.
@@ -261,17 +246,8 @@ class Counting:
         A store that answers and takes no counts, being full or a replica, is not back yet.
         """
         try:
-            try:
-                answer = send()
-            except PolicyNotFound:
-                log.error(  # noqa: TRY400  (the store was emptied: no stack tells more)
-                    "policy is gone from the store, created anew name=%s; "
-                    "`offramp policy rebuild` brings back what was learnt",
-                    self._meta.name,
-                )
-                self._store.open(self._meta)
-                answer = send()
-        except (StoreUnavailable, StoreRefused) as error:
+            answer = self._answer(send)
+        except (StoreUnavailable, StoreRefused, PolicyNotFound) as error:
             if not _may_pass(error):
                 raise
             log.warning("store is away, going on with what is known %s error=%s", self, error)
@@ -290,6 +266,24 @@ class Counting:
         self._answered = time.monotonic()
         self._remember(answer)
         return answer
+
+    def _answer(self, send: Callable[[], Applied]) -> Applied:
+        """Return the store's answer; where the policy is gone it is created anew, some times.
+
+        Raises:
+            StoreError: what it answers, or that the policy was gone again each time.
+        """
+        for _ in range(_CREATED_MOST):
+            with contextlib.suppress(PolicyNotFound):
+                return send()
+            log.error(
+                "policy is gone from the store, created anew name=%s; what was learnt is counted "
+                "from the predictions, as far as store.repair_records goes, else "
+                "`offramp policy rebuild` brings it back",
+                self._meta.name,
+            )
+            self._store.open(self._meta)
+        return send()
 
     def _await_store(self) -> None:
         """Ask until the store answers: here, so that predictions wait for no timeout."""

@@ -7,13 +7,16 @@ ConsumerError
 ├── RecordsTooLarge    Kafka does not take some of the records to be written
 ├── InvalidSettings    the configuration names something that cannot be
 ├── ModelFailed        the model fails on every text: this worker must end
+├── RoutesGone         Redis has lost the routes of the group: what to read is not known
 ├── ServiceRefused     a service beside Kafka (schemas, tokens) says that this is not to be had
 ├── ServiceUnavailable such a service did not answer; it may be asked again
 │   └── UntrustedService   its certificate is none that we trust
 ├── SourceGone         a topic that is read was deleted: its records cannot be marked as read
 ├── StoppedByError     a record cannot be used, and the settings say to stop then
 ├── StreamUnavailable  Kafka did not answer in time; the batch may be tried again
-│   └── StreamRefused      it does not let us in, or not do this: waiting seldom helps
+│   ├── StreamRefused      it does not let us in, or not do this: waiting seldom helps
+│   └── TopicMissing       a topic that is to be read as a whole does not exist
+├── TextsNotCounted    a worker ends with texts that are predicted and not counted
 ├── TopicRefused       Kafka does not take records for one topic: its route waits, others go on
 ├── WorkerStuck        a batch does not come to an end: this worker must
 └── WorkerFenced       another worker has taken over this worker's name or partitions
@@ -74,6 +77,10 @@ class RecordHeldUp(ConsumerError):
         self.cause = cause
 
 
+class RoutesGone(ConsumerError):
+    """Redis has lost the routes of a group; with others, texts would be left unread."""
+
+
 class ServiceRefused(ConsumerError):
     """A service answers that this is not to be had, with an HTTP status of 4xx."""
 
@@ -102,12 +109,20 @@ class StreamRefused(StreamUnavailable):
     """Kafka does not let this user in, or not do this; so it stays until somebody changes that."""
 
 
+class TopicMissing(StreamUnavailable):
+    """A topic that is to be read as a whole does not exist."""
+
+
 class SourceGone(ConsumerError):
     """A topic that was read is not there any more; nothing of the transaction was committed."""
 
     def __init__(self, topic: str) -> None:
         super().__init__(f"input topic {topic} was deleted")
         self.topic = topic
+
+
+class TextsNotCounted(ConsumerError):
+    """A worker ends with texts that it predicted and could not bring to the store."""
 
 
 class TopicRefused(ConsumerError):

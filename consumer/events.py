@@ -226,7 +226,7 @@ def encode_prediction(prediction: Prediction, *, topic_id: str | None = None) ->
 
     Args:
         prediction: what to write.
-        topic_id: of the source topic, if known; one that is deleted and made anew has another.
+        topic_id: of the source topic; by default what the record says, if it does.
     """
     event = prediction.event
     record = event.record
@@ -244,8 +244,8 @@ def encode_prediction(prediction: Prediction, *, topic_id: str | None = None) ->
         "source": {"topic": record.topic, "partition": record.partition, "offset": record.offset},
         "timestamp": event.timestamp_ms,
     }
-    if topic_id is not None:
-        body["source"]["topic_id"] = topic_id
+    if (known := topic_id or record.topic_id) is not None:
+        body["source"]["topic_id"] = known
     if prediction.truncated:
         body["truncated"] = True
     return orjson.dumps(body)
@@ -262,6 +262,7 @@ def dead_letter_headers(letter: DeadLetter, *, instance: str, version: str) -> H
         "class": letter.reason,
         "message": _CONTROL.sub(" ", letter.message)[:1024],
         "topic": record.topic,
+        **({} if record.topic_id is None else {"topic_id": record.topic_id}),
         "partition": str(record.partition),
         "offset": str(record.offset),
         **({} if record.fault is None else {"last_offset": str(record.fault.last_offset)}),

@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kafka.consumer.fetcher import Fetcher
-from kafka.errors import CorruptRecordError
+from kafka.errors import CorruptRecordError, InconsistentTopicIdError, UnknownTopicIdError
 
+from consumer.fetch_ids import FetchIds, asked_id
 from consumer.raw_records import V2, Unreadable, decoded, raw
 from consumer.records import Fault, Record
 from policy_state.wording import counted
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     from kafka import KafkaConsumer, TopicPartition
 
     from consumer.raw_records import Row
+    from consumer.read_topics import ReadTopics
 
 log = logging.getLogger("offramp.stream")
+
+_OTHER_TOPIC = {UnknownTopicIdError.errno, InconsistentTopicIdError.errno}
 
 
 class Fetching:
@@ -35,6 +39,7 @@ class Fetching:
         consumer: KafkaConsumer,
         *,
         refused: Callable[[TopicPartition, Exception], None] | None = None,
+        topics: ReadTopics | None = None,
     ) -> None:
         """Take a consumer without deserialisers.
 
@@ -42,11 +47,19 @@ class Fetching:
             consumer: whose fetcher is changed.
             refused: called where a partition gives an error, or something without an end that could
                 be passed over; it is paused then, and the others go on. By default `poll` raises.
+            topics: which partitions are read, and of which topic each; those that a broker does not
+                know are put in doubt there. By default all are read, by name.
         """
         self._consumer = consumer
         self._refused = refused
         self._fetcher = fetcher = consumer._fetcher  # noqa: SLF001
-        fetcher.PartitionRecords = partial(_Records, end=self._end, suspects={})
+        self._topics = topics
+        self._topic_id: str | None = None  # that the answer is about which is parsed
+        if topics is not None:
+            FetchIds(fetcher, topics)
+        fetcher.PartitionRecords = partial(
+            _Records, end=self._end, suspects={}, topic_id=lambda: self._topic_id
+        )
         self._parse, self._append = fetcher._parse_fetched_data, fetcher._append  # noqa: SLF001
         fetcher._parse_fetched_data = self._parse_or_refuse  # noqa: SLF001
         fetcher._append = self._append_or_refuse  # noqa: SLF001
@@ -65,6 +78,13 @@ class Fetching:
         return polled
 
     def _parse_or_refuse(self, fetched: Any) -> Any:  # noqa: ANN401  (kafka-python is untyped)
+        self._topic_id = asked_id(fetched)
+        if self._is_of_another(fetched.topic_partition, self._topic_id):
+            return None
+        if self._topics is not None and fetched.partition_data.error_code in _OTHER_TOPIC:
+            self._topics.doubt(fetched.topic_partition)
+            self._consumer._cluster.request_update()  # noqa: SLF001
+            return None
         try:
             return self._parse(fetched)
         except Exception as error:  # noqa: BLE001  (a broker's answer may be anything)
@@ -72,12 +92,19 @@ class Fetching:
             return None
 
     def _append_or_refuse(self, drained: Any, part: Any, *limits: Any) -> int:  # noqa: ANN401
+        if self._is_of_another(part.topic_partition, part.topic_id):
+            part.drain()
+            return 0
         try:
             return int(self._append(drained, part, *limits))
         except Exception as error:  # noqa: BLE001  (the same)
             part.drain()  # else the next poll would not return
             self._refuse(part.topic_partition, error)
             return 0
+
+    def _is_of_another(self, partition: TopicPartition, topic_id: str | None) -> bool:
+        """Say whether what was fetched of a partition is of a topic that is not read there now."""
+        return self._topics is not None and self._topics.all.get(partition) != topic_id
 
     def _refuse(self, partition: TopicPartition, error: Exception) -> None:
         if self._refused is None:
@@ -98,9 +125,11 @@ class _Records(Fetcher.PartitionRecords):
         *args: Any,  # noqa: ANN401
         end: Callable[[TopicPartition], int],
         suspects: dict[TopicPartition, int],
+        topic_id: Callable[[], str | None] = lambda: None,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         self._end = end
+        self.topic_id = topic_id()
         self._suspects = suspects  # batches whose checksum was wrong once
         self._damage: Exception | None = None
         self.next_fetch_offset: int
@@ -165,7 +194,10 @@ class _Records(Fetcher.PartitionRecords):
                 if offset >= self.next_fetch_offset:
                     self.next_fetch_offset = offset + 1
                     self.records_read += 1
-                    yield Record(tp.topic, tp.partition, offset, timestamp_ms, key, value, headers)
+                    yield Record(
+                        *(tp.topic, tp.partition, offset, timestamp_ms, key, value, headers),
+                        topic_id=self.topic_id,
+                    )
         except Unreadable as fault:
             yield self._faulty(tp, batch, following, fault)
             return False
@@ -196,7 +228,11 @@ class _Records(Fetcher.PartitionRecords):
         self.next_fetch_offset = last + 1
         timestamp_ms = batch.max_timestamp if new else -1
         fault = Fault(last, error.reason, str(error))
-        return Record(tp.topic, tp.partition, first, timestamp_ms, None, error.rest, (), fault)
+        return Record(
+            *(tp.topic, tp.partition, first, timestamp_ms, None, error.rest),
+            fault=fault,
+            topic_id=self.topic_id,
+        )
 
 
 def _old(batch: Any) -> Iterator[Row]:  # noqa: ANN401

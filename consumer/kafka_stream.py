@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
+from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from consumer.beginning import begun_group
 from consumer.buffer import Buffer
+from consumer.committed import to_commit
 from consumer.errors import StreamUnavailable, WorkerFenced
 from consumer.fetching import Fetching
 from consumer.group_kind import ASSIGNOR, explained
 from consumer.holding import Held
 from consumer.kafka_calls import bounded, translated
 from consumer.kafka_client import connect
-from consumer.placing import NO_EPOCH, Placing
+from consumer.placing import Placing
 from consumer.records import Record
 from consumer.resting import Resting
 from consumer.sources import described_id, look
@@ -30,7 +31,7 @@ from consumer.transactions import Transactions
 from consumer.writes import Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from consumer.settings import BatchSettings, KafkaSettings
     from policy_state.positions import PositionStore
@@ -49,6 +50,8 @@ class Batch:
 
     records: tuple[Record, ...]
     membership: ConsumerGroupMetadata
+    begins: Mapping[tuple[str, int], int]
+    """By partition: where the batch before ended. From there to its record there are no texts."""
 
 
 class KafkaStream:
@@ -130,7 +133,7 @@ class KafkaStream:
                 taken = self._buffer.take(
                     max_events=limits.max_events, max_tokens=limits.max_tokens
                 )
-                return Batch(tuple(taken), membership)
+                return Batch(tuple(taken), membership, self._placing.covering.taken(taken))
             self.keep_up(left_ms)
         return None
 
@@ -225,6 +228,11 @@ class KafkaStream:
         """Return topic and number of each partition that is this worker's now."""
         return sorted(map(tuple, self._consumer.assignment()))
 
+    def places(self) -> dict[str, int]:
+        """Return up to where what is this worker's now is committed, by watermark name."""
+        sources = self._placing.sources()
+        return {s: at for s in sources if (at := self.positions.noted(s)) is not None}
+
     def commit(
         self, batch: Batch, outgoing: Sequence[Outgoing], *, before_commit: Callable[[], None]
     ) -> None:
@@ -240,11 +248,12 @@ class KafkaStream:
             StreamUnavailable: it is not known to be committed; `rewind`, then collect again. Also
                 where the group had let this worker go, and it has joined again since.
         """
+        for topic, topic_id in {(r.topic, r.topic_id) for r in batch.records}:
+            self._check_same(topic, topic_id)
+        last = {(r.topic, r.partition): r for r in batch.records}  # they are in order
         offsets = {
-            TopicPartition(r.topic, r.partition): OffsetAndMetadata(r.next_offset, "", NO_EPOCH)
-            for r in batch.records  # in order per partition: the last one stays
+            TopicPartition(*key): to_commit(r.next_offset, r.topic_id) for key, r in last.items()
         }
-        ids = {tp: self.topic_id(tp.topic) for tp in offsets}
         try:
             self._transactions.commit(
                 outgoing, offsets, batch.membership, before_commit=before_commit
@@ -259,8 +268,8 @@ class KafkaStream:
                 raise StreamUnavailable(msg) from error
             raise
         self._committed = True
-        for tp, here in offsets.items():
-            self.positions.note(f"{ids[tp]}/{tp.partition}", here.offset)
+        for r in last.values():
+            self.positions.note(f"{r.topic_id}/{r.partition}", r.next_offset)
 
     def rewind(self, batches: Iterable[Batch]) -> None:
         """Give batches back: what is still assigned here is read again from where it is committed.
@@ -276,9 +285,11 @@ class KafkaStream:
             self._placing.place()
 
     def close(self) -> None:
-        """Leave the group and close all connections, within the time limit for all together.
+        """Close all connections, within the time limit for all together.
 
-        Who has committed nothing leaves nothing behind either: no time is spent on a silent broker.
+        The group keeps a static member's place until its session is over, so that it has its
+        partitions again where it comes back. Who has committed nothing leaves nothing behind: no
+        time is spent on a silent broker.
         """
         deadline = time.monotonic() + (self._timeout_s if self._committed else _CLOSE_S)
         for close in (self._consumer.close, self._transactions.close, self._admin.close):
@@ -286,6 +297,13 @@ class KafkaStream:
                 bounded(close, timeout_s=max(0.1, deadline - time.monotonic()))
             except (StreamUnavailable, kafka_errors.KafkaError) as error:
                 log.warning("close failed error=%r", error)
+
+    def _check_same(self, topic: str, topic_id: str | None) -> None:
+        """Raise where a topic has another id than when it was read, as far as that is known."""
+        if self.topic_id(topic) != topic_id != described_id(self._admin, topic):
+            raise StreamUnavailable(
+                f"topic {topic} was deleted and made anew: a batch of the one before is not used"
+            )
 
     def _check_silence(self) -> None:
         """Raise where no broker answers: kafka-python polls on as if nothing had come in."""
@@ -340,5 +358,15 @@ class KafkaStream:
         consumer.subscribe(pattern=self._topics, listener=held)
         self._consumer, self._held = consumer, held
         self._resting = Resting()
-        self._placing = Placing(consumer, self.positions, self.topic_id, timeout_s=self._timeout_s)
-        self._fetching = Fetching(consumer, refused=self._placing.refused_or(self._resting.add))
+        self._placing = Placing(
+            consumer,
+            self.positions,
+            self.topic_id,
+            told_id=lambda topic: described_id(self._admin, topic),
+            timeout_s=self._timeout_s,
+        )
+        self._fetching = Fetching(
+            consumer,
+            refused=self._placing.refused_or(self._resting.add),
+            topics=self._placing.topics,
+        )

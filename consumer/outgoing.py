@@ -13,7 +13,7 @@ from consumer.records import DeadLetter
 from consumer.writes import Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from consumer.records import Prediction
     from consumer.step import Outcome
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 def encoded(
     outcome: Outcome,
     *,
-    topic_ids: Mapping[str, str],
     dead_letters: str,
     instance: str,
     kept: Callable[[DeadLetter], bool],
@@ -33,7 +32,6 @@ def encoded(
 
     Args:
         outcome: what the step made of the batch.
-        topic_ids: of the source topics, by name.
         dead_letters: the topic of dead letters.
         instance: this worker, for the dead letters' headers.
         kept: whether a new dead letter is to be written.
@@ -45,7 +43,7 @@ def encoded(
         record = prediction.event.record
         try:
             with blamed("produce"):
-                value = encode_prediction(prediction, topic_id=topic_ids[record.topic])
+                value = encode_prediction(prediction)
         except InvalidEvent as error:
             letter = DeadLetter(record, error.stage, error.reason, str(error))
             letters += filter(kept, [letter])

@@ -104,6 +104,7 @@ class Offramp:
         self._presence.keep_up(lambda: {"group": self._group, "routes": self._watch.latest.version})
         prepared = self._step.prepare(records)
         outcome = self._step.run(prepared, self._counting.current, self._presence.peers)
+        self._counting.committed()  # the batch before: a host asks for no other until it is through
         self._counting.count(records, outcome.predictions, outcome.epochs)
         return outcome
 

@@ -31,6 +31,7 @@ class Positions:
         self._group = group
         self._lock = threading.Lock()
         self._news: dict[str, int] = {}
+        self._noted: dict[str, int] = {}
         self._next = 0.0
         self._away_until = 0.0
 
@@ -55,7 +56,12 @@ class Positions:
     def note(self, source: str, offset: int) -> None:
         """Take note of what is committed, or where reading goes on; nothing is sent yet."""
         with self._lock:
-            self._news[source] = offset
+            self._news[source] = self._noted[source] = offset
+
+    def noted(self, source: str) -> int | None:
+        """Return what was noted of a partition last."""
+        with self._lock:
+            return self._noted.get(source)
 
     def keep_up(self, *, insist: bool = False) -> None:
         """Send what was noted, every few seconds or now; what cannot be sent is sent later."""

@@ -48,6 +48,8 @@ class Presence:
         self._next_look = 0.0
         self.peers = Peers()
         """How many share the counters, and what all domains have learnt."""
+        self.leads = False
+        """Whether of those of one group this is the first by name, who does what one has to do."""
 
     def keep_up(self, more: Callable[[], Mapping[str, str | int]]) -> None:
         """Do what is due; a failure is logged, it stops nothing. `more` is what else to show."""
@@ -70,13 +72,18 @@ class Presence:
             self._store.heartbeat(self._instance, fields, ttl_s=_TTL_S)
             if now >= self._next_look:
                 self._next_look = now + _LOOK_S
-                self.peers = self._look_around()
+                self.peers = self._look_around(str(fields.get("group")))
         except StoreError as error:
             if isinstance(error, StoreRefused):  # it would say so every time
                 self._next_beat = now + _REFUSED_S
             log.warning("heartbeat failed error=%s", error)
 
-    def _look_around(self) -> Peers:
-        others = self._store.workers().values()
-        alike = sum(self._shared.items() <= fields.items() for fields in others)
-        return Peers(workers=max(1, alike), pool=self._store.totals().stats)
+    def _look_around(self, group: str) -> Peers:
+        alike = {
+            instance: fields
+            for instance, fields in self._store.workers().items()
+            if self._shared.items() <= fields.items()
+        }
+        team = {name for name, fields in alike.items() if fields.get("group") == group}
+        self.leads = self._instance == min(team | {self._instance})
+        return Peers(workers=max(1, len(alike)), pool=self._store.totals().stats)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import OffsetSpec
 
-from consumer.errors import StreamUnavailable
+from consumer.errors import StreamUnavailable, TopicMissing
 from consumer.fetching import Fetching
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
@@ -17,8 +17,9 @@ from policy_state.suggesting import did_you_mean
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from consumer.records import Record
     from consumer.settings import KafkaSettings
 
 log = logging.getLogger("offramp.reading")
@@ -31,10 +32,11 @@ class TopicReader:
     """All committed records of some topics, without a group: nobody else is disturbed."""
 
     def __init__(self, settings: KafkaSettings, topics: Sequence[str]) -> None:
-        """Connect; nothing is read before `values`.
+        """Connect; nothing is read before `values` or `records`.
 
         Raises:
-            StreamUnavailable: no broker answers, or one of the topics does not exist.
+            StreamUnavailable: no broker answers.
+            TopicMissing: one of the topics does not exist.
         """
         self._topics = list(topics)
         client = connect(settings)
@@ -46,13 +48,14 @@ class TopicReader:
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
             )
+            self._fetching = Fetching(self._consumer)
             self.admin = KafkaAdminClient(**client)
             self.ids = topic_ids(self.admin)
             absent = [topic for topic in self._topics if topic not in self.ids]
         if absent:
             self.close()
             meant = did_you_mean(absent[0], self.ids) or "; see `offramp topics list`"
-            raise StreamUnavailable(f"topic {absent[0]} does not exist{meant}")
+            raise TopicMissing(f"topic {absent[0]} does not exist{meant}")
 
     def __enter__(self) -> Self:
         return self
@@ -85,28 +88,61 @@ class TopicReader:
         ]
 
     def values(self) -> Iterator[bytes | None]:
-        """Yield the records' values, in order within each partition.
+        """Yield the records' values, in order within each partition; see `records`."""
+        for record in self.records():
+            yield record.value
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records, in order within each partition.
+
+        Raises:
+            StreamUnavailable: the broker stopped answering.
+        """
+        spans = {tp: (None, end) for tp, (_, end) in self.ends().items()}
+        yield from (record for _, record in self.between(spans))
+
+    def ends(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Return first and next offset of each partition, open transactions included.
+
+        Raises:
+            StreamUnavailable: no broker answers.
+        """
+        with translated("looking for the ends of " + ", ".join(self._topics)):
+            partitions = self._partitions()
+            ends = high_watermarks(self.admin, partitions)
+            firsts = self._consumer.beginning_offsets(partitions) if partitions else {}
+        return {tp: (int(firsts[tp]), ends[tp]) for tp in partitions}
+
+    def between(
+        self, spans: Mapping[TopicPartition, tuple[int | None, int]]
+    ) -> Iterator[tuple[TopicPartition, Record]]:
+        """Yield the readable records from one offset to another, in order within each partition.
+
+        Args:
+            spans: where each partition is read, None: from its first record.
 
         Raises:
             StreamUnavailable: the broker stopped answering.
         """
         with translated("reading " + ", ".join(self._topics)):
-            partitions = self._partitions()
-            ends = high_watermarks(self.admin, partitions)
+            partitions = list(spans)
             self._consumer.assign(partitions)
-            fetching = Fetching(self._consumer)
-            self._consumer.seek_to_beginning(*partitions)
-            left = {tp for tp in partitions if self._consumer.position(tp) < ends[tp]}
+            for tp, (first, _) in spans.items():
+                if first is None:
+                    self._consumer.seek_to_beginning(tp)
+                else:
+                    self._consumer.seek(tp, first)
+            left = {tp for tp in partitions if self._consumer.position(tp) < spans[tp][1]}
             heard_at = time.monotonic()
             while left:
-                for tp, records in fetching.poll(timeout_ms=_POLL_MS).items():
+                for tp, records in self._fetching.poll(timeout_ms=_POLL_MS).items():
                     heard_at = time.monotonic()
                     for record in records:
                         if record.fault is not None:
                             log.warning("left out %s: %s", record.place, record.fault.message)
-                        elif record.offset < ends[tp]:
-                            yield record.value
-                left = {tp for tp in left if self._consumer.position(tp) < ends[tp]}
+                        elif record.offset < spans[tp][1]:
+                            yield tp, record
+                left = {tp for tp in left if self._consumer.position(tp) < spans[tp][1]}
                 if time.monotonic() > heard_at + _SILENCE_S:
                     raise StreamUnavailable(
                         f"{counted(len(left), 'partition')} gave nothing for {_SILENCE_S:g} s"

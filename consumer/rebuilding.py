@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.errors import CoordinatorNotAvailableError
 
+from consumer.committed import offset_in
 from consumer.errors import InvalidSettings, StreamUnavailable
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
@@ -40,13 +42,14 @@ class PredictionLog:
         self._settings = settings
         self._fingerprint = fingerprint
         self._exits = exits
-        self._reader = TopicReader(settings, topics)
+        self.reader = TopicReader(settings, topics)
+        """Reads the same topics; their ids are with it."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._reader.close()
+        self.reader.close()
 
     def committed(self, *, at_least: Mapping[str, int]) -> dict[tuple[str, int], int]:
         """Return what the group has committed, by topic id and partition.
@@ -78,17 +81,8 @@ class PredictionLog:
 
     def _group_offsets(self) -> dict[tuple[str, int], int] | None:
         """Return what is committed; None while the broker cannot tell."""
-        group = self._settings.group
         with translated("reading the group's offsets"):
-            try:
-                found = self._reader.admin.list_group_offsets([group])[group]
-            except CoordinatorNotAvailableError:  # it starts, or moves the group
-                return None
-        return {
-            (self._reader.ids[tp.topic], tp.partition): int(entry.offset)
-            for tp, entry in found.items()
-            if tp.topic in self._reader.ids and entry.offset >= 0
-        }
+            return group_offsets(self.reader.admin, self._settings.group, self.reader.ids)
 
     def deleted(self) -> int:
         """Return how many predictions retention has taken from the topics, at most.
@@ -96,7 +90,7 @@ class PredictionLog:
         Raises:
             StreamUnavailable: the broker stopped answering.
         """
-        return self._reader.deleted()
+        return self.reader.deleted()
 
     def texts(self) -> Iterator[PredictedText]:
         """Yield the predictions of this model, as long as the topics were when this was called.
@@ -104,13 +98,14 @@ class PredictionLog:
         Raises:
             StreamUnavailable: the broker stopped answering.
         """
-        for value in self._reader.values():
-            yield from self._text(value)
+        for value in self.reader.values():
+            yield from self.text(value)
 
-    def _text(self, value: bytes | None) -> Iterator[PredictedText]:
+    def text(self, value: bytes | None) -> Iterator[PredictedText]:
+        """Yield the text that a record's value is the prediction of, if it is one."""
         body = read_prediction(value, fingerprint=self._fingerprint, exits=self._exits)
         source = body and body.source
-        topic_id = source and self._reader.ids.get(source.topic)
+        topic_id = source and self.reader.ids.get(source.topic)
         # Of a topic deleted since; without an id it is taken as of the one there is.
         if not body or not source or not topic_id or source.topic_id not in {None, topic_id}:
             self.skipped += 1
@@ -124,8 +119,37 @@ class PredictionLog:
         )
 
 
-def log_ranges(settings: KafkaSettings) -> dict[str, tuple[int, int]]:
-    """Return first and next offset of every partition's log, by watermark name.
+def group_offsets(
+    admin: KafkaAdminClient, group: str, ids: Mapping[str, str]
+) -> dict[tuple[str, int], int] | None:
+    """Return what a group has committed, by topic id and partition; None: it cannot be told yet.
+
+    Args:
+        admin: a connection.
+        group: the group's name.
+        ids: of the topics there are, by name.
+    """
+    try:
+        found = admin.list_group_offsets([group])[group]
+    except CoordinatorNotAvailableError:  # it starts, or moves the group
+        return None
+    return {
+        (ids[tp.topic], tp.partition): offset
+        for tp, entry in found.items()
+        if tp.topic in ids and (offset := offset_in(entry, ids[tp.topic])) is not None
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaState:
+    """What Kafka has of all partitions, by watermark name."""
+
+    logs: Mapping[str, tuple[int, int]]  # first and next offset
+    committed: Mapping[str, int] | None  # by the group; None: it could not be told
+
+
+def kafka_state(settings: KafkaSettings) -> KafkaState:
+    """Return the logs, and what the group has committed of them.
 
     Raises:
         StreamUnavailable: no broker answers.
@@ -135,6 +159,7 @@ def log_ranges(settings: KafkaSettings) -> dict[str, tuple[int, int]]:
         admin = KafkaAdminClient(**client)
         try:
             ids = topic_ids(admin)
+            committed = group_offsets(admin, settings.group, ids)
             counts = {d["name"]: len(d["partitions"]) for d in admin.describe_topics(list(ids))}
             partitions = [
                 TopicPartition(topic, number) for topic in ids for number in range(counts[topic])
@@ -142,4 +167,18 @@ def log_ranges(settings: KafkaSettings) -> dict[str, tuple[int, int]]:
             ends = high_watermarks(admin, partitions)
         finally:
             admin.close()
-    return {f"{ids[tp.topic]}/{tp.partition}": (0, end) for tp, end in ends.items()}
+    return KafkaState(
+        {f"{ids[tp.topic]}/{tp.partition}": (0, end) for tp, end in ends.items()},
+        None
+        if committed is None
+        else {f"{t}/{number}": at for (t, number), at in committed.items()},
+    )
+
+
+def log_ranges(settings: KafkaSettings) -> Mapping[str, tuple[int, int]]:
+    """Return first and next offset of every partition's log, by watermark name.
+
+    Raises:
+        StreamUnavailable: no broker answers.
+    """
+    return kafka_state(settings).logs

@@ -28,7 +28,8 @@ class Record:
     """One Kafka record as it was read. Equal to what any other host can provide.
 
     With a fault it stands for all records from its offset to the fault's: its value is their bytes
-    as Kafka keeps them.
+    as Kafka keeps them. Its topic's id is known from the time it was read: a topic that was deleted
+    and made anew has the same name, and other records.
     """
 
     topic: str
@@ -39,6 +40,7 @@ class Record:
     value: bytes | None
     headers: Headers = ()
     fault: Fault | None = None
+    topic_id: str | None = None
 
     @property
     def place(self) -> str:

@@ -148,12 +148,14 @@ def route_from(fields: Mapping[str, object]) -> Route:
         raise InvalidRoute(f"route, {where}{shown}: {said}") from error
 
 
-def check_routes(routes: Sequence[Route], *, dead_letters: str) -> None:
+def check_routes(
+    routes: Sequence[Route], *, dead_letters: str, policy_topic: str | None = None
+) -> None:
     """Refuse routes that cannot be together.
 
     Raises:
         InvalidRoute: too many, two of a name, one that would read what a worker writes, or one
-            that writes predictions among the dead letters.
+            that writes predictions among the dead letters or into the policy topic.
     """
     if len(routes) > ROUTES_MAX:
         raise InvalidRoute(f"{len(routes)} routes, limit {ROUTES_MAX}")
@@ -161,13 +163,16 @@ def check_routes(routes: Sequence[Route], *, dead_letters: str) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InvalidRoute(f"two routes have the name {twice!r}")
-    mixed = next((route for route in routes if route.output == dead_letters), None)
+    own = {dead_letters: "the dead-letter topic"}
+    if policy_topic is not None:
+        own[policy_topic] = "the policy topic"
+    mixed = next((route for route in routes if route.output in own), None)
     if mixed is not None:
         raise InvalidRoute(
-            f"route {mixed.name or mixed.topics!r}: output {dead_letters} is the dead-letter "
-            "topic; predictions need one of their own"
+            f"route {mixed.name or mixed.topics!r}: output {mixed.output} is {own[mixed.output]}; "
+            "predictions need one of their own"
         )
-    written = {dead_letters: "the dead-letter topic"} | {
+    written = own | {
         route.output: f"the output of route {route.name or route.topics!r}" for route in routes
     }
     for topic, what in written.items():

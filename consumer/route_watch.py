@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from consumer.errors import InvalidRoute
+from consumer.errors import InvalidRoute, RoutesGone
 from consumer.route_table import RouteTable, check_routes, settings_table, stored_table
 from policy_state.errors import PolicyStateError, SettingsConflict
 
@@ -19,6 +20,8 @@ log = logging.getLogger("offramp.routes")
 
 _EVERY_S: Final = 2.0
 _JOIN_S: Final = 0.5
+_GONE: Final = -1  # no revision
+_GONE_S: Final = 30.0  # in which a worker of the fleet brings them back
 
 
 def routes_in_force(settings: Settings, store: RouteStore) -> RouteTable:
@@ -31,8 +34,18 @@ def routes_in_force(settings: Settings, store: RouteStore) -> RouteTable:
     if settings.routes is not None:
         return settings_table(settings.routes)
     table = stored_table(store.routes(settings.kafka.group))
-    check_routes(table.routes, dead_letters=settings.kafka.dead_letters)
+    kafka = settings.kafka
+    check_routes(table.routes, dead_letters=kafka.dead_letters, policy_topic=kafka.policy_topic)
     return table
+
+
+def routes_gone(settings: Settings, why: str) -> RoutesGone:
+    """Return the error that Redis has lost the routes of the group."""
+    return RoutesGone(
+        f"the routes of group {settings.kafka.group} are gone from Redis, {why}; nothing is read "
+        "by guess: `offramp policy rebuild` brings them back from topic "
+        f"{settings.kafka.policy_topic}; where that has none, `offramp route add` them again"
+    )
 
 
 class RouteWatch:
@@ -42,8 +55,13 @@ class RouteWatch:
     nobody waiting. Meanwhile, and while what is stored cannot be used, the last routes stay.
     """
 
-    def __init__(self, settings: Settings, store: RouteStore) -> None:
+    def __init__(self, settings: Settings, store: RouteStore, *, gone_s: float = _GONE_S) -> None:
         """Read the routes once; `start` follows them from then on.
+
+        Args:
+            settings: the group, and routes where they are given there.
+            store: where the others are.
+            gone_s: how long they may be gone from there.
 
         Raises:
             InvalidRoute, StoreError: see `routes_in_force`.
@@ -53,6 +71,8 @@ class RouteWatch:
         self._latest = routes_in_force(settings, store)
         self._seen = self._latest.revision
         self._trouble = ""
+        self._gone_s = gone_s
+        self._gone_since: float | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="offramp-routes", daemon=True)
 
@@ -66,6 +86,19 @@ class RouteWatch:
         if self._latest.source != "settings":
             self._thread.start()
 
+    def check(self) -> None:
+        """Return unless the routes have been gone from Redis for too long.
+
+        Those that are known are in force meanwhile. But changes reach nobody any more, and a
+        worker that starts again would not know what to read.
+
+        Raises:
+            RoutesGone: they were not brought back in time.
+        """
+        since = self._gone_since
+        if since is not None and time.monotonic() > since + self._gone_s:
+            raise routes_gone(self._settings, f"and not back after {self._gone_s:g} s")
+
     def close(self) -> None:
         """Follow no longer."""
         self._stopped.set()
@@ -77,22 +110,33 @@ class RouteWatch:
         group = self._settings.kafka.group
         try:
             revision = self._store.routes_revision(group)
+            if revision == 0 and self._seen:  # an emptied store says nothing about what to read
+                if self._gone_since is None:
+                    self._gone_since = time.monotonic()
+                    log.error("routes are gone from redis, the last ones stay group=%s", group)
+                    self._seen = _GONE  # whatever comes next is to be looked at
+                if self._store.routes(group).lost:
+                    self._put_back()
+                return
+            self._gone_since = None
             if revision == self._seen:
                 self._say("")
-                return
-            if revision == 0:  # a store that was emptied says nothing about what to read
-                self._put_back()
                 return
             table = routes_in_force(self._settings, self._store)
         except (InvalidRoute, PolicyStateError) as error:
             self._say(f"routes cannot be read, the last ones stay error={error}")
             return
         self._say("")
-        self._seen, self._latest = table.revision, table
+        self._seen = table.revision
+        if table != self._latest:
+            self._latest = table
 
     def _put_back(self) -> None:
-        """Write the last routes to a store that lost them; of several workers one does it."""
-        log.error("routes are gone from the store, the last ones stay and are written there again")
+        """Write the last routes to a store that lost them alone; of several workers one does it.
+
+        Their history is there still, so it is the store that they were read from. One without it
+        was emptied, or is another: what that one has to say comes from the policy topic.
+        """
         try:
             stored = self._store.write_routes(
                 self._settings.kafka.group,
@@ -106,7 +150,8 @@ class RouteWatch:
             )
         except SettingsConflict:  # another worker, or an operator, was first: seen next time
             return
-        self._seen = stored.revision
+        log.warning("routes were written to redis again revision=%d", stored.revision)
+        self._seen, self._gone_since = stored.revision, None
         self._latest = replace(self._latest, revision=stored.revision)
 
     def _follow(self) -> None:

@@ -83,6 +83,11 @@ class KafkaSettings(Section):
     )
     group: str = Field("offramp", min_length=1, description="consumer group; workers share it")
     dead_letters: str = Field("offramp.dead-letters", description="topic for unusable records")
+    policy_topic: str = Field(
+        "offramp.policy",
+        description="compacted topic: workers copy what people have set there (routes, settings, "
+        "pins, freezes, audits), `policy rebuild` brings it back from there",
+    )
     format: Format = Field(
         "auto",
         description="auto: JSON where it starts with {, plain text where it can be nothing else",
@@ -221,6 +226,11 @@ class StoreSettings(Section):
     rare_idle_s: Annotated[float, Field(ge=1, le=_DECADE_S)] = Field(
         86_400.0, description="a domain of few texts that had none for so long is forgotten"
     )
+    repair_records: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
+        1_000_000,
+        description="predictions that a worker reads back at most, to count texts that were "
+        "predicted and not counted; 0: none",
+    )
 
 
 class BatchSettings(Section):
@@ -310,7 +320,10 @@ class Settings(BaseSettings, Unsettable):
     ) -> tuple[Route, ...] | None:
         try:
             if routes is not None and "kafka" in info.data:
-                check_routes(routes, dead_letters=info.data["kafka"].dead_letters)
+                kafka = info.data["kafka"]
+                check_routes(
+                    routes, dead_letters=kafka.dead_letters, policy_topic=kafka.policy_topic
+                )
         except InvalidRoute as error:
             raise ValueError(str(error)) from error
         return routes

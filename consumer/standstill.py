@@ -117,10 +117,8 @@ class Standstill:
 
     def gone(self, topic: str, batch: Batch) -> None:
         """Let the partitions of a topic that was deleted stand still, until they are let go."""
-        stuck: dict[Partition, int] = {}
-        for record in batch.records:
-            if record.topic == topic:
-                stuck.setdefault(_key(record), record.offset)
+        # If it is there again its offsets begin again: any record of it says that this is over.
+        stuck = {_key(record): 0 for record in batch.records if record.topic == topic}
         obstacle = Obstacle(f"input topic {topic}", "was deleted", "nothing, if that was meant")
         self._obstacles.stop(obstacle, stuck)
 

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from consumer.route_table import RouteTable
     from consumer.routes import Route
 
-Role = Literal["input", "output", "dead-letter"]
+Role = Literal["input", "output", "dead-letter", "policy"]
 
 _COPIES: Final = 3
 _MESSAGE_BYTES: Final = 1_048_588  # what a record of an input may have, by Kafka's default
 _HEADER_BYTES: Final = 64 << 10  # what a dead letter has on top of its record
+_FOR_EVER: Final = -1  # ms, to Kafka
 _NAMES_ONLY: Final = re.compile(r"(?:[A-Za-z0-9_-]|\\\.)+(?:\|(?:[A-Za-z0-9_-]|\\\.)+)*")
 
 
@@ -46,10 +47,16 @@ class Planned:
     partitions_now: int | None  # None: it does not exist
 
 
-def needed_topics(
-    table: RouteTable, inputs: Sequence[str], *, dead_letters: str, cluster: Cluster, sizes: Sizes
+def needed_topics(  # noqa: PLR0913 - which topics, and how they are made
+    table: RouteTable,
+    inputs: Sequence[str],
+    *,
+    dead_letters: str,
+    policy_topic: str,
+    cluster: Cluster,
+    sizes: Sizes,
 ) -> list[Planned]:
-    """Return inputs, outputs and the dead-letter topic, as they are to be created.
+    """Return inputs, outputs, dead-letter and policy topic, as they are to be created.
 
     Inputs are those asked for, and those that routes name without a pattern.
 
@@ -66,7 +73,7 @@ def needed_topics(
     named = [n for route in table.routes for n in _named(route.topics)]
     roles: dict[str, Role] = dict.fromkeys([*inputs, *named], "input")
     roles |= dict.fromkeys([route.output for route in table.routes], "output")
-    roles[dead_letters] = "dead-letter"
+    roles |= {dead_letters: "dead-letter", policy_topic: "policy"}
     return [
         Planned(role, _topic(name, role, cluster, sizes), cluster.partitions.get(name))
         for name, role in roles.items()
@@ -101,16 +108,19 @@ def _topic(name: str, role: Role, cluster: Cluster, sizes: Sizes) -> NewTopic:
         "input": sizes.input_retention_ms,
         "output": sizes.output_retention_ms,
         "dead-letter": sizes.dead_letter_retention_ms,
+        "policy": _FOR_EVER,
     }[role]
     configs = {
-        "cleanup.policy": "delete",  # every record counts, also an older one of the same key
+        # Every record counts, also an older one of the same key; of what people set, the latest.
+        "cleanup.policy": "compact" if role == "policy" else "delete",
         "min.insync.replicas": str(max(1, copies - 1)),
         "retention.ms": str(retention_ms),
     }
     if role == "dead-letter":
         configs["max.message.bytes"] = str(_MESSAGE_BYTES + _HEADER_BYTES)
-    dead = role == "dead-letter"
-    partitions = sizes.dead_letter_partitions if dead else sizes.partitions
+    partitions = {"dead-letter": sizes.dead_letter_partitions, "policy": 1}.get(
+        role, sizes.partitions
+    )
     return NewTopic(name, partitions, copies, configs)
 
 

@@ -12,6 +12,7 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import OffsetSpec
 from kafka.errors import CoordinatorNotAvailableError, KafkaError, TopicAlreadyExistsError
 
+from consumer.committed import offset_in
 from consumer.errors import StreamUnavailable
 from consumer.kafka_calls import translated
 from consumer.kafka_client import connect
@@ -145,8 +146,11 @@ def group_lag(
     except StoreUnavailable as error:
         log.warning("positions that only redis has are not known error=%s", error)
         stored = StoredPositions(began=False)
-    committed = {tp: entry.offset for tp, entry in found.items() if entry.offset >= 0}
-    at_first = kafka.start == "earliest" or stored.began or committed
+    ids = {tp: source.rpartition("/")[0] for tp, source in sources.items()}
+    told = {tp: offset_in(entry, ids[tp]) for tp, entry in found.items() if tp in ids}
+    committed = {tp: offset for tp, offset in told.items() if offset is not None}
+    began = stored.began or any(entry.offset >= 0 for entry in found.values())
+    at_first = kafka.start == "earliest" or began
     lag = dict.fromkeys(names, TopicLag())
     for tp, source in sources.items():
         first, end = firsts[tp].offset, ends[tp].offset

@@ -13,6 +13,7 @@ from consumer.codecs import codecs
 from consumer.errors import InvalidSettings
 from consumer.events import parse
 from consumer.kafka_stream import KafkaStream
+from consumer.keeper import Keeper
 from consumer.log_lines import log_to_stderr
 from consumer.opening import open_store
 from consumer.route_watch import RouteWatch
@@ -118,6 +119,12 @@ def _run(settings: Settings, engine: Inference, reached: Callable[[str], None]) 
             lambda: _of_the_store(settings, engine, store),
             give_up_s=limits.give_up_s,
         )
+        keeper = Keeper(settings, store, policy=opened.meta.name)
+        wait_for(
+            f"Kafka at {settings.kafka.bootstrap_servers}",
+            keeper.begin,
+            give_up_s=limits.give_up_s,
+        )
         stream = wait_for(
             f"Kafka at {settings.kafka.bootstrap_servers}",
             lambda: KafkaStream(
@@ -135,7 +142,7 @@ def _run(settings: Settings, engine: Inference, reached: Callable[[str], None]) 
                 finish_on_signal(stop)
                 routes.start()
                 with loaded_code_spared():
-                    Worker(
+                    worker = Worker(
                         stream,
                         step,
                         store,
@@ -143,9 +150,12 @@ def _run(settings: Settings, engine: Inference, reached: Callable[[str], None]) 
                         settings,
                         routes,
                         came_round=watchdog.came_round,
-                    ).run(stop)
+                    )
+                    keeper.start(lambda: worker.leads)
+                    worker.run(stop)
             finally:
                 watchdog.closing(settings.kafka.request_timeout_s + _CLOSING_S)
+                keeper.close()
                 routes.close()
                 stream.close()
 
@@ -191,25 +201,11 @@ def open_policy(
         PolicyStateError: the store does not answer, or holds the policy for another model.
     """
     facts = ModelFacts(engine.fingerprint, engine.config.exit_layers, engine.config.labels)
-    options, kept = settings.policy, settings.store
     opened = open_or_start_new(
         store,
-        PolicyMeta(
-            name=options.name,
-            fingerprint=facts.fingerprint,
-            layers=facts.layers,
-            settings=PolicySettings(
-                cost=_cost(settings, engine), **options.model_dump(exclude={"name", "cost"})
-            ),
-            limits=Limits(
-                domains=kept.domains,
-                idle_ms=int(kept.idle_s * 1000),
-                rare_idle_ms=int(kept.rare_idle_s * 1000),
-                rare_texts=kept.rare_texts,
-            ),
-        ),
-        on_mismatch=kept.on_mismatch,
-        weight=kept.warm_start_weight,
+        new_policy(settings, engine),
+        on_mismatch=settings.store.on_mismatch,
+        weight=settings.store.warm_start_weight,
         by=settings.instance,
     )
     log.info(
@@ -227,6 +223,25 @@ def open_policy(
         parse=_parser(settings.kafka),
     )
     return step, opened
+
+
+def new_policy(settings: Settings, engine: Inference) -> PolicyMeta:
+    """Return the policy that the settings describe for a model, as it is where nothing was set."""
+    options, kept = settings.policy, settings.store
+    return PolicyMeta(
+        name=options.name,
+        fingerprint=engine.fingerprint,
+        layers=engine.config.exit_layers,
+        settings=PolicySettings(
+            cost=_cost(settings, engine), **options.model_dump(exclude={"name", "cost"})
+        ),
+        limits=Limits(
+            domains=kept.domains,
+            idle_ms=int(kept.idle_s * 1000),
+            rare_idle_ms=int(kept.rare_idle_s * 1000),
+            rare_texts=kept.rare_texts,
+        ),
+    )
 
 
 def _parser(settings: KafkaSettings) -> Callable[[Record], EventBody]:

@@ -16,6 +16,7 @@ from consumer.errors import (
     StoppedByError,
     StreamRefused,
     StreamUnavailable,
+    TextsNotCounted,
     TopicRefused,
     WorkerStuck,
 )
@@ -23,6 +24,7 @@ from consumer.kafka_stream import Batch, KafkaStream
 from consumer.outgoing import encoded
 from consumer.pipeline import Abandoned, Pipeline
 from consumer.presence import Presence
+from consumer.repairs import MENDS, Repairs
 from consumer.routes import subscription
 from consumer.standstill import Standstill, waiting_for_schemas
 from consumer.too_large import set_aside
@@ -76,7 +78,6 @@ class Worker:
         self._counting = Counting(
             store,
             opened,
-            topic_id=stream.topic_id,
             on_settings=self._take_settings,
             name=settings.instance,
         )
@@ -85,6 +86,10 @@ class Worker:
         )
         self._pipeline: Pipeline[Batch, Prepared, Outcome] = Pipeline(
             self._prepare, self._compute, self._commit
+        )
+        self._outputs: frozenset[str] = frozenset()
+        self._repairs = Repairs(
+            settings, store, outputs=lambda: self._outputs, away=lambda: self._counting.away
         )
         self._trouble = Trouble(give_up_s=settings.worker.give_up_s)
         self._done = Counter(events=0, truncated=0, dead_letters=0, batches=0)
@@ -95,12 +100,15 @@ class Worker:
 
         Raises:
             StreamUnavailable, StoreUnavailable: nothing could be committed for too long.
+            RoutesGone: Redis has lost the routes, and nobody has brought them back.
             StreamRefused: Kafka lets this user not do what a worker does, from its first batch on.
             WorkerFenced: another worker has this one's name.
             WorkerStuck: a batch does not come to an end.
             ModelFailed: the model fails on every text.
             StoppedByError: a record cannot be used, and the settings say to stop.
+            TextsNotCounted: it was told to stop, and the store takes no counts.
         """
+        self._repairs.start()
         try:
             while not stop.is_set():
                 self._heartbeat()
@@ -109,11 +117,23 @@ class Worker:
                 except _PASSING as error:
                     self._recover(error, stop)
             self._drain()
+        except BaseException as error:
+            held = self._counting.held_texts
+            if held and not isinstance(error, TextsNotCounted):  # which says so itself
+                log.error("ends with texts not counted texts=%d: %s", held, MENDS)  # noqa: TRY400
+            raise
         finally:
+            self._repairs.close()
             self._still.close()
             self._pipeline.close()
 
+    @property
+    def leads(self) -> bool:
+        """Whether this worker does what one of its group has to do."""
+        return self._presence.leads
+
     def _advance(self) -> None:
+        self._watch.check()
         self._still.keep_up(self._pipeline.batches)
         if self._pipeline.settle():
             self._trouble.committed()
@@ -171,9 +191,6 @@ class Worker:
             try:
                 outcome, outgoing = encoded(
                     outcome,
-                    topic_ids={
-                        t: self._stream.topic_id(t) for t in {r.topic for r in batch.records}
-                    },
                     dead_letters=self._settings.kafka.dead_letters,
                     instance=self._settings.instance,
                     kept=self._kept,
@@ -194,8 +211,11 @@ class Worker:
         self._stream.commit(
             batch,
             outgoing,
-            before_commit=lambda: self._counting.count(batch.records, predictions, outcome.epochs),
+            before_commit=lambda: self._counting.count(
+                batch.records, predictions, outcome.epochs, begins=batch.begins
+            ),
         )
+        self._counting.committed()
         self._still.committed(batch)
         truncated = sum(p.truncated for p in predictions)
         self._done.update(
@@ -252,16 +272,22 @@ class Worker:
                 self._stream.positions.keep_up(insist=True)
             if not self._pipeline.idle:
                 log.warning("not finished in time, will be read again after a restart")
-            if not counted:
-                log.error("ends with texts not counted texts=%d", self._counting.held_texts)
         except _PASSING as error:
             log.warning("not finished before the stop, will be read again error=%s", error)
+        if held := self._counting.held_texts:
+            raise TextsNotCounted(
+                f"{held} texts are predicted and not counted, the store took none within "
+                f"worker.drain_s {self._settings.worker.drain_s:g}; the next worker that reads "
+                f"their partitions counts them, or {MENDS}"
+            )
 
     def _heartbeat(self) -> None:
         """Tell the others that this worker lives; a failure is logged, it stops nothing."""
         self._came_round()
         if (file := self._settings.worker.liveness_file) is not None:
             file.touch()
+        self._outputs |= {route.output for route in self._routes.routes}  # another set
+        self._repairs.follow(self._stream.places())
         if not self._counting.away:
             self._stream.positions.keep_up()
         self._presence.keep_up(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from policy_state.errors import StoreCorrupt
 from policy_state.findings import COUNT_ANEW, Finding, Severity, note, problem
 from policy_state.missing import missing_findings
+from policy_state.offsets import Counted
 from policy_state.reading import read_each
 from policy_state.store import DomainSnapshot
 from policy_state.transfer import list_domains
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from policy_state.admin import PolicyAdmin
-    from policy_state.offsets import Counted, Range
+    from policy_state.offsets import Range
     from policy_state.stats import ExitStats
     from policy_state.store import Totals
 
 __all__ = ["Examination", "Finding", "Severity", "examine"]
 
 _PAGE: Final = 200
+_REPAIR: Final = "offramp policy doctor --repair"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ def examine(
     store: PolicyAdmin,
     *,
     logs: Mapping[str, Range] | None = None,
+    committed: Mapping[str, int] | None = None,
     now_ms: int | None = None,
 ) -> Examination:
     """Look at everything a policy has in the store; takes a call per 200 domains.
@@ -55,6 +58,8 @@ def examine(
         store: With the policy open. Workers may count meanwhile.
         logs: First and next offset of the log of each partition, by `PartitionDeltas.source`;
             None: not known, then watermarks are not held against it.
+        committed: What the group has committed, by the same names, read before this is called:
+            what is committed must be counted. None: not known.
         now_ms: The time; None: not known, then pins for a time are not held against the audit.
     """
     findings: list[Finding] = []
@@ -83,8 +88,12 @@ def examine(
         findings += missing_findings(store, held=texts, now_ms=now_ms)
     with _told(findings, "watermarks"):
         marks = store.watermarks()
-    for source, mark in marks.items():
-        findings += _mark_findings(source, mark, logs)
+    # Where watermarks went missing, nothing tells what of their partitions is counted.
+    are_all_there = all(found.place != "watermarks" for found in findings)
+    known = marks.keys() | (committed or {}).keys() if are_all_there else marks.keys()
+    for source in sorted(known):
+        findings += _gap_findings(source, marks.get(source, Counted()), logs, committed)
+        findings += _mark_findings(source, marks.get(source), logs)
     return Examination(tuple(findings), domains, texts, len(marks))
 
 
@@ -99,6 +108,12 @@ def _told(findings: list[Finding], place: str) -> Iterator[None]:
 
 def _total_findings(before: Totals, after: Totals, domains: int, texts: int) -> list[Finding]:
     findings = _counter_findings("all domains", after.stats)
+    if after.lost:
+        text = (
+            f"{counted(after.lost, 'offset was', 'offsets were')} left uncounted in more gaps than "
+            "are kept, so that nothing finds them"
+        )
+        findings.append(problem("lost", "all domains", text, COUNT_ANEW))
     balances = [t.stats.observed[0] + t.brought - t.gone for t in (before, after)]
     if not min(balances) <= texts <= max(balances):
         text = (
@@ -132,21 +147,42 @@ def _counter_findings(place: str, stats: ExitStats) -> list[Finding]:
 
 
 def _mark_findings(
-    source: str, mark: Counted, logs: Mapping[str, Range] | None
+    source: str, mark: Counted | None, logs: Mapping[str, Range] | None
 ) -> Iterator[Finding]:
-    missing = sum(following - first for first, following in mark.gaps)
-    if missing:
-        yield note(
-            "gaps",
-            source,
-            f"{missing} offsets below {mark.upto} are not counted, in {len(mark.gaps)} gaps: "
-            "without a text, from before the start, held back by a worker, or lost",
-            "offramp policy rebuild",
-        )
-    if logs is None:
+    if logs is None or mark is None:
         return
     if source not in logs:
         yield note("watermark", source, "the topic is gone, or was made anew")
     elif mark.upto > logs[source][1]:
         text = f"counted up to {mark.upto}, the log ends at {logs[source][1]}"
         yield problem("watermark", source, text, COUNT_ANEW)
+
+
+def _gap_findings(
+    source: str,
+    mark: Counted,
+    logs: Mapping[str, Range] | None,
+    committed: Mapping[str, int] | None,
+) -> Iterator[Finding]:
+    """Tell what is predicted and not counted; what is not committed yet has time."""
+    end = mark.upto if committed is None or source not in committed else committed[source]
+    pieces = mark.open_below(end)
+    if not pieces:
+        return
+    missing = sum(following - first for first, following in pieces)
+    text = (
+        f"{counted(missing, 'offset')} below {end} {'is' if missing == 1 else 'are'} not counted, "
+        f"in {counted(len(pieces), 'gap')}: "
+    )
+    if logs is not None and source not in logs:
+        yield note("gaps", source, text + "nobody can tell what they held")
+        return
+    if committed is not None and source not in committed:
+        text += "the group has committed nothing of it, so they may well hold no texts"
+        yield note("gaps", source, text)
+        return
+    text += (
+        "held by a worker, lost with one or with Redis, or of before the policy; a worker that "
+        "reads the partition counts them in a minute"
+    )
+    yield problem("gaps", source, text, _REPAIR)

@@ -22,9 +22,9 @@ class Finding:
     """Something that is not as expected."""
 
     severity: Severity
-    check: str  # a short stable word: counters, index, ledger, pin, watermark, gaps, corrupt, log,
-    # meta, settings, audit, routes, memory
-    place: str  # a domain, a partition, "all domains", "index", "watermarks", a group, ..
+    check: str  # a short stable word: counters, index, ledger, pin, watermark, gaps, lost, corrupt,
+    # log, kept, meta, settings, audit, routes, memory
+    place: str  # a domain, a partition, a topic, "all domains", "index", "watermarks", a group, ..
     text: str
     mend: str = ""  # the command that mends it, where there is one
 

@@ -110,7 +110,7 @@ def _audit_findings(store: PolicyAdmin, now_ms: int | None) -> Iterator[Finding]
         text = f"{expected - len(entries)} of the latest {expected} changes are missing"
         yield note("audit", "all domains", text)
     for entry in entries:
-        if entry.action == "rebuild":
+        if entry.action in {"rebuild", "repair"}:  # gaps tell what these have left
             break
         if entry.action == "meta-lost":
             text = "was missing and was made anew: counters began afresh, settings are a worker's"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-GAPS_MAX: Final = 32
-"""Gaps kept per partition; where there are more, the smallest is given up."""
+GAPS_MAX: Final = 1000
+"""Gaps kept per partition; where there are more, the smallest is given up, and said to be lost."""
 
 _COUNT: Final = re.compile(r"[0-9]{1,16}")
 _GAPS: Final = re.compile(r"([0-9]{1,16}-[0-9]{1,16}( [0-9]{1,16}-[0-9]{1,16})*)?")
@@ -37,15 +37,16 @@ class Placed:
     status: Status
     missing: tuple[Range, ...]  # the pieces of the range that are not counted; () if none
     after: Counted  # with the range in it, where the status is applied
+    lost: int = 0  # offsets of gaps that there was no room for
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
     """The offsets of one partition that are counted: each below `upto` that is in no gap.
 
-    A gap opens where a part starts above `upto`: offsets that hold no text (transaction markers),
-    texts that another worker still has to bring, or texts that a failing server lost. A part that
-    fills a gap is counted, whenever it comes.
+    A gap opens where a part starts above `upto`: of texts that another worker still has to bring,
+    that went with a worker, or that a failing server lost. A part that fills a gap is counted,
+    whenever it comes. Offsets without a text (transaction markers) belong to the part after them.
     """
 
     upto: int = 0
@@ -56,20 +57,30 @@ class Counted:
 
         >>> Counted(100, ((20, 40),)).place(20, 30)
         Placed(status=<Status.APPLIED: 'applied'>, missing=(), after=Counted(upto=100, \
-gaps=((30, 40),)))
+gaps=((30, 40),)), lost=0)
         >>> Counted(100).place(90, 120).missing
         ((100, 120),)
         """
         if first >= self.upto:
             opened = ((self.upto, first),) if first > self.upto else ()
-            return Placed(Status.APPLIED, (), Counted(following, _bounded(self.gaps + opened)))
+            gaps, lost = _bounded(self.gaps + opened)
+            return Placed(Status.APPLIED, (), Counted(following, gaps), lost)
         missing = within((*self.gaps, (self.upto, following)), (first, following))
         if not missing:
             return Placed(Status.DUPLICATE, (), self)
         if missing != ((first, following),):
             return Placed(Status.OVERLAP, missing, self)
         left = tuple(piece for gap in self.gaps for piece in _outside(gap, first, following))
-        return Placed(Status.APPLIED, (), Counted(max(self.upto, following), _bounded(left)))
+        gaps, lost = _bounded(left)
+        return Placed(Status.APPLIED, (), Counted(max(self.upto, following), gaps), lost)
+
+    def open_below(self, end: int) -> tuple[Range, ...]:
+        """Return what is not counted of the offsets below `end`.
+
+        >>> Counted(100, ((20, 40), (90, 95))).open_below(110)
+        ((20, 40), (90, 95), (100, 110))
+        """
+        return within((*self.gaps, (self.upto, max(end, self.upto))), (0, end))
 
 
 def uncovered(wanted: Range, taken: Iterable[Range]) -> tuple[Range, ...]:
@@ -138,8 +149,11 @@ def _outside(gap: Range, first: int, following: int) -> list[Range]:
     return [(start, end) for start, end in pieces if start < end]
 
 
-def _bounded(gaps: tuple[Range, ...]) -> tuple[Range, ...]:
+def _bounded(gaps: tuple[Range, ...]) -> tuple[tuple[Range, ...], int]:
+    """Return the gaps that are kept, and how many offsets the others have."""
+    lost = 0
     while len(gaps) > GAPS_MAX:
         smallest = min(range(len(gaps)), key=lambda i: gaps[i][1] - gaps[i][0])
+        lost += gaps[smallest][1] - gaps[smallest][0]
         gaps = gaps[:smallest] + gaps[smallest + 1 :]
-    return gaps
+    return gaps, lost

@@ -12,6 +12,7 @@ from policy_state.store import OVERFLOW_DOMAIN, PartitionDeltas, PartitionOutcom
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from policy_state.offsets import Range
     from policy_state.stats import ExitStats
 
 
@@ -27,14 +28,16 @@ class PendingLimits:
 class Pending:
     """Parts on their way to the store. Each goes out, and comes back answered, before it is gone.
 
-    Parts of one partition that follow each other are summed, so a long outage takes no more memory
-    than a short one. A part that was handed out by `parts` stays as it is until `settled`: the
-    store may have it already, and recognises it by its offsets.
+    Parts of one partition that follow each other are summed once they are committed, so a long
+    outage takes no more memory than a short one. One that is not may be another worker's to count,
+    and a sum cannot be cut: so it stays apart. A part that was handed out by `parts` stays as it is
+    until `settled`: the store may have it already, and recognises it by its offsets.
 
     >>> from policy_state.stats import ExitStats
     >>> one, pending = ExitStats.from_labels([0], exits=2), Pending()
     >>> for offset in range(3):
     ...     outcome = pending.add(PartitionDeltas("t1", 0, offset, offset + 1, {"hotels": one}))
+    ...     pending.committed("t1/0", (offset, offset + 1))
     >>> [(part.first_offset, part.next_offset) for part in pending.parts()]
     [(0, 3)]
     """
@@ -44,26 +47,31 @@ class Pending:
         self._limits = limits or PendingLimits()
         self._sent: tuple[PartitionDeltas, ...] = ()
         self._held: list[PartitionDeltas] = []  # oldest first
+        self._fresh: list[PartitionDeltas] = []  # not known to be committed, oldest first
         self.lost_texts = 0
         """Texts given up: counted by others in part, or decided before a reset."""
 
     def __len__(self) -> int:
         """Return how many parts are held, those handed out included."""
-        return len(self._sent) + len(self._held)
+        return len(self._all)
+
+    @property
+    def _all(self) -> tuple[PartitionDeltas, ...]:
+        return (*self._sent, *self._held, *self._fresh)
 
     @property
     def texts(self) -> int:
         """How many texts are held."""
-        return sum(map(_texts, (*self._sent, *self._held)))
+        return sum(map(_texts, self._all))
 
     @property
     def entries(self) -> int:
         """How many sums are held: one per domain of a part."""
-        return sum(len(part.deltas) for part in (*self._sent, *self._held))
+        return sum(len(part.deltas) for part in self._all)
 
     def add(self, part: PartitionDeltas) -> PartitionOutcome:
         """Hold a part, unless offsets of it are held already; the answers are those of a store."""
-        same = [held for held in (*self._sent, *self._held) if held.source == part.source]
+        same = [held for held in self._all if held.source == part.source]
         missing = uncovered(
             (part.first_offset, part.next_offset),
             [(held.first_offset, held.next_offset) for held in same],
@@ -73,26 +81,39 @@ class Pending:
             return PartitionOutcome(Status.DUPLICATE, upto)
         if missing != ((part.first_offset, part.next_offset),):
             return PartitionOutcome(Status.OVERLAP, upto, missing)
-        part = self._within_limits(part)
+        self._fresh.append(self._within_limits(part))
+        while len(self._fresh) > self._limits.parts:  # of commits that failed, one after the other
+            self.give_up(self._fresh.pop(0))
+        return PartitionOutcome(Status.APPLIED, upto)
+
+    def committed(self, source: str, span: Range) -> None:
+        """Take note that the predictions of some offsets of a partition are committed."""
+        first, following = span
+        for part in [part for part in self._fresh if part.source == source]:
+            if first <= part.first_offset and part.next_offset <= following:
+                self._fresh.remove(part)
+                self._keep(part)
+        while len(self._held) > self._limits.parts and self._join_oldest():
+            pass
+
+    def _keep(self, part: PartitionDeltas) -> None:
         place = next((i for i, held in enumerate(self._held) if self._follows(held, part)), None)
         if place is None:
             self._held.append(part)
         else:
             self._held[place] = self._joined(self._held[place], part)
-        while len(self._held) > self._limits.parts and self._join_oldest():
-            pass
-        return PartitionOutcome(Status.APPLIED, upto)
 
     def parts(self) -> tuple[PartitionDeltas, ...]:
         """Return what to send now: what was handed out and not settled, else the oldest parts."""
         if not self._sent:
             domains = 0
-            for number, part in enumerate(self._held):
+            for number, part in enumerate(self._all):
                 domains += len(part.deltas)
                 if number and domains > self._limits.call_domains:
                     break
                 self._sent += (part,)
-            del self._held[: len(self._sent)]
+            of_fresh = max(0, len(self._sent) - len(self._held))
+            del self._held[: len(self._sent)], self._fresh[:of_fresh]
         return self._sent
 
     def settled(
@@ -157,7 +178,7 @@ class Pending:
         room = self._limits.entries - self.entries
         if len(part.deltas) <= room:
             return part
-        known = {domain for held in self._held for domain in held.deltas}
+        known = {domain for held in self._all for domain in held.deltas}
         deltas: dict[str, ExitStats] = {}
         for domain, delta in part.deltas.items():
             name = domain if domain in known else OVERFLOW_DOMAIN

@@ -17,7 +17,7 @@ from policy_state.store import OVERFLOW_DOMAIN, PartitionDeltas, Status
 from policy_state.transfer import all_domains, list_domains
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from policy_state.admin import PolicyAdmin
     from policy_state.offsets import Range
@@ -49,18 +49,17 @@ class Rebuilt:
 
 
 class _Offsets:
-    """Offsets of one partition that were seen: a bit for each."""
+    """Offsets of one partition that were seen: a bit for each, in pages."""
 
     def __init__(self) -> None:
-        self._seen = bytearray()
+        self._seen: dict[int, bytearray] = {}
 
     def is_repeated(self, offset: int) -> bool:
         """Return whether the offset was seen before, and note it."""
-        byte, bit = divmod(offset, 8)
-        if byte >= len(self._seen):
-            self._seen.extend(bytes(byte + 4096 - len(self._seen)))
-        was = bool(self._seen[byte] >> bit & 1)
-        self._seen[byte] |= 1 << bit
+        page = self._seen.setdefault(offset // _PIECE, bytearray(_PIECE // 8))
+        byte, bit = divmod(offset % _PIECE, 8)
+        was = bool(page[byte] >> bit & 1)
+        page[byte] |= 1 << bit
         return was
 
 
@@ -91,6 +90,8 @@ def rebuild(
     texts: Iterable[PredictedText],
     *,
     upto: Mapping[tuple[str, int], int],
+    left_out: Callable[[], Collection[str]] = tuple,
+    replay: bool = True,
 ) -> Rebuilt:
     """Count every text that is not counted yet. Workers may count on meanwhile.
 
@@ -102,6 +103,9 @@ def rebuild(
         texts: In any order. Of several predictions of one offset the first counts.
         upto: By topic id and partition, the offset up to which `texts` is complete: what the
             group has committed. Texts from there on are left to the workers.
+        left_out: Asked when all texts are read: partitions, by watermark name, of which not all
+            texts were to be had. Nothing of them is counted.
+        replay: See `StatsStore.apply`.
 
     Raises:
         StoreCorrupt: Counters are without watermarks, so texts would be counted twice; nothing was
@@ -113,7 +117,7 @@ def rebuild(
         (topic_id, number): _Partition(marks.get(f"{topic_id}/{number}", Counted()), end)
         for (topic_id, number), end in upto.items()
     }
-    counted = known = repeated = beyond = 0
+    known = repeated = beyond = 0
     for text in texts:
         partition = partitions.get((text.topic_id, text.partition))
         if partition is None or text.offset >= partition.upto:
@@ -123,17 +127,19 @@ def rebuild(
         elif (sums := partition.sums_at(text.offset)) is None:
             known += 1
         else:
-            counted += 1
             one = ExitStats.from_labels(text.exit_labels, exits=exits)
             sums[text.domain] = sums[text.domain] + one if text.domain in sums else one
+    not_whole = set(left_out())
     parts = [
         PartitionDeltas(topic_id, number, first, following, sums)
         for (topic_id, number), partition in partitions.items()
+        if f"{topic_id}/{number}" not in not_whole
         for (first, following), sums in zip(partition.pieces, partition.sums, strict=True)
     ]
     failed = 0
+    counted = sum(stats.texts for part in parts for stats in part.deltas.values())
     for call in _calls(parts):
-        for part, outcome in zip(call, store.apply(call, replay=True).outcomes, strict=True):
+        for part, outcome in zip(call, store.apply(call, replay=replay).outcomes, strict=True):
             if outcome.status is not Status.APPLIED:
                 failed += part.next_offset - part.first_offset
                 counted -= sum(stats.texts for stats in part.deltas.values())

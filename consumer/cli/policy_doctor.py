@@ -1,4 +1,4 @@
-"""`offramp policy doctor`: does what is stored hang together, and is it safe where it is."""
+"""`offramp policy doctor`: does it hang together, is it safe, is all counted that was predicted."""
 
 from __future__ import annotations
 
@@ -20,30 +20,40 @@ from consumer.cli.common import (
     read_settings,
 )
 from consumer.cli.panels import MOVE
-from consumer.cli.policy_common import EXIT_FOUND, Format, FormatOption, emit, opened_policy
+from consumer.cli.policy_common import (
+    EXIT_FOUND,
+    Format,
+    FormatOption,
+    emit,
+    opened_policy,
+    who,
+)
 from consumer.cli.route_common import ROUTES
 from consumer.cli.together import without_effect
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Sequence
 
+    from consumer.rebuilding import KafkaState
     from consumer.settings import KafkaSettings, Settings
     from policy_state.backends.redis import RedisStore
     from policy_state.doctor import Finding
-
-DOCTOR_EXAMPLES = """Examples:
-
-`offramp policy doctor`
-
-`offramp policy doctor --no-log -o json`
-"""
 
 _EXIT_UNSEEN: Final = 1
 _UNHEALTHY: Final = {
     False: "there are problems",
     True: "no problem found, but Kafka's logs could not be looked at; --no-log leaves them out",
 }
+
+DOCTOR_EXAMPLES = """Examples:
+
+`offramp policy doctor`
+
+`offramp policy doctor --no-log -o json`
+
+`offramp policy doctor --repair`
+"""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -56,6 +66,15 @@ def doctor(
     log: Annotated[
         bool, typer.Option("--log/--no-log", help="Hold watermarks against Kafka's logs too.")
     ] = True,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Count first what is predicted and not counted.")
+    ] = False,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--topic", "-t", help="Topic of predictions to repair from, beside the routes'."
+        ),
+    ] = None,
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
     redis_url: RedisUrl = None,
@@ -69,19 +88,34 @@ def doctor(
 
     n falls with depth, d is at most n, texts that stopped add up to those that computed exit 0,
     every listed domain is there, the sums over all domains agree with the domains, nothing is
-    counted that Kafka has not, no key went missing, and Redis deletes none when it is full. What is
-    found says which command mends it.
+    counted that Kafka has not, all that the group has committed is counted, the policy topic has
+    what people have set, no key went missing, and Redis deletes none when it is full. What is found
+    says which command mends it.
+
+    --repair counts what is missing from the predictions, as workers do by themselves in a minute,
+    each text once whoever else counts it; it reads as far back as it has to.
     """
-    if not log:
+    if not log and not repair:
         without_effect(ctx, {"bootstrap_servers"}, "with --no-log")
+    if not repair:
+        without_effect(ctx, {"topic"}, "without --repair")
     uses = (*POLICY, *KAFKA, *ROUTES)
     settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
     with opened_policy(config, redis_url, policy, set_, uses=uses) as store:
         from policy_state.doctor import Finding, Severity, examine
 
-        logs, unseen = _logs(settings.kafka) if log else (None, [])
-        examination = examine(store, logs=logs, now_ms=time.time_ns() // 1_000_000)
+        if repair:
+            _repair(settings, store, topic or ())
+        kafka, unseen = _kafka(settings.kafka) if log else (None, [])
+        logs = None if kafka is None else kafka.logs
+        committed = None if kafka is None else kafka.committed
+        now_ms = time.time_ns() // 1_000_000
+        examination = examine(store, logs=logs, committed=committed, now_ms=now_ms)
         around = list(_around(store, settings))
+        if kafka is not None:
+            from consumer.kept_check import kept_findings
+
+            around += kept_findings(settings, store, policy=store.describe().meta.name)
         sound = examination.healthy and all(f.severity is not Severity.PROBLEM for f in around)
         healthy = sound and not unseen
         emit(
@@ -111,19 +145,6 @@ def doctor(
         raise typer.Exit(_EXIT_UNSEEN if sound else EXIT_FOUND)
 
 
-def _logs(kafka: KafkaSettings) -> tuple[Mapping[str, tuple[int, int]] | None, list[Finding]]:
-    """Return the ends of the logs, or None and that they cannot be looked at."""
-    from consumer.errors import StreamUnavailable
-    from consumer.rebuilding import log_ranges
-    from policy_state.doctor import Finding, Severity
-
-    try:
-        return log_ranges(kafka), []
-    except StreamUnavailable as error:
-        text = f"watermarks are not held against Kafka's logs: {error}"
-        return None, [Finding(Severity.UNKNOWN, "log", kafka.bootstrap_servers, text)]
-
-
 def _around(store: RedisStore, settings: Settings) -> Iterator[Finding]:
     """Yield what is wrong beside the policy: the routes of the group, the servers themselves."""
     from policy_state.errors import StoreCorrupt, StoreRefused
@@ -139,3 +160,44 @@ def _around(store: RedisStore, settings: Settings) -> Iterator[Finding]:
         yield from eviction_findings(store.evictions())
     except StoreRefused as error:
         yield note("memory", "redis", f"what it does when it is full may not be asked: {error}")
+
+
+def _kafka(kafka: KafkaSettings) -> tuple[KafkaState | None, list[Finding]]:
+    """Return the logs and what is committed, or None and that they cannot be looked at."""
+    from consumer.errors import StreamUnavailable
+    from consumer.rebuilding import kafka_state
+    from policy_state.doctor import Finding, Severity
+
+    def unseen(what: str) -> list[Finding]:
+        return [Finding(Severity.UNKNOWN, "log", kafka.bootstrap_servers, what)]
+
+    try:
+        state = kafka_state(kafka)
+    except StreamUnavailable as error:
+        return None, unseen(f"watermarks are not held against Kafka's logs: {error}")
+    if state.committed is None:
+        return state, unseen(f"what group {kafka.group} has committed cannot be told yet")
+    return state, []
+
+
+def _repair(settings: Settings, store: RedisStore, topics: Sequence[str]) -> None:
+    """Count what is predicted and not counted, and say what came of it."""
+    from consumer.repairing import repair
+    from consumer.repairs import existing
+    from consumer.route_watch import routes_in_force
+
+    outputs = {route.output for route in routes_in_force(settings, store).routes}
+    done = repair(settings.kafka, store, existing(settings, {*outputs, *topics}))
+    if done.offsets:
+        detail = {"counted": done.counted, "offsets": done.offsets}
+        store.note("repair", detail, by=who(None), reason="")
+    typer.echo(
+        f"repaired: {counted(done.counted, 'text')} counted, {counted(done.offsets, 'offset')}",
+        err=True,
+    )
+    for source in done.left:
+        typer.echo(
+            f"{source}: predictions of what is not counted may be gone, so nothing was counted; "
+            "`offramp policy rebuild --topic ..` counts those that are left",
+            err=True,
+        )

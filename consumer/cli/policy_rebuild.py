@@ -1,4 +1,4 @@
-"""`offramp policy rebuild`: counters from the topics of predictions."""
+"""`offramp policy rebuild`: what people had set, and counters from the topics of predictions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from consumer.cli.common import (
-    KAFKA,
     POLICY,
     Bootstrap,
     Config,
@@ -29,20 +28,26 @@ from consumer.cli.policy_common import (
     Yes,
     changing,
     confirm,
+    connected,
     emit,
-    opened_policy,
+    open_named,
     who,
 )
-from consumer.cli.route_common import ROUTES
+from consumer.cli.route_common import ASKED
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from consumer.rebuilding import PredictionLog
-    from consumer.settings import Settings
+    from consumer.settings import KafkaSettings, Settings
+    from policy_state.backends.keeping import Restored
     from policy_state.backends.redis import RedisStore
+    from policy_state.kept import Records
     from policy_state.rebuilding import Loss
+    from policy_state.store import PolicyMeta
+
+_USES: Final = (*POLICY, *ASKED, "kafka.policy_topic", "model", "policy", "store")
 
 REBUILD_EXAMPLES = """Examples:
 
@@ -83,34 +88,55 @@ def rebuild(
     set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Count from the predictions what the policy has not counted: after Redis lost its data.
+    """Bring back what Redis has lost: what people had set, then counters from the predictions.
 
-    It reads the outputs of all routes; name topics where predictions of this policy's model went
-    to others before, all of them then. Workers may run meanwhile: what they have counted stays, and
-    they count on. Resets of the past are not repeated. Where Redis lost the policy itself, start a
-    worker first, or import an export: it creates the policy.
+    Routes, settings, pins, freezes and audits come from the policy topic, and what was set since
+    the loss stays. Counters come from the outputs of all routes; name topics where predictions of
+    this policy's model went to others before, all of them then. Workers may run meanwhile: what
+    they have counted stays, and they count on. Resets of the past are not repeated. A policy that
+    is gone is created as the policy topic has it; where that has none, from the model and the
+    settings.
 
     --fresh reads all predictions twice: before it sets anything to zero it looks whether there are
     predictions of all texts that each domain has counted.
     """
-    uses = (*POLICY, *KAFKA, *ROUTES)
-    settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
-    with opened_policy(config, redis_url, policy, set_, uses=uses) as store:
+    settings = read_settings(
+        config, set_, uses=_USES, kafka__bootstrap_servers=bootstrap_servers, policy__name=policy
+    )
+    with connected(config, redis_url, policy, set_, uses=_USES) as (store, name):
+        from policy_state.backends.keeping import Keeping
         from policy_state.rebuilding import checked_marks
         from policy_state.rebuilding import rebuild as rebuilt
 
-        meta = store.describe().meta
-        if not fresh:
-            checked_marks(store)
-        topics, left_out = _topics(store, settings, topic)
+        if found := store.find(name):
+            store.open(found)
+            if not fresh:
+                checked_marks(store)
+        kept = _kept(settings.kafka)
+        keeping = Keeping(store, group=settings.kafka.group, policy=name)
+        lost = keeping.lost(kept)
+        meta = found or keeping.meta(kept) or _of_the_model(settings, store)
         what = "all counters are set to zero, then counted" if fresh else "what is missing is added"
-        lines = [f"policy {printable(meta.name)}: {what} from {_named(topics)}"]
+        topics, left_out = ([], []) if "routes" in lost else _topics(store, settings, topic)
+        shown = _named(topic or topics) or "the outputs of the routes that come back"
+        lines = [f"policy {printable(name)}: {what} from {shown}"]
         if left_out:
             lines.append(f"  beware: routes write to {_named(left_out)}, too, which is left out")
+        lines += [] if found else ["  it is gone, and is created again"]
+        place = printable(settings.kafka.policy_topic)
+        lines += [
+            f"  {kind} and {counted(changes, 'change')} come back from {place}"
+            for kind, changes in lost.items()
+        ]
         confirm("\n".join(lines), yes=yes)
+        who_ = who(by)
+        with changing():
+            store.open(meta)
+            restored = keeping.restore(kept, by=who_, reason=reason)
+        _say(restored)
+        topics = topics or _topics(store, settings, topic)[0]
         from consumer.rebuilding import PredictionLog
 
-        who_ = who(by)
         read = partial(
             PredictionLog, settings.kafka, topics, fingerprint=meta.fingerprint, exits=meta.exits
         )
@@ -120,11 +146,7 @@ def rebuild(
                 _check_losses(store, log, topics, drop=drop_unseen)
         with read() as log:
             if fresh:
-                with changing():
-                    store.restart(by=who_, reason=reason)
-                typer.echo(
-                    "all counters are at zero; if this fails, go on without --fresh", err=True
-                )
+                _restart(store, by=who_, reason=reason)
             upto = log.committed(at_least=_counted(store))
             begun = {"topics": topics, "fresh": fresh}
             store.note("rebuild-begin", begun, by=who_, reason=reason)
@@ -132,10 +154,22 @@ def rebuild(
         ended = {"counted": done.counted, "topics": topics}
         store.note("rebuild", ended, by=who_, reason=reason)
         row = asdict(done) | {"skipped_predictions": log.skipped}
-        emit(output, "policy-rebuild", [row], rows_name="rebuilds")
+        emit(
+            output,
+            "policy-rebuild",
+            [row],
+            rows_name="rebuilds",
+            restored=asdict(restored),
+        )
     if done.failed_offsets:
         typer.echo("workers counted some of it meanwhile: run it again", err=True)
         raise typer.Exit(EXIT_FOUND)
+
+
+def _restart(store: RedisStore, *, by: str, reason: str) -> None:
+    with changing():
+        store.restart(by=by, reason=reason)
+    typer.echo("all counters are at zero; if this fails, go on without --fresh", err=True)
 
 
 def _topics(
@@ -225,6 +259,41 @@ def _numbers(loss: Loss) -> str:
 def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(map(printable, names[:_NAMED])) + more
+
+
+def _kept(kafka: KafkaSettings) -> Records:
+    """Return what the policy topic has, nothing and a word on stderr where there is no topic."""
+    from consumer.errors import TopicMissing
+    from consumer.policy_topic import PolicyTopic
+
+    try:
+        return PolicyTopic(kafka).read()
+    except TopicMissing as error:
+        typer.echo(f"only counters can come back: {error}", err=True)
+        return {}
+
+
+def _of_the_model(settings: Settings, store: RedisStore) -> PolicyMeta:
+    """Return the policy as the first worker would make it, where Redis has none at all.
+
+    Raises:
+        PolicyNotFound: there are others, so its name is a wrong one.
+    """
+    if store.policies():
+        open_named(store, settings.policy.name)
+    from consumer.wiring import load_engine, new_policy
+
+    return new_policy(settings, load_engine(settings))
+
+
+def _say(restored: Restored) -> None:
+    parts = [name for name in ("routes", "settings") if getattr(restored, name)]
+    parts += (
+        [f"pins and freezes of {counted(restored.domains, 'domain')}"] if restored.domains else []
+    )
+    parts += [f"{counted(restored.changes, 'change')} of the audits"] if restored.changes else []
+    if parts:
+        typer.echo(f"brought back: {', '.join(parts)}", err=True)
 
 
 def _counted(store: RedisStore) -> dict[str, int]:

@@ -121,6 +121,7 @@ def add(
             raise typer.BadParameter("--replace needs --name, the route to be replaced")
     with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
         from consumer.errors import StreamUnavailable
+        from consumer.kept_check import check_known
         from consumer.route_table import route_from, table_to_change
         from consumer.topics import create_new_topics
 
@@ -137,6 +138,8 @@ def add(
         added = next(r for r in new.routes if r.name == name or r.name not in old.names)
         _check(settings, new)
         cluster = cluster_if_there(settings.kafka)
+        if cluster is not None:
+            check_known(settings, old)
         lines = _described(added, old.named(added.name or "") if replace else None)
         missing = None
         if cluster is not None:
@@ -179,6 +182,7 @@ def remove(
         settings,
         store,
     ):
+        from consumer.kept_check import check_known
         from consumer.route_table import table_to_change
         from consumer.routes import route_for
 
@@ -186,6 +190,8 @@ def remove(
         gone, new = old.named(name), old.without(name)
         _check(settings, new)
         cluster = cluster_if_there(settings.kafka)
+        if cluster is not None:
+            check_known(settings, old)
         lines = _described(gone, None)
         if cluster is not None:
             taken = taken_by(old, gone, list(cluster.partitions))
@@ -198,7 +204,8 @@ def remove(
 def _check(settings: Settings, table: RouteTable) -> None:
     from consumer.route_table import check_routes
 
-    check_routes(table.routes, dead_letters=settings.kafka.dead_letters)
+    kafka = settings.kafka
+    check_routes(table.routes, dead_letters=kafka.dead_letters, policy_topic=kafka.policy_topic)
 
 
 def _title(settings: Settings, route: Route, verb: str) -> str:

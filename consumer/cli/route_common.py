@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from consumer.topics import Cluster
     from policy_state.backends.redis import RedisStore
 
-ROUTES: Final = ("redis", "kafka.group", "kafka.dead_letters", "routes")
+ROUTES: Final = ("redis", "kafka.group", "kafka.dead_letters", "kafka.policy_topic", "routes")
 """The settings of a command that asks for the routes in force, for `read_settings`."""
 
 ASKED: Final = (*ROUTES, *KAFKA)
@@ -128,9 +128,10 @@ def creation_said(plan: Planned) -> str:
     from consumer.cli.policy_common import span
 
     topic = plan.topic
+    kept_ms = int(topic.configs["retention.ms"])
+    kept = "compacted" if plan.role == "policy" else f"kept {span(kept_ms)}"
     return (
         f"  {printable(topic.name)} ({plan.role}): {counted(topic.partitions, 'partition')}, "
         f"{counted(topic.replication_factor, 'copy')}, "
-        f"{topic.configs['min.insync.replicas']} in sync, "
-        f"kept {span(int(topic.configs['retention.ms']))}"
+        f"{topic.configs['min.insync.replicas']} in sync, {kept}"
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from policy_state.store import DomainSnapshot, OpenedPolicy
 
 
-WEIGHED: Final = (*POLICY, "kafka.group", "kafka.dead_letters", "routes")
+WEIGHED: Final = (*POLICY, "kafka.group", "kafka.dead_letters", "kafka.policy_topic", "routes")
 """The settings of a command that asks for these, for `read_settings`."""
 
 

@@ -90,10 +90,10 @@ def init(
     set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Create the topics of a group that are missing: inputs, outputs, dead letters.
+    """Create the topics of a group that are missing: inputs, outputs, dead letters, the policy's.
 
-    Outputs and the dead-letter topic are those of the routes and the settings; name the inputs that
-    a route has a pattern for. A topic that exists stays as it is.
+    Outputs, dead-letter and policy topic are those of the routes and the settings; name the inputs
+    that a route has a pattern for. A topic that exists stays as it is.
     """
     with route_store(config, redis_url, group, set_, bootstrap_servers) as (
         settings,
@@ -102,14 +102,18 @@ def init(
         from consumer.route_watch import routes_in_force
 
         table = routes_in_force(settings, store)
+    from consumer.kept_check import check_known
     from consumer.topic_plan import Sizes, needed_topics
     from consumer.topics import create_new_topics, describe_cluster
 
+    cluster = describe_cluster(settings.kafka)
+    check_known(settings, table)
     planned = needed_topics(
         table,
         inputs or [],
         dead_letters=settings.kafka.dead_letters,
-        cluster=describe_cluster(settings.kafka),
+        policy_topic=settings.kafka.policy_topic,
+        cluster=cluster,
         sizes=Sizes(
             partitions=partitions,
             dead_letter_partitions=dead_letter_partitions,
@@ -188,7 +192,8 @@ def _listed(kafka: KafkaSettings, table: RouteTable, store: PositionStore) -> li
         if route is not None
     ]
     written = dict.fromkeys([route.output for route in table.routes], "output")
-    for name, role in {**written, kafka.dead_letters: "dead-letter"}.items():
+    own = {kafka.dead_letters: "dead-letter", kafka.policy_topic: "policy"}
+    for name, role in {**written, **own}.items():
         names = ",".join(r.name or "" for r in table.routes if r.output == name) or None
         rows.append(_listed_row(name, role, existing, None, names))
     return rows

@@ -83,10 +83,12 @@ def worker(
     """Read texts, predict, write predictions, learn one exit per domain.
 
     Workers of one group share the partitions and learn together through Redis. SIGTERM and Ctrl-C
-    finish what is under way, commit it, leave the group and end with exit code 0; a second signal
-    ends at once. A worker that is told to stop while it starts ends within a second. Where Redis or
-    Kafka is away it waits for them; a wrong password, model or right ends it at once. With
-    --processes a worker that ends by itself is started again.
+    finish what is under way, commit it and end with exit code 0; a second signal ends at once. The
+    group keeps the place of a worker that ended for kafka.session_timeout_s: back within that it
+    has its partitions again, otherwise they go to the others. A worker that is told to stop while
+    it starts ends within a second. Where Redis or Kafka is away it waits for them; a wrong
+    password, model or right ends it at once, and so do routes that Redis has lost. With --processes
+    a worker that ends by itself is started again.
 
     --check tries model, Redis, Kafka, topics and rights, changes nothing, and ends with exit code 4
     where something is wrong.

@@ -56,6 +56,7 @@ class Adding:
         if placed.status is Status.APPLIED:
             self.moved = True
             self.marks[part.source] = placed.after
+            self.totals = replace(self.totals, lost=self.totals.lost + placed.lost)
             for domain, delta in part.deltas.items():
                 if delta.to_fields():
                     self._add(domain, delta, part.epochs.get(domain, -1))

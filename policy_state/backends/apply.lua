@@ -27,7 +27,7 @@
 
 local FIXED_KEYS = 7
 local TRIM = 8 -- idle domains that one call removes at most, of each class
-local GAPS_MAX = 32
+local GAPS_MAX = 1000
 local UNPACKED = 2000 -- arguments of one call at most: Lua's stack holds 8000
 local meta_key, wm, gaps_key, idx, agg, overflow_key, samples = unpack(KEYS, 1, FIXED_KEYS)
 local prefix = domain_prefix(meta_key)
@@ -83,7 +83,7 @@ local free = unknown and room(idx, meta, #expired) or 0
 -- 2. Decide for each part, and sum up what is to be added.
 
 local marks, changed, sums, refusals, outcomes = {}, {}, {}, {}, {}
-local ledger = {skipped = 0, gone = 0}
+local ledger = {skipped = 0, gone = 0, lost = 0}
 local new_marks, held_marks = 0, nil
 
 -- Adds `counts` to a record, and appends to `writes` what to write.
@@ -161,6 +161,7 @@ local function set_gaps(mark, gaps)
     for i, gap in ipairs(gaps) do
       if gap[2] - gap[1] < gaps[smallest][2] - gaps[smallest][1] then smallest = i end
     end
+    ledger.lost = ledger.lost + gaps[smallest][2] - gaps[smallest][1]
     table.remove(gaps, smallest)
   end
   mark.gaps, mark.gaps_changed = gaps, true

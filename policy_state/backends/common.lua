@@ -14,7 +14,8 @@
 --                                        pinned for good or frozen, minus CLASS while hardly
 --                                        used
 --   offramp:{<pid>}:agg          HASH    0 1 ..: sums of all that was counted, growing only;
---                                        brought, gone, skipped, marks, gapped: see `Totals`
+--                                        brought, gone, skipped, lost, marks, gapped: see
+--                                        `Totals`
 --   offramp:{<pid>}:d:<domain>   HASH    0 1 ..: counters of each exit; t: last text, ms; epoch:
 --                                        how often started afresh, drifts: of these, by drift;
 --                                        gen: that of meta when written;

@@ -26,7 +26,8 @@ class MemoryRoutes(MemoryPositions):
     def routes(self, group: str) -> StoredRoutes:
         """Return the routes of a group."""
         with self.lock:
-            return self._routes.get(group, StoredRoutes(0))
+            lost = StoredRoutes(0, lost=bool(self._route_history.get(group)))
+            return self._routes.get(group, lost)
 
     def routes_revision(self, group: str) -> int:
         """Return only the revision."""

@@ -149,6 +149,7 @@ class ScriptedStats:
             brought=wire.number(fields, "brought", "0", key=agg),
             gone=wire.number(fields, "gone", "0", key=agg),
             skipped=wire.number(fields, "skipped", "0", key=agg),
+            lost=wire.number(fields, "lost", "0", key=agg),
             marks=wire.number(fields, "marks", "0", key=agg) if "marks" in fields else None,
             gapped=wire.number(fields, "gapped", "0", key=agg) if "gapped" in fields else None,
         )

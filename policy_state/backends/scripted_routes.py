@@ -23,7 +23,7 @@ class ScriptedRoutes(ScriptedPositions):
 
     def routes(self, group: str) -> StoredRoutes:
         """Return the routes of a group."""
-        key, _ = _keys(group)
+        key, _ = route_keys(group)
         fields = self.server.command("HGETALL", key)
         if not fields:
             return StoredRoutes(0, lost=bool(self.route_history(group, limit=1)))
@@ -37,7 +37,7 @@ class ScriptedRoutes(ScriptedPositions):
 
     def routes_revision(self, group: str) -> int:
         """Return only the revision."""
-        key, _ = _keys(group)
+        key, _ = route_keys(group)
         text = self.server.command("HGET", key, "revision")
         try:
             return int(text or "0")
@@ -63,7 +63,7 @@ class ScriptedRoutes(ScriptedPositions):
             entry["automatic"] = "1"
         reply = self.server.script(
             "routes.lua",
-            _keys(group),
+            route_keys(group),
             [
                 f"{time.time_ns():x}-{secrets.token_hex(8)}",
                 AUDIT_ENTRIES,
@@ -81,12 +81,12 @@ class ScriptedRoutes(ScriptedPositions):
 
     def route_history(self, group: str, *, limit: int = 100) -> tuple[AuditEntry, ...]:
         """Return the latest changes, the newest first."""
-        _, audit = _keys(group)
+        _, audit = route_keys(group)
         found = self.server.command("XREVRANGE", audit, "+", "-", "COUNT", max(1, limit))
         return tuple(audit_entry(id_, fields) for id_, fields in found)
 
 
-def _keys(group: str) -> tuple[str, str]:
+def route_keys(group: str) -> tuple[str, str]:
     """HASH and STREAM: the routes of a consumer group, and their history."""
     tag = f"{{routes:{encode_domain(group)}}}"
     return f"offramp:{tag}:table", f"offramp:{tag}:audit"

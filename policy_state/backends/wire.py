@@ -55,7 +55,7 @@ KINDS: Final = len(LETTERS)
 _ID_CHARACTERS: Final = 12  # 72 bits
 _NOTHING: Final = (0,) * KINDS
 _columns: Final = attrgetter(*LETTERS.values())
-_LIMITS: Final = tuple(field.name for field in fields(Limits))
+LIMITS: Final = tuple(field.name for field in fields(Limits))
 _SETTINGS: Final = frozenset(field.name for field in fields(PolicySettings))
 
 
@@ -122,7 +122,7 @@ def settings_fields(
     kept = json.loads(stored.get("settings", "{}"))
     return {
         "settings": json.dumps(kept | asdict(settings)),
-        **{name: str(getattr(limits, name)) for name in _LIMITS},
+        **{name: str(getattr(limits, name)) for name in LIMITS},
     }
 
 
@@ -149,7 +149,7 @@ def meta_from_fields(fields: Mapping[str, str], *, name: str, key: str) -> Polic
             fingerprint=fields["fingerprint"],
             layers=tuple(json.loads(fields["layers"])),
             settings=settings_from(fields["settings"]),
-            limits=Limits(**{limit: int(fields[limit]) for limit in _LIMITS}),
+            limits=Limits(**{limit: int(fields[limit]) for limit in LIMITS}),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreCorrupt(f"{key} is not a policy: {type(error).__name__} {error}") from error

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from random import Random
@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from policy_state.admin import Freeze, Pin, PolicyAdmin
+from policy_state.admin import Freeze, Pin, PolicyAdmin, Reset
 from policy_state.changes import scaled
 from policy_state.doctor import Severity, examine
 from policy_state.document import PolicyDocument, from_document, to_document
 from policy_state.errors import FingerprintMismatch, InvalidInput
-from policy_state.offsets import Counted
+from policy_state.offsets import GAPS_MAX, Counted
 from policy_state.rebuilding import PredictedText, Rebuilt, rebuild
 from policy_state.stats import ExitStats
 from policy_state.store import DomainSnapshot, PartitionDeltas, PolicyMeta
@@ -134,6 +134,16 @@ def test_everything_is_counted_anew_after_a_restart(store: PolicyAdmin) -> None:
     assert examine(store).findings == ()
 
 
+def test_a_reset_of_the_past_is_not_repeated(store: PolicyAdmin) -> None:
+    """A rebuild counts what a domain had before it was reset, too: predictions tell of no reset."""
+    some = texts(1000)
+    count(store, some, 0, 500)
+    store.change("books", Reset(), by="anna", reason="")
+    store.restart(by="anna", reason="damaged")
+    rebuild(store, iter(some), upto=UPTO)
+    assert held(store) == sums(some)
+
+
 def test_texts_beyond_the_cut_and_repeated_ones_are_left_out(store: PolicyAdmin) -> None:
     """What is not committed yet is the workers'; of two predictions of a text one counts."""
     some = texts(100)
@@ -172,7 +182,7 @@ def test_an_export_reads_back_the_same(make_store: MakeStore) -> None:
     copy = export_policy(store)
     assert (copy.domains, copy.watermarks) == (document.domains, document.watermarks)
     assert copy.meta == replace(META, name="copy")
-    assert examine(store).healthy
+    assert {finding.check for finding in examine(store).findings} == {"gaps"}  # they came, too
     assert [entry.action for entry in store.audit()] == ["import", "import-begin"]
     again = import_policy(store, read, name="copy", replace_known=False, by="anna", reason="")
     assert (again.written, len(again.left_out)) == (0, 3)
@@ -262,7 +272,7 @@ DAMAGE: dict[str, list[object]] = {
         [[5, 5]],
         [[8, 100]],
         [[2, 4], [3, 5]],
-        [[2 * n, 2 * n + 1] for n in range(33)],
+        [[2 * n, 2 * n + 1] for n in range(GAPS_MAX + 1)],
     ],
 }
 
@@ -410,8 +420,37 @@ def test_the_doctor_names_what_does_not_hang_together(store: PolicyAdmin) -> Non
         (Severity.PROBLEM, "counters", "disagrees"),
         (Severity.PROBLEM, "counters", "plays"),
         (Severity.PROBLEM, "watermark", "t1/0"),
-        (Severity.NOTE, "gaps", "t1/0"),
+        (Severity.PROBLEM, "gaps", "t1/0"),
     }
     assert not examination.healthy
     assert (examination.domains, examination.partitions) == (4, 1)
     assert [f.check for f in examine(store, logs={}).findings][-2:] == ["gaps", "watermark"]
+
+
+def test_the_doctor_holds_what_is_counted_against_what_is_committed(store: PolicyAdmin) -> None:
+    """What is committed must be counted; a gap of what is not committed yet has time."""
+    store.apply([part(0, 9, {"good": ONE}), part(12, 20, {"good": ONE})])
+
+    def found(committed: Mapping[str, int]) -> set[tuple[str, str]]:
+        logs = {"t1/0": (0, 30), "t1/1": (0, 30)}
+        return {(f.check, f.place) for f in examine(store, logs=logs, committed=committed).findings}
+
+    assert found({"t1/0": 9}) == set()
+    assert found({"t1/0": 12}) == found({"t1/0": 20}) == {("gaps", "t1/0")}
+    store.apply([part(9, 12, {})])
+    assert found({"t1/0": 20}) == set()
+    assert found({"t1/0": 25}) == {("gaps", "t1/0")}  # of a worker that ended with what it held
+    assert found({"t1/0": 20, "t1/1": 3}) == {("gaps", "t1/1")}
+
+
+def test_gaps_that_cannot_be_kept_are_a_problem(store: PolicyAdmin) -> None:
+    """More gaps than are kept: what the smallest held is said to be lost until all is restarted."""
+    parts = [part(2 * number, 2 * number + 1, {}) for number in range(GAPS_MAX + 4)]
+    store.apply(parts)
+    assert store.totals().lost == 3
+    (mark,) = store.watermarks().values()
+    assert len(mark.gaps) == GAPS_MAX
+    assert {f.check for f in examine(store).findings} == {"lost", "gaps"}
+    assert not examine(store).healthy
+    store.restart(by="anna", reason="")
+    assert store.totals().lost == 0

@@ -263,7 +263,7 @@ def test_compose_kafka_has_settings_that_a_real_broker_has_run_with(services):
 
 
 def test_compose_creates_the_topics_that_are_used(services, monkeypatch, kafka, redis_url):
-    """What the service runs makes every topic of generator, routes and dead letters."""
+    """What the service runs makes every topic of generator, routes, dead letters and policy."""
     settings = settings_under(services["worker-0"]["environment"], monkeypatch)
     own = {
         **services["topics"]["environment"],
@@ -278,7 +278,7 @@ def test_compose_creates_the_topics_that_are_used(services, monkeypatch, kafka, 
     assert made.returncode == 0, made.stderr
     topics = {row["topic"]: row for row in json.loads(made.stdout)["topics"]}
     inputs = {f"texts.{file.stem}" for file in (ROOT / "demo" / "reviews").glob("*.jsonl")}
-    outputs = {settings.kafka.dead_letters, BUILT_IN.output}
+    outputs = {settings.kafka.dead_letters, settings.kafka.policy_topic, BUILT_IN.output}
     assert settings.routes is None
     assert topics.keys() == inputs | outputs
     assert {name for name, row in topics.items() if row["role"] == "input"} == inputs

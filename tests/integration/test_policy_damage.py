@@ -22,7 +22,7 @@ def store(redis_url: str) -> Iterator[RedisStore]:
     with RedisStore(redis_url) as opened:
         opened.open(META)
         deltas = {"hotels": ONE, "books": ONE, "music": ONE}
-        opened.apply([PartitionDeltas("t1", 0, 3, 9, deltas)])
+        opened.apply([PartitionDeltas("t1", 0, 0, 9, deltas)])
         yield opened
 
 

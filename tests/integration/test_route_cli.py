@@ -348,7 +348,10 @@ def test_csv_without_rows_has_its_header(offramp):
 def test_topics_are_created_once_and_with_sane_settings(offramp, kafka):
     """What is missing is created after a preview; what exists is reported and left as it is."""
     tag = f"i{time.time_ns()}"
-    dead = {"OFFRAMP_KAFKA__DEAD_LETTERS": f"{tag}-dead"}
+    dead = {
+        "OFFRAMP_KAFKA__DEAD_LETTERS": f"{tag}-dead",
+        "OFFRAMP_KAFKA__POLICY_TOPIC": f"{tag}-policy",
+    }
     offramp("route", "remove", "texts", "-y", **dead)
     create_topics(kafka, {f"{tag}-out": 2})
     offramp("route", "add", rf"{tag}\.(?P<domain>.+)", "--to", f"{tag}-out", "-y", **dead)
@@ -365,6 +368,7 @@ def test_topics_are_created_once_and_with_sane_settings(offramp, kafka):
         f"{tag}-y.z": ("input", "created", 3),
         f"{tag}-out": ("output", "existed", 2),
         f"{tag}-dead": ("dead-letter", "created", 1),
+        f"{tag}-policy": ("policy", "created", 1),
     }
     again = data(offramp(*args, "-o", "json", **dead))
     assert again["created"] == 0
@@ -374,6 +378,7 @@ def test_topics_are_created_once_and_with_sane_settings(offramp, kafka):
     assert configs["cleanup.policy"] == "delete"
     assert configs["retention.ms"] == str(30 * 86_400_000)
     assert int(configs["max.message.bytes"]) > 1_048_588
+    assert _configs(kafka, f"{tag}-policy")["cleanup.policy"] == "compact"
     wrong = offramp("topics", "init", "elsewhere", code=1, **dead).exception
     assert "no route is for topic elsewhere" in str(wrong)
 

@@ -13,6 +13,7 @@ from deploy.local.process import free_port, start_on_free_port, wait_until
 from deploy.local.redis_server import find_redis
 from deploy.local.services import Flavour, RedisServer, start_redis
 from policy_state.admin import Pin, Reset
+from policy_state.backends.keeping import Keeping
 from policy_state.backends.redis import RedisStore
 from policy_state.doctor import examine
 from policy_state.errors import PolicyNotFound, StoreUnavailable
@@ -296,6 +297,13 @@ def test_policies_spread_over_a_cluster(flavour: Flavour) -> None:
                 assert store.read(["d1"])["d1"].pin == 1
                 assert len(store.audit()) == 1
                 assert examine(store).findings == ()
+                keeping = Keeping(store, group=f"g{number}", policy=meta.name)
+                kept = {key: value for key, value in keeping.news({}).items() if value}
+                keys, _ = store.bound()
+                store.server.command("DEL", keys.key("audit"), keys.domain("d1"))
+                assert keeping.restore(kept, by="w", reason="").domains == 1
+                assert store.read(["d1"])["d1"].pin == 1
+                assert keeping.lost(kept) == {}
             store.heartbeat("w", {"events": 20}, ttl_s=60)
             assert store.workers() == {"w": {"events": "20"}}
             assert len(store.policies()) == 6

@@ -89,6 +89,7 @@ ALL = [
     "input topics",
     "topic X-out",
     "topic X-dead",
+    "policy topic offramp.policy",
     "group X-group",
     "transactional id X-group-a-check",
 ]

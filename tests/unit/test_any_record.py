@@ -110,9 +110,7 @@ def test_any_record_is_predicted_or_a_dead_letter(record, form, fields, source):
     """Nothing that a record's value or headers say stops a worker or its readers."""
     step = make_step(form, fields, source)
     outcome = step.run(step.prepare([record]), lambda _: {})
-    outcome, outgoing = encoded(
-        outcome, topic_ids={record.topic: "i"}, dead_letters="d", instance="w", kept=lambda _: True
-    )
+    outcome, outgoing = encoded(outcome, dead_letters="d", instance="w", kept=lambda _: True)
     (written,) = outgoing
     assert not [x for x in outcome.dead_letters if x.reason == "unexpected-error"]
     assert all(isinstance(value, bytes) and name.encode() for name, value in written.headers)
@@ -134,9 +132,7 @@ def test_what_cannot_be_written_is_the_dead_letter_of_its_record():
     outcome = step.run(step.prepare(records), lambda _: {})
     lone = outcome.predictions[1]
     object.__setattr__(lone, "label_name", "\ud800")
-    outcome, outgoing = encoded(
-        outcome, topic_ids={"texts.a": "i"}, dead_letters="d", instance="w", kept=lambda _: True
-    )
+    outcome, outgoing = encoded(outcome, dead_letters="d", instance="w", kept=lambda _: True)
     assert [p.event.id for p in outcome.predictions] == ["0", "2"]
     assert [item.topic for item in outgoing] == ["offramp.predictions"] * 2 + ["d"]
     said = dict(outgoing[2].headers)

@@ -7,7 +7,7 @@ import pytest
 from consumer.counting import Counting
 from consumer.records import Event, Prediction, Record
 from policy_state.backends.memory import MemoryStore
-from policy_state.errors import StoreUnavailable
+from policy_state.errors import PolicyNotFound, StoreUnavailable
 from policy_state.store import PolicyMeta
 
 
@@ -100,22 +100,87 @@ class LeavingStore(MemoryStore):
         return super().apply(*args, **options)
 
 
-@pytest.mark.parametrize("known", [False, True], ids=["sent", "joined"])
-def test_what_an_outage_mixes_up_is_lost_aloud_and_the_rest_is_counted(known):
-    """Texts counted before, read again and held: those that cannot be told apart are a gap."""
+@pytest.fixture
+def leaving():
+    """Return a store that can be away, and what counts there."""
     store = LeavingStore()
     opened = store.open(PolicyMeta(name="default", fingerprint="f", layers=(1, 2, 3)))
-    counting = Counting(store, opened, topic_id=lambda topic: f"id-{topic}")
-    counting.count(*batch("a", 0, range(100, 200)))  # and its transaction is aborted
-    store.away = True
-    if known:  # then nothing more is sent, and parts that follow each other are joined
-        counting.count(*batch("b", 0, range(1), domain="hotels"))
-    counting.count(*batch("a", 0, range(100, 260)))
-    store.away = False
+    return store, Counting(store, opened, topic_id=lambda topic: f"id-{topic}")
+
+
+def await_store(counting):
     deadline = time.monotonic() + 10
     while counting.away and time.monotonic() < deadline:
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["sent", "held"])
+def test_a_batch_read_again_in_an_outage_counts_what_is_new(leaving, known):
+    """Texts counted before, read again and held: what others have counted of them is cut off."""
+    store, counting = leaving
+    counting.count(*batch("a", 0, range(100, 200)))  # and its transaction is aborted
+    store.away = True
+    if known:  # then nothing more is sent
+        counting.count(*batch("b", 0, range(1), domain="hotels"))
+    counting.count(*batch("a", 0, range(100, 260)))
+    store.away = False
+    await_store(counting)
+    counting.count(*batch("a", 0, range(100, 260)))  # that transaction was aborted, too
+    counting.committed()
     counting.count(*batch("a", 0, range(260, 300)))
-    assert texts(store) == 100 + 40
-    assert counting.lost_texts >= 60
-    assert counting.gap_offsets == 60
+    assert texts(store) == 100 + 60 + 40
+    assert store.watermarks()["id-a/0"].gaps == ((0, 100),)
+
+
+def test_a_batch_whose_commit_fails_takes_nothing_along_that_was_held_before_it(leaving):
+    """Cut from Kafka in a commit while Redis is away: what was committed before it is counted."""
+    store, counting = leaving
+    store.away = True
+    for first in range(0, 100, 10):
+        counting.count(*batch("a", 0, range(first, first + 10)))
+        counting.committed()
+    counting.count(*batch("a", 0, range(100, 150)))  # in whose commit it is cut off
+    store.away = False
+    other = Counting(store, store.open(store.describe().meta), topic_id=lambda t: f"id-{t}")
+    other.count(*batch("a", 0, range(100, 130)))  # has the partition now
+    other.count(*batch("a", 0, range(130, 170)))
+    await_store(counting)
+    assert counting.flush(insist=True)
+    assert texts(store) == 170
+    assert store.watermarks()["id-a/0"].gaps == ()
+
+
+def test_offsets_without_a_text_are_no_gaps(store, counting):
+    """Markers, aborted records and whatever is not given out belong to the batch after them."""
+    key = ("id-a", 0)
+    for first in range(0, 5_000, 100):
+        counting.count(*batch("a", 0, range(first + 99, first + 100)), begins={key: first})
+    assert counting.gap_offsets == 0
+    assert store.watermarks()["id-a/0"].gaps == ()
+    assert texts(store) == 50
+
+
+class EmptiedStore(MemoryStore):
+    """A store that somebody empties before each of some calls."""
+
+    emptied = 0
+
+    def apply(self, *args, **options):
+        if self.emptied:
+            self.emptied -= 1
+            raise PolicyNotFound("gone")
+        return super().apply(*args, **options)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 20])
+def test_a_store_that_is_emptied_again_and_again_ends_no_worker(times):
+    """The policy is created anew as often as it takes; what was learnt is held meanwhile."""
+    store = EmptiedStore()
+    opened = store.open(PolicyMeta(name="default", fingerprint="f", layers=(1, 2, 3)))
+    counting = Counting(store, opened, topic_id=lambda topic: f"id-{topic}")
+    store.emptied = times
+    counting.count(*batch("a", 0, range(5)))
+    deadline = time.monotonic() + 30
+    while not counting.flush() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert texts(store) == 5

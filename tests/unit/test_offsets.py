@@ -46,12 +46,13 @@ def test_pieces_that_are_missing_can_be_placed() -> None:
 
 
 def test_the_smallest_gaps_are_given_up_first() -> None:
-    """Of too many gaps the large ones stay, which hold texts rather than transaction markers."""
-    counted = Counted(0)
+    """Of too many gaps the large ones stay, and what the others held is said to be lost."""
+    counted, lost = Counted(0), 0
     for number in range(GAPS_MAX + 8):
         size = 50 if number == 3 else 1
-        counted = counted.place(counted.upto + size, counted.upto + size + 5).after
-    assert len(counted.gaps) == GAPS_MAX
+        placed = counted.place(counted.upto + size, counted.upto + size + 5)
+        counted, lost = placed.after, lost + placed.lost
+    assert (len(counted.gaps), lost) == (GAPS_MAX, 8)
     assert [b - a for a, b in counted.gaps].count(50) == 1
 
 

@@ -28,6 +28,12 @@ def ranges(parts: tuple[PartitionDeltas, ...]) -> list[tuple[int, int, int]]:
     return [(p.partition, p.first_offset, p.next_offset) for p in parts]
 
 
+def add(pending: Pending, given: PartitionDeltas) -> None:
+    """Hold a part whose predictions are committed."""
+    pending.add(given)
+    pending.committed(given.source, (given.first_offset, given.next_offset))
+
+
 def store() -> MemoryStore:
     """Return an open store."""
     opened = MemoryStore()
@@ -39,11 +45,33 @@ def test_parts_that_follow_each_other_become_one() -> None:
     """An outage of any length takes one part per partition, whose offsets widen."""
     pending = Pending()
     for offset in range(0, 1000, 10):
-        pending.add(part(offset, offset + 10, "a", "b"))
-        pending.add(part(offset, offset + 10, partition=1))
+        add(pending, part(offset, offset + 10, "a", "b"))
+        add(pending, part(offset, offset + 10, partition=1))
     assert ranges(pending.parts()) == [(0, 0, 1000), (1, 0, 1000)]
     assert pending.entries == 3
     assert pending.texts == 300
+
+
+def test_a_batch_that_is_not_committed_stays_apart() -> None:
+    """Where its commit fails and another worker counts it, what was held before still counts."""
+    pending, shared = Pending(), store()
+    add(pending, part(0, 100))
+    pending.add(part(100, 150))  # cut from Kafka before the end of its commit
+    shared.apply([part(100, 130)])  # by who reads on
+    answers = pending.settled(shared.apply(pending.parts()).outcomes)
+    assert [(back.first_offset, outcome.missing) for back, outcome in answers] == [
+        (100, ((130, 150),))
+    ]
+    assert shared.totals().stats.texts == 2
+    assert shared.watermarks()["t/0"].gaps == ()
+
+
+def test_what_was_never_committed_takes_bounded_room() -> None:
+    """Of commits that fail one after the other the oldest parts are given up, and told."""
+    pending = Pending(PendingLimits(parts=3))
+    for first in range(0, 50, 10):
+        pending.add(part(first, first + 1))
+    assert (len(pending), pending.lost_texts) == (3, 2)
 
 
 def test_a_part_that_was_handed_out_stays_as_it_is() -> None:
@@ -99,8 +127,8 @@ def test_an_overlap_is_handed_back_to_be_cut() -> None:
 def test_texts_of_before_a_reset_are_not_added_to_later_ones() -> None:
     """Where the epoch rose between two parts only the later texts are kept, and that is counted."""
     pending = Pending()
-    pending.add(part(0, 5, "a", epoch=1))
-    pending.add(part(5, 9, "a", epoch=2))
+    add(pending, part(0, 5, "a", epoch=1))
+    add(pending, part(5, 9, "a", epoch=2))
     (joined,) = pending.parts()
     assert (joined.deltas["a"], joined.epochs["a"]) == (ONE, 2)
     assert pending.lost_texts == 1
@@ -109,8 +137,8 @@ def test_texts_of_before_a_reset_are_not_added_to_later_ones() -> None:
 def test_domains_beyond_the_limit_are_summed_as_one() -> None:
     """With no room for further domains their texts still count, under the shared name."""
     pending = Pending(PendingLimits(entries=3))
-    pending.add(part(0, 5, "a", "b", "c"))
-    pending.add(part(5, 9, "a", "x", "y", "z"))
+    add(pending, part(0, 5, "a", "b", "c"))
+    add(pending, part(5, 9, "a", "x", "y", "z"))
     (joined,) = pending.parts()
     assert joined.deltas == {
         "a": ONE + ONE,
@@ -125,7 +153,7 @@ def test_parts_beyond_the_limit_are_joined_over_small_gaps_first() -> None:
     """The number of parts stays bounded, and the widest gaps last as long as possible."""
     pending = Pending(PendingLimits(parts=3))
     for first in (0, 100, 102, 104, 300, 301, 303):
-        pending.add(part(first, first + 1))
+        add(pending, part(first, first + 1))
     assert len(pending) == 3
     assert ranges(pending.parts()) == [(0, 0, 1), (0, 100, 105), (0, 300, 304)]
 
@@ -134,7 +162,7 @@ def test_one_call_brings_a_bounded_number_of_domains() -> None:
     """After an outage the store is not sent everything in one call."""
     pending, shared = Pending(PendingLimits(call_domains=4)), store()
     for offset in range(10):
-        pending.add(part(offset, offset + 1, f"d{offset}"))
+        add(pending, part(offset, offset + 1, f"d{offset}"))
     calls = 0
     while sent := pending.parts():
         assert sum(len(p.deltas) for p in sent) <= 4

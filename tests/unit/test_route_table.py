@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumer.errors import InvalidRoute, InvalidSettings
+from consumer.errors import InvalidRoute, InvalidSettings, RoutesGone
 from consumer.route_table import (
     BUILT_IN,
     RouteTable,
@@ -117,3 +117,32 @@ def test_a_watch_takes_changes_and_keeps_the_last_good_routes():
     write(store, {"name": "new", "topics": "new"}, revision=1)
     watch.look()
     assert watch.latest.names == ("new",)
+
+
+def test_routes_that_stay_gone_end_a_worker_with_what_mends_it():
+    """Those that were known are in force until then; routes that are back are no trouble."""
+    store = MemoryStore()
+    write(store, {"name": "x", "topics": "x"}, revision=0)
+    watch = RouteWatch(load_settings(), store, gone_s=0.0)
+    kept, history = dict(store._routes), dict(store._route_history)
+    store._routes.clear()
+    store._route_history.clear()  # or they would be put back
+    watch.check()
+    watch.look()
+    with pytest.raises(RoutesGone, match="offramp policy rebuild"):
+        watch.check()
+    known = watch.latest
+    assert known.names == ("x",)
+    store._routes.update(kept)
+    store._route_history.update(history)
+    watch.look()
+    watch.check()
+    assert watch.latest is known
+
+
+def test_a_group_without_routes_in_redis_misses_none():
+    """The built-in route, or those of the settings, cannot be gone from Redis."""
+    for options in ({}, {"routes": [{"topics": "mine"}]}):
+        watch = RouteWatch(load_settings(options=options), MemoryStore(), gone_s=0.0)
+        watch.look()
+        watch.check()
