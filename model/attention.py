@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from inspect import signature
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
     from model.linear import Race
     from model.packed import Packed, Stage
 
-Attend = Callable[[Tensor, Tensor, Tensor, Tensor], None]
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor], None]  # of one block of equally long texts
+Attention = Callable[..., Tensor]
 
 _RACE_LENGTHS = (32, 64, 128, 256)
 _CLEARLY = 1.1
 _LENGTH_STEP = 8  # tokens
 _FLASH_CAPABILITY = (8, 0)  # Ampere; older GPUs have no flash attention
+_NO_EXTRAS = (0.0, False, False)  # dropout, causal, debug mask
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor, to: Tensor) -> None:
@@ -74,7 +77,7 @@ def _products_win(length: int, dtype: torch.dtype, heads: int, size: int, race: 
     return race(runners, margin=_CLEARLY) == two_products.__name__
 
 
-def by_spans(attend: Attend, *, heads: int) -> Callable[..., Tensor]:
+def by_spans(attend: Attend, *, heads: int) -> Attention:
     """Return attention in dense blocks of equally long texts: no padding, no mask, any device."""
 
     def run(q: Tensor, kv: Tensor, batch: Packed, stage: Stage, *, last: bool) -> Tensor:
@@ -106,21 +109,52 @@ def by_spans(attend: Attend, *, heads: int) -> Callable[..., Tensor]:
     return run
 
 
-def takes_offsets(dtype: torch.dtype, *, size: int, capability: tuple[int, int] | None) -> bool:
-    """Say whether `by_offsets` runs on heads of `size`; `capability` is the GPU's, None a CPU."""
-    flash = capability is not None and capability >= _FLASH_CAPABILITY
-    return flash and dtype == torch.bfloat16 and size % 8 == 0
+def offset_kernels(dtype: torch.dtype, *, size: int, device: torch.device) -> dict[str, Attention]:
+    """Return the kernels over offsets that run here on heads of `size`, the best one first.
 
-
-def by_offsets(*, heads: int, attend: Callable[..., Tensor] | None = None) -> Callable[..., Tensor]:
-    """Return attention over offsets, by variable-length flash attention if no other is given.
-
-    `attend` takes what `torch.nn.attention.varlen.varlen_attn` does; see `takes_offsets`.
+    Each takes (q, k, v, query starts, key starts, longest query, longest key) and leaves scores
+    unscaled: queries carry their scale. Older GPUs, other precisions and odd heads have none.
     """
-    if attend is None:
-        from torch.nn.attention.varlen import varlen_attn  # CPU-only builds lack it
+    if device.type != "cuda" or dtype != torch.bfloat16 or size % 8:
+        return {}
+    if torch.cuda.get_device_capability(device) < _FLASH_CAPABILITY:
+        return {}
+    return kernels_of(_varlen_attn(), getattr(torch.ops.aten, "_flash_attention_forward", None))
 
-        attend = cast("Callable[..., Tensor]", varlen_attn)
+
+def kernels_of(varlen: Attention | None, flash: Any | None) -> dict[str, Attention]:  # noqa: ANN401
+    """Return the kernels over offsets that can be made of what this build of torch has.
+
+    None may split the keys of a text over several sums: how it does depends on the neighbours, and
+    so would the rounding. A build without `num_splits` splits only where heads share keys.
+
+    Args:
+        varlen: torch.nn.attention.varlen.varlen_attn.
+        flash: aten's own operator, which `varlen_attn` is made of.
+    """
+    kernels: dict[str, Attention] = {}
+    if varlen is not None and "scale" in (takes := signature(varlen).parameters):
+        kernels["varlen"] = partial(varlen, scale=1.0, **_unsplit(takes))
+    if flash is not None:
+        unsplit = _unsplit([argument.name for argument in flash.default._schema.arguments])  # noqa: SLF001
+        kernels["flash"] = lambda *inputs: flash(*inputs, *_NO_EXTRAS, scale=1.0, **unsplit)[0]
+    return kernels
+
+
+def _varlen_attn() -> Attention | None:
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return cast("Attention", varlen_attn)
+
+
+def _unsplit(arguments: Container[str]) -> dict[str, int]:
+    return {"num_splits": 1} if "num_splits" in arguments else {}
+
+
+def by_offsets(attend: Attention, *, heads: int) -> Attention:
+    """Return attention over offsets through `attend`, one of `offset_kernels`."""
 
     def run(q: Tensor, kv: Tensor, batch: Packed, stage: Stage, *, last: bool) -> Tensor:
         width = q.shape[1]
@@ -136,8 +170,6 @@ def by_offsets(*, heads: int, attend: Callable[..., Tensor] | None = None) -> Ca
             starts,
             max(stage.longest_staying, 1) if last else stage.longest,
             stage.longest,
-            scale=1.0,
-            num_splits=1,  # else the order of sums, so the rounding, depends on the neighbours
         )
         return out.view(rows, width)
 

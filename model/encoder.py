@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -11,13 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
-from model.attention import by_offsets, by_spans, fastest_attention, fused, takes_offsets
+from model.attention import by_offsets, by_spans, fastest_attention, fused, offset_kernels
+from model.errors import InvalidSettings
 from model.int8 import int8_linears
 from model.linear import Linears, bf16_wins, fastest_builder, float_linears, layers_of, same
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from model.attention import Attention
     from model.int8 import Ranges
     from model.linear import Kernel
     from model.network import MultiExitEncoder, Pooler
@@ -31,7 +32,7 @@ class PackedLayer:
     linears: Linears
     norm_1: Kernel
     norm_2: Kernel
-    attend: Callable[..., Tensor]
+    attend: Attention
 
     def run(self, x: Tensor, batch: Packed, stage: Stage, *, last: bool) -> Tensor:
         """Return the layer's output; in a stage's last layer, of the rows `keep` chooses."""
@@ -75,6 +76,7 @@ class PackedEncoder:
         precision: str,
         device: torch.device,
         ranges: Ranges | None = None,
+        attention: str | None = None,
     ) -> None:
         """Take the weights of `network`, whose layers are empty afterwards.
 
@@ -83,6 +85,8 @@ class PackedEncoder:
             precision: "fp32", "bf16" or, on the CPU, "int8" (linear layers only).
             device: where to run.
             ranges: what the inputs of the linear layers range over; needed for int8.
+            attention: "varlen", "flash" (both over offsets, bf16 on CUDA) or "blocks"; by default
+                the first of them that runs here.
         """
         self.config = network.config
         self.device = device
@@ -97,7 +101,7 @@ class PackedEncoder:
             embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]
         )
         self._norm = self._layer_norm(embeddings.LayerNorm)
-        attend = self._attention()
+        self.attention, attend = self._attention(attention)
         builder = fastest_builder(self._stream, device, width=self.config.hidden_size)
         self.layers: list[PackedLayer] = []
         for number, layer in enumerate(layers_of(network)):
@@ -150,15 +154,19 @@ class PackedEncoder:
         ).tanh_()
         return torch.baddbmm(self._head_biases[:n], pooled.float(), self._head_weights[:n])
 
-    def _attention(self) -> Callable[..., Tensor]:
+    def _attention(self, asked: str | None) -> tuple[str, Attention]:
         heads = self.config.num_attention_heads
         size = self.config.hidden_size // heads
-        if self.device.type == "cuda":
-            capability = torch.cuda.get_device_capability(self.device)
-            if takes_offsets(self._half, size=size, capability=capability):
-                return by_offsets(heads=heads)
-            return by_spans(fused, heads=heads)
-        return by_spans(fastest_attention(self._half, heads=heads, size=size), heads=heads)
+        cuda = self.device.type == "cuda"
+        blocks = fused if cuda else fastest_attention(self._half, heads=heads, size=size)
+        found = {
+            name: by_offsets(kernel, heads=heads)
+            for name, kernel in offset_kernels(self._half, size=size, device=self.device).items()
+        } | {"blocks": by_spans(blocks, heads=heads)}
+        name = next(iter(found)) if asked is None else asked
+        if name not in found:
+            raise InvalidSettings(f"attention is {name!r}, on this machine: {', '.join(found)}")
+        return name, found[name]
 
     def _layer_norm(self, norm: nn.LayerNorm) -> Kernel:
         weight, bias = self._placed(norm.weight), self._placed(norm.bias)

@@ -178,12 +178,13 @@ def test_the_first_batch_finds_a_warm_engine(
 ) -> None:
     """The start runs texts through all layers and heads, and logs what was chosen."""
     folder = write_tiny_model(tmp_path)
-    with caplog.at_level("INFO", "offramp.engine"), profile() as seen:
+    with caplog.at_level("INFO", "offramp.engine"), profile(acc_events=True) as seen:
         engine = Engine(folder, device="cpu", precision="auto")
     assert any(event.key == "aten::baddbmm" for event in seen.key_averages())  # the heads
     (line,) = (record.getMessage() for record in caplog.records)
     assert line.startswith(
-        f"ready device=cpu precision={engine.precision} max_tokens=24 max_batch_tokens=4096 warm_up"
+        f"ready device=cpu precision={engine.precision} attention=blocks "
+        "max_tokens=24 max_batch_tokens=4096 warm_up"
     )
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from itertools import cycle
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.profiler import profile
 
-from model.attention import fastest_attention, takes_offsets, two_products
+from model.attention import fastest_attention, kernels_of, offset_kernels, two_products
+from model.encoder import PackedEncoder
 from model.engine import Engine
+from model.errors import InvalidSettings
 from model.linear import bf16_wins, fastest, fastest_builder, plain, prepacked
-from tests.tiny_model import write_tiny_model
+from tests.tiny_model import tiny_config, tiny_network, write_tiny_model
 
 CPU = torch.device("cpu")
 ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -81,26 +84,74 @@ def test_products_attend_from_the_length_on_at_which_they_win(first_win: int, le
     attend = fastest_attention(torch.float32, heads=2, size=4, race=race)
     for length in (31, 32, 64, 127, 128, 256, 300):
         q = torch.randn(1, 2, length, 4)
-        with profile() as seen:
+        with profile(acc_events=True) as seen:
             attend(q, q, q, torch.empty(1, length, 2, 4))
         ran = any(event.key == "aten::bmm" for event in seen.key_averages())
         assert ran is (length >= least), length
 
 
+class Flash:
+    """What aten's operator over offsets looks like, with the arguments of one build of torch."""
+
+    def __init__(self, arguments: str) -> None:
+        schema = f"made_up::flash({arguments}) -> Tensor"
+        self.default = SimpleNamespace(_schema=torch._C.parse_schema(schema))
+
+    def __call__(self, *inputs, **named):
+        return (*inputs, named), "no answer"
+
+
+def varlen_now(*inputs, scale=None, window_size=(-1, -1), num_splits=None):
+    return inputs, {"scale": scale, "num_splits": num_splits}
+
+
+def varlen_2_11(*inputs, scale=None, window_size=(-1, -1)):
+    return inputs, {"scale": scale}
+
+
+def varlen_without_scale(*inputs, window_size=(-1, -1)):
+    return inputs, {}
+
+
+def test_attention_over_offsets_takes_what_the_build_has() -> None:
+    """Scores stay unscaled and sums unsplit by whichever arguments there are, the public one first.
+
+    An operator that cannot be told the scale is not taken: it would scale a second time.
+    """
+    old = Flash("Tensor query, *, float? scale=None")
+    new = Flash("Tensor query, *, float? scale=None, int? num_splits=None")
+    once, unsplit = {"scale": 1.0}, {"scale": 1.0, "num_splits": 1}
+    for varlen, flash, names, given in (
+        (varlen_now, new, ["varlen", "flash"], [unsplit, unsplit]),
+        (varlen_2_11, old, ["varlen", "flash"], [once, once]),
+        (varlen_without_scale, old, ["flash"], [once]),
+        (None, new, ["flash"], [unsplit]),
+        (varlen_now, None, ["varlen"], [unsplit]),
+        (None, None, [], []),
+    ):
+        kernels = kernels_of(varlen, flash)
+        assert list(kernels) == names
+        assert [kernel("q", "k")[-1] for kernel in kernels.values()] == given
+    assert kernels_of(None, new)["flash"]("q", "k")[:-1] == ("q", "k", 0.0, False, False)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("asked", ["varlen", "flash"])
+def test_attention_that_cannot_run_here_is_refused(asked: str) -> None:
+    """A CPU has no kernel over offsets: it takes blocks, and says so."""
+    with pytest.raises(InvalidSettings, match=f"attention is '{asked}', on this machine: blocks"):
+        PackedEncoder(tiny_network(tiny_config()), precision="bf16", device=CPU, attention=asked)
+
+
+@ON_GPU
 @pytest.mark.parametrize(
-    ("dtype", "size", "capability", "takes"),
-    [
-        (torch.bfloat16, 64, (9, 0), True),
-        (torch.bfloat16, 64, (8, 0), True),
-        (torch.bfloat16, 64, (7, 5), False),
-        (torch.bfloat16, 12, (9, 0), False),
-        (torch.float32, 64, (9, 0), False),
-        (torch.bfloat16, 64, None, False),
-    ],
+    ("dtype", "size", "runs"),
+    [(torch.bfloat16, 64, True), (torch.bfloat16, 12, False), (torch.float32, 64, False)],
 )
-def test_flash_attention_runs_where_the_gpu_has_it(dtype, size, capability, takes) -> None:
-    """Older GPUs, other precisions and odd heads take the attention that runs everywhere."""
-    assert takes_offsets(dtype, size=size, capability=capability) is takes
+def test_attention_over_offsets_is_for_bf16_and_even_heads(dtype, size, runs) -> None:
+    """Other precisions and odd heads take the attention that runs everywhere."""
+    recent = torch.cuda.get_device_capability() >= (8, 0)
+    assert bool(offset_kernels(dtype, size=size, device=torch.device("cuda"))) is (runs and recent)
 
 
 @ON_GPU

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
-from model.attention import by_offsets, by_spans, two_products
+from model.attention import by_offsets, by_spans, kernels_of, offset_kernels, two_products
 from model.config import ModelConfig
 from model.encoder import PackedEncoder, first_tokens
 from model.linear import float_linears, layers_of, plain, prepacked, same
@@ -30,10 +30,14 @@ KERNELS = [
     "cpu plain",
     "cpu prepacked",
     "cpu two products",
-    "cpu by offsets",
+    "cpu varlen",
+    "cpu flash",
     "cpu bf16",
     pytest.param("cuda", marks=ON_GPU),
     pytest.param("cuda bf16", marks=ON_GPU),
+    pytest.param("cuda bf16 varlen", marks=ON_GPU),
+    pytest.param("cuda bf16 flash", marks=ON_GPU),
+    pytest.param("cuda bf16 blocks", marks=ON_GPU),
 ]
 
 texts = st.lists(
@@ -59,12 +63,20 @@ def network(config: ModelConfig) -> MultiExitEncoder:
 @pytest.fixture(scope="module", params=KERNELS)
 def encoder(request: pytest.FixtureRequest, network: MultiExitEncoder) -> PackedEncoder:
     """Return an encoder with the kernels that the race chose, or with those that are named."""
-    device, _, kind = request.param.partition(" ")
-    precision = "bf16" if kind == "bf16" else "fp32"
-    encoder = PackedEncoder(deepcopy(network), precision=precision, device=torch.device(device))
+    device, *kinds = request.param.split(" ", 1)
+    kind = kinds[0] if kinds else ""
+    half, _, attention = kind.partition("bf16")
+    encoder = PackedEncoder(
+        deepcopy(network),
+        precision="fp32" if half == kind else "bf16",
+        device=torch.device(device),
+        attention=attention.strip() or None,
+    )
+    offsets = kernels_of(varlen_one_by_one, FlashOneByOne())
     changes = {
         "two products": lambda _: {"attend": by_spans(two_products, heads=HEADS)},
-        "by offsets": lambda _: {"attend": by_offsets(heads=HEADS, attend=offsets_one_by_one)},
+        "varlen": lambda _: {"attend": by_offsets(offsets["varlen"], heads=HEADS)},
+        "flash": lambda _: {"attend": by_offsets(offsets["flash"], heads=HEADS)},
         "plain": lambda layer: {"linears": float_linears(layer, plain, place=same)},
         "prepacked": lambda layer: {"linears": float_linears(layer, prepacked, place=same)},
     }
@@ -79,11 +91,10 @@ def encoder(request: pytest.FixtureRequest, network: MultiExitEncoder) -> Packed
     return encoder
 
 
-def offsets_one_by_one(  # noqa: PLR0913  (that of varlen_attn)
-    q, k, v, q_starts, k_starts, *longest, scale, num_splits
+def varlen_one_by_one(  # noqa: PLR0913, PLR0917  (that of varlen_attn)
+    q, k, v, q_starts, k_starts, longest_q, longest_k, *, scale, num_splits
 ):
     """Attend as `varlen_attn` documents, text by text, all (tokens, heads, size)."""
-    longest_q, longest_k = longest
     assert num_splits == 1
     assert longest_q == max(1, *q_starts.diff().tolist())
     assert longest_k == max(k_starts.diff().tolist())
@@ -94,6 +105,17 @@ def offsets_one_by_one(  # noqa: PLR0913  (that of varlen_attn)
         scores = torch.einsum("qhs,khs->hqk", q[a:b], k[c:d]) * scale
         out[a:b] = torch.einsum("hqk,khs->qhs", scores.softmax(-1), v[c:d])
     return out
+
+
+class FlashOneByOne:
+    """The same with the arguments of aten's operator, whose real schema it carries."""
+
+    default = torch.ops.aten._flash_attention_forward.default
+
+    def __call__(self, *inputs, scale, num_splits=1):
+        *inputs, dropout, causal, debug = inputs
+        assert (dropout, causal, debug) == (0.0, False, False)
+        return (varlen_one_by_one(*inputs, scale=scale, num_splits=num_splits), None)
 
 
 def close(encoder, found, expected, *, bf16=BF16_LOGITS) -> None:
@@ -204,6 +226,30 @@ def test_texts_never_see_each_other(encoder, batch, others, random) -> None:
     among = run(encoder, mixed)
     for text, alone in zip(batch, run(encoder, batch), strict=True):
         close(encoder, among[mixed.index(text)], alone)
+
+
+@ON_GPU
+@pytest.mark.parametrize("name", ["varlen", "flash"])
+def test_attention_over_offsets_is_the_same_to_the_bit_among_any_neighbours(name: str) -> None:
+    """No kernel splits a text's sums by what stands beside it; the longest text tempts it most."""
+    device = torch.device("cuda")
+    attend = offset_kernels(torch.bfloat16, size=64, device=device)[name]
+    lengths = [512, 37, 1, 128, 200]
+    starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+    q, k, v = torch.randn(3, sum(lengths), 12, 64, device=device, dtype=torch.bfloat16)
+    among = attend(q, k, v, starts, starts, 512, 512)
+    exact = varlen_one_by_one(
+        q.double(), k.double(), v.double(), starts, starts, 512, 512, scale=1.0, num_splits=1
+    )
+    torch.testing.assert_close(among.double(), exact, atol=0.02, rtol=0.02)
+    for (a, b), length in zip(pairwise(starts.tolist()), lengths, strict=True):
+        own = torch.tensor([0, length], dtype=torch.int32, device=device)
+        alone = attend(q[a:b], k[a:b], v[a:b], own, own, length, length)
+        assert torch.equal(alone, among[a:b])
+        first = torch.tensor([0, 1], dtype=torch.int32, device=device)
+        assert torch.equal(
+            attend(q[a : a + 1], k[a:b], v[a:b], first, own, 1, length), among[a : a + 1]
+        )
 
 
 @ON_GPU
