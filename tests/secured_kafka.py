@@ -20,6 +20,7 @@ from kafka.admin import (
     UserScramCredentialUpsertion,
 )
 from kafka.admin import ACLResourcePatternType as PatternType
+from kafka.errors import NoError
 
 from consumer.settings import KafkaSettings
 from deploy.local.services import start_kafka
@@ -130,7 +131,8 @@ class SecuredKafka:
         pattern = ResourcePatternFilter(ResourceType[kind], name, PatternType.PREFIXED)
         every = ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY, pattern)
         with self.admin() as admin:
-            admin.delete_acls([every])
+            ((_, _, error),) = admin.delete_acls([every])
+        assert error is NoError, error
 
     def allow_all(self, prefix: str) -> None:
         """Let the user do what a worker does, with names that begin so."""

@@ -59,11 +59,12 @@ def denying(redis_url):
                         client.hset(key.removesuffix("wm") + "gaps", mapping=gaps)
 
     thread = threading.Thread(target=deny)
-    thread = threading.Thread(target=deny)
     thread.start()
-    yield
-    stop.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("storm", storms(), ids=lambda s: f"{s.events}-events-seed-{s.seed}")

@@ -7,7 +7,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from random import Random
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +15,6 @@ import orjson
 import pytest
 import redis
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
-from kafka.errors import CoordinatorNotAvailableError, NoError
 from kafka.structs import OffsetAndMetadata
 from typer.testing import CliRunner, Result
 
@@ -27,6 +25,7 @@ from policy_state.backends.redis import RedisStore
 from policy_state.stats import ExitStats
 from policy_state.store import DomainSnapshot, PartitionDeltas, PolicyMeta
 from policy_state.transfer import export_policy
+from tests.kafka_admin import set_offsets
 from tests.proxies import proxy
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12))
@@ -90,14 +89,7 @@ class World:
         offsets = {
             TopicPartition(self.source, p): OffsetAndMetadata(offset, "", -1) for p in (0, 1)
         }
-        deadline = time.monotonic() + 30
-        while True:
-            with suppress(CoordinatorNotAvailableError):  # a broker's first group
-                answers = self.admin.alter_group_offsets(self.group, offsets)
-                if all(answer is NoError for answer in answers.values()):
-                    return
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        set_offsets(self.admin, self.group, offsets)
 
     def deltas(self, partition: int, first: int, upto: int) -> dict[str, ExitStats]:
         """Return what some of the texts add."""

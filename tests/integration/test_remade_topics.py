@@ -28,6 +28,7 @@ from tests.integration.test_kafka_stream import (
 from tests.integration.test_produce_errors import good, ids, send
 from tests.integration.test_stream import read_topic, wait_for
 from tests.integration.test_worker_ends import start
+from tests.kafka_admin import set_offsets
 
 __all__ = ["members", "start"]
 
@@ -226,7 +227,7 @@ def test_an_offset_that_was_committed_for_the_topic_before_is_nobodys(members, a
     produce(members)
     tp = TopicPartition(members.topic, 0)
     late = to_commit(EVENTS - 5, before) if of_the_old else OffsetAndMetadata(EVENTS - 5, "", -1)
-    admin.alter_group_offsets(members.settings.group, {tp: late})
+    set_offsets(admin, members.settings.group, {tp: late})
     left = EVENTS if of_the_old else 5
     lag = group_lag(members.settings, [members.topic], MemoryPositions())
     assert lag[members.topic].behind == left

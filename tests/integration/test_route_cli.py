@@ -24,6 +24,7 @@ from policy_state.positions import ConsumerGroup
 from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta
+from tests.kafka_admin import set_offsets
 
 PATTERN = r"reviews\.(?P<domain>.+)"
 
@@ -433,9 +434,7 @@ def test_lag_is_of_records_that_can_still_be_read(offramp, kafka, environ, redis
     with RedisStore(redis_url) as store:
         store.begin_group(place, {f"{topic['topic_id']}/0": 2, f"{topic['topic_id']}/1": 9})
     assert films() == (4 + 1, 4)
-    admin.alter_group_offsets(
-        group, {TopicPartition(f"{tag}.films", 0): OffsetAndMetadata(1, "", -1)}
-    )
+    set_offsets(admin, group, {TopicPartition(f"{tag}.films", 0): OffsetAndMetadata(1, "", -1)})
     admin.close()
     assert films() == (4 + 1, 5)
     assert "deleted" in offramp("topics", "list").stdout

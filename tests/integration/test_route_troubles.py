@@ -7,7 +7,6 @@ from collections import Counter
 import orjson
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
-from kafka.admin import ConfigResource, ConfigResourceType
 
 from consumer.settings import KafkaSettings
 from consumer.topics import NewTopic, create_new_topics, create_topics
@@ -18,6 +17,7 @@ from tests.integration.test_stream import (
     read_topic,
     wait_for,
 )
+from tests.kafka_admin import configure
 from tests.registry import SchemaRegistry, framed
 
 __all__ = ["fleet", "model_folder"]
@@ -141,9 +141,8 @@ def test_a_compacted_output_holds_up_texts_without_keys_alone(shop, kafka):
     ((_, cause, mend),) = begun(shop, f"topic {shop.ill_out}")
     assert cause == "'is compacted and refuses records without keys'"
     assert f"kafka-configs.sh --alter --entity-type topics --entity-name {shop.ill_out}" in mend
-    resource = ConfigResource(ConfigResourceType.TOPIC, shop.ill_out, {"cleanup.policy": "delete"})
     with KafkaAdminClient(bootstrap_servers=kafka) as admin:
-        admin.alter_configs([resource])
+        configure(admin, shop.ill_out, cleanup_policy="delete")
     assert ids(kafka, shop.ill_out, want=2 * COUNT) == each_once(0, 2 * COUNT)
 
 

@@ -8,7 +8,6 @@ import time
 
 import pytest
 import trustme
-from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner
 
 from consumer.checking import check_registry
@@ -17,6 +16,7 @@ from consumer.settings import KafkaSettings
 from consumer.topics import create_topics
 from policy_state.backends.redis import RedisStore
 from policy_state.store import PolicyMeta
+from tests.kafka_admin import configure
 from tests.registry import SchemaRegistry
 from tests.tiny_model import write_tiny_model
 
@@ -108,11 +108,8 @@ def test_all_is_well(world, tmp_path):
 def test_a_compacted_output_is_told(world, tmp_path):
     """It is no error, as texts with keys go there; what mends it stands beside it."""
     world.secured.allow("TOPIC", world.prefix, "DESCRIBE_CONFIGS")
-    change = ConfigResource(
-        ConfigResourceType.TOPIC, f"{world.prefix}-out", {"cleanup.policy": "compact"}
-    )
     with world.secured.admin() as admin:
-        admin.alter_configs([change])
+        configure(admin, f"{world.prefix}-out", cleanup_policy="compact")
     code, found = world.check(tmp_path)
     assert code == 0
     assert "is compacted and refuses records without keys" in found["topic X-out"]["said"]
