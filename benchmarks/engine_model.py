@@ -18,6 +18,7 @@ from model.int8 import Agreement, observe, write_int8
 from model.network import MultiExitEncoder
 
 LAYERS = tuple(range(1, 13))
+HEAD_WIDTH = 64
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _VOCABULARY = 30_522
 
@@ -32,15 +33,18 @@ class Workload:
     tokens: tuple[int, ...]
 
 
-def write_model(folder: Path, *, layers: tuple[int, ...] = LAYERS) -> Path:
-    """Write a BERT-base with random weights and a vocabulary of invented words."""
+def write_model(folder: Path, *, layers: tuple[int, ...] = LAYERS, width: int = 768) -> Path:
+    """Write a BERT-base with random weights and a vocabulary of invented words.
+
+    Another `width` makes it smaller: for a look at whether everything runs.
+    """
     torch.manual_seed(0)
     config = ModelConfig(
         vocab_size=_VOCABULARY,
-        hidden_size=768,
+        hidden_size=width,
         num_hidden_layers=12,
-        num_attention_heads=12,
-        intermediate_size=3072,
+        num_attention_heads=width // HEAD_WIDTH,
+        intermediate_size=4 * width,
         max_position_embeddings=512,
         exit_layers=layers,
         labels=("negative", "positive"),

@@ -1,0 +1,235 @@
+"""How fast the engine is beside what the GPU can do: by length, batch and exit."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+
+from benchmarks.engine_model import even_workload
+from benchmarks.engine_parts import time_by_kind
+from benchmarks.gpu_findings import (
+    Request,
+    answered,
+    goal,
+    median_s,
+    note,
+    operations,
+    plain_operations,
+    row,
+    told,
+    wait,
+)
+from model.engine import Engine
+from model.tokenising import Tokens
+
+MIXED = (1, 3, 7, 12)
+_DEPTHS: dict[str, tuple[int, ...]] = {
+    "12": (12,),
+    "3": (3,),
+    "mixed": MIXED,
+    "1": (1,),
+    "7": (7,),
+}
+_PROFILED = ("12", "3", "mixed")
+_MOST_TOKENS = 600_000  # a call
+_PRODUCT, _COPY_BYTES = 8192, 2 << 30
+_CELL_S = 0.12
+_KEPT_S = 12  # for the breakdown at the end
+_CALLS = 4  # one after the other
+
+Place = tuple[int, int, str]  # texts, tokens, layer
+Cell = dict[str, float]
+
+
+def measure(request: Request) -> None:
+    """Measure the peak, then every cell, the most telling ones first."""
+    peak = best_product(request)
+    row(
+        "What the machine does",
+        bf16_product_tflops=_short(peak / 1e12),
+        copy_gb_per_s=_short(copied_bytes_per_s(request) / 1e9),
+    )
+    engine = Engine(request.model, device=request.device, precision=request.precision)
+    row(
+        "The engine",
+        torch=torch.__version__,
+        attention=engine.encoder.attention,
+        precision=engine.precision,
+        max_batch_tokens=engine.max_batch_tokens,
+    )
+    found: dict[Place, Cell] = {}
+    left_out = 0
+    for batch, length in _sizes(request):
+        tokens = engine.tokenise(even_workload(length, batch).texts)
+        for depth in _DEPTHS:
+            if request.left_s() < _KEPT_S:
+                left_out += 1
+                continue
+            with told(f"{batch} texts of {length} tokens, layer {depth}"):
+                found[batch, length, depth] = _cell(engine, request, tokens, length, depth, peak)
+    if left_out:
+        note(f"no time was left for {left_out} cells, of the smallest batches")
+    _goals(found)
+    for length, depth in ((128, "12"), (36, "3")):
+        with told("where the time goes"):
+            _breakdown(engine, length, depth, 1024 if request.on_gpu else 2)
+
+
+def _sizes(request: Request) -> list[tuple[int, int]]:
+    lengths: tuple[int, ...] = (128, 36, 50, 320)
+    batches: tuple[int, ...] = (1024, 256, 4096, 128, 32, 8)
+    if request.quick:
+        lengths, batches = lengths[:-1], (256, 8)
+    if not request.on_gpu:
+        batches = (4,)
+    return [(b, n) for b in batches for n in lengths if b * n <= _MOST_TOKENS]
+
+
+def _cell(  # noqa: PLR0913, PLR0917  (what is measured)
+    engine: Engine, request: Request, tokens: Tokens, length: int, depth: str, peak: float
+) -> Cell:
+    batch = len(tokens)
+    layers = [_DEPTHS[depth][i % len(_DEPTHS[depth])] for i in range(batch)]
+    exits = [layer - 1 for layer in layers]
+    alone = partial(engine.run_tokens, tokens, exits)
+    stream = partial(in_a_stream, engine, tokens, exits)
+    alone()
+    alone_s = median_s(alone, seconds=_CELL_S / 2)
+    seconds = median_s(stream, seconds=_CELL_S) / _CALLS
+    lengths = [length] * batch
+    cell: Cell = {
+        "texts_per_s": _short(batch / seconds),
+        "tokens_per_s": _short(batch * length / seconds),
+        "share_of_peak": _short(operations(lengths, layers, request.width) / seconds / peak),
+        "as_plain_bert": _short(plain_operations(lengths, layers, request.width) / seconds / peak),
+        "ms": _short(1e3 * seconds),
+        "ms_alone": _short(1e3 * alone_s),
+        "host_ms": _short(1e3 * host_seconds(stream) / _CALLS),
+    }
+    if depth in _PROFILED:
+        kernels, count = kernel_seconds(stream, on_gpu=request.on_gpu)
+        spent = sum(kernels.values()) / _CALLS
+        cell["gpu_busy"] = _short(min(1.0, spent / seconds))
+        cell["busy_alone"] = _short(min(1.0, spent / alone_s))
+        cell["gap_ms"] = _short(1e3 * max(0.0, seconds - spent))
+        cell["kernels"] = count // _CALLS
+    row("Texts of one length, tokens ready", tokens=length, texts=batch, layer=depth, **cell)
+    return cell
+
+
+def in_a_stream(engine: Engine, tokens: Tokens, exits: list[int]) -> None:
+    """Run the same texts a few times, as a worker runs one micro-batch after the other."""
+    for _ in answered(engine, ((tokens, exits) for _ in range(_CALLS))):
+        pass
+
+
+def kernel_seconds(run: Callable[[], object], *, on_gpu: bool) -> tuple[Counter[str], int]:
+    """Return the seconds of the GPU's kernels in a run, by kind, and how many kernels it has."""
+    kinds = [
+        torch.profiler.ProfilerActivity.CUDA if on_gpu else torch.profiler.ProfilerActivity.CPU
+    ]
+    with torch.profiler.profile(activities=kinds) as profile:
+        run()
+        wait("cuda" if on_gpu else "cpu")
+    events = profile.key_averages()
+    spent = time_by_kind(events, on_gpu=on_gpu)
+    kernels = sum(e.count for e in events if not on_gpu or e.device_type.name == "CUDA")
+    return Counter({kind: us / 1e6 for kind, us in spent.items()}), kernels
+
+
+def host_seconds(run: Callable[[], object]) -> float:
+    """Return the time of a run in which the host does not wait for the GPU."""
+    waited = 0.0
+    synchronize = torch.cuda.Event.synchronize
+
+    def timed(event: torch.cuda.Event) -> None:
+        nonlocal waited
+        begun = time.perf_counter()
+        synchronize(event)
+        waited += time.perf_counter() - begun
+
+    torch.cuda.Event.synchronize = timed  # type: ignore[assignment,method-assign]
+    try:
+        begun = time.perf_counter()
+        run()
+        return time.perf_counter() - begun - waited
+    finally:
+        torch.cuda.Event.synchronize = synchronize  # type: ignore[method-assign]
+
+
+def best_product(request: Request) -> float:
+    """Return the operations a second of a large bf16 matrix product of random numbers."""
+    size = _PRODUCT if request.on_gpu else 256
+    a, b = (torch.randn(size, size, device=request.device, dtype=torch.bfloat16) for _ in range(2))
+    to = torch.empty_like(a)
+    return 2.0 * size**3 / _device_seconds(lambda: torch.matmul(a, b, out=to), request, 30)
+
+
+def copied_bytes_per_s(request: Request) -> float:
+    """Return the bytes read and written a second by a large copy."""
+    size = _COPY_BYTES if request.on_gpu else 1 << 24
+    a = torch.randint(0, 255, (size,), device=request.device, dtype=torch.uint8)
+    to = torch.empty_like(a)
+    return 2.0 * size / _device_seconds(lambda: to.copy_(a), request, 20)
+
+
+def _device_seconds(run: Callable[[], object], request: Request, times: int) -> float:
+    """Return the median time of a run on the device, by its own clock where it has one."""
+    for _ in range(5):
+        run()
+    if not request.on_gpu:
+        return median_s(run, seconds=0.05)
+    spent = []
+    for _ in range(times):
+        begin, end = (_mark() for _ in range(2))
+        begin.record()
+        run()
+        end.record()
+        end.synchronize()
+        spent.append(float(begin.elapsed_time(end)) / 1e3)
+    return sorted(spent)[times // 2]
+
+
+def _mark() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
+def _goals(found: Mapping[Place, Cell]) -> None:
+    def best(length: int, depth: str, figure: str) -> float | None:
+        return max(
+            (c[figure] for (_, n, d), c in found.items() if (n, d) == (length, depth)), default=None
+        )
+
+    goal("128 tokens, layer 12: share of the measured peak", 0.6, best(128, "12", "share_of_peak"))
+    name = "128 tokens, layer 12: the same, counting a plain BERT's operations"
+    goal(name, 0.6, best(128, "12", "as_plain_bert"))
+    goal("50 tokens, layer 12: tokens/s", 2.8e6, best(50, "12", "tokens_per_s"))
+    goal("36 tokens, layer 3: texts/s, tokens ready", 200_000, best(36, "3", "texts_per_s"))
+    for length, depth in ((128, "12"), (36, "12"), (36, "3"), (36, "mixed")):
+        cell = found.get((256, length, depth), {})
+        name = f"256 texts of {length} tokens, layer {depth}: GPU busy"
+        goal(name, 0.9, cell.get("gpu_busy"))
+
+
+def _breakdown(engine: Engine, length: int, depth: str, batch: int) -> None:
+    tokens = engine.tokenise(even_workload(length, batch).texts)
+    run = partial(engine.run_tokens, tokens, [_DEPTHS[depth][0] - 1] * batch)
+    run()
+    spent, _ = kernel_seconds(run, on_gpu=engine.device.type == "cuda")
+    total = sum(spent.values()) or 1.0
+    for kind, seconds in spent.most_common():
+        row(
+            "Where the GPU's time goes",
+            tokens=length,
+            layer=depth,
+            part=kind,
+            share=_short(seconds / total),
+        )
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
