@@ -79,8 +79,7 @@ def answer(request: str) -> None:
 
 def _tokens(engine: Engine, lengths: Sequence[int]) -> Tokens:
     word = engine.tokenise(["a"]).ids[0]
-    ids = tuple([word[0], *[word[1]] * (length - 2), word[-1]] for length in lengths)
-    return Tokens(ids, (False,) * len(ids))
+    return Tokens.of([[word[0], *[word[1]] * (length - 2), word[-1]] for length in lengths])
 
 
 def _reset_peak(device: torch.device) -> int:

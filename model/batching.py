@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
+import numpy as np
 import torch
 
 from model.errors import OutOfMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
+B = TypeVar("B", bound="Batch")
 
 _GROWS_AFTER = 100  # batches: where memory stays short, one in a hundred is run again in halves
 _IN_FLIGHT = 2  # while the device works on one batch, the next one is packed
@@ -60,19 +64,15 @@ class TokenBudget:
 
 
 def batches(
-    order: Sequence[int], lengths: Sequence[int], *, max_tokens: int
-) -> Iterator[list[int]]:
+    order: NDArray[np.int64], lengths: NDArray[np.int64], *, max_tokens: int
+) -> Iterator[NDArray[np.int64]]:
     """Yield runs of `order` of at most `max_tokens` tokens together, each of one text at least."""
-    batch: list[int] = []
-    tokens = 0
-    for text in order:
-        if batch and tokens + lengths[text] > max_tokens:
-            yield batch
-            batch, tokens = [], 0
-        batch.append(text)
-        tokens += lengths[text]
-    if batch:
-        yield batch
+    ends = np.cumsum(lengths[order])
+    first = before = 0
+    while first < len(order):
+        end = max(first + 1, int(np.searchsorted(ends, before + max_tokens, side="right")))
+        yield order[first:end]
+        first, before = end, int(ends[end - 1])
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -81,20 +81,28 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, kinds) or any(words in str(error) for words in _NO_MEMORY)
 
 
-def run_batches(
-    todo: Iterator[list[int]], launch: Callable[[list[int]], Callable[[], T]]
-) -> Iterator[tuple[list[int], T]]:
+class Batch(Protocol):
+    """Texts that run at once, and can be taken in parts."""
+
+    def __len__(self) -> int:
+        """Return how many texts there are."""
+
+    def __getitem__(self, part: slice, /) -> Self:
+        """Return some of them."""
+
+
+def run_batches(todo: Iterator[B], launch: Callable[[B], Callable[[], T]]) -> Iterator[tuple[B, T]]:
     """Yield each batch with its result, launching one batch ahead of the one that is waited for.
 
     Args:
-        todo: batches of text numbers.
+        todo: the batches; each is asked for once there is room for it.
         launch: starts a batch and returns the function that waits for its result.
 
     Raises:
         OutOfMemory: a single text does not fit.
     """
-    waiting: deque[list[int]] = deque()
-    running: deque[tuple[list[int], Callable[[], T]]] = deque()
+    waiting: deque[B] = deque()
+    running: deque[tuple[B, Callable[[], T]]] = deque()
     while True:
         batch = waiting.popleft() if waiting else next(todo, None)
         if batch is not None:

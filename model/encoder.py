@@ -66,6 +66,10 @@ def first_tokens(x: Tensor, batch: Packed, stage: Stage) -> Tensor:
     return torch.cat((x.index_select(0, batch.starts[: stage.staying_texts]), ending))
 
 
+def _filled(x: Tensor, rows: int) -> Tensor:
+    return x if len(x) == rows else F.pad(x, (0, 0, 0, rows - len(x)))
+
+
 class PackedEncoder:
     """A multi-exit encoder whose weights are laid out for inference on one device."""
 
@@ -126,7 +130,10 @@ class PackedEncoder:
         self._head_weights, self._head_biases = _stacked(heads, device, torch.float32)
 
     def forward(self, batch: Packed) -> list[Tensor]:
-        """Return fp32 logits of each of `batch.blocks`, (exit + 1, texts, classes)."""
+        """Return fp32 logits of each of `batch.blocks`, (exit + 1, texts, classes).
+
+        Where a text of the block ends at a shallower exit, the rows beyond that exit mean nothing.
+        """
         x = self.embed(batch)
         firsts: list[Tensor] = []
         for stage in batch.stages:
@@ -135,7 +142,9 @@ class PackedEncoder:
             firsts.append(first_tokens(x, batch, stage))
             x = x[: stage.staying_rows]
         return [
-            self.classify(torch.stack([rows[start:end] for rows in firsts[: exit_ + 1]]))
+            self.classify(
+                torch.stack([_filled(rows[start:end], end - start) for rows in firsts[: exit_ + 1]])
+            )
             for exit_, start, end in batch.blocks
         ]
 

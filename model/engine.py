@@ -7,8 +7,9 @@ import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 
 from model.batching import TokenBudget, batches, is_out_of_memory, run_batches
@@ -24,22 +25,51 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from model.config import ModelConfig
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 _DEFAULT_BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
-Answer = tuple[tuple[int, ...], tuple[float, ...]]  # labels and scores of exits 0..k
 _LOG = logging.getLogger("offramp.engine")
 
 
-@dataclass(frozen=True, slots=True)
-class TextResult:
+class TextResult(NamedTuple):
     """What one text's exits said: class and its probability for exits 0..k, shallowest first."""
 
     labels: tuple[int, ...]
     scores: tuple[float, ...]
     tokens: int
     truncated: bool
+
+
+_NOTHING = TextResult((), (), 0, truncated=False)
+
+
+@dataclass(slots=True)
+class Job:
+    """Texts that were asked for together, and what came back of them up to now."""
+
+    tokens: Tokens
+    exits: NDArray[np.int64]
+    results: list[TextResult]
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The texts of a job that run at once, in packing order."""
+
+    job: Job
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return how many texts there are."""
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> Part:
+        """Return some of the texts."""
+        return Part(self.job, self.rows[part])
 
 
 class Engine:
@@ -128,15 +158,7 @@ class Engine:
     ) -> Iterator[list[TextResult]]:
         """Run one (texts, exits) after the other; the next is tokenised while one is classified."""
         with ThreadPoolExecutor(1, thread_name_prefix="tokeniser") as thread:
-            ahead = None
-            for texts, exits in items:
-                self._check(len(texts), exits)
-                following = (thread.submit(self.tokenise, texts), exits)
-                if ahead is not None:
-                    yield self.run_tokens(ahead[0].result(), ahead[1])
-                ahead = following
-            if ahead is not None:
-                yield self.run_tokens(ahead[0].result(), ahead[1])
+            yield from self.run_token_stream(self._tokenised(items, thread))
 
     def tokenise(self, texts: Sequence[str]) -> Tokens:
         """Return the token ids of texts; may be called from another thread, beside inference."""
@@ -149,16 +171,43 @@ class Engine:
             ValueError: a different number of texts and exits, or an exit the model does not have.
             OutOfMemory: one text alone does not fit into the device's memory.
         """
-        self._check(len(tokens), exits)
-        lengths = [len(ids) for ids in tokens.ids]
-        order = packing_order(lengths, exits)
-        todo = batches(order, lengths, max_tokens=self.max_batch_tokens)
-        results: dict[int, TextResult] = {}
-        for rows, answers in run_batches(todo, lambda rows: self._launch(rows, tokens, exits)):
+        return next(self.run_token_stream([(tokens, exits)]))
+
+    def run_token_stream(
+        self, items: Iterable[tuple[Tokens, Sequence[int]]]
+    ) -> Iterator[list[TextResult]]:
+        """Run one (tokens, exits) after the other; the next is packed while one is classified."""
+        todo = (part for tokens, exits in items for part in self._parts(tokens, exits))
+        for part, answers in run_batches(todo, self._launch):
             self._budget.went_well()
-            for i, (labels, scores) in zip(rows, answers, strict=True):
-                results[i] = TextResult(labels, scores, lengths[i], tokens.truncated[i])
-        return [results[i] for i in range(len(tokens))]
+            job = part.job
+            for i, result in zip(part.rows.tolist(), answers, strict=True):
+                job.results[i] = result
+            job.waiting -= len(part)
+            if not job.waiting:
+                yield job.results
+
+    def _tokenised(
+        self, items: Iterable[tuple[Sequence[str], Sequence[int]]], thread: ThreadPoolExecutor
+    ) -> Iterator[tuple[Tokens, Sequence[int]]]:
+        ahead = None
+        for texts, exits in items:
+            self._check(len(texts), exits)
+            following = (thread.submit(self.tokenise, texts), exits)
+            if ahead is not None:
+                yield ahead[0].result(), ahead[1]
+            ahead = following
+        if ahead is not None:
+            yield ahead[0].result(), ahead[1]
+
+    def _parts(self, tokens: Tokens, exits: Sequence[int]) -> Iterator[Part]:
+        self._check(len(tokens), exits)
+        job = Job(tokens, np.asarray(exits, dtype=np.int64), [_NOTHING] * len(tokens), len(tokens))
+        if not len(tokens):
+            yield Part(job, job.exits)
+        order = packing_order(tokens.lengths, job.exits)
+        for rows in batches(order, tokens.lengths, max_tokens=self.max_batch_tokens):
+            yield Part(job, rows)
 
     def _warm_up(self, where: str) -> None:
         """Run the longest text and the shortest ones: the first of a stream then wait for nothing.
@@ -188,67 +237,76 @@ class Engine:
             (time.perf_counter() - start) * 1000,
         )
 
-    def _launch(
-        self, rows: list[int], tokens: Tokens, exits: Sequence[int]
-    ) -> Callable[[], list[Answer]]:
-        """Start a batch; the returned function waits for its labels and scores."""
+    def _launch(self, part: Part) -> Callable[[], Iterable[TextResult]]:
+        """Start a batch; the returned function waits for its results."""
+        if not len(part):
+            return tuple
+        tokens = part.job.tokens
         try:
             with torch.inference_mode():
                 batch = pack(
-                    [tokens.ids[i] for i in rows],
-                    [exits[i] for i in rows],
+                    tokens,
+                    part.rows,
+                    part.job.exits[part.rows],
                     exit_layers=self.config.exit_layers,
                     device=self.device,
                 )
                 blocks = [logits.softmax(-1).max(-1) for logits in self.encoder.forward(batch)]
                 parts = [part for best in blocks for part in (best.values, best.indices.float())]
-                flat = torch.cat([part.flatten() for part in parts])
-                return _answers(batch, flat)
+                answers = _on_host(torch.cat([part.flatten() for part in parts]))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            held = sum(len(tokens.ids[i]) for i in rows)
+            held = int(tokens.lengths[part.rows].sum())
             self._budget.failed(held)
             _LOG.warning("out_of_memory tokens=%d now_at_most=%d", held, self.max_batch_tokens)
             raise
+        return lambda: _results(part, batch, answers())
 
     def _check(self, texts: int, exits: Sequence[int]) -> None:
         if texts != len(exits):
             raise ValueError(f"{texts} texts but {len(exits)} exits")
         last = self.config.exits - 1
-        for exit_ in exits:
+        for exit_ in set(exits):
             if not 0 <= exit_ <= last:
                 raise ValueError(f"exit {exit_} asked, this model has exits 0..{last}")
 
 
-def _answers(batch: Packed, flat: torch.Tensor) -> Callable[[], list[Answer]]:
-    """Return the function that waits for `flat` on the host and takes it apart, text by text."""
-    done = None
-    if flat.is_cuda:
-        host = torch.empty_like(flat, device="cpu", pin_memory=True)
-        host.copy_(flat, non_blocking=True)
-        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        done.record()
-        flat = host
+def _on_host(answers: torch.Tensor) -> Callable[[], NDArray[np.float32]]:
+    """Return the function that waits for a device's answers on the host."""
+    if not answers.is_cuda:
+        return answers.numpy
+    host = torch.empty_like(answers, device="cpu", pin_memory=True)
+    host.copy_(answers, non_blocking=True)
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    done.record()
 
-    def wait() -> list[Answer]:
-        if done is not None:
-            done.synchronize()
-        answers: list[Answer] = []
-        at = 0
-        for exit_, start, end in batch.blocks:
-            size = (exit_ + 1) * (end - start)
-            scores, labels = (
-                flat[a : a + size].view(exit_ + 1, -1).t().tolist() for a in (at, at + size)
-            )
-            at += 2 * size
-            answers.extend(
-                (tuple(map(int, text_labels)), tuple(text_scores))
-                for text_labels, text_scores in zip(labels, scores, strict=True)
-            )
-        return answers
+    def wait() -> NDArray[np.float32]:
+        done.synchronize()
+        return host.numpy()
 
     return wait
+
+
+def _results(part: Part, batch: Packed, answers: NDArray[np.float32]) -> Iterable[TextResult]:
+    """Take the answers of a batch apart, in its order."""
+    labels: list[tuple[int, ...]] = []
+    scores: list[tuple[float, ...]] = []
+    runs = iter(batch.runs)
+    at = text = 0
+    for exit_, first, end in batch.blocks:
+        size = (exit_ + 1) * (end - first)
+        block_scores, block_labels = answers[at : at + 2 * size].reshape(2, exit_ + 1, -1)
+        at += 2 * size
+        while text < end:
+            run_exit, _, run_end = next(runs)
+            ours = slice(text - first, run_end - first)
+            labels += zip(*block_labels[: run_exit + 1, ours].astype(int).tolist(), strict=True)
+            scores += zip(*block_scores[: run_exit + 1, ours].tolist(), strict=True)
+            text = run_end
+    tokens = part.job.tokens
+    truncated = [tokens.truncated[i] for i in part.rows.tolist()]
+    return map(TextResult, labels, scores, tokens.lengths[part.rows].tolist(), truncated)
 
 
 def _device(name: str) -> torch.device:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import accumulate, chain, groupby
-from operator import neg
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from model.tokenising import Tokens
 
 _FINEST_BITS = 8  # up to 128 rows and to 256 there are eight steps of 16, then eight a doubling
 _FEW = 1024  # rows; from here on filler costs more than kernels: sixteen steps a doubling
@@ -66,7 +66,8 @@ class Packed:
     starts: Tensor  # (texts + 1), int32: where each text begins; the last entry is the end
     spans: tuple[Span, ...]
     stages: tuple[Stage, ...]  # exits 0..deepest
-    blocks: tuple[tuple[int, int, int], ...]  # (exit, first text, end) of texts with one exit
+    runs: tuple[tuple[int, int, int], ...]  # (exit, first text, end) of texts with one exit
+    blocks: tuple[tuple[int, int, int], ...]  # the same of texts whose heads run as one product
 
 
 def rounded(tokens: int) -> int:
@@ -81,14 +82,15 @@ def rounded(tokens: int) -> int:
     return -(-tokens // step) * step
 
 
-def packing_order(lengths: Sequence[int], exits: Sequence[int]) -> list[int]:
+def packing_order(lengths: NDArray[np.int64], exits: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return text numbers by exit (deepest first), then by length (longest first)."""
-    return sorted(range(len(lengths)), key=lambda i: (-exits[i], -lengths[i]))
+    return np.lexsort((-lengths, -exits))
 
 
 def pack(
-    rows: Sequence[Sequence[int]],
-    exits: Sequence[int],
+    tokens: Tokens,
+    rows: NDArray[np.int64],
+    exits: NDArray[np.int64],
     *,
     exit_layers: Sequence[int],
     device: torch.device,
@@ -96,76 +98,78 @@ def pack(
     """Lay out texts for the encoder.
 
     Args:
-        rows: token ids of each text, at least one text, in packing order.
-        exits: where each text ends, deepest first.
+        tokens: what the tokeniser made of all texts.
+        rows: the texts to take, at least one, in packing order.
+        exits: where each of them ends, deepest first.
         exit_layers: the layer of each exit, from 1.
         device: where the tensors go; to a GPU in a single copy that nobody waits for.
     """
-    lengths = [len(row) for row in rows]
-    starts = [0, *accumulate(lengths)]
-    rows_for = rounded if device.type == "cpu" else int
-    tokens = starts[-1]
-    ids = np.zeros(rows_for(tokens), dtype=np.int32)
-    ids[:tokens] = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=tokens)
+    on_cpu = device.type == "cpu"
+    rows_for = rounded if on_cpu else int
+    lengths = tokens.lengths[rows]
+    starts = np.concatenate(([0], np.cumsum(lengths)))
+    count = int(starts[-1])
+    ids = np.zeros(rows_for(count), dtype=np.int32)
     places = np.zeros_like(ids)
-    places[:tokens] = np.arange(tokens) - np.repeat(starts[:-1], lengths)
-    parts = [ids, places, np.array(starts, dtype=np.int32)]
-    plans = []
-    for exit_ in range(exits[0] + 1):
-        texts, staying = (bisect_right(exits, -least, key=neg) for least in (exit_, exit_ + 1))
-        plans.append((texts, staying))
-        ending = starts[staying] + np.arange(1, texts - staying + 1)
-        parts.append(np.concatenate((starts[: staying + 1], ending)).astype(np.int32))
-    token_ids, positions, all_starts, *queries = _to_device(parts, device)
+    places[:count] = np.arange(count) - np.repeat(starts[:-1], lengths)
+    ids[:count] = tokens.flat[places[:count] + np.repeat(tokens.starts[rows], lengths)]
+    deepest = int(exits[0])
+    running = np.searchsorted(-exits, -np.arange(deepest + 2), side="right").tolist()
+    plans = list(pairwise(running))  # (texts, staying texts) of each exit
+    queries = [
+        np.concatenate((starts[: staying + 1], starts[staying] + np.arange(1, texts - staying + 1)))
+        for texts, staying in plans
+    ]
+    token_ids, positions, all_starts, *query_starts = _to_device(
+        [ids, places, starts, *queries], device
+    )
+    longest = np.maximum.accumulate(lengths).tolist()
+    begins = starts.tolist()
     stages = [
         Stage(
             first_layer=exit_layers[exit_ - 1] + 1 if exit_ else 1,
             last_layer=exit_layers[exit_],
             texts=texts,
-            tokens=starts[texts],
+            tokens=begins[texts],
             staying_texts=staying,
-            staying_tokens=starts[staying],
-            longest=max(lengths[:texts]),
-            longest_staying=max(lengths[:staying], default=0),
-            kept_rows=rows_for(starts[staying] + texts - staying),
-            staying_rows=rows_for(starts[staying]),
-            query_starts=queries[exit_],
+            staying_tokens=begins[staying],
+            longest=longest[texts - 1],
+            longest_staying=longest[staying - 1] if staying else 0,
+            kept_rows=rows_for(begins[staying] + texts - staying),
+            staying_rows=rows_for(begins[staying]),
+            query_starts=query_starts[exit_],
         )
         for exit_, (texts, staying) in enumerate(plans)
     ]
+    runs = tuple((int(exits[first]), first, end) for first, end in _runs(exits))
     return Packed(
         token_ids=token_ids,
         positions=positions,
         starts=all_starts,
-        spans=_spans(lengths, exits, starts),
+        spans=tuple(
+            Span(first, end - first, begins[first], begins[first + 1] - begins[first])
+            for first, end in _runs(exits, lengths)
+        ),
         stages=tuple(stages),
-        blocks=_blocks(exits),
+        runs=runs,
+        # A GPU takes longer to be told of several products than to run one that is larger.
+        blocks=runs if on_cpu else ((deepest, 0, len(rows)),),
     )
 
 
-def _spans(lengths: Sequence[int], exits: Sequence[int], starts: Sequence[int]) -> tuple[Span, ...]:
-    spans = []
-    text = 0
-    for (_, length), group in groupby(zip(exits, lengths, strict=True)):
-        texts = sum(1 for _ in group)
-        spans.append(Span(text, texts, starts[text], length))
-        text += texts
-    return tuple(spans)
+def _runs(*columns: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return where each run of equal values begins and ends."""
+    changes = np.logical_or.reduce([np.diff(column) != 0 for column in columns])
+    ends = (np.flatnonzero(changes) + 1).tolist()
+    return list(pairwise([0, *ends, len(columns[0])]))
 
 
-def _blocks(exits: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
-    blocks = []
-    text = 0
-    for exit_, group in groupby(exits):
-        end = text + sum(1 for _ in group)
-        blocks.append((exit_, text, end))
-        text = end
-    return tuple(blocks)
+def _to_device(parts: Sequence[NDArray[np.integer]], device: torch.device) -> list[Tensor]:
+    """Return each part as int32; all of them travel as one block, to a GPU from pinned memory.
 
-
-def _to_device(parts: Sequence[NDArray[np.int32]], device: torch.device) -> list[Tensor]:
-    """Return each part as a tensor; all of them travel as one block of pinned memory."""
-    flat = torch.from_numpy(np.concatenate(parts))
-    if device.type == "cuda":
-        flat = flat.pin_memory().to(device, non_blocking=True)
-    return list(torch.split(flat, [len(part) for part in parts]))
+    Torch keeps pinned blocks for the next batches.
+    """
+    sizes = [len(part) for part in parts]
+    flat = torch.empty(sum(sizes), dtype=torch.int32, pin_memory=device.type == "cuda")
+    np.concatenate(parts, out=flat.numpy(), casting="same_kind")
+    return list(torch.split(flat.to(device, non_blocking=True), sizes))

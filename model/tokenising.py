@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from model.errors import InvalidData
 from model.folder_files import told_as
@@ -11,26 +14,46 @@ from model.folder_files import told_as
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
 
 _CHARACTERS_PER_TOKEN = 8  # English needs 4 to 5; rarer texts are encoded a second time, in full
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tokens:
-    """Token ids of each text, with [CLS] and [SEP], and which texts lost their end."""
+    """Token ids of texts, end to end, with [CLS] and [SEP], and which texts lost their end."""
 
-    ids: tuple[list[int], ...]
+    flat: NDArray[np.int32]  # (tokens)
+    starts: NDArray[np.int64]  # (texts + 1): where each text begins; the last entry is the end
     truncated: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]], truncated: Sequence[bool] | None = None) -> Tokens:
+        """Take the ids of each text; none lost its end unless `truncated` says so."""
+        starts = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)), out=starts[1:])
+        flat = np.fromiter(chain.from_iterable(rows), np.int32, int(starts[-1]))
+        return cls(flat, starts, tuple(truncated or (False,) * len(rows)))
 
     def __len__(self) -> int:
         """Return how many texts there are."""
-        return len(self.ids)
+        return len(self.starts) - 1
 
     @property
     def count(self) -> int:
         """How many tokens the texts have together."""
-        return sum(map(len, self.ids))
+        return len(self.flat)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """How many tokens each text has."""
+        return np.diff(self.starts)
+
+    @property
+    def ids(self) -> list[list[int]]:
+        """The ids of each text."""
+        return [row.tolist() for row in np.split(self.flat, self.starts[1:-1])] if len(self) else []
 
 
 class Tokeniser:
@@ -60,10 +83,10 @@ class Tokeniser:
         for i, encoding in zip(short, self._encode([texts[i] for i in short]), strict=True):
             encodings[i] = encoding
         rows = [encoding.ids for encoding in encodings]
-        return Tokens(
-            ids=tuple(r if len(r) <= limit else r[: limit - 1] + r[-1:] for r in rows),
-            truncated=tuple(len(row) > limit for row in rows),
-        )
+        truncated = tuple(len(row) > limit for row in rows)
+        if any(truncated):
+            rows = [r if len(r) <= limit else r[: limit - 1] + r[-1:] for r in rows]
+        return Tokens.of(rows, truncated)
 
     def _cut(self, text: str) -> str:
         size = self._max_tokens * _CHARACTERS_PER_TOKEN

@@ -83,8 +83,8 @@ first, word, last = engine.tokenise(["a"]).ids[0]
 before = resident()
 for rows in range(3, 4097, 3):
     lengths = [512] * (rows // 512) + ([rows % 512] if rows % 512 > 2 else [])
-    ids = tuple([first, *[word] * (length - 2), last] for length in lengths)
-    engine.run_tokens(Tokens(ids, (False,) * len(ids)), [1] * len(ids))
+    ids = [[first, *[word] * (length - 2), last] for length in lengths]
+    engine.run_tokens(Tokens.of(ids), [1] * len(ids))
 print(resident() - before)
 """
 LOADING = """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -16,9 +19,11 @@ lengths = st.lists(st.integers(2, 40), max_size=50)
 @given(lengths, st.integers(40, 200))
 def test_a_batch_never_holds_more_tokens_than_allowed(lengths: list[int], max_tokens: int) -> None:
     """Every text is in one batch, in order, and no batch is over the budget."""
-    order = list(range(len(lengths)))
-    found = list(batches(order, lengths, max_tokens=max_tokens))
-    assert [text for batch in found for text in batch] == order
+    order = np.random.default_rng(0).permutation(len(lengths))
+    found = list(batches(order, np.array(lengths, dtype=int), max_tokens=max_tokens))
+    assert [text for batch in found for text in batch] == order.tolist()
+    for batch, following in pairwise(found):
+        assert sum(lengths[text] for text in [*batch, following[0]]) > max_tokens
     assert all(sum(lengths[text] for text in batch) <= max_tokens for batch in found)
 
 

@@ -30,7 +30,7 @@ def test_ids_are_those_of_the_whole_text_cut_to_the_limit(texts: list[str]) -> N
     clean = [text.encode("utf-8", "replace").decode() for text in texts]
     expected = [encoding.ids for encoding in whole.encode_batch(clean)]
     tokens = Tokeniser(tiny_tokenizer(), max_tokens=LIMIT).encode(texts)
-    assert list(tokens.ids) == expected
+    assert tokens.ids == expected
     assert encode(tiny_tokenizer(), texts, LIMIT) == expected
 
 

@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import replace
 from itertools import accumulate, pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,7 +18,8 @@ from model.config import ModelConfig
 from model.encoder import PackedEncoder, first_tokens
 from model.linear import float_linears, layers_of, plain, prepacked, same
 from model.network import MultiExitEncoder
-from model.packed import pack, packing_order, rounded
+from model.packed import Packed, pack, packing_order, rounded
+from model.tokenising import Tokens
 from tests.tiny_model import tiny_config, tiny_network
 
 EXIT_LAYERS = (1, 2, 4)
@@ -151,19 +153,24 @@ def bert(config: ModelConfig, network: MultiExitEncoder) -> BertModel:
     return model.eval()
 
 
+def packed_for(
+    batch: list[tuple[list[int], int]], device: torch.device
+) -> tuple[Packed, list[int]]:
+    """Return texts as the engine packs them, and in which order."""
+    tokens = Tokens.of([row for row, _ in batch])
+    exits = np.array([exit_ for _, exit_ in batch])
+    order = packing_order(tokens.lengths, exits)
+    packed = pack(tokens, order, exits[order], exit_layers=EXIT_LAYERS, device=device)
+    return packed, order.tolist()
+
+
 def run(encoder: PackedEncoder, batch: list[tuple[list[int], int]]) -> list[torch.Tensor]:
     """Return the logits (exit + 1, classes) of each text, in input order."""
-    order = packing_order([len(row) for row, _ in batch], [exit_ for _, exit_ in batch])
-    packed = pack(
-        [batch[i][0] for i in order],
-        [batch[i][1] for i in order],
-        exit_layers=EXIT_LAYERS,
-        device=encoder.device,
-    )
+    packed, order = packed_for(batch, encoder.device)
     with torch.inference_mode():
         blocks = encoder.forward(packed)
     logits = [text for block in blocks for text in block.transpose(0, 1).cpu()]
-    return [logits[order.index(i)] for i in range(len(batch))]
+    return [logits[order.index(i)][: exit_ + 1] for i, (_, exit_) in enumerate(batch)]
 
 
 def reference(
@@ -190,7 +197,7 @@ def test_logits_equal_those_of_transformers(encoder, network, bert, batch) -> No
 def test_hidden_states_of_every_layer_equal_those_of_transformers(encoder, bert, rows) -> None:
     """After each layer, every token of every text has the hidden state transformers gives it."""
     rows = sorted(rows, key=len, reverse=True)
-    packed = pack(rows, [2] * len(rows), exit_layers=EXIT_LAYERS, device=encoder.device)
+    packed, _ = packed_for([(row, 2) for row in rows], encoder.device)
     starts = packed.starts.tolist()
     with torch.inference_mode():
         hidden = [bert(torch.tensor([r]), output_hidden_states=True).hidden_states for r in rows]
@@ -258,12 +265,10 @@ def test_a_batch_on_cuda_is_launched_without_waiting(network: MultiExitEncoder) 
     encoder = PackedEncoder(deepcopy(network), precision="bf16", device=torch.device("cuda"))
     batch = [([5] * n, 2 - n % 3) for n in range(2, 20)]
     run(encoder, batch)
-    order = packing_order([len(row) for row, _ in batch], [exit_ for _, exit_ in batch])
-    rows, exits = [batch[i][0] for i in order], [batch[i][1] for i in order]
     torch.cuda.set_sync_debug_mode("error")
     try:
         with torch.inference_mode():
-            encoder.forward(pack(rows, exits, exit_layers=EXIT_LAYERS, device=encoder.device))
+            encoder.forward(packed_for(batch, encoder.device)[0])
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -272,13 +277,8 @@ def test_a_batch_on_cuda_is_launched_without_waiting(network: MultiExitEncoder) 
 def test_the_running_texts_are_a_prefix(batch) -> None:
     """Ordered by exit, what each stage runs and keeps is the front part of the batch."""
     lengths, exits = [len(row) for row, _ in batch], [exit_ for _, exit_ in batch]
-    order = packing_order(lengths, exits)
-    packed = pack(
-        [batch[i][0] for i in order],
-        [exits[i] for i in order],
-        exit_layers=EXIT_LAYERS,
-        device=torch.device("cpu"),
-    )
+    packed, order = packed_for(batch, torch.device("cpu"))
+    assert order == sorted(range(len(batch)), key=lambda i: (-exits[i], -lengths[i]))
     assert len(packed.token_ids) == rounded(sum(lengths))
     for exit_, stage in enumerate(packed.stages):
         assert stage.texts == sum(e >= exit_ for e in exits)
