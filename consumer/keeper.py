@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from kafka import KafkaAdminClient
-
-from consumer.beginning import committed_topics
 from consumer.errors import ConsumerError, TopicMissing
-from consumer.kafka_calls import translated
-from consumer.kafka_client import connect
+from consumer.kept_check import check_committed
 from consumer.policy_topic import PolicyTopic
-from consumer.route_table import BUILT_IN
 from consumer.route_watch import routes_gone
 from policy_state.backends.keeping import Keeping
 from policy_state.errors import PolicyStateError
-from policy_state.positions import ConsumerGroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +74,7 @@ class Keeper:
         if self._settings.routes is None:
             if "routes" in lost:
                 raise routes_gone(self._settings, f"with {lost['routes']} changes of them")
-            self._check_committed()
+            check_committed(self._settings, self._store)
         if "policy" in lost:
             self._say_restored(self._restore(kept, routes=False))
 
@@ -159,26 +152,3 @@ class Keeper:
                 ": `offramp topics init` creates it" if isinstance(error, TopicMissing) else "",
             )
         self._trouble = str(error)
-
-    def _check_committed(self) -> None:
-        """Return unless Redis knows nothing of a group that has read other topics than `texts.*`.
-
-        Raises:
-            RoutesGone: then it had other routes than the built-in one.
-            StreamUnavailable: the broker does not tell.
-        """
-        kafka = self._settings.kafka
-        if self._store.routes_revision(kafka.group):
-            return
-        with translated("reading the group's offsets"):
-            admin = KafkaAdminClient(**connect(kafka))
-            try:
-                cluster = str(admin.describe_cluster()["cluster_id"])
-                if self._store.group_began(ConsumerGroup(cluster, kafka.group)):
-                    return
-                topics = committed_topics(admin, kafka.group, timeout_s=kafka.request_timeout_s)
-            finally:
-                admin.close()
-        others = sorted(name for name in topics if re.fullmatch(BUILT_IN.topics, name) is None)
-        if others:
-            raise routes_gone(self._settings, f"of a group that has read {others[0]}")

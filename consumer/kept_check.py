@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Final
 
+from kafka import KafkaAdminClient
+
+from consumer.beginning import committed_topics
 from consumer.errors import TopicMissing
+from consumer.kafka_calls import translated
+from consumer.kafka_client import connect
 from consumer.policy_topic import PolicyTopic
+from consumer.route_table import BUILT_IN
 from consumer.route_watch import routes_gone
 from policy_state.backends.keeping import Keeping
 from policy_state.findings import Finding, note, problem
 from policy_state.kept import entry_time_ms
+from policy_state.positions import ConsumerGroup
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -43,6 +51,42 @@ def check_known(settings: Settings, table: RouteTable, kept: Records | None = No
         return
     if ("routes",) in kept:
         raise routes_gone(settings, f"which had revision {kept['routes',]['revision']}")
+
+
+def check_in_force(settings: Settings, store: RedisStore, table: RouteTable) -> None:
+    """Return where a group's routes are known: the policy topic and its offsets tell of no others.
+
+    Raises:
+        RoutesGone: there were others, which Redis has lost.
+        StreamUnavailable: the broker does not answer.
+    """
+    check_known(settings, table)
+    if table.source == "built-in":
+        check_committed(settings, store)
+
+
+def check_committed(settings: Settings, store: RedisStore) -> None:
+    """Return unless Redis knows nothing of a group that has read other topics than `texts.*`.
+
+    Raises:
+        RoutesGone: then it had other routes than the built-in one.
+        StreamUnavailable: the broker does not tell.
+    """
+    kafka = settings.kafka
+    if store.routes_revision(kafka.group):
+        return
+    with translated("reading the group's offsets"):
+        admin = KafkaAdminClient(**connect(kafka))
+        try:
+            cluster = str(admin.describe_cluster()["cluster_id"])
+            if store.group_began(ConsumerGroup(cluster, kafka.group)):
+                return
+            topics = committed_topics(admin, kafka.group, timeout_s=kafka.request_timeout_s)
+        finally:
+            admin.close()
+    others = sorted(name for name in topics if re.fullmatch(BUILT_IN.topics, name) is None)
+    if others:
+        raise routes_gone(settings, f"of a group that has read {others[0]}")
 
 
 def kept_findings(settings: Settings, store: RedisStore, *, policy: str) -> list[Finding]:

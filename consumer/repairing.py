@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from kafka import TopicPartition
 
+    from consumer.predicted_to import Former, PredictedTo
     from consumer.settings import KafkaSettings
     from policy_state.admin import PolicyAdmin
     from policy_state.offsets import Range
@@ -50,7 +51,7 @@ def uncounted(
 def repair(  # noqa: PLR0913 - the limits that a worker has and a command has not
     settings: KafkaSettings,
     store: PolicyAdmin,
-    topics: Sequence[str],
+    where: PredictedTo,
     *,
     sources: Collection[str] | None = None,
     most_records: int | None = None,
@@ -63,7 +64,7 @@ def repair(  # noqa: PLR0913 - the limits that a worker has and a command has no
     Args:
         settings: addresses, and the group.
         store: with the policy open.
-        topics: the topics that the group's predictions go to, and went to.
+        where: the topics that the group's predictions go to, and went to.
         sources: the partitions in question, by watermark name; default: all.
         most_records: how many predictions to read back at most; default: as many as there are.
         go_on: asked now and then; where it says no, nothing more is counted.
@@ -75,7 +76,7 @@ def repair(  # noqa: PLR0913 - the limits that a worker has and a command has no
     """
     meta = store.describe().meta
     with PredictionLog(
-        settings, topics, fingerprint=meta.fingerprint, exits=meta.exits
+        settings, where.topics, fingerprint=meta.fingerprint, exits=meta.exits
     ) as predictions:
         found = predictions.committed(at_least={})
         upto = {
@@ -88,9 +89,9 @@ def repair(  # noqa: PLR0913 - the limits that a worker has and a command has no
         upto = {key: end for key, end in upto.items() if f"{key[0]}/{key[1]}" in wanted}
         if not upto:
             return Repaired()
-        if not topics:  # nothing can be found where nothing is looked through
+        if not where.topics:  # nothing can be found where nothing is looked through
             return Repaired(left=tuple(sorted(wanted)))
-        back = _Back(predictions, wanted, most_records=most_records, go_on=go_on)
+        back = _Back(predictions, wanted, where.gone, most_records=most_records, go_on=go_on)
         done = rebuild(store, back.texts(), upto=upto, left_out=back.not_found, replay=False)
     left = back.not_found()
     offsets = sum(
@@ -114,11 +115,13 @@ class _Back:
         self,
         predictions: PredictionLog,
         wanted: Mapping[str, tuple[Range, ...]],
+        gone: Sequence[Former],
         *,
         most_records: int | None,
         go_on: Callable[[], bool],
     ) -> None:
         self._predictions = predictions
+        self._gone = gone
         self._lowest = {source: pieces[0][0] for source, pieces in wanted.items()}
         self._left_records = most_records
         self._go_on = go_on
@@ -131,7 +134,19 @@ class _Back:
         if not self._ended:
             return set(self._lowest)
         every = set(self._lowest)
-        return {source for seen in self._whole.values() for source in every - seen}
+        not_seen = {source for seen in self._whole.values() for source in every - seen}
+        return not_seen | self._deleted()
+
+    def _deleted(self) -> set[str]:
+        """Return the partitions whose predictions may have gone to a topic that is no more."""
+        names = {id_: name for name, id_ in self._predictions.reader.ids.items()}
+        return {
+            source
+            for source in self._lowest
+            for route in self._gone
+            if route.is_for(names.get(source.rpartition("/")[0], ""))
+            and self._before_ms.get(source, 0) - _CLOCKS_MS <= route.until_ms
+        }
 
     def texts(self) -> Iterator[PredictedText]:
         """Yield the texts of all predictions on the way, the latest stretch of each topic first."""

@@ -8,17 +8,17 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from consumer.errors import ConsumerError, InvalidSettings
-from consumer.kafka_calls import translated
-from consumer.kafka_client import connect
-from consumer.reading import topic_ids
+from consumer.predicted_to import former_routes, where_predicted
 from consumer.repairing import Repaired, repair, uncounted
 from policy_state.errors import PolicyStateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from consumer.predicted_to import Former
+    from consumer.routes import Route
     from consumer.settings import Settings
-    from policy_state.admin import PolicyAdmin
+    from policy_state.backends.redis import RedisStore
     from policy_state.offsets import Range
 
 log = logging.getLogger("offramp.repairing")
@@ -39,9 +39,9 @@ class Repairs:
     def __init__(
         self,
         settings: Settings,
-        store: PolicyAdmin,
+        store: RedisStore,
         *,
-        outputs: Callable[[], Collection[str]],
+        routes: Callable[[], Collection[Route]],
         away: Callable[[], bool],
     ) -> None:
         """Do nothing yet.
@@ -49,12 +49,14 @@ class Repairs:
         Args:
             settings: of the worker.
             store: with the policy open.
-            outputs: the topics that predictions go to, and went to while the worker ran.
+            routes: those in force; the history tells of others.
             away: whether the store does not answer at the moment.
         """
         self._settings = settings
         self._store = store
-        self._outputs = outputs
+        self._routes = routes
+        self._seen: Collection[Route] | None = None
+        self._former: frozenset[Former] = frozenset()
         self._away = away
         self._places: Mapping[str, int] = {}
         self._open: dict[str, tuple[Range, ...]] = {}  # at the last look
@@ -94,6 +96,10 @@ class Repairs:
                 log.warning("not repaired, tried again pause_s=%.0f error=%s", pause_s, error)
 
     def _look(self) -> None:
+        routes = self._routes()
+        if routes != self._seen:
+            self._take_history()
+            self._seen = routes
         places = self._places  # before the watermarks are read: counting comes before committing
         found = uncounted(self._store.watermarks(), places)
         known, self._open = self._open, found
@@ -103,10 +109,11 @@ class Repairs:
         settings = self._settings
         log.info("not counted partitions=%d offsets=%d", len(due), _offsets(found, due))
         try:
+            self._take_history()
             done = repair(
                 settings.kafka,
                 self._store,
-                self._there(),
+                where_predicted(settings, routes, self._former),
                 sources=due,
                 most_records=settings.store.repair_records,
                 go_on=lambda: not self._stopped.is_set(),
@@ -131,25 +138,9 @@ class Repairs:
                 *(self._settings.store.repair_records, MENDS),
             )
 
-    def _there(self) -> list[str]:
-        """Return those of the topics of predictions that exist."""
-        return existing(self._settings, self._outputs())
-
-
-def existing(settings: Settings, topics: Collection[str]) -> list[str]:
-    """Return those of some topics that exist.
-
-    Raises:
-        StreamUnavailable: no broker answers.
-    """
-    from kafka import KafkaAdminClient
-
-    with translated("looking for the topics of predictions"):
-        admin = KafkaAdminClient(**connect(settings.kafka))
-        try:
-            return sorted(set(topics) & topic_ids(admin).keys())
-        finally:
-            admin.close()
+    def _take_history(self) -> None:
+        """Take note of the routes of the past; a store that is emptied later takes none away."""
+        self._former |= {*former_routes(self._store, self._settings.kafka.group)}
 
 
 def _offsets(found: Mapping[str, tuple[Range, ...]], sources: Collection[str]) -> int:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from consumer.settings import Settings
     from consumer.step import Outcome, Prepared, Step
     from consumer.writes import Outgoing
-    from policy_state.admin import PolicyAdmin
+    from policy_state.backends.redis import RedisStore
     from policy_state.store import Applied, OpenedPolicy
 
 log = logging.getLogger("offramp.worker")
@@ -60,7 +60,7 @@ class Worker:
         self,
         stream: KafkaStream,
         step: Step,
-        store: PolicyAdmin,
+        store: RedisStore,
         opened: OpenedPolicy,
         settings: Settings,
         routes: RouteWatch,
@@ -87,9 +87,8 @@ class Worker:
         self._pipeline: Pipeline[Batch, Prepared, Outcome] = Pipeline(
             self._prepare, self._compute, self._commit
         )
-        self._outputs: frozenset[str] = frozenset()
         self._repairs = Repairs(
-            settings, store, outputs=lambda: self._outputs, away=lambda: self._counting.away
+            settings, store, routes=lambda: self._routes.routes, away=lambda: self._counting.away
         )
         self._trouble = Trouble(give_up_s=settings.worker.give_up_s)
         self._done = Counter(events=0, truncated=0, dead_letters=0, batches=0)
@@ -286,7 +285,6 @@ class Worker:
         self._came_round()
         if (file := self._settings.worker.liveness_file) is not None:
             file.touch()
-        self._outputs |= {route.output for route in self._routes.routes}  # another set
         self._repairs.follow(self._stream.places())
         if not self._counting.away:
             self._stream.positions.keep_up()

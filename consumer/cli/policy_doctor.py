@@ -182,12 +182,16 @@ def _kafka(kafka: KafkaSettings) -> tuple[KafkaState | None, list[Finding]]:
 
 def _repair(settings: Settings, store: RedisStore, topics: Sequence[str]) -> None:
     """Count what is predicted and not counted, and say what came of it."""
+    from consumer.kept_check import check_in_force
+    from consumer.predicted_to import former_routes, where_predicted
     from consumer.repairing import repair
-    from consumer.repairs import existing
     from consumer.route_watch import routes_in_force
 
-    outputs = {route.output for route in routes_in_force(settings, store).routes}
-    done = repair(settings.kafka, store, existing(settings, {*outputs, *topics}))
+    table = routes_in_force(settings, store)
+    check_in_force(settings, store, table)
+    former = former_routes(store, settings.kafka.group)
+    where = where_predicted(settings, table.routes, former, named=topics)
+    done = repair(settings.kafka, store, where)
     if done.offsets:
         detail = {"counted": done.counted, "offsets": done.offsets}
         store.note("repair", detail, by=who(None), reason="")
@@ -198,6 +202,6 @@ def _repair(settings: Settings, store: RedisStore, topics: Sequence[str]) -> Non
     for source in done.left:
         typer.echo(
             f"{source}: predictions of what is not counted may be gone, so nothing was counted; "
-            "`offramp policy rebuild --topic ..` counts those that are left",
+            "`offramp policy rebuild` counts those that are left",
             err=True,
         )

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from consumer.rebuilding import PredictionLog
+    from consumer.routes import Route
     from consumer.settings import KafkaSettings, Settings
     from policy_state.backends.keeping import Restored
     from policy_state.backends.redis import RedisStore
@@ -70,7 +71,9 @@ def rebuild(
     topic: Annotated[
         list[str] | None,
         typer.Option(
-            "--topic", "-t", help="Topic of predictions; default: the outputs of all routes."
+            "--topic",
+            "-t",
+            help="Topic of predictions; default: outputs of all routes, now and before.",
         ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Set all counters to zero first.")] = False,
@@ -91,11 +94,11 @@ def rebuild(
     """Bring back what Redis has lost: what people had set, then counters from the predictions.
 
     Routes, settings, pins, freezes and audits come from the policy topic, and what was set since
-    the loss stays. Counters come from the outputs of all routes; name topics where predictions of
-    this policy's model went to others before, all of them then. Workers may run meanwhile: what
-    they have counted stays, and they count on. Resets of the past are not repeated. A policy that
-    is gone is created as the policy topic has it; where that has none, from the model and the
-    settings.
+    the loss stays. Counters come from the outputs of all routes, those that were removed included;
+    name topics where predictions of this policy's model went to others, all of them then. Workers
+    may run meanwhile: what they have counted stays, and they count on. Resets of the past are not
+    repeated. A policy that is gone is created as the policy topic has it; where that has none, from
+    the model and the settings.
 
     --fresh reads all predictions twice: before it sets anything to zero it looks whether there are
     predictions of all texts that each domain has counted.
@@ -175,34 +178,40 @@ def _restart(store: RedisStore, *, by: str, reason: str) -> None:
 def _topics(
     store: RedisStore, settings: Settings, named: Sequence[str] | None
 ) -> tuple[list[str], list[str]]:
-    """Return the topics to read, and outputs of routes that are not among them.
+    """Return the topics to read, and outputs of routes, now or before, that are not among them.
 
     Raises:
         InvalidSettings: none are named, and no route's output exists.
-        InvalidRoute: none are named, and the routes cannot be told.
+        InvalidRoute, RoutesGone: none are named, and the routes cannot be told.
     """
     from consumer.errors import InvalidRoute, InvalidSettings
+    from consumer.kept_check import check_in_force
+    from consumer.predicted_to import former_routes, where_predicted
     from consumer.route_watch import routes_in_force
 
     try:
-        routes = routes_in_force(settings, store).routes
+        table = routes_in_force(settings, store)
     except InvalidRoute:
         if not named:
             raise
-        routes = ()
-    outputs = list(dict.fromkeys(route.output for route in routes))
-    from consumer.topics import describe_cluster
-
-    there = describe_cluster(settings.kafka).partitions
-    found = [output for output in outputs if output in there]
+        routes: Sequence[Route] = ()
+    else:
+        routes = table.routes
+        if not named:
+            check_in_force(settings, store, table)
+    where = where_predicted(settings, routes, former_routes(store, settings.kafka.group))
     if named:
-        return list(dict.fromkeys(named)), [output for output in found if output not in named]
-    if not found:
+        return list(dict.fromkeys(named)), [topic for topic in where.topics if topic not in named]
+    if not where.topics:
+        outputs = list(dict.fromkeys(route.output for route in routes))
         raise InvalidSettings(
             f"group {settings.kafka.group}: no output of a route exists ({_named(outputs)}); name "
             "the topics of predictions with --topic"
         )
-    return found, []
+    if where.gone:
+        gone = list(dict.fromkeys(route.output for route in where.gone))
+        typer.echo(f"beware: predictions may have gone to {_named(gone)}, now deleted", err=True)
+    return list(where.topics), []
 
 
 def _check_losses(

@@ -10,12 +10,12 @@ from consumer.cli import route_change
 from consumer.cli.common import MOST_ROWS, Bootstrap, Config, RedisUrl, SetRedis, printable
 from consumer.cli.policy_common import EXIT_FOUND, Format, FormatOption, emit
 from consumer.cli.route_common import (
-    ROUTES,
     Group,
     RouteName,
     cluster_if_there,
     domain_said,
     route_store,
+    shown_routes,
     taken_by,
 )
 
@@ -54,17 +54,17 @@ HISTORY_EXAMPLES = """Examples:
 @app.command("list", epilog=LIST_EXAMPLES)
 def list_(
     config: Config = None,
+    bootstrap_servers: Bootstrap = None,
     redis_url: RedisUrl = None,
     group: Group = None,
     set_: SetRedis = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """List the routes in order: of those that match a topic the first one counts."""
-    with route_store(config, redis_url, group, set_, uses=ROUTES) as (settings, store):
-        from consumer.route_watch import routes_in_force
+    with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
         from consumer.routes import Route
 
-        table = routes_in_force(settings, store)
+        table = shown_routes(settings, store)
         emit(
             output,
             "route-list",
@@ -93,9 +93,7 @@ def show(
         settings,
         store,
     ):
-        from consumer.route_watch import routes_in_force
-
-        table = routes_in_force(settings, store)
+        table = shown_routes(settings, store)
         route = table.named(name)
         cluster = cluster_if_there(settings.kafka)
         topics = [] if cluster is None else taken_by(table, route, list(cluster.partitions))
@@ -130,10 +128,9 @@ def try_(
         settings,
         store,
     ):
-        from consumer.route_watch import routes_in_force
         from consumer.targets import missing
 
-        matching = routes_in_force(settings, store).matching(topic)
+        matching = shown_routes(settings, store).matching(topic)
         cluster = cluster_if_there(settings.kafka)
     route = matching[0] if matching else None
     there = None if cluster is None else cluster.partitions

@@ -86,6 +86,29 @@ RouteName = Annotated[
 ]
 
 
+def shown_routes(settings: Settings, store: RedisStore) -> RouteTable:
+    """Return the routes in force, to be shown; the built-in one only where it is no guess.
+
+    Where Kafka does not answer that cannot be told, and is said on stderr.
+
+    Raises:
+        RoutesGone: the group had others, which Redis has lost.
+    """
+    from consumer.errors import StreamUnavailable
+    from consumer.kept_check import check_in_force
+    from consumer.route_watch import routes_in_force
+
+    table = routes_in_force(settings, store)
+    quick = settings.kafka.model_copy(
+        update={"request_timeout_s": min(_LOOK_S, settings.kafka.request_timeout_s)}
+    )
+    try:
+        check_in_force(settings.model_copy(update={"kafka": quick}), store, table)
+    except StreamUnavailable as error:
+        typer.echo(f"whether Redis has lost other routes cannot be told: {error}", err=True)
+    return table
+
+
 def cluster_if_there(kafka: KafkaSettings) -> Cluster | None:
     """Return what Kafka has, or None, said on stderr, where it does not answer."""
     from consumer.errors import StreamUnavailable

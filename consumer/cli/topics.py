@@ -25,6 +25,7 @@ from consumer.cli.route_common import (
     creation_said,
     domain_said,
     route_store,
+    shown_routes,
 )
 
 if TYPE_CHECKING:
@@ -161,9 +162,7 @@ def list_(
     ):
 
         def draw() -> None:
-            from consumer.route_watch import routes_in_force
-
-            rows = _listed(settings.kafka, routes_in_force(settings, store), store)
+            rows = _listed(settings.kafka, shown_routes(settings, store), store)
             table = [row | {"partitions": row["partitions"] or row["state"]} for row in rows]
             unsaid = {"state"}
             if not any(row["deleted"] for row in rows):  # it is rare: programs have it always

@@ -5,17 +5,21 @@ import time
 
 import pytest
 import redis
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer
 from typer.testing import CliRunner
 
 from consumer.cli.app import app
+from consumer.predicted_to import PredictedTo
 from consumer.repairing import Repaired, repair
 from consumer.settings import KafkaSettings
+from consumer.topics import create_topics
 from deploy.local.services import start_redis
 from policy_state.backends.redis import RedisStore
 from policy_state.report import read_reports
 from tests.chaos.storm import Arena, Storm
+from tests.integration.test_live_routes import Fleet
 from tests.integration.test_stream import wait_for
+from tests.tiny_model import write_tiny_model
 
 FOUND = 4
 
@@ -116,11 +120,70 @@ def test_texts_whose_predictions_are_too_far_back_are_left_and_told(arena, serve
     with RedisStore(arena.redis_url) as store:
         read_reports(store, "default", domains=[])  # opens it
         store.restart(by="anna", reason="")
-        near = repair(settings, store, [arena.out], most_records=100)
+        near = repair(settings, store, PredictedTo((arena.out,)), most_records=100)
         assert (near.counted, near.offsets, len(near.left)) == (0, 0, 2)
-        assert len(repair(settings, store, []).left) == 2
+        assert len(repair(settings, store, PredictedTo(())).left) == 2
         assert doctor(arena)[0] == FOUND
-        assert repair(settings, store, [arena.out]) == Repaired(200, 200)
-        assert repair(settings, store, [arena.out]) == Repaired()
+        assert repair(settings, store, PredictedTo((arena.out,))) == Repaired(200, 200)
+        assert repair(settings, store, PredictedTo((arena.out,))) == Repaired()
     assert doctor(arena)[0] == 0
     assert arena.counted() == 200
+
+
+class Moved(Fleet):
+    """A fleet whose route writes somewhere else after a while."""
+
+    def counted(self) -> int:
+        """Return how many texts the counters hold."""
+        with RedisStore(self.redis_url) as store:
+            return sum(report.texts for report in read_reports(store, "default"))
+
+    def doctor(self, *args) -> tuple[int, str]:
+        """Return the exit code and what is said."""
+        environ = {name: text for name, text in self.environ.items() if name[:7] == "OFFRAMP"}
+        result = CliRunner().invoke(app, ["policy", "doctor", *args], env=environ)
+        return result.exit_code, result.output
+
+    def end(self, name: str) -> None:
+        """Kill a worker."""
+        self.workers[name].kill()
+        self.workers[name].wait()
+
+
+@pytest.fixture
+def moved(kafka, server, tmp_path):
+    fleet = Moved(kafka, server.url, write_tiny_model(tmp_path / "model"), tmp_path)
+    yield fleet
+    for name in fleet.workers:
+        fleet.end(name)
+
+
+def test_predictions_of_a_former_route_are_found_or_told(moved, server):
+    """The history of the routes tells where else they went; what was deleted there is told."""
+    texts, there = f"{moved.name}.films", f"{moved.name}-there"
+    create_topics(moved.kafka, {texts: 1, there: 1})
+    route = ["route", "add", texts.replace(".", r"\."), "--name", "mine", "--yes", "--to"]
+    moved.offramp(*route, moved.out)
+    moved.start("a")
+    moved.produce(texts, 0, 20)
+    wait_for(lambda: moved.counted() == 20)
+    redis.Redis.from_url(server.url).save()
+    server.kill()
+    moved.produce(texts, 20, 50)
+    wait_for(lambda: len(moved.predictions()) == 50)
+    moved.end("a")
+    server.restart()
+    moved.offramp(*route, there, "--replace")
+    assert moved.doctor()[0] == FOUND
+    moved.start("b")
+    wait_for(lambda: moved.counted() == 50)
+    assert moved.doctor()[0] == 0
+    moved.end("b")
+    with KafkaAdminClient(bootstrap_servers=moved.kafka) as admin:
+        admin.delete_topics([moved.out])
+    with RedisStore(server.url) as store:
+        read_reports(store, "default", domains=[])  # opens it
+        store.restart(by="anna", reason="")
+    code, said = moved.doctor("--repair")
+    assert (code, moved.counted()) == (FOUND, 0)
+    assert "predictions of what is not counted may be gone" in said
