@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
-import sys
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from consumer.shown_lines import ShownLines
 
 _READ_BYTES: Final = 65_536  # a line that is longer is passed on in pieces
 
@@ -14,7 +15,9 @@ _READ_BYTES: Final = 65_536  # a line that is longer is passed on in pieces
 class ChildLines:
     """Reads the pipes of all children in one thread, so that lines never mix."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: ShownLines) -> None:
+        """Pass on what is read to `shown`."""
+        self._shown = shown
         self._pipes = selectors.DefaultSelector()
         self._begun: dict[int, bytes] = {}  # by pipe: the beginning of a line
 
@@ -38,7 +41,6 @@ class ChildLines:
                 self._pipes.unregister(key.fileobj)
                 pipe.close()
             prefix = f"{name} | ".encode()
-            with contextlib.suppress(OSError):  # nobody reads ours
-                sys.stderr.buffer.write(b"".join(prefix + line + b"\n" for line in lines))
-                sys.stderr.buffer.flush()
+            self._shown.add(b"".join(prefix + line + b"\n" for line in lines))
+        self._shown.flush()
         return bool(ready)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from consumer.child_lines import ChildLines
 from consumer.entry import own_command
 from consumer.log_lines import FORM
+from consumer.shown_lines import ShownLines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +26,7 @@ log = logging.getLogger("offramp.supervisor")
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _STEADY_S = 60.0  # after so long without an end, the next one starts at the shortest pause again
 _TICK_S = 0.1
+_SHOWN_S = 1.0  # for whoever reads the last lines
 _GRACE_S = 10.0  # beyond the workers' own drain time
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
@@ -63,8 +65,9 @@ def run_supervisor(
         liveness_file: as old as that of the worker whose own, `liveness_file.instance-0` and so on,
             was touched the longest time ago.
     """
-    logging.basicConfig(level=logging.INFO, format=FORM)
-    lines = ChildLines()
+    shown = ShownLines()
+    logging.basicConfig(level=logging.INFO, format=FORM, handlers=[logging.StreamHandler(shown)])
+    lines = ChildLines(shown)
     stop, again = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: again.set() if stop.is_set() else stop.set())
@@ -90,6 +93,7 @@ def run_supervisor(
     codes = {_wait(process, deadline, again, lines) for process in running}
     while lines.pass_on(0):
         pass
+    shown.finish(_SHOWN_S)
     # A worker that this signal ends by itself had not come to its first line, and begun nothing.
     return max((abs(code) for code in codes - {-signal.SIGTERM}), default=0)
 

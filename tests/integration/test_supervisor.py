@@ -25,7 +25,7 @@ def run(kafka, redis_url, tmp_path):
     create_topics(kafka, {f"{group}.a": 2, "offramp.predictions": 1, "offramp.dead-letters": 1})
     model = write_tiny_model(tmp_path / "model")
 
-    def start(**environ):
+    def start(stderr=None, **environ):
         settings = {
             "OFFRAMP_KAFKA__SESSION_TIMEOUT_S": "6",
             "OFFRAMP_ROUTES": f'[{{"topics": "{group}.a"}}]',
@@ -39,7 +39,7 @@ def run(kafka, redis_url, tmp_path):
                 subprocess.Popen(
                     [*command, "--processes", "2", "--instance", "w"],
                     env={**os.environ, **settings, **environ},
-                    stderr=log,
+                    stderr=stderr or log,
                 )
             )
         return started[-1]
@@ -82,6 +82,24 @@ def test_a_killed_worker_is_started_again_and_a_signal_ends_all(run, redis_url, 
     for name in ("w-0", "w-1"):
         assert any(line.startswith(f"{name} | ") and " started " in line for line in written)
     assert sum(line.startswith("w-0 | ") and " stopped " in line for line in written) == 1
+
+
+def test_a_fleet_whose_lines_nobody_reads_goes_on(run, redis_url):
+    """With a full pipe for stderr a killed worker is started again and a signal ends all."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(writer, bytes(4096)):
+            pass
+    os.set_blocking(writer, True)
+    supervisor = run(stderr=writer)
+    first = pids(redis_url)
+    os.kill(first["w-0"], signal.SIGKILL)
+    wait_for(lambda: pids(redis_url)["w-0"] != first["w-0"])
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(40) == 0
+    os.close(reader)
+    os.close(writer)
 
 
 def test_one_worker_that_hangs_is_seen_and_a_second_signal_kills_it(run, redis_url, tmp_path):

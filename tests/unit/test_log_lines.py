@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import pytest
 
 from consumer.child_lines import ChildLines
 from consumer.log_lines import OncePerMinute
+from consumer.shown_lines import ShownLines
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_each_line_of_a_child_has_its_name(capfdbinary):
     """Also what is no line of a log, the last one without an end, and lines that come in pieces."""
     script = "import sys, time; w = lambda s: (sys.stderr.write(s), sys.stderr.flush());"
     script += "w('one\\ntw'); time.sleep(0.3); w('o\\n\\nrest')"
-    lines, children = ChildLines(), []
+    lines, children = ChildLines(ShownLines(2)), []
     for name in ("w-0", "w-1"):
         children.append(subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE))
         lines.add(name, children[-1].stderr)
@@ -63,3 +65,31 @@ def test_each_line_of_a_child_has_its_name(capfdbinary):
     for name in (b"w-0", b"w-1"):
         own = [line for line in written if line.startswith(name)]
         assert own == [name + b" | " + said for said in (b"one", b"two", b"", b"rest")]
+
+
+def test_lines_that_nobody_reads_hold_nobody_up():
+    """Those that come late are read in order; how many there was no room for is said after them."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    shown, total = ShownLines(writer), 40_000
+    for number in range(total):
+        shown.write(f"a line with the number {number:>20}\n")
+    shown.finish(0.1)
+    read = bytearray()
+    for _ in range(10_000):
+        try:
+            read += os.read(reader, 65_536)
+        except BlockingIOError:
+            break
+        shown.flush()
+    shown.write("the last\n")
+    shown.finish(1)
+    *lines, last = (read + os.read(reader, 65_536)).decode().splitlines()
+    numbers = [int(line.split()[-1]) for line in lines if line.startswith("a line")]
+    assert numbers == list(range(len(numbers)))
+    said = f"supervisor | {total - len(numbers)} lines left out, nobody read them"
+    assert (lines[len(numbers) :], last) == ([said], "the last")
+    assert len(numbers) > total // 2
+    os.close(reader)
+    shown.write("to nobody\n")
+    os.close(writer)

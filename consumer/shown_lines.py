@@ -1,0 +1,64 @@
+"""A supervisor's stderr: written to without waiting for whoever reads it."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from typing import Final
+
+from policy_state.wording import counted
+
+_HELD_BYTES: Final = 1 << 20
+_AT_ONCE_BYTES: Final = select.PIPE_BUF  # what a pipe takes whole where it takes anything
+_TICK_S: Final = 0.05
+
+
+class ShownLines:
+    """Holds what cannot be written yet; what is too much for that is left out, and counted.
+
+    Where nobody reads stderr a pipe fills up, and who writes on stands still, a whole fleet with
+    it. Can be the stream of a `logging.StreamHandler`.
+    """
+
+    def __init__(self, fd: int | None = None) -> None:
+        """Write to a file descriptor, by default to that of stderr."""
+        self._fd = sys.stderr.fileno() if fd is None else fd
+        self._held = bytearray()
+        self._left_out = 0
+
+    def write(self, text: str) -> None:
+        """Take a text of the supervisor itself."""
+        self.add(text.encode(errors="backslashreplace"))
+
+    def add(self, lines: bytes) -> None:
+        """Take whole lines, if there is room for them."""
+        if self._left_out or len(self._held) + len(lines) > _HELD_BYTES:
+            self._left_out += lines.count(b"\n")
+        else:
+            self._held += lines
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what can be written at once."""
+        while self._held and select.select([], [self._fd], [], 0)[1]:
+            try:
+                written = os.write(self._fd, self._held[:_AT_ONCE_BYTES])
+            except BlockingIOError:  # a terminal that somebody else has set so
+                return
+            except OSError:  # nobody will read it
+                written = len(self._held)
+            del self._held[:written]
+            if self._left_out and not self._held:
+                said = f"supervisor | {counted(self._left_out, 'line')} left out, nobody read them"
+                self._held += f"{said}\n".encode()
+                self._left_out = 0
+
+    def finish(self, timeout_s: float) -> None:
+        """Write the rest, as long as somebody reads within a time."""
+        deadline = time.monotonic() + timeout_s
+        self.flush()
+        while self._held and time.monotonic() < deadline:
+            time.sleep(_TICK_S)
+            self.flush()
