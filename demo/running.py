@@ -10,7 +10,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from consumer.errors import ConsumerError
-from consumer.topics import create_topics
+from consumer.settings import KafkaSettings
+from consumer.topics import NewTopic, create_new_topics
 from demo.fleet import WorkerDied, check_alive, feeding, read_all, workers
 from demo.screen import Screen
 from demo.texts import Text, draw, read_texts
@@ -27,11 +28,10 @@ from policy_state.report import DomainReport, read_reports
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 PREDICTIONS = "offramp.predictions"
-DEAD_LETTERS = "offramp.dead-letters"
 PARTITIONS = 4
 FULL_DEPTH_TEXTS = 500  # a domain: enough to compare with, even where a file has 25,000
 STALLED_S = 120.0
@@ -63,8 +63,8 @@ def _run(args: argparse.Namespace, screen: Screen) -> int:
             "OFFRAMP_MODEL__PATH": str(args.model),
         }
         screen.say(f"Kafka {services.kafka} · Redis {services.redis} · {args.workers} workers")
-        topics = dict.fromkeys([_topic(domain) for domain in texts], PARTITIONS)
-        create_topics(services.kafka, {**topics, PREDICTIONS: PARTITIONS, DEAD_LETTERS: 1})
+        kafka = KafkaSettings(bootstrap_servers=services.kafka)
+        create_new_topics(kafka, topics_of(texts, kafka))
         running = stack.enter_context(workers(args.workers, environ, logs))
         events = draw(texts, args.events, seed=args.seed)
         stack.enter_context(feeding(services.kafka, _topic, events))
@@ -82,6 +82,16 @@ def _run(args: argparse.Namespace, screen: Screen) -> int:
         if args.keep:
             _wait(environ, next(iter(texts)), screen, lambda: check_alive(running, logs.path))
     return 0 if summary.predictions == total and not summary.duplicates else 1
+
+
+def topics_of(domains: Iterable[str], kafka: KafkaSettings) -> list[NewTopic]:
+    """Return the topics that the workers need for some domains."""
+    shared = [*map(_topic, domains), PREDICTIONS]
+    return [
+        *(NewTopic(name, PARTITIONS) for name in shared),
+        NewTopic(kafka.dead_letters, 1),
+        NewTopic(kafka.policy_topic, 1, configs={"cleanup.policy": "compact"}),
+    ]
 
 
 def _watch(

@@ -13,7 +13,9 @@ import termios
 import psutil
 import pytest
 
-from consumer.settings import PRETRAINED
+from consumer.settings import PRETRAINED, KafkaSettings
+from consumer.topics import compacted, create_new_topics, describe_cluster
+from demo.running import PREDICTIONS, topics_of
 from demo.texts import draw, read_texts, sample_files
 from tests.integration.test_stream import wait_for
 
@@ -46,6 +48,18 @@ def test_draws_use_every_text_before_any_again():
     assert len({e.id for e in events}) == 10 * len(texts)
     films = [e.number for e in events if e.domain == "films"]
     assert sorted(films[:5]) == sorted(films[5:]) == list(range(5))
+
+
+def test_its_topics_are_all_that_a_fleet_needs(kafka):
+    """As `offramp topics init` makes them: what people set in the demo is kept, too."""
+    settings = KafkaSettings(
+        bootstrap_servers=kafka, dead_letters="demo-dead", policy_topic="demo-policy"
+    )
+    create_new_topics(settings, topics_of(["demo-films"], settings))
+    there = describe_cluster(settings).partitions
+    assert there.keys() >= {"texts.demo-films", PREDICTIONS, "demo-dead", "demo-policy"}
+    assert there["demo-policy"] == 1
+    assert compacted(settings, "demo-policy")
 
 
 def demo(*args, **options):
