@@ -14,7 +14,7 @@ from consumer.settings import Settings, load_settings
 from consumer.wiring import load_engine, open_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from consumer.route_table import RouteTable
@@ -78,15 +78,21 @@ class Offramp:
         self._presence = Presence(
             self._store, self._counting, opened.meta, instance=settings.instance
         )
+        self._topic_id = topic_id
         self._group = settings.kafka.group
         self._routes: RouteTable | None = None
         self._watch.start()
 
-    def process(self, records: Sequence[Record]) -> Outcome:
+    def process(
+        self, records: Sequence[Record], *, begins: Mapping[tuple[str, int], int] | None = None
+    ) -> Outcome:
         """Predict and learn from a micro-batch.
 
         Args:
-            records: in order within each partition.
+            records: all that there are of each partition, in order.
+            begins: by topic and partition, from where on the host has read it for this batch. What
+                lies between there and the first record, such as markers of transactions, is then
+                known to be no text; by default it is a gap, as if a text there were not counted.
 
         Returns:
             A prediction or a dead letter for every record. `consumer.events.encode_prediction`
@@ -105,8 +111,17 @@ class Offramp:
         prepared = self._step.prepare(records)
         outcome = self._step.run(prepared, self._counting.current, self._presence.peers)
         self._counting.committed()  # the batch before: a host asks for no other until it is through
-        self._counting.count(records, outcome.predictions, outcome.epochs)
+        self._counting.count(
+            records, outcome.predictions, outcome.epochs, begins=self._by_id(records, begins or {})
+        )
         return outcome
+
+    def _by_id(
+        self, records: Sequence[Record], begins: Mapping[tuple[str, int], int]
+    ) -> dict[tuple[str, int], int]:
+        """Return where partitions begin, by the ids of the topics of these records."""
+        ids = {r.topic: r.topic_id or self._topic_id(r.topic) for r in reversed(records)}
+        return {(ids[t], number): at for (t, number), at in begins.items() if t in ids}
 
     @property
     def peers(self) -> Peers:

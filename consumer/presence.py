@@ -49,7 +49,10 @@ class Presence:
         self.peers = Peers()
         """How many share the counters, and what all domains have learnt."""
         self.leads = False
-        """Whether of those of one group this is the first by name, who does what one has to do."""
+        """Whether it is the first by name of its group's workers, who does what one has to do.
+
+        Hosts are none of them: they read no partitions.
+        """
 
     def keep_up(self, more: Callable[[], Mapping[str, str | int]]) -> None:
         """Do what is due; a failure is logged, it stops nothing. `more` is what else to show."""
@@ -84,6 +87,10 @@ class Presence:
             for instance, fields in self._store.workers().items()
             if self._shared.items() <= fields.items()
         }
-        team = {name for name, fields in alike.items() if fields.get("group") == group}
+        team = {
+            name
+            for name, fields in alike.items()
+            if fields.get("group") == group and "partitions" in fields
+        }
         self.leads = self._instance == min(team | {self._instance})
         return Peers(workers=max(1, len(alike)), pool=self._store.totals().stats)

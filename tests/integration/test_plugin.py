@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 
+from consumer.counting import Counting
 from consumer.plugin import Offramp, Record, load_settings
+from consumer.presence import Presence
 from policy_state.backends.redis import RedisStore
 from policy_state.errors import StoreUnavailable
 from policy_state.report import read_reports
@@ -90,6 +92,34 @@ def test_a_topic_made_anew_is_counted_where_the_host_tells_its_id(redis_url, mod
         (report,) = read_reports(store, "default")
         assert set(store.watermarks()) == {"first/0", "second/0"}
     assert report.texts == 10
+
+
+def test_a_host_tells_what_is_no_text_and_leads_no_workers(redis_url, model):
+    """Offsets between batches that it says it has read over are no gaps; by default they are.
+
+    Where workers run beside it, one of them copies what people set, whatever the host is called.
+    """
+    options = {"redis.url": redis_url, "model.path": str(model), "instance": "a"}
+
+    def record(offset, topic):
+        return Record(topic, 0, offset, 0, None, b"good film .")
+
+    with Offramp(load_settings(options=options)) as host, RedisStore(redis_url) as store:
+        for topic, begins in (("texts.a", None), ("texts.b", {("texts.b", 0): 3})):
+            host.process([record(0, topic), record(2, topic)])
+            host.process([record(5, topic)], begins=begins)
+        read_reports(store, "default")  # opens it
+        marks = store.watermarks()
+        assert {source: mark.gaps for source, mark in marks.items()} == {
+            "texts.a/0": ((3, 5),),
+            "texts.b/0": (),
+        }
+        host.process([record(6, "texts.a")])
+        meta = store.describe().meta
+        worker = Presence(store, Counting(store, store.open(meta)), meta, instance="w")
+        worker.keep_up(lambda: {"group": "offramp", "partitions": ""})
+        assert set(store.workers()) == {"a", "w"}
+        assert worker.leads
 
 
 def test_the_bytewax_example_runs(redis_url, model, tmp_path):
