@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
@@ -28,11 +29,12 @@ from consumer.kafka_client import connect
 from consumer.kept_check import check_known
 from consumer.opening import open_store
 from consumer.policy_topic import PolicyTopic
+from consumer.predicted_to import former_routes
 from consumer.route_watch import routes_in_force
 from consumer.routes import Route, subscription
 from consumer.schema_forms import FORMS
 from consumer.schemas import Registry
-from consumer.targets import described_refusal, is_compacted, keyless
+from consumer.targets import allow, described_refusal, is_compacted, keyless
 from consumer.transactions import Transactions
 from consumer.wiring import load_engine, prove_rights
 from model.errors import ModelError
@@ -43,7 +45,7 @@ from policy_state.store import PolicyMeta, check_same_model
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from consumer.kafka_client import Client
     from consumer.route_table import RouteTable
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from policy_state.backends.redis import RedisStore
 
 _TEXT = "This is a text to see whether the model runs."
+_UNREAD = "may not be read: no repair can count what is uncounted from it"
 _LISTED = 5
 _PAUSE_S = 0.2
 _LOGIN_REFUSED = {401, 403}  # HTTP
@@ -89,6 +92,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         table, finding = _routes(settings, store)
         routes = () if table is None else table.routes
         yield finding
+        former = set() if table is None else _former_outputs(settings, store)
     if settings.kafka.format in FORMS:
         yield check_registry(settings.kafka)
     yield _codecs()
@@ -104,8 +108,12 @@ def check(settings: Settings) -> Iterator[Finding]:
         if routes:
             yield _inputs(routes, admin)
         outputs = sorted({route.output for route in routes})
-        for topic in (*outputs, settings.kafka.dead_letters):
-            yield _target(topic, admin)
+        repairs = settings.store.repair_records > 0
+        for topic in outputs:
+            yield _target(topic, admin, read=repairs)
+        if repairs:
+            yield from _formerly(sorted(former - {*outputs}), admin)
+        yield _target(settings.kafka.dead_letters, admin)
         yield _policy_topic(settings, table)
         yield _group(settings.kafka, admin)
     yield _transactions(settings, client)
@@ -221,12 +229,37 @@ def _inputs(routes: Sequence[Route], admin: KafkaAdminClient) -> Finding:
     return Finding("input topics", True, f"may read {_some(names)}")
 
 
-def _target(topic: str, admin: KafkaAdminClient) -> Finding:
-    """Say whether a topic is there and may be written to."""
+def _former_outputs(settings: Settings, store: RedisStore) -> set[str]:
+    """Return what routes wrote to that are no more, as far as the store tells."""
+    with suppress(PolicyStateError):  # which is told by then
+        return {route.output for route in former_routes(store, settings.kafka.group)}
+    return set()
+
+
+def _formerly(topics: Sequence[str], admin: KafkaAdminClient) -> Iterator[Finding]:
+    """Yield the former outputs that are there and may not be read, for a repair reads them too."""
+    there = set(admin.list_topics())
+    for topic in topics:
+        if topic in there and "READ" not in _rights(admin.describe_topics([topic])[0]):
+            yield Finding(f"topic {topic}", False, f"a route wrote to it, {_UNREAD}", _read(topic))
+
+
+def _rights(described: Mapping[str, Any]) -> Collection[str]:
+    return described["authorized_operations"] or ("READ",)  # none: the broker does not tell
+
+
+def _read(topic: str) -> str:
+    return f"{allow(topic, 'Read')}, or store.repair_records = 0"
+
+
+def _target(topic: str, admin: KafkaAdminClient, *, read: bool = False) -> Finding:
+    """Say whether a topic is there and may be written to, and read if asked."""
     what = f"topic {topic}"
     found = admin.describe_topics([topic])[0]
     if (refused := described_refusal(found)) is not None:
         return Finding(what, False, refused.cause, refused.advice)
+    if read and "READ" not in _rights(found):
+        return Finding(what, False, _UNREAD, _read(topic))
     said = f"{counted(len(found['partitions']), 'partition')}, may be written to"
     if is_compacted(admin, topic):
         refused = keyless(topic)

@@ -196,6 +196,14 @@ class Counting:
                 self._pending.give_up(part, but=len(one.of((part.first_offset, part.next_offset))))
         return not len(self._pending)
 
+    def keep_up(self) -> None:
+        """Ask the store where it was not asked for a while: one that was emptied gets its policy.
+
+        So what it has lost comes back though no text does.
+        """
+        if not self._away and self.age_s > _FRESH_S:
+            self._ask(lambda: self._store.apply(()))
+
     def _note_gaps(self, parts: Sequence[PartitionDeltas], answer: Applied) -> None:
         """Enter the offsets that nobody counted before a part: markers, held elsewhere, or lost."""
         for part, outcome in zip(parts, answer.outcomes, strict=True):

@@ -286,6 +286,7 @@ class Worker:
         if (file := self._settings.worker.liveness_file) is not None:
             file.touch()
         self._repairs.follow(self._stream.places())
+        self._counting.keep_up()
         if not self._counting.away:
             self._stream.positions.keep_up()
         self._presence.keep_up(

@@ -94,11 +94,14 @@ def shown_routes(settings: Settings, store: RedisStore) -> RouteTable:
     Raises:
         RoutesGone: the group had others, which Redis has lost.
     """
-    from consumer.errors import StreamUnavailable
-    from consumer.kept_check import check_in_force
     from consumer.route_watch import routes_in_force
 
     table = routes_in_force(settings, store)
+    if table.source != "built-in":
+        return table
+    from consumer.errors import StreamUnavailable
+    from consumer.kept_check import check_in_force
+
     quick = settings.kafka.model_copy(
         update={"request_timeout_s": min(_LOOK_S, settings.kafka.request_timeout_s)}
     )

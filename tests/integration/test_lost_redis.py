@@ -118,8 +118,10 @@ def test_what_people_set_comes_back_with_a_rebuild_and_nothing_is_guessed_before
     checked = fleet.run("worker", "--check", "-o", "json")
     failed = [found for found in orjson.loads(checked.stdout)["checks"] if not found["ok"]]
     assert "`offramp policy rebuild`" in {found["advice"] for found in failed}
-    for args in (("route", "add", "x", "--to", fleet.out), ("topics", "init", "texts.x")):
-        done = fleet.run(*args, "--yes")
+    said = [("route", "list"), ("route", "show", "texts"), ("topics", "list")]
+    added = [("route", "add", "x", "--to", fleet.out), ("topics", "init", "texts.x")]
+    for args in (*said, *((*args, "--yes") for args in added)):
+        done = fleet.run(*args)
         assert done.exit_code == 1
         assert "offramp policy rebuild" in str(done.exception)
     done = fleet.offramp("policy", "rebuild", "--yes")
@@ -146,7 +148,7 @@ def test_what_people_set_comes_back_with_a_rebuild_and_nothing_is_guessed_before
 
 
 def test_a_running_fleet_brings_back_what_people_set(fleet):
-    """After FLUSHALL workers read on by the routes they know, and put all of it back.
+    """After FLUSHALL workers put all of it back, also where no text comes, and read on.
 
     Without a policy topic `doctor` notes that Redis alone has it; once there is one, it is copied.
     """
@@ -161,10 +163,12 @@ def test_a_running_fleet_brings_back_what_people_set(fleet):
     fleet.wait_for(lambda: any(key[-1].startswith(str(latest)) for key in fleet.kept()), 40)
     assert fleet.offramp("policy", "doctor")["findings"] == []
     redis.Redis.from_url(fleet.redis_url).flushdb()
+    fleet.wait_for(lambda: "domains=2" in fleet.log("a"))
+    fleet.wait_for(lambda: "repaired texts=50" in fleet.log("a"))
+    after = fleet.said()
     fleet.produce(fleet.texts, 50, 100)
     fleet.wait_for(lambda: len(fleet.predictions()) == 100)
-    fleet.wait_for(lambda: "brought back" in fleet.log("a"))
-    after = fleet.said()
+    assert {p["exit"] for p in fleet.predictions() if int(p["id"]) >= 50} == {1}
     assert (after[0], after[1:4], after[4:]) == (before[0], before[1:4], before[4:])
     fleet.stop()
 
@@ -176,6 +180,9 @@ def test_a_group_that_read_other_topics_does_not_begin_by_the_built_in_route(fle
     fleet.wait_for(lambda: len(fleet.predictions()) == 20)
     fleet.stop()
     redis.Redis.from_url(fleet.redis_url).flushdb()
+    for args in (("route", "list"), ("route", "test", fleet.texts), ("topics", "list")):
+        done = fleet.run(*args)
+        assert f"has read {fleet.texts}" in str(done.exception), args
     said = fleet.ends_by_itself("b")
     assert f"has read {fleet.texts}" in said
     assert "offramp route add" in said

@@ -300,8 +300,12 @@ def test_routes_are_completed(offramp, environ):
     assert done.stdout.split() == ["reviews"], done.stderr
 
 
-def test_looking_at_routes_starts_without_heavy_imports(environ):
-    """Listing and completing routes import no torch, no transformers, no Kafka."""
+def test_looking_at_routes_starts_without_heavy_imports(offramp, environ):
+    """Listing and completing routes import no torch, no transformers, and no Kafka where some are.
+
+    Where there are none Kafka is asked whether Redis has lost them.
+    """
+    offramp("route", "add", "reviews", "--to", "predictions", "--create", "--yes")
     code = (
         "import sys; from typer.testing import CliRunner; from consumer.cli.app import app;"
         "assert CliRunner().invoke(app, ['route', 'list']).exit_code == 0;"

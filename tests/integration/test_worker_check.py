@@ -138,6 +138,34 @@ def only_describe(world):
     world.secured.allow("TOPIC", world.prefix, "DESCRIBE")
 
 
+def outputs_only_written(world):
+    world.secured.forbid("TOPIC", world.prefix)
+    world.secured.allow("TOPIC", f"{world.prefix}-in", "DESCRIBE", "READ")
+    for name in ("out", "dead"):
+        world.secured.allow("TOPIC", f"{world.prefix}-{name}", "DESCRIBE", "WRITE")
+
+
+def former_output_not_readable(world):
+    topic = f"{world.prefix}-in"
+    with RedisStore(world.redis_url) as store:
+        for revision, name in enumerate(("was", "out")):
+            route = {"name": "mine", "topics": topic, "output": f"{world.prefix}-{name}"}
+            store.write_routes(
+                *(f"{world.prefix}-group", [route]),
+                revision=revision,
+                action="route-add",
+                detail={"route": route},
+                by="anna",
+                reason="",
+            )
+    del world.options["routes"]
+    create_topics(world.secured.plain, {f"{world.prefix}-was": 1})
+    world.secured.forbid("TOPIC", world.prefix)
+    for name in ("in", "out", "dead"):
+        world.secured.allow("TOPIC", f"{world.prefix}-{name}", "DESCRIBE", "READ", "WRITE")
+    world.secured.allow("TOPIC", f"{world.prefix}-was", "DESCRIBE")
+
+
 def no_topics(world):
     world.secured.forbid("TOPIC", world.prefix)
 
@@ -183,6 +211,8 @@ def other_model(world):
                 "topic X-dead": "may not be written to",
             },
         ),
+        (outputs_only_written, {"topic X-out": "may not be read"}),
+        (former_output_not_readable, {"topic X-was": "a route wrote to it, may not be read"}),
         (
             no_topics,
             {
