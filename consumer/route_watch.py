@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from consumer.errors import InvalidRoute, RoutesGone
 from consumer.route_table import RouteTable, check_routes, settings_table, stored_table
-from policy_state.errors import PolicyStateError, SettingsConflict
+from policy_state.errors import PolicyStateError
+from policy_state.routing import StoredRoutes
 
 if TYPE_CHECKING:
     from consumer.settings import Settings
@@ -135,24 +135,16 @@ class RouteWatch:
         """Write the last routes to a store that lost them alone; of several workers one does it.
 
         Their history is there still, so it is the store that they were read from. One without it
-        was emptied, or is another: what that one has to say comes from the policy topic.
+        was emptied, or is another: what that one has to say comes from the policy topic. So does
+        what came after the routes that this worker knows, where it has not heard of that yet.
         """
-        try:
-            stored = self._store.write_routes(
-                self._settings.kafka.group,
-                self._latest.documents(),
-                revision=0,
-                action="routes-put-back",
-                detail={"routes": self._latest.names},
-                by=self._settings.instance,
-                reason="they were gone from the store",
-                automatic=True,
-            )
-        except SettingsConflict:  # another worker, or an operator, was first: seen next time
-            return
-        log.warning("routes were written to redis again revision=%d", stored.revision)
-        self._seen, self._gone_since = stored.revision, None
-        self._latest = replace(self._latest, revision=stored.revision)
+        known, by = self._latest, self._settings.instance
+        routes = StoredRoutes(known.revision, tuple(known.documents()))
+        reason = "they were gone from the store"
+        group = self._settings.kafka.group
+        if self._store.put_routes_back(group, routes, by=by, reason=reason):
+            log.warning("routes were written to redis again revision=%d", known.revision)
+            self._seen, self._gone_since = known.revision, None
 
     def _follow(self) -> None:
         while not self._stopped.wait(_EVERY_S):

@@ -73,6 +73,14 @@ class RouteStore(Protocol):
         """
         ...
 
+    def put_routes_back(self, group: str, known: StoredRoutes, *, by: str, reason: str) -> bool:
+        """Write routes that went missing, as they were, and audit it; return whether it was done.
+
+        Nothing is written where there are routes, or where the history tells of a later change
+        than the one that made these: somebody else knows what that one made.
+        """
+        ...
+
     def route_history(self, group: str, *, limit: int = 100) -> tuple[AuditEntry, ...]:
         """Return the latest changes of the routes of a group, the newest first."""
         ...

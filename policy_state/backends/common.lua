@@ -23,7 +23,8 @@
 --   offramp:{<pid>}:audit        STREAM  who changed what and why (capped)
 --   offramp:{<pid>}:samples      STREAM  domains as they were at some numbers of texts (capped)
 --   offramp:{routes:<group>}:table  HASH    revision; routes: JSON list, in order
---   offramp:{routes:<group>}:audit  STREAM  who changed the routes of that group and why (capped)
+--   offramp:{routes:<group>}:audit  STREAM  who changed the routes of that group and why (capped);
+--                                        revision: the one that the change made
 --   offramp:{positions:<group>}:<cluster id>  HASH  began: when that consumer group began, ms;
 --                                        "<topic id>/<partition>" -> next offset it has not committed
 --   offramp:worker:<instance>    HASH    heartbeat of a worker, expires
@@ -313,6 +314,16 @@ local function load_totals(key)
     totals[flat[i]] = flat[i + 1]
   end
   return totals
+end
+
+-- Returns the revision that the latest change of routes made, by their history; 0 where it does not tell.
+local function latest_revision(audit)
+  for _, entry in ipairs(call('XREVRANGE', audit, '+', '-', 'COUNT', 64)) do
+    for i = 1, #entry[2], 2 do
+      if entry[2][i] == 'revision' then return count_in(entry[2][i + 1]) or 0 end
+    end
+  end
+  return 0
 end
 
 -- Returns the watermarks that can be read, by source.

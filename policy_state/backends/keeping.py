@@ -128,7 +128,7 @@ class Keeping:
             done = self._restore_policy(kept, keys, entry)
         if "routes" in lost and routes:
             missing = self._missing_of(kept, self._route_audit, ("route-audit",))
-            back = self._restore_routes(kept)
+            back = self._restore_routes(kept, automatic=automatic)
             changes = done.changes + self._bring_back(self._route_audit, missing, entry)
             done = Restored(back, done.settings, done.domains, changes)
         return done
@@ -180,8 +180,11 @@ class Keeping:
             changes=self._bring_back(audit, missing, entry),
         )
 
-    def _restore_routes(self, kept: Records) -> bool:
-        """Bring the routes back, unless somebody has set others since."""
+    def _restore_routes(self, kept: Records, *, automatic: bool) -> bool:
+        """Bring the routes back, unless somebody has set others since.
+
+        A worker leaves those of an older revision than the history tells of to one that knows more.
+        """
         if _ROUTES not in kept:
             return False
         found = self._server.command("HGET", self._table, "revision") or "0"
@@ -191,7 +194,9 @@ class Keeping:
         record = kept[_ROUTES]
         return bool(
             self._server.script(
-                "restore_routes.lua", [self._table], [found, record["revision"], record["routes"]]
+                "restore_routes.lua",
+                [self._table, self._route_audit],
+                [found, record["revision"], record["routes"], int(not automatic), AUDIT_ENTRIES],
             )
         )
 

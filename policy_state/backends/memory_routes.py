@@ -58,6 +58,20 @@ class MemoryRoutes(MemoryPositions):
             self._route_history.setdefault(group, deque(maxlen=AUDIT_ENTRIES)).append(entry)
             return self._routes[group]
 
+    def put_routes_back(self, group: str, known: StoredRoutes, *, by: str, reason: str) -> bool:
+        """Write routes that went missing, which here only a test brings about."""
+        with self.lock:
+            check_signed(by, reason)
+            if not self.routes(group).lost:
+                return False
+            self._routes[group] = known
+            detail = {"routes": [route.get("name") for route in known.routes]}
+            entry = AuditEntry(
+                self.clock_ms(), "routes-put-back", None, by, reason, detail, automatic=True
+            )
+            self._route_history[group].append(entry)
+            return True
+
     def route_history(self, group: str, *, limit: int = 100) -> tuple[AuditEntry, ...]:
         """Return the latest changes, the newest first."""
         with self.lock:

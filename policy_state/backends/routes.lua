@@ -29,6 +29,7 @@ if text ~= ARGV[3] then return {'conflict', text} end
 
 -- Raises, before anything changes, for a user who may not write it.
 call('HSET', routes, 'revision', text, 'routes', call('HGET', routes, 'routes') or '[]')
-call('XADD', audit, 'MAXLEN', '~', ARGV[2], '*', 'token', ARGV[1], unpack(ARGV, 5))
-call('HSET', routes, 'revision', exact(revision + 1), 'routes', ARGV[4])
-return {'ok', exact(revision + 1)}
+local new = exact(math.max(revision, latest_revision(audit)) + 1) -- never one that was there before
+call('XADD', audit, 'MAXLEN', '~', ARGV[2], '*', 'token', ARGV[1], 'revision', new, unpack(ARGV, 5))
+call('HSET', routes, 'revision', new, 'routes', ARGV[4])
+return {'ok', new}

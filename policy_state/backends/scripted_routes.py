@@ -79,6 +79,28 @@ class ScriptedRoutes(ScriptedPositions):
                 raise conflict(group, int(now))
         raise StoreCorrupt(f"routes.lua answered {reply!r:.80}")
 
+    def put_routes_back(self, group: str, known: StoredRoutes, *, by: str, reason: str) -> bool:
+        """Write routes that went missing, unless the history tells of a later change."""
+        check_signed(by, reason)
+        detail = {"routes": [route.get("name") for route in known.routes]}
+        entry = {
+            "action": "routes-put-back",
+            "by": by,
+            "reason": reason,
+            "detail": json.dumps(detail),
+            "automatic": "1",
+        }
+        done = self.server.script(
+            "restore_routes.lua",
+            route_keys(group),
+            [
+                *(0, known.revision, json.dumps(list(map(dict, known.routes)))),
+                *(0, AUDIT_ENTRIES),
+                *(text for pair in entry.items() for text in pair),
+            ],
+        )
+        return bool(done)
+
     def route_history(self, group: str, *, limit: int = 100) -> tuple[AuditEntry, ...]:
         """Return the latest changes, the newest first."""
         _, audit = route_keys(group)

@@ -77,3 +77,14 @@ def test_a_change_is_signed(make_store):
         with pytest.raises(InvalidInput):
             write(store, [FILMS], revision=0, **said)
     assert store.routes("g") == StoredRoutes(0)
+
+
+def test_routes_that_are_there_are_not_put_back(make_store):
+    """What a worker knows never takes the place of what is in force, nor of routes removed."""
+    store = make_store()
+    write(store, [FILMS], revision=0)
+    write(store, [], revision=1)
+    known = StoredRoutes(1, (FILMS,))
+    assert not store.put_routes_back("g", known, by="w", reason="")
+    assert store.routes("g") == StoredRoutes(2)
+    assert len(store.route_history("g")) == 2
