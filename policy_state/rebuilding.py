@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from policy_state.errors import StoreCorrupt
@@ -13,7 +13,7 @@ from policy_state.missing import without_marks
 from policy_state.offsets import Counted
 from policy_state.reading import read_each
 from policy_state.stats import ExitStats
-from policy_state.store import OVERFLOW_DOMAIN, PartitionDeltas, Status
+from policy_state.store import OVERFLOW_DOMAIN, PartitionDeltas, Refusal, Status
 from policy_state.transfer import all_domains, list_domains
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def rebuild(
 
     What is counted already, be it before the loss or by workers since, is left as it is; so a
     rebuild can be repeated. To count everything anew call `restart` on the store first.
+    A domain that is reset meanwhile keeps none of the texts: they are all of before the reset.
 
     Args:
         store: With the policy open.
@@ -136,13 +137,21 @@ def rebuild(
         if f"{topic_id}/{number}" not in not_whole
         for (first, following), sums in zip(partition.pieces, partition.sums, strict=True)
     ]
-    failed = 0
-    counted = sum(stats.texts for part in parts for stats in part.deltas.values())
+    failed = counted = 0
+    epochs: dict[str, int] = {}  # of the first texts: a reset since then is one of the others, too
     for call in _calls(parts):
-        for part, outcome in zip(call, store.apply(call, replay=replay).outcomes, strict=True):
-            if outcome.status is not Status.APPLIED:
+        of_epochs = [
+            replace(part, epochs={d: epochs[d] for d in part.deltas if d in epochs})
+            for part in call
+        ]
+        answer = store.apply(of_epochs, replay=replay)
+        stale = {d for d, why in answer.refused.items() if why is Refusal.STALE_EPOCH}
+        for part, outcome in zip(call, answer.outcomes, strict=True):
+            if outcome.status is Status.APPLIED:
+                counted += sum(s.texts for d, s in part.deltas.items() if d not in stale)
+            else:
                 failed += part.next_offset - part.first_offset
-                counted -= sum(stats.texts for stats in part.deltas.values())
+        epochs = {d: now.epoch for d, now in answer.snapshots.items()} | epochs
     return Rebuilt(counted, known, repeated, beyond, failed)
 
 

@@ -18,7 +18,7 @@ from policy_state.errors import FingerprintMismatch, InvalidInput
 from policy_state.offsets import GAPS_MAX, Counted
 from policy_state.rebuilding import PredictedText, Rebuilt, rebuild
 from policy_state.stats import ExitStats
-from policy_state.store import DomainSnapshot, PartitionDeltas, PolicyMeta
+from policy_state.store import Applied, DomainSnapshot, PartitionDeltas, PolicyMeta
 from policy_state.transfer import (
     export_policy,
     import_policy,
@@ -142,6 +142,45 @@ def test_a_reset_of_the_past_is_not_repeated(store: PolicyAdmin) -> None:
     store.restart(by="anna", reason="damaged")
     rebuild(store, iter(some), upto=UPTO)
     assert held(store) == sums(some)
+
+
+class ResetBetween:
+    """A store whose domain `d0` drifts once the first texts of a rebuild are counted."""
+
+    def __init__(self, store: PolicyAdmin) -> None:
+        self._store = store
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def apply(self, *args: Any, **options: Any) -> Applied:
+        """Count, and reset between the first call and the second."""
+        self.calls += 1
+        if self.calls == 2:
+            change = Reset(keep=0, epoch=self._store.read(["d0"])["d0"].epoch)
+            self._store.change("d0", change, by="w-1", reason="drift", automatic=True)
+        return self._store.apply(*args, **options)
+
+
+def test_a_reset_in_the_midst_of_a_rebuild_is_as_one_after_it(store: PolicyAdmin) -> None:
+    """Nothing of before the reset is counted after it, all is accounted for, and new texts are."""
+    some = [
+        PredictedText("t1", 0, first + number, f"d{number}", (0, 1))
+        for first in (0, 65_536)
+        for number in range(300)
+    ]
+    between = ResetBetween(store)
+    done = rebuild(between, iter(some), upto={("t1", 0): 70_000})  # type: ignore[arg-type]
+    assert between.calls == 2
+    assert done.counted == 599
+    found = store.read(["d0", "d1"])
+    assert (found["d0"].stats.texts, found["d1"].stats) == (0, sums(some)["d1"])
+    totals = store.totals()
+    assert (totals.stats.texts, totals.gone, totals.skipped) == (599, 1, 1)
+    store.apply([part(70_000, 70_001, {"d0": DEEP})])
+    assert store.read(["d0"])["d0"].stats == DEEP
+    assert examine(store).findings == ()
 
 
 def test_texts_beyond_the_cut_and_repeated_ones_are_left_out(store: PolicyAdmin) -> None:
