@@ -3,11 +3,8 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
 
 import pytest
-import redis
 
 from deploy.local.process import free_port, start_on_free_port, wait_until
 from deploy.local.redis_server import find_redis
@@ -23,6 +20,7 @@ from policy_state.stats import ExitStats
 from policy_state.store import PartitionDeltas, PolicyMeta
 from tests.flavours import FLAVOURS
 from tests.proxies import proxy
+from tests.redis_sets import Sentinel, command
 
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)
@@ -31,12 +29,6 @@ ONE = ExitStats.from_labels([0, 1, 1], exits=4)
 def part(first: int, upto: int, *domains: str) -> PartitionDeltas:
     """Return a part with one text of each domain."""
     return PartitionDeltas("t1", 0, first, upto, dict.fromkeys(domains, ONE))
-
-
-def command(server: RedisServer, *words: object) -> Any:
-    """Return a server's answer to any command."""
-    with redis.Redis.from_url(server.url, decode_responses=True) as raw:
-        return raw.execute_command(*words)  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture(params=FLAVOURS)
@@ -192,27 +184,6 @@ def test_an_emptied_server_is_rebuilt_while_workers_go_on(server: RedisServer) -
         assert examine(store).findings == ()
         for name, snapshot in expected.items():
             assert store.read([name])[name].stats.texts > snapshot.stats.texts
-
-
-class Sentinel(RedisServer):
-    """A Sentinel that watches one primary and fails over fast."""
-
-    def __init__(self, executable: Path, *, port: int, primary: RedisServer) -> None:
-        super().__init__(executable, port=port)
-        self._primary_port = primary.port
-
-    def _prepare(self) -> None:
-        (self.home / "sentinel.conf").write_text(
-            f"port {self.port}\n"
-            f"bind 127.0.0.1\n"
-            f"dir {self.home}\n"
-            f"sentinel monitor fleet 127.0.0.1 {self._primary_port} 1\n"
-            "sentinel down-after-milliseconds fleet 500\n"
-            "sentinel failover-timeout fleet 2000\n"
-        )
-
-    def _command(self) -> list[str]:
-        return [str(self._executable), str(self.home / "sentinel.conf"), "--sentinel"]
 
 
 def test_a_failover_is_survived_and_its_loss_is_shown(
