@@ -171,6 +171,6 @@ def by_offsets(attend: Attention, *, heads: int) -> Attention:
             max(stage.longest_staying, 1) if last else stage.longest,
             stage.longest,
         )
-        return out.view(rows, width)
+        return out.reshape(rows, width)
 
     return run

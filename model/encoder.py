@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -10,19 +12,36 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
-from model.attention import by_offsets, by_spans, fastest_attention, fused, offset_kernels
+from model.attention import by_offsets, by_spans, fastest_attention, offset_kernels
+from model.attention import fused as dense
 from model.errors import InvalidSettings
 from model.int8 import int8_linears
-from model.linear import Linears, bf16_wins, fastest_builder, float_linears, layers_of, same
+from model.linear import (
+    Linears,
+    bf16_wins,
+    fastest_builder,
+    float_linears,
+    in_cache,
+    layers_of,
+    plain,
+    same,
+    tanh_gelu,
+)
 
 if TYPE_CHECKING:
     from torch import nn
 
     from model.attention import Attention
     from model.int8 import Ranges
-    from model.linear import Kernel
+    from model.linear import Builder
     from model.network import MultiExitEncoder, Pooler
     from model.packed import Packed, Stage
+
+
+_LOG = logging.getLogger("offramp.engine")
+_GELU: dict[str, Builder] = {"erf": plain, "in cache": in_cache, "tanh": tanh_gelu}
+_TRITON_HEADS = (16, 32, 64, 128)
+Norm = Callable[..., Tensor]  # of the sum of two tensors, the first of which it may overwrite
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +49,22 @@ class PackedLayer:
     """One transformer layer on packed tokens."""
 
     linears: Linears
-    norm_1: Kernel
-    norm_2: Kernel
+    norm_1: Norm
+    norm_2: Norm
     attend: Attention
 
     def run(self, x: Tensor, batch: Packed, stage: Stage, *, last: bool) -> Tensor:
         """Return the layer's output; in a stage's last layer, of the rows `keep` chooses."""
         chosen = partial(keep, batch=batch, stage=stage) if last else same
         inputs = self.linears.prepare(x)  # (rows, D)
-        context = self.attend(
-            self.linears.query(chosen(inputs)),  # (kept, D)
-            self.linears.key_value(inputs),  # (rows, 2 D)
-            batch,
-            stage,
-            last=last,
-        )
-        y = self.norm_1(self.linears.output(context).add_(chosen(x)))  # (kept, D)
-        return self.norm_2(self.linears.feed_forward(y).add_(y))  # (kept, D)
+        if self.linears.joint is None or (last and stage.ending_texts):
+            q = self.linears.query(chosen(inputs))  # (kept, D)
+            kv = self.linears.key_value(inputs)  # (rows, 2 D)
+        else:
+            q, kv = self.linears.joint(inputs).tensor_split([x.shape[1]], dim=1)
+        context = self.attend(q, kv, batch, stage, last=last)
+        y = self.norm_1(self.linears.output(context), chosen(x))  # (kept, D)
+        return self.norm_2(self.linears.feed_forward(y), y)  # (kept, D)
 
 
 def keep(x: Tensor, *, batch: Packed, stage: Stage) -> Tensor:
@@ -73,7 +91,7 @@ def _filled(x: Tensor, rows: int) -> Tensor:
 class PackedEncoder:
     """A multi-exit encoder whose weights are laid out for inference on one device."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (the choices of kernels, to be compared one by one)
         self,
         network: MultiExitEncoder,
         *,
@@ -81,6 +99,9 @@ class PackedEncoder:
         device: torch.device,
         ranges: Ranges | None = None,
         attention: str | None = None,
+        norm: str | None = None,
+        gelu: str = "erf",
+        joint: bool = True,
     ) -> None:
         """Take the weights of `network`, whose layers are empty afterwards.
 
@@ -89,8 +110,12 @@ class PackedEncoder:
             precision: "fp32", "bf16" or, on the CPU, "int8" (linear layers only).
             device: where to run.
             ranges: what the inputs of the linear layers range over; needed for int8.
-            attention: "varlen", "flash" (both over offsets, bf16 on CUDA) or "blocks"; by default
+            attention: "varlen", "flash", "triton" (over offsets, bf16 on CUDA) or "blocks"; by
+                default the first of them that runs here.
+            norm: "triton" (residual and layer norm in one pass, on CUDA) or "torch"; by default
                 the first of them that runs here.
+            gelu: on CUDA "erf", "in cache" (the same on parts that fit a GPU's cache) or "tanh".
+            joint: on CUDA, whether query, key and value are one product where no text ends.
         """
         self.config = network.config
         self.device = device
@@ -104,13 +129,17 @@ class PackedEncoder:
         self._positions = self._placed(
             embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]
         )
+        fused_here = triton_runs(device, self._stream)
+        self.norm = norm or ("triton" if fused_here else "torch")
+        self.attention, attend = self._attention(attention, fused=fused_here)
         self._norm = self._layer_norm(embeddings.LayerNorm)
-        self.attention, attend = self._attention(attention)
-        builder = fastest_builder(self._stream, device, width=self.config.hidden_size)
+        cuda = device.type == "cuda"
+        width = self.config.hidden_size
+        builder = _GELU[gelu] if cuda else fastest_builder(self._stream, device, width=width)
         self.layers: list[PackedLayer] = []
         for number, layer in enumerate(layers_of(network)):
             if ranges is None:
-                linears = float_linears(layer, builder, place=self._placed)
+                linears = float_linears(layer, builder, place=self._placed, joint=joint and cuda)
             else:
                 linears = int8_linears(layer, ranges[number], attention=self._half)
             self.layers.append(
@@ -150,10 +179,11 @@ class PackedEncoder:
 
     def embed(self, batch: Packed) -> Tensor:
         """Return the embedding of each token, (rows, D)."""
-        x = F.embedding(batch.token_ids, self._words).add_(
-            F.embedding(batch.positions, self._positions)
-        )
-        return self._norm(x)
+        at = batch.token_ids, batch.positions
+        if self.norm == "triton":
+            return self._norm(self._words, self._positions, at)
+        tables = self._words, self._positions
+        return self._norm(*(F.embedding(*pair) for pair in zip(at, tables, strict=True)))
 
     def classify(self, firsts: Tensor) -> Tensor:
         """Return logits of exits 0..k, (k + 1, texts, C), from first tokens, (k + 1, texts, D)."""
@@ -163,26 +193,48 @@ class PackedEncoder:
         ).tanh_()
         return torch.baddbmm(self._head_biases[:n], pooled.float(), self._head_weights[:n])
 
-    def _attention(self, asked: str | None) -> tuple[str, Attention]:
+    def _attention(self, asked: str | None, *, fused: bool) -> tuple[str, Attention]:
         heads = self.config.num_attention_heads
         size = self.config.hidden_size // heads
         cuda = self.device.type == "cuda"
-        blocks = fused if cuda else fastest_attention(self._half, heads=heads, size=size)
-        found = {
-            name: by_offsets(kernel, heads=heads)
-            for name, kernel in offset_kernels(self._half, size=size, device=self.device).items()
-        } | {"blocks": by_spans(blocks, heads=heads)}
+        blocks = dense if cuda else fastest_attention(self._half, heads=heads, size=size)
+        kernels = offset_kernels(self._half, size=size, device=self.device)
+        if kernels and fused and size in _TRITON_HEADS:
+            from model.triton_kernels import attend
+
+            kernels["triton"] = attend
+        found = {name: by_offsets(kernel, heads=heads) for name, kernel in kernels.items()}
+        found["blocks"] = by_spans(blocks, heads=heads)
         name = next(iter(found)) if asked is None else asked
         if name not in found:
             raise InvalidSettings(f"attention is {name!r}, on this machine: {', '.join(found)}")
         return name, found[name]
 
-    def _layer_norm(self, norm: nn.LayerNorm) -> Kernel:
+    def _layer_norm(self, norm: nn.LayerNorm) -> Norm:
         weight, bias = self._placed(norm.weight), self._placed(norm.bias)
-        return lambda x: F.layer_norm(x, weight.shape, weight, bias, norm.eps)
+        if self.norm == "triton":
+            from model.triton_kernels import add_norm
+
+            return partial(add_norm, weight=weight, bias=bias, eps=norm.eps)
+        return lambda x, y: F.layer_norm(x.add_(y), weight.shape, weight, bias, norm.eps)
 
     def _placed(self, tensor: Tensor) -> Tensor:
         return tensor.detach().to(self.device, self._stream)
+
+
+def triton_runs(device: torch.device, dtype: torch.dtype) -> bool:
+    """Say whether Triton is installed, finds a C compiler and makes a kernel for this GPU."""
+    if device.type != "cuda":
+        return False
+    x = torch.ones(1, 16, device=device, dtype=dtype)
+    try:
+        from model.triton_kernels import add_norm
+
+        add_norm(x, x, weight=x[0], bias=x[0], eps=1e-12)
+    except Exception as error:  # noqa: BLE001  (whatever is missing, torch's own kernels run)
+        _LOG.warning("no_triton reason=%s", " ".join(str(error).split())[:200])
+        return False
+    return True
 
 
 def _stacked(

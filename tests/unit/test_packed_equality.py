@@ -16,7 +16,7 @@ from transformers import BertConfig, BertModel
 from model.attention import by_offsets, by_spans, kernels_of, offset_kernels, two_products
 from model.config import ModelConfig
 from model.encoder import PackedEncoder, first_tokens
-from model.linear import float_linears, layers_of, plain, prepacked, same
+from model.linear import float_linears, in_cache, layers_of, plain, prepacked, same
 from model.network import MultiExitEncoder
 from model.packed import Packed, pack, packing_order, rounded
 from model.tokenising import Tokens
@@ -31,6 +31,8 @@ KERNELS = [
     "cpu",
     "cpu plain",
     "cpu prepacked",
+    "cpu joint",
+    "cpu in cache",
     "cpu two products",
     "cpu varlen",
     "cpu flash",
@@ -80,6 +82,8 @@ def encoder(request: pytest.FixtureRequest, network: MultiExitEncoder) -> Packed
         "varlen": lambda _: {"attend": by_offsets(offsets["varlen"], heads=HEADS)},
         "flash": lambda _: {"attend": by_offsets(offsets["flash"], heads=HEADS)},
         "plain": lambda layer: {"linears": float_linears(layer, plain, place=same)},
+        "joint": lambda layer: {"linears": float_linears(layer, plain, place=same, joint=True)},
+        "in cache": lambda layer: {"linears": float_linears(layer, in_cache, place=same)},
         "prepacked": lambda layer: {"linears": float_linears(layer, prepacked, place=same)},
     }
     if kind in changes:
@@ -236,11 +240,14 @@ def test_texts_never_see_each_other(encoder, batch, others, random) -> None:
 
 
 @ON_GPU
-@pytest.mark.parametrize("name", ["varlen", "flash"])
+@pytest.mark.parametrize("name", ["varlen", "flash", "triton"])
 def test_attention_over_offsets_is_the_same_to_the_bit_among_any_neighbours(name: str) -> None:
     """No kernel splits a text's sums by what stands beside it; the longest text tempts it most."""
     device = torch.device("cuda")
-    attend = offset_kernels(torch.bfloat16, size=64, device=device)[name]
+    kernels = offset_kernels(torch.bfloat16, size=64, device=device)
+    if name == "triton":
+        kernels["triton"] = pytest.importorskip("model.triton_kernels").attend
+    attend = kernels[name]
     lengths = [512, 37, 1, 128, 200]
     starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
     q, k, v = torch.randn(3, sum(lengths), 12, 64, device=device, dtype=torch.bfloat16)
