@@ -29,7 +29,7 @@ demo: setup  ## Stream texts of four domains through two workers; ARGS=--help te
 
 test: setup check  ## Lint, types, and all tests, with a real Kafka and a real Redis
 	$(BIN)/python -m pytest -n 2 tests/unit tests/contract tests/reference tests/statistical
-	$(BIN)/python -m pytest tests/integration tests/chaos
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/chaos tests/integration
 
 chaos: setup  ## Prove exactly-once the long way: kills, freezes, restarts, outages (twenty minutes)
 	OFFRAMP_CHAOS=long $(BIN)/python -m pytest -s $(LONG) $(ARGS)

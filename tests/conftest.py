@@ -6,6 +6,7 @@ Clients and servers are imported where they are used: unit tests start without t
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -26,7 +27,15 @@ def _redis_of_the_run() -> Iterator[str]:
     from deploy.local.services import local_services
 
     with local_services(kafka=False) as services:
-        yield services.redis
+        yield services.redis if "OFFRAMP_TEST_REDIS" not in os.environ else _own(services.redis)
+
+
+def _own(url: str) -> str:
+    """Return the URL of a database of this process: those that run beside it empty theirs, too."""
+    place = urlsplit(url)
+    number = int(place.path.strip("/") or 0)
+    number += int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return place._replace(path=f"/{number}").geturl()
 
 
 @pytest.fixture
