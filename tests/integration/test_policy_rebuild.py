@@ -423,8 +423,10 @@ def test_without_topics_the_outputs_of_all_routes_are_read(redis_url: str, world
         said = offramp(redis_url, world, "rebuild", "--fresh", "--yes").stderr
         assert f"from {world.out[0]}, {world.out[1]}\n" in said
         assert store.totals().stats.texts == len(world.texts)
-        other = offramp(redis_url, world, "rebuild", "--set", "kafka.group=nobody", code=1)
-        assert "no output of a route exists (offramp.predictions)" in str(other.exception)
+        other, absent = f"{world.group}-other", routes[-1]
+        store.write_routes(other, [absent], revision=0, action="a", detail={}, **signed)  # type: ignore[arg-type]
+        none = offramp(redis_url, world, "rebuild", "--set", f"kafka.group={other}", code=1)
+        assert f"no output of a route exists ({world.group}.absent)" in str(none.exception)
 
 
 def test_a_lost_watermark_is_mended_by_a_fresh_rebuild(redis_url: str, world: World) -> None:
