@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from consumer.child_lines import ChildLines
 from consumer.entry import own_command
+from consumer.liveness import LivenessFile
 from consumer.log_lines import FORM
 from consumer.shown_lines import ShownLines
 
@@ -80,12 +82,13 @@ def run_supervisor(
     for old in [liveness_file, *(child.liveness_file for child in children)]:
         if old is not None:
             old.unlink(missing_ok=True)
+    liveness = LivenessFile(liveness_file)
     while not stop.is_set():
         for child in children:
             _keep_running(child, arguments, environ, lines)
         lines.pass_on(_TICK_S)
         if liveness_file is not None:
-            _show_least_alive(liveness_file, children)
+            _show_least_alive(liveness_file, liveness, children)
     running = [c.process for c in children if c.process and c.process.poll() is None]
     for process in running:
         process.send_signal(signal.SIGTERM)
@@ -133,14 +136,15 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _show_least_alive(file: Path, children: list[_Child]) -> None:
+def _show_least_alive(file: Path, liveness: LivenessFile, children: list[_Child]) -> None:
     """Let a file be as old as the oldest of the workers' files, once all are there."""
     try:
         oldest = min(c.liveness_file.stat().st_mtime for c in children if c.liveness_file)
     except FileNotFoundError:
         return
-    file.touch()
-    os.utime(file, (oldest, oldest))
+    liveness.touch()
+    with contextlib.suppress(FileNotFoundError):  # on a full disk
+        os.utime(file, (oldest, oldest))
 
 
 def _wait(

@@ -21,6 +21,7 @@ from consumer.errors import (
     WorkerStuck,
 )
 from consumer.kafka_stream import Batch, KafkaStream
+from consumer.liveness import LivenessFile
 from consumer.outgoing import encoded
 from consumer.pipeline import Abandoned, Pipeline
 from consumer.presence import Presence
@@ -90,6 +91,7 @@ class Worker:
         self._repairs = Repairs(
             settings, store, routes=lambda: self._routes.routes, away=lambda: self._counting.away
         )
+        self._liveness = LivenessFile(settings.worker.liveness_file)
         self._trouble = Trouble(give_up_s=settings.worker.give_up_s)
         self._done = Counter(events=0, truncated=0, dead_letters=0, batches=0)
         self._presence = Presence(store, self._counting, opened.meta, instance=settings.instance)
@@ -283,8 +285,7 @@ class Worker:
     def _heartbeat(self) -> None:
         """Tell the others that this worker lives; a failure is logged, it stops nothing."""
         self._came_round()
-        if (file := self._settings.worker.liveness_file) is not None:
-            file.touch()
+        self._liveness.touch()
         self._repairs.follow(self._stream.places())
         self._counting.keep_up()
         if not self._counting.away:
