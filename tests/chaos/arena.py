@@ -1,0 +1,129 @@
+"""Topics, settings and workers of one storm, and what was sent."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+import orjson
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from consumer.rebuilding import kafka_state
+from consumer.settings import KafkaSettings
+from consumer.topics import create_topics
+from policy_state.backends.redis import RedisStore
+from policy_state.doctor import Severity, examine
+from policy_state.errors import PolicyNotFound, StoreUnavailable
+from policy_state.report import read_reports
+from tests.chaos.fleet import Fleet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.chaos.outcome import Report
+    from tests.chaos.storm import Storm
+
+DOMAINS = ("a", "b", "c")
+
+
+class Arena:
+    """Topics and settings of one storm on a running broker and Redis."""
+
+    def __init__(self, kafka: str, redis_url: str, logs: Path, storm: Storm) -> None:
+        self.kafka = kafka
+        self.redis_url = redis_url
+        self.prefix = f"s{time.time_ns()}"
+        self.storm = storm
+        self.sent: dict[str, bool] = {}  # id -> whether it can be predicted
+        self.out, self.dead = f"{self.prefix}-out", f"{self.prefix}-dead"
+        self.fleet = Fleet(
+            {
+                "OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": kafka,
+                "OFFRAMP_KAFKA__GROUP": self.prefix,
+                "OFFRAMP_KAFKA__DEAD_LETTERS": self.dead,
+                "OFFRAMP_KAFKA__METADATA_MAX_AGE_S": "2",
+                "OFFRAMP_KAFKA__SESSION_TIMEOUT_S": "6",
+                "OFFRAMP_KAFKA__REQUEST_TIMEOUT_S": "10",
+                "OFFRAMP_REDIS__URL": redis_url,
+                "OFFRAMP_BATCH__MAX_EVENTS": "32",
+                "OFFRAMP_ROUTES": orjson.dumps(
+                    [
+                        {
+                            "topics": rf"{self.prefix}\.in\d+",
+                            "domain": "header:domain",
+                            "output": self.out,
+                        }
+                    ]
+                ).decode(),
+            },
+            logs,
+        )
+        create_topics(kafka, {f"{self.prefix}.in0": storm.partitions, self.out: 3, self.dead: 1})
+
+    def produce(self, count: int, *, topic: int = 0) -> None:
+        """Write events, some of which cannot be parsed; each has an id in its key."""
+        producer = KafkaProducer(bootstrap_servers=self.kafka, acks="all", linger_ms=10)
+        rng = random.Random(f"{self.storm.seed}/{topic}/{len(self.sent)}")
+        name = f"{self.prefix}.in{topic}"
+        for _ in range(count):
+            event_id = f"e{len(self.sent)}"
+            good = rng.random() >= self.storm.bad_share
+            self.sent[event_id] = good
+            text = "good film ." if rng.random() < 0.5 else "the room was not good !"
+            value = orjson.dumps({"id": event_id, "text": text}) if good else b'{"text": \xff'
+            producer.send(
+                name,
+                key=event_id.encode(),
+                value=value,
+                headers=[("domain", rng.choice(DOMAINS).encode())],
+            )
+        producer.flush(timeout=60)
+        producer.close()
+
+    def counted(self) -> int:
+        """Return how many texts the counters hold; -1 where Redis does not tell."""
+        try:
+            with RedisStore(self.redis_url) as store:
+                return sum(r.exits[0].observed for r in read_reports(store, "default"))
+        except Exception:  # noqa: BLE001  (frozen or restarting: that is the storm)
+            return -1
+
+    def examine(self, report: Report, *, at_the_end: bool = False) -> None:
+        """Enter what `offramp policy doctor` finds; nothing where Redis cannot tell (yet).
+
+        Before the end there may be gaps, of what a worker holds or has left behind.
+        """
+        kafka = None
+        if at_the_end:
+            kafka = kafka_state(KafkaSettings(bootstrap_servers=self.kafka, group=self.prefix))
+        try:
+            with RedisStore(self.redis_url) as store:
+                read_reports(store, "default", domains=[])  # opens it
+                if kafka is None:
+                    findings = [f for f in examine(store).findings if f.check != "gaps"]
+                else:
+                    known = {"logs": kafka.logs, "committed": kafka.committed}
+                    findings = examine(store, **known).findings
+        except (StoreUnavailable, PolicyNotFound):
+            return
+        report.examinations += 1
+        report.problems += [str(f) for f in findings if f.severity is Severity.PROBLEM]
+
+    def read(self, topic: str) -> list:
+        """Return the committed records of a topic."""
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.kafka,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+        )
+        partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)]
+        consumer.assign(partitions)
+        ends = consumer.end_offsets(partitions)
+        found = []
+        while any(consumer.position(tp) < ends[tp] for tp in partitions):
+            for rows in consumer.poll(timeout_ms=200).values():
+                found.extend(rows)
+        consumer.close()
+        return found
