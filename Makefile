@@ -31,7 +31,7 @@ test: setup check  ## Lint, types, and all tests, with a real Kafka and a real R
 	$(BIN)/python -m pytest -n 2 tests/unit tests/contract tests/reference tests/statistical
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/chaos tests/integration
 
-chaos: setup  ## Prove exactly-once the long way: kills, freezes, restarts, outages (twenty minutes)
+chaos: setup  ## Prove exactly-once the long way: kills, freezes, restarts, outages (forty minutes)
 	OFFRAMP_CHAOS=long $(BIN)/python -m pytest -s $(LONG) $(ARGS)
 
 check: setup  ## Lint, format, types, import directions

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that delays, loses answers, cuts connections, or speaks TLS."""
+"""A TCP proxy on loopback: delays, loses, refuses, falls silent, cuts connections, speaks TLS."""
 
 import contextlib
 import socket
@@ -18,6 +18,8 @@ class Proxy:
         """Listen on a free port for clients of the server at `port`."""
         self.delay_s = 0.0  # before every answer
         self.answers_to_lose = 0  # the server did it, the client's connection is cut instead
+        self.refuses = False  # a new connection ends at once
+        self.is_silent = False  # what is sent is lost, and its connection is never closed
         self.target = port
         self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -31,6 +33,16 @@ class Proxy:
         with self._lock:
             while self._open:
                 _close(self._open.pop())
+
+    def refuse(self) -> None:
+        """Close every connection there is, and each new one."""
+        self.refuses = True
+        self.cut()
+
+    def heal(self) -> None:
+        """Pass on again what comes; a connection that has lost bytes stays silent."""
+        self.refuses = self.is_silent = False
+        self.delay_s = 0.0
 
     def close(self) -> None:
         """Stop listening and close everything."""
@@ -47,18 +59,32 @@ class Proxy:
         try:
             if self._tls is not None:
                 client = self._tls.wrap_socket(client, server_side=True)
+            if self.refuses:
+                _close(client)
+                return
             server = socket.create_connection(("127.0.0.1", self.target))
         except OSError:
             _close(client)
             return
         with self._lock:
             self._open += [client, server]
-        threading.Thread(target=self._copy, args=(client, server), daemon=True).start()
-        self._copy(server, client, answers=True)
+        lost = threading.Event()  # bytes, in either direction: nothing makes sense after them
+        threading.Thread(target=self._copy, args=(client, server, lost), daemon=True).start()
+        self._copy(server, client, lost, answers=True)
 
-    def _copy(self, source: socket.socket, to: socket.socket, *, answers: bool = False) -> None:
+    def _copy(
+        self,
+        source: socket.socket,
+        to: socket.socket,
+        lost: threading.Event,
+        *,
+        answers: bool = False,
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(_CHUNK):
+                if self.is_silent or lost.is_set():
+                    lost.set()
+                    continue
                 if answers and self.delay_s:
                     time.sleep(self.delay_s)
                 if answers and self._loses():

@@ -19,6 +19,7 @@ from policy_state.report import read_reports
 from tests.chaos.fleet import Fleet
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tests.chaos.outcome import Report
@@ -30,46 +31,56 @@ DOMAINS = ("a", "b", "c")
 class Arena:
     """Topics and settings of one storm on a running broker and Redis."""
 
-    def __init__(self, kafka: str, redis_url: str, logs: Path, storm: Storm) -> None:
+    def __init__(
+        self,
+        kafka: str,
+        redis_url: str,
+        logs: Path,
+        storm: Storm,
+        *,
+        own: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self.kafka = kafka
         self.redis_url = redis_url
         self.prefix = f"s{time.time_ns()}"
         self.storm = storm
         self.sent: dict[str, bool] = {}  # id -> whether it can be predicted
+        self.inputs: dict[str, list[str]] = {}  # by topic, the ids of what stands there
+        self.gone: set[str] = set()  # ids of what stood in topics that were deleted
         self.out, self.dead = f"{self.prefix}-out", f"{self.prefix}-dead"
-        self.fleet = Fleet(
-            {
-                "OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": kafka,
-                "OFFRAMP_KAFKA__GROUP": self.prefix,
-                "OFFRAMP_KAFKA__DEAD_LETTERS": self.dead,
-                "OFFRAMP_KAFKA__METADATA_MAX_AGE_S": "2",
-                "OFFRAMP_KAFKA__SESSION_TIMEOUT_S": "6",
-                "OFFRAMP_KAFKA__REQUEST_TIMEOUT_S": "10",
-                "OFFRAMP_REDIS__URL": redis_url,
-                "OFFRAMP_BATCH__MAX_EVENTS": "32",
-                "OFFRAMP_ROUTES": orjson.dumps(
-                    [
-                        {
-                            "topics": rf"{self.prefix}\.in\d+",
-                            "domain": "header:domain",
-                            "output": self.out,
-                        }
-                    ]
-                ).decode(),
-            },
-            logs,
-        )
+        self.policy_topic = f"{self.prefix}-policy"
+        self.environ = {
+            "OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": kafka,
+            "OFFRAMP_KAFKA__GROUP": self.prefix,
+            "OFFRAMP_KAFKA__DEAD_LETTERS": self.dead,
+            "OFFRAMP_KAFKA__POLICY_TOPIC": self.policy_topic,
+            "OFFRAMP_KAFKA__METADATA_MAX_AGE_S": "2",
+            "OFFRAMP_KAFKA__SESSION_TIMEOUT_S": "6",
+            "OFFRAMP_KAFKA__REQUEST_TIMEOUT_S": "10",
+            "OFFRAMP_REDIS__URL": redis_url,
+            "OFFRAMP_BATCH__MAX_EVENTS": "32",
+            "OFFRAMP_ROUTES": orjson.dumps(
+                [
+                    {
+                        "topics": rf"{self.prefix}\.in\d+",
+                        "domain": "header:domain",
+                        "output": self.out,
+                    }
+                ]
+            ).decode(),
+        }
+        self.fleet = Fleet(self.environ, logs, own=own)
         create_topics(kafka, {f"{self.prefix}.in0": storm.partitions, self.out: 3, self.dead: 1})
 
     def produce(self, count: int, *, topic: int = 0) -> None:
         """Write events, some of which cannot be parsed; each has an id in its key."""
-        producer = KafkaProducer(bootstrap_servers=self.kafka, acks="all", linger_ms=10)
+        producer = KafkaProducer(bootstrap_servers=self.kafka.split(","), acks="all", linger_ms=10)
         rng = random.Random(f"{self.storm.seed}/{topic}/{len(self.sent)}")
         name = f"{self.prefix}.in{topic}"
         for _ in range(count):
             event_id = f"e{len(self.sent)}"
             good = rng.random() >= self.storm.bad_share
-            self.sent[event_id] = good
+            self.note(event_id, name, good=good)
             text = "good film ." if rng.random() < 0.5 else "the room was not good !"
             value = orjson.dumps({"id": event_id, "text": text}) if good else b'{"text": \xff'
             producer.send(
@@ -80,6 +91,15 @@ class Arena:
             )
         producer.flush(timeout=60)
         producer.close()
+
+    def note(self, event_id: str, topic: str, *, good: bool = True) -> None:
+        """Note what is sent, and where to."""
+        self.sent[event_id] = good
+        self.inputs.setdefault(topic, []).append(event_id)
+
+    def forget(self, topic: str) -> None:
+        """Note that a topic was deleted: what stood there may be answered, and need not be."""
+        self.gone.update(self.inputs.pop(topic, ()))
 
     def counted(self) -> int:
         """Return how many texts the counters hold; -1 where Redis does not tell."""

@@ -8,6 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+import psutil
 
 HUNG = -99  # in place of the exit code of a worker that did not end when it was asked to
 
@@ -15,14 +21,23 @@ HUNG = -99  # in place of the exit code of a worker that did not end when it was
 class Fleet:
     """Worker processes with stable names."""
 
-    def __init__(self, environ: dict[str, str], logs: Path) -> None:
+    def __init__(
+        self,
+        environ: dict[str, str],
+        logs: Path,
+        *,
+        own: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self._environ = environ
+        self._own = own or {}  # by worker, on top of that
         self._logs = logs
         self._begins: dict[str, int] = {}  # where in its log a worker's last start is
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, *, crash_at: str = "", after: int = 0) -> None:
-        """Start a worker; with `crash_at` it ends itself at that step."""
+    def start(
+        self, name: str, *, crash_at: str = "", after: int = 0, by: signal.Signals = signal.SIGKILL
+    ) -> None:
+        """Start a worker; with `crash_at` it ends itself at that step, or freezes by SIGSTOP."""
         with (self._logs / f"{name}.log").open("ab") as log:
             self._begins[name] = log.tell()
             self.running[name] = subprocess.Popen(
@@ -30,10 +45,12 @@ class Fleet:
                 env={
                     **os.environ,
                     **self._environ,
+                    **self._own.get(name, {}),
                     "OFFRAMP_INSTANCE": name,
                     "OMP_NUM_THREADS": "1",
                     "CRASH_AT": crash_at,
                     "CRASH_AFTER": str(after),
+                    "CRASH_BY": by.name,
                     "PYTHONPATH": str(Path(__file__).parents[2]),
                 },
                 stdout=log,
@@ -48,6 +65,10 @@ class Fleet:
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal."""
         self.running[name].send_signal(number)
+
+    def is_frozen(self, name: str) -> bool:
+        """Return whether a worker stands still by SIGSTOP."""
+        return psutil.Process(self.running[name].pid).status() == psutil.STATUS_STOPPED
 
     def stop(self, name: str, timeout_s: float = 40) -> int:
         """Ask a worker to end and return its exit code."""

@@ -37,7 +37,7 @@ def write_transactions(arena: Arena, count: int, *, topic: int, rng: Random) -> 
         for _ in range(size):
             event_id = f"e{len(arena.sent)}" if is_kept else f"aborted{aborted}"
             if is_kept:
-                arena.sent[event_id] = True
+                arena.note(event_id, f"{arena.prefix}.in{topic}")
             else:
                 aborted += 1
             producer.produce(

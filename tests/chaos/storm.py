@@ -33,6 +33,8 @@ class Storm:
     scalings: int = 0  # down to one worker, up to four, down to one
     broker_restarts: int = 0
     redis_freezes: int = 0
+    brokers: int = 1  # these and the next are of a storm of faults that meet
+    faults: tuple[str, ...] = ()
     quiet_s: float = 1.0  # between two blows
     settle_s: float = 120.0  # after the last blow, until everything has to be through
 
