@@ -42,7 +42,7 @@ def arena(kafka, server, tmp_path):
 
 def doctor(arena, *args):
     """Return the exit code and what is said."""
-    environ = arena.fleet._environ
+    environ = arena.environ
     result = CliRunner().invoke(app, ["policy", "doctor", "-o", "json", *args], env=environ)
     return result.exit_code, result.output
 
@@ -72,7 +72,7 @@ def test_what_a_killed_worker_held_is_counted_by_the_next(arena, server):
 def test_a_worker_that_ends_with_texts_in_hand_says_what_mends_it(arena, server):
     """SIGTERM while Redis is away: another exit code, and a command after which all is counted."""
     arena.fleet.kill("w0")
-    arena.fleet._environ["OFFRAMP_WORKER__DRAIN_S"] = "2"
+    arena.environ["OFFRAMP_WORKER__DRAIN_S"] = "2"
     arena.fleet.start("w0")
     wait_for(lambda: arena.fleet.logged("w0", "reading partition"))
     hold(arena, server, 100)
