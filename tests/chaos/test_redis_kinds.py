@@ -37,7 +37,7 @@ class Fleet(Arena):
 
     def __init__(self, kafka, url, logs):
         super().__init__(kafka, url, logs, Storm(partitions=4, bad_share=0.0))
-        environ = self.fleet._environ
+        environ = self.environ
         policy_topic = f"{self.prefix}-policy"
         create_topics(kafka, {policy_topic: 1})
         self._routes = orjson.loads(environ.pop("OFFRAMP_ROUTES"))
@@ -87,7 +87,7 @@ class Fleet(Arena):
     def doctor(self):
         """Return the exit code of `offramp policy doctor`, and what it says."""
         words = ["policy", "doctor", "-o", "json"]
-        result = CliRunner().invoke(app, words, env=self.fleet._environ)
+        result = CliRunner().invoke(app, words, env=self.environ)
         return result.exit_code, result.output + repr(result.exception or "")
 
     def miscounted(self):

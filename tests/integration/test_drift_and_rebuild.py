@@ -52,7 +52,7 @@ class Drifting(Arena):
 
     def offramp(self, *words):
         """Run `offramp policy`."""
-        result = CliRunner().invoke(app, ["policy", *words], env=self.fleet._environ)
+        result = CliRunner().invoke(app, ["policy", *words], env=self.environ)
         return result.exit_code, result.output + repr(result.exception or "")
 
 
