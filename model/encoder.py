@@ -15,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 from model.attention import by_offsets, by_spans, fastest_attention, offset_kernels
 from model.attention import fused as dense
 from model.errors import InvalidSettings
+from model.graphs import Graphs
 from model.int8 import int8_linears
 from model.linear import (
     Linears,
@@ -102,6 +103,7 @@ class PackedEncoder:
         norm: str | None = None,
         gelu: str = "erf",
         joint: bool = True,
+        graphs: bool = False,
     ) -> None:
         """Take the weights of `network`, whose layers are empty afterwards.
 
@@ -115,6 +117,7 @@ class PackedEncoder:
             norm: "triton" (residual and layer norm in one pass, on CUDA) or "torch"; by default
                 the first of them that runs here.
             gelu: on CUDA "erf", "in cache" (the same on parts that fit a GPU's cache) or "tanh".
+            graphs: whether stages of few tokens are CUDA graphs, where attention is over offsets.
             joint: on CUDA, whether query, key and value are one product where no text ends.
         """
         self.config = network.config
@@ -152,6 +155,9 @@ class PackedEncoder:
             )
             for parameter in layer.parameters():
                 parameter.data = torch.empty(0)
+        self.graphs: Graphs | None = None
+        if graphs and self.attention != "blocks":
+            self.graphs = Graphs(self.layers, positions=self.config.max_position_embeddings)
         exits = [str(layer - 1) for layer in self.config.exit_layers]
         poolers = [cast("Pooler", network.elasticbert.encoder.pooler[key]).dense for key in exits]
         heads = [cast("nn.Linear", network.classifiers[key]) for key in exits]
@@ -166,6 +172,10 @@ class PackedEncoder:
         x = self.embed(batch)
         firsts: list[Tensor] = []
         for stage in batch.stages:
+            if self.graphs and (replayed := self.graphs.run(x, batch, stage)):
+                x, first = replayed
+                firsts.append(first)
+                continue
             for number in range(stage.first_layer, stage.last_layer + 1):
                 x = self.layers[number - 1].run(x, batch, stage, last=number == stage.last_layer)
             firsts.append(first_tokens(x, batch, stage))

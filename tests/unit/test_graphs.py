@@ -1,0 +1,129 @@
+"""Graphs of stages give what the layers give, whatever ran in the same graph before."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from model.attention import by_offsets
+from model.encoder import PackedEncoder
+from model.graphs import Graphs, Size
+from model.packed import Stage, pack, packing_order
+from model.tokenising import Tokens
+from tests.tiny_model import tiny_config, tiny_network
+
+CONFIG = tiny_config(hidden_size=64)  # heads of 16
+ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+
+def text_by_text(q, k, v, q_starts, k_starts, *_longest):
+    out = torch.full_like(q, torch.nan)  # rows of no text hold anything, as on a GPU
+    for (a, b), (c, d) in zip(
+        pairwise(q_starts.tolist()), pairwise(k_starts.tolist()), strict=True
+    ):
+        scores = torch.einsum("qhs,khs->hqk", q[a:b], k[c:d])
+        out[a:b] = torch.einsum("hqk,khs->qhs", scores.softmax(-1), v[c:d])
+    return out
+
+
+def repeated(body):
+    """Record nothing: run again what a graph would replay, into the same memory."""
+    results = tuple(x.clone() for x in body())
+
+    def replay() -> None:
+        for to, x in zip(results, body(), strict=True):
+            to.copy_(x)
+
+    return replay, results
+
+
+def batches(device: torch.device):
+    """Yield packed texts of sizes that share graphs, and one that is too large for any."""
+    chance = np.random.default_rng(0)
+    for texts in (3, 4, 3, 20, 18, 20, 2, 3, 400, 20, 3):
+        tokens = Tokens.of([chance.integers(1, 60, n) for n in chance.integers(2, 24, texts)])
+        exits = chance.integers(0, 3, texts)
+        order = packing_order(tokens.lengths, exits)
+        yield pack(tokens, order, exits[order], exit_layers=CONFIG.exit_layers, device=device)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_GPU)])
+def test_a_batch_with_graphs_has_the_logits_it_has_without(device: str) -> None:
+    """Other texts, fewer texts and other lengths in the graph before leave no trace."""
+    place = torch.device(device)
+    network = tiny_network(CONFIG)
+    if device == "cuda":
+        plain = PackedEncoder(deepcopy(network), precision="bf16", device=place, graphs=False)
+        with_graphs = PackedEncoder(network, precision="bf16", device=place, graphs=True)
+    else:
+        plain = PackedEncoder(network, precision="fp32", device=place)
+        with_graphs = PackedEncoder(tiny_network(CONFIG), precision="fp32", device=place)
+        with_graphs.layers = [
+            replace(layer, attend=by_offsets(text_by_text, heads=4)) for layer in with_graphs.layers
+        ]
+        with_graphs.graphs = Graphs(with_graphs.layers, positions=24, capture=repeated)
+    atol = 0.05 if device == "cuda" else 2e-5
+    with torch.inference_mode():
+        for batch in batches(place):
+            found, expected = with_graphs.forward(batch), plain.forward(batch)
+            for run_exit, first, end in batch.runs:
+                for (_, start, stop), a, b in zip(batch.blocks, found, expected, strict=True):
+                    if start <= first < stop:
+                        ours = (slice(run_exit + 1), slice(first - start, end - start))
+                        torch.testing.assert_close(a[ours], b[ours], atol=atol, rtol=1e-4)
+    assert with_graphs.graphs is not None
+    assert with_graphs.graphs.count >= 3
+
+
+def test_a_stage_that_cannot_be_recorded_runs_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A driver that refuses graphs costs a line in the log, once for each size."""
+
+    def refuses(_body):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    encoder = PackedEncoder(tiny_network(CONFIG), precision="fp32", device=torch.device("cpu"))
+    expected = [encoder.forward(batch) for batch in batches(encoder.device)]
+    encoder.graphs = Graphs(encoder.layers, positions=24, capture=refuses)
+    for batch, logits in zip(batches(encoder.device), expected, strict=True):
+        for a, b in zip(encoder.forward(batch), logits, strict=True):
+            assert torch.equal(a, b)
+    assert "no_graph rows=128 reason=operation not permitted" in caplog.text
+    assert encoder.graphs.count == 0
+
+
+@pytest.mark.parametrize(
+    ("tokens", "texts", "longest", "rows"),
+    [
+        (127, 32, 40, 128),
+        (
+            128,
+            32,
+            40,
+            256,
+        ),  # a row more than there are tokens: texts that are not there start there
+        (100, 33, 3, None),
+        (3071, 10, 512, 3072),
+        (3072, 10, 512, None),
+    ],
+)
+def test_a_graph_is_laid_out_for_the_smallest_size_that_holds_a_stage(
+    tokens: int, texts: int, longest: int, rows: int | None
+) -> None:
+    """Larger batches, and those of many tiny texts, run without one."""
+    stage = Stage(
+        first_layer=2, last_layer=4, texts=texts, tokens=tokens, staying_texts=0, staying_tokens=0,
+        longest=longest, longest_staying=0, kept_rows=texts, staying_rows=0,
+        query_starts=torch.empty(0),
+    )  # fmt: skip
+    size = Size.of(stage, positions=512)
+    if rows is None:
+        assert size is None
+    else:
+        assert size == Size(2, 4, rows, rows // 4, 128 if longest <= 128 else 512)
