@@ -14,7 +14,7 @@ import torch
 from benchmarks.report import Report, hand_in, parser
 from benchmarks.stream_job import whole_job
 from benchmarks.stream_load import PARTITIONS
-from benchmarks.stream_parts import plumbing, stages
+from benchmarks.stream_parts import plumbing, profile, stages, tokenised
 from benchmarks.stream_size import FULL, QUICK
 from benchmarks.stream_worker import DEAD_LETTERS, OUTPUT
 from consumer.settings import PRETRAINED
@@ -28,18 +28,25 @@ def main() -> None:
     arguments.add_argument(
         "--model", type=Path, default=PRETRAINED, help="folder (default: the shipped model)"
     )
+    arguments.add_argument(
+        "--plumbing", action="store_true", help="only the plumbing and where its time goes"
+    )
     args = arguments.parse_args()
     logging.basicConfig(level=logging.ERROR)
     torch.set_num_threads(1)
     size = QUICK if args.quick else FULL
-    report = Report("stream")
+    report = Report("plumbing" if args.plumbing else "stream")
     with local_services() as services:
         create_topics(services.kafka, {OUTPUT: PARTITIONS, DEAD_LETTERS: 1})
         runs = {
             **plumbing(report, services, size),
-            **whole_job(report, services, args.model, size),
+            **tokenised(report, services, args.model, size),
         }
-        stages(report, services, runs, size)
+        if args.plumbing:
+            profile(report, runs)
+        else:
+            jobs = whole_job(report, services, args.model, size)
+            stages(report, services, {**runs, **jobs}, size)
     hand_in(report, args)
 
 

@@ -30,6 +30,7 @@ OUTPUT = "bench.out"
 DEAD_LETTERS = "bench.dead"
 MODEL = ("tokenise", "infer")
 STAGES = ("poll", "parse + route", *MODEL, "decide", "encode", "produce + commit", "store")
+READING, WRITING = "kafka-python, reading", "kafka-python, writing"  # its own threads
 OTHER = "other"
 _ALONE = Peers()
 _LEAST = 2  # commits: the first one only starts the clocks
@@ -79,7 +80,7 @@ class Marks:
         """Note a commit."""
         self.done += records
         now, cpu = time.perf_counter(), time.process_time()
-        self._rows.append(Mark(now, records, cpu, dict(self.stages)))
+        self._rows.append(Mark(now, records, cpu, {**self.stages, **_client_threads_s()}))
 
     @property
     def commits(self) -> int:
@@ -103,15 +104,32 @@ class Marks:
         seconds = self._rows[-1].at_s - self._rows[0].at_s
         return sum(mark.records for mark in self._rows[1:]) / seconds
 
+    def all_cpu_us(self) -> float:
+        """Return the CPU microseconds a record of the whole process."""
+        spent_s = self._rows[-1].process_s - self._rows[0].process_s
+        return 1e6 * spent_s / sum(mark.records for mark in self._rows[1:])
+
     def cpu_us(self) -> dict[str, float]:
         """Return the CPU microseconds a record by stage, and those of no stage as `OTHER`."""
         first, last = self._rows[0], self._rows[-1]
         records = sum(mark.records for mark in self._rows[1:])
         spent = {
-            name: last.stages_s.get(name, 0.0) - first.stages_s.get(name, 0.0) for name in STAGES
+            name: last.stages_s.get(name, 0.0) - first.stages_s.get(name, 0.0)
+            for name in (*STAGES, READING, WRITING)
         }
         spent[OTHER] = last.process_s - first.process_s - sum(spent.values())
         return {name: 1e6 * seconds / records for name, seconds in spent.items()}
+
+
+def _client_threads_s() -> dict[str, float]:
+    """Return the CPU seconds that the threads of kafka-python's clients have taken."""
+    spent = {READING: 0.0, WRITING: 0.0}
+    for thread in threading.enumerate():
+        name = WRITING if thread.name.endswith("-network-thread") else READING
+        if name == WRITING or thread.name.startswith("kafka-io-"):
+            clock = time.pthread_getcpuclockid(thread.ident or 0)
+            spent[name] += time.clock_gettime(clock)
+    return spent
 
 
 class TimedStream(KafkaStream):
