@@ -23,8 +23,8 @@ class Size:
 
 
 FULL = Size(
-    copied_events=24_000,
-    copy_rounds=5,
+    copied_events=12_000,
+    copy_rounds=4,
     texts_a_domain=100,
     job_events=12_000,
     job_seconds=6.0,
