@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,28 +20,13 @@ _FENCED = (
 )
 
 
-_LOOK_S = 1.0
-
-
-def bounded(
-    call: Callable[..., object],
-    *args: object,
-    timeout_s: float,
-    meanwhile: Callable[[], None] = lambda: None,
-) -> None:
+def bounded(call: Callable[..., object], *args: object, timeout_s: float) -> None:
     """Run a call that has no time limit of its own, and give up on it when the time is over.
-
-    Args:
-        call: what to run.
-        args: what to run it with.
-        timeout_s: how long it may take.
-        meanwhile: called after each second of waiting; where it raises, the call is given up.
 
     Raises:
         StreamUnavailable: it took longer; its thread is left behind.
-        Exception: what the call or `meanwhile` raised.
+        Exception: what the call raised.
     """
-    deadline = time.monotonic() + timeout_s
     failure: list[BaseException] = []
 
     def run() -> None:
@@ -53,10 +37,7 @@ def bounded(
 
     thread = threading.Thread(target=run, name=f"offramp-{call.__name__}", daemon=True)
     thread.start()
-    thread.join(min(timeout_s, _LOOK_S))
-    while thread.is_alive() and (left_s := deadline - time.monotonic()) > 0:
-        meanwhile()
-        thread.join(min(left_s, _LOOK_S))
+    thread.join(timeout_s)
     if thread.is_alive():
         raise StreamUnavailable(f"{call.__name__} took longer than {timeout_s:.1f} s")
     if failure:

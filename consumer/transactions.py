@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
-from consumer.errors import RecordsTooLarge, SourceGone, TopicRefused
-from consumer.kafka_calls import bounded, translated
+from consumer.errors import RecordsTooLarge, SourceGone, StreamUnavailable, TopicRefused
+from consumer.kafka_calls import translated
 from consumer.kafka_client import check_login
 from consumer.writes import BatchRefused, Outgoing, find, write, write_singly
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("offramp.stream")
 
 _MAX_REQUEST_BYTES = 8 << 20
+_LOOK_S = 1.0
 PRODUCING: Final = {
     "linger_ms": 1000,  # until all is handed over: the flush that follows sends what is left
     "batch_size": 64 << 10,  # few requests a transaction, yet far below the limits of any topic
@@ -120,6 +122,7 @@ class Transactions:
         before_commit: Callable[[], None],
         write: Write,
     ) -> None:
+        manager = self._producer._transaction_manager  # noqa: SLF001
         with translated("committing"):
             self._reached("begin")
             self._producer.begin_transaction()
@@ -127,19 +130,37 @@ class Transactions:
             self._reached("write")
             write(self._producer, outgoing, timeout_s=self._timeout_s)
             self._reached("offsets")
-            bounded(
-                self._producer.send_offsets_to_transaction,
-                offsets,
-                membership,
-                timeout_s=self._timeout_s,
+            self._await(
+                "sending offsets",
+                manager.send_offsets_to_transaction(offsets, membership),
                 meanwhile=lambda: self._look({tp.topic for tp in offsets}),
             )
             self._reached("count")
             before_commit()
             self._reached("commit")
-            bounded(self._producer.commit_transaction, timeout_s=self._timeout_s)
+            self._await("committing", manager.begin_commit())
             self._reached("committed")
             self._failed = False
+
+    def _await(
+        self,
+        doing: str,
+        result: Any,  # noqa: ANN401  (kafka-python is untyped)
+        *,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Wait for a step of the transaction; kafka-python's own calls wait without a limit.
+
+        Raises:
+            StreamUnavailable: it took too long.
+            KafkaError: what it failed with, or `meanwhile` raised.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        self._producer._sender.wakeup()  # noqa: SLF001
+        while not result.wait(timeout_ms=1000 * min(self._timeout_s, _LOOK_S)):
+            if time.monotonic() > deadline:
+                raise StreamUnavailable(f"{doing} took longer than {self._timeout_s:.1f} s")
+            meanwhile()
 
     def recover(self) -> None:
         """Replace the producer where its last transaction was not committed.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kafka import errors as kafka_errors
 
+from consumer.bulk import Sent, hand_over
 from consumer.errors import RecordsTooLarge, StreamUnavailable, TopicRefused
 from consumer.records import Headers, headers_bytes
 from consumer.targets import missing, refusal, unseen
@@ -22,8 +22,7 @@ _SIZE_MARGIN_BYTES: Final = 64  # of what a record takes beside its parts
 _TOO_LARGE: Final = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """One record to be written."""
 
     topic: str
@@ -31,6 +30,11 @@ class Outgoing:
     value: bytes | None
     headers: Headers
     source_partition: int  # where it came from: keeps records without a key in order
+
+    @property
+    def content(self) -> bytes | None:
+        """What is written as its value: kafka-python takes no record without key and value."""
+        return b"" if self.value is None and self.key is None else self.value
 
     @property
     def size_bytes(self) -> int:
@@ -73,19 +77,20 @@ def write(producer: KafkaProducer, outgoing: Sequence[Outgoing], *, timeout_s: f
         BatchRefused: a topic does not take a batch for its size.
         TopicRefused: a topic takes nothing, or not these records.
     """
-    sent: list[Any] = []
+    sent: list[Sent] = []
     try:
-        sent.extend(_send(producer, item) for item in outgoing)
-        _flush(producer, outgoing, sent, timeout_s=timeout_s)
+        sent += hand_over(producer, outgoing)
+        _flush(producer, sent, timeout_s=timeout_s)
     except kafka_errors.KafkaError as error:
-        _check_refusals(outgoing, sent)
+        _check_refusals(sent)
         unclear = (*_TOO_LARGE, kafka_errors.UnknownError)  # unknown: a batch was split
         if any(isinstance(cause, unclear) for cause in (error, *error.args)):
             raise BatchRefused from error
         raise
-    _check_refusals(outgoing, sent)
-    failures = [future.exception for future in sent if future.exception is not None]
-    if any(isinstance(failure, _TOO_LARGE) for failure in failures):
+    _check_refusals(sent)
+    failures = [error for batch in sent for error in batch.errors]
+    split = any(not batch.is_done for batch in sent)  # for its size, before the flush began
+    if split or any(isinstance(failure, _TOO_LARGE) for failure in failures):
         raise BatchRefused
     if failures:
         raise failures[0]
@@ -123,23 +128,20 @@ def write_singly(
 
 
 def _send(producer: KafkaProducer, item: Outgoing) -> Any:  # noqa: ANN401  (kafka-python is untyped)
-    partition, value = None, item.value
+    partition = None
     if item.key is None:
         there = producer.partitions_for(item.topic) or {0}
         partition = item.source_partition % len(there)
-        value = b"" if value is None else value  # kafka-python takes no empty record
     return producer.send(
         item.topic,
         key=item.key,
-        value=value,
+        value=item.content,
         headers=list(item.headers),
         partition=partition,
     )
 
 
-def _flush(
-    producer: KafkaProducer, outgoing: Sequence[Outgoing], sent: Sequence[Any], *, timeout_s: float
-) -> None:
+def _flush(producer: KafkaProducer, sent: Sequence[Sent], *, timeout_s: float) -> None:
     """Wait until all is written, looking now and then whether the topics are there still.
 
     Raises:
@@ -151,11 +153,11 @@ def _flush(
         try:
             producer.flush(timeout=min(_LOOK_S, timeout_s))
         except kafka_errors.KafkaTimeoutError as error:
-            waiting = _topics_of(outgoing, sent, done=False)
+            waiting = {batch.topic for batch in sent if not batch.is_done}
             for topic in sorted(waiting):
                 find(producer, topic, timeout_s=timeout_s)
             if time.monotonic() > deadline:
-                written = _topics_of(outgoing, sent, done=True)
+                written = {batch.topic for batch in sent if batch.is_done}
                 if written and (stuck := sorted(waiting - written)):
                     cause = f"takes no record in {timeout_s:g} s, other topics do"
                     advice = "see the brokers that have its copies, and min.insync.replicas"
@@ -167,13 +169,9 @@ def _flush(
             return
 
 
-def _check_refusals(outgoing: Sequence[Outgoing], sent: Sequence[Any]) -> None:
+def _check_refusals(sent: Sequence[Sent]) -> None:
     """Raise TopicRefused where it is for its topic that a record was not written."""
-    for item, future in zip(outgoing, sent, strict=False):  # not all need have been sent
-        if (error := future.exception) is not None and (found := refusal(item.topic, error)):
-            raise found from error
-
-
-def _topics_of(outgoing: Sequence[Outgoing], sent: Sequence[Any], *, done: bool) -> set[str]:
-    """Return the topics of the records that are written, or of those that are not yet."""
-    return {i.topic for i, future in zip(outgoing, sent, strict=True) if future.is_done is done}
+    for batch in sent:
+        for error in batch.errors:
+            if found := refusal(batch.topic, error):
+                raise found from error

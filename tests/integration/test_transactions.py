@@ -1,9 +1,10 @@
 """Transactions on a real broker: all or nothing, and nothing left behind by a failed one."""
 
 import time
+from contextlib import closing
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from consumer.errors import StreamUnavailable, WorkerFenced
@@ -144,3 +145,40 @@ def test_no_step_waits_longer_than_its_limit_for_a_broker_that_says_nothing():
             group.commit(writer, 1, place + 1)
             assert group.committed(1) == place + 1
         group.close()
+
+
+def test_many_records_lie_where_the_client_itself_would_put_them_and_in_order(kafka):
+    """Keys find the partitions of any other client, whole batches over; no key: by the source's."""
+    name = f"x{time.time_ns()}"
+    create_topics(kafka, {name: 3})
+    keys = [f"k{n}".encode() for n in range(40)]
+    values = {key: [b"%d" % n + b"x" * 150 for n in range(40)] for key in keys}
+    sent = [Outgoing(name, key, values[key][n], (), 7) for n in range(40) for key in keys]
+    sent += [Outgoing(name, None, b"lone", (), partition) for partition in (4, 1)]
+    writer = Transactions(
+        {"bootstrap_servers": kafka.split(",")}, name, timeout_s=20, reached=lambda _: None
+    )
+    with closing(writer), closing(Group(kafka)) as group:
+        offsets = {TopicPartition(group.name, 0): OffsetAndMetadata(1, "", -1)}
+        writer.commit(sent, offsets, group.membership, before_commit=lambda: None)
+    client = KafkaProducer(bootstrap_servers=kafka, acks="all")
+    expected = {key: client.send(name, key=key, value=b"own").get(20).partition for key in keys}
+    client.close()
+    found = dict.fromkeys(keys, ())
+    lone = []
+    reader = KafkaConsumer(
+        name,
+        bootstrap_servers=kafka,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        consumer_timeout_ms=3000,
+    )
+    for row in reader:
+        if row.key is None:
+            lone.append(row.partition)
+        elif row.value != b"own":
+            assert row.partition == expected[row.key]
+            found[row.key] += (row.value,)
+    reader.close()
+    assert {key: list(rows) for key, rows in found.items()} == values
+    assert lone == [1, 1]
