@@ -25,8 +25,10 @@ class AtHand:
     texts: Sequence[Prediction]
     epochs: Mapping[str, int]  # by domain, see `Counting.count`
 
-    def of(self, span: Range) -> list[Prediction]:
+    def of(self, span: Range) -> Sequence[Prediction]:
         """Return the texts of some offsets."""
+        if span == self.span:
+            return self.texts
         return [p for p in self.texts if span[0] <= p.event.record.offset < span[1]]
 
     def part(self, key: Partition, span: Range, *, exits: int) -> PartitionDeltas:

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from consumer.errors import ConsumerError, InvalidEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # What another record would meet too: a service, a file, memory or a library that is not there.
 _WORLDS: Final = (ConsumerError, OSError, MemoryError, ImportError)
 
 
-@contextmanager
-def blamed(stage: str) -> Iterator[None]:
-    """Make whatever goes wrong inside an `InvalidEvent` of this stage, unless it is the world's.
+class blamed:  # noqa: N801  (read as a call: `with blamed("parse"):`)
+    """Makes whatever goes wrong inside an `InvalidEvent` of a stage, unless it is the world's.
 
     Libraries raise what they like for input that nobody thought of. Without this rule each such
     record would end every worker that reads it, at every start.
-
-    Raises:
-        InvalidEvent: the record is to blame.
-        Exception: the world is: what was raised, unchanged.
     """
-    try:
-        yield
-    except _WORLDS:
-        raise
-    except BaseException as error:
-        if not is_failure(error):
-            raise
-        raise InvalidEvent(stage, "unexpected-error", _told(error)) from error
+
+    __slots__ = ("_stage",)
+
+    def __init__(self, stage: str) -> None:
+        """Take the stage that is told."""
+        self._stage = stage
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Let pass what the world is to blame for.
+
+        Raises:
+            InvalidEvent: the record is to blame.
+        """
+        if error is None or isinstance(error, _WORLDS) or not is_failure(error):
+            return
+        raise InvalidEvent(self._stage, "unexpected-error", _told(error)) from error
 
 
 def is_failure(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from consumer.records import Record
@@ -34,16 +35,15 @@ class Buffer:
 
     def add(self, records: Iterable[Record]) -> None:
         """Append records that follow those already held of their partition."""
-        for record in records:
-            key = (record.topic, record.partition)
-            if key not in self._rows:
-                self._rows[key] = deque()
-                self._bytes[key] = self._text_bytes[key] = 0
-            if record.topic not in self._turns:
-                self._turns.append(record.topic)
-            self._rows[key].append(record)
-            self._bytes[key] += record.size_bytes
-            self._text_bytes[key] += record.text_bytes
+        for key, rows in groupby(records, key=lambda record: (record.topic, record.partition)):
+            added = list(rows)
+            if key[0] not in self._turns:
+                self._turns.append(key[0])
+            self._rows.setdefault(key, deque()).extend(added)
+            self._bytes[key] = self._bytes.get(key, 0) + sum([r.size_bytes for r in added])
+            self._text_bytes[key] = self._text_bytes.get(key, 0) + sum(
+                [r.text_bytes for r in added]
+            )
             if self._since is None:
                 self._since = self._clock()
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from consumer.records import Prediction, Record
     from policy_state.admin import PolicyAdmin
     from policy_state.offsets import Range
+    from policy_state.stats import ExitStats
     from policy_state.store import (
         Applied,
         DomainSnapshot,
@@ -218,24 +219,26 @@ class Counting:
 
     def _look_for_drift(self, parts: Sequence[PartitionDeltas], answer: Applied) -> None:
         """Start domains afresh whose latest texts are not what the counters before them say."""
+        learnt: dict[str, ExitStats] = {}
         for part, outcome in zip(parts, answer.outcomes, strict=True):
-            if outcome.status is not Status.APPLIED:
+            if outcome.status is Status.APPLIED:
+                for domain, delta in part.deltas.items():
+                    learnt[domain] = learnt[domain] + delta if domain in learnt else delta
+        for domain, delta in learnt.items():
+            now = answer.snapshots[domain]
+            if domain in answer.refused:
                 continue
-            for domain, delta in part.deltas.items():
-                now = answer.snapshots[domain]
-                if domain in answer.refused:
-                    continue
-                alarm = self._watch.add(domain, delta, known=now.stats, epoch=now.epoch)
-                if alarm is None:
-                    continue
-                log.warning("drift domain=%r %s", domain, alarm.reason)
-                change = Reset(keep=0, epoch=now.epoch)
-                with contextlib.suppress(
-                    DomainNotFound, PolicyNotFound, StoreUnavailable
-                ):  # seen again later
-                    self._store.change(
-                        domain, change, by=self._name, reason=alarm.reason, automatic=True
-                    )
+            alarm = self._watch.add(domain, delta, known=now.stats, epoch=now.epoch)
+            if alarm is None:
+                continue
+            log.warning("drift domain=%r %s", domain, alarm.reason)
+            change = Reset(keep=0, epoch=now.epoch)
+            with contextlib.suppress(
+                DomainNotFound, PolicyNotFound, StoreUnavailable
+            ):  # seen again later
+                self._store.change(
+                    domain, change, by=self._name, reason=alarm.reason, automatic=True
+                )
 
     @staticmethod
     def _drift_watch(meta: PolicyMeta) -> DriftWatch:

@@ -133,10 +133,11 @@ class Pipeline(Generic[In, Ready, Out]):
             settled += 1
         return settled
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when the oldest batch is done, or after `timeout_s`."""
-        if self._in_flight:
-            wait([self._in_flight[0].done], timeout=timeout_s)
+    def wait(self, timeout_s: float) -> bool:
+        """Return when the oldest batch is done, or after `timeout_s`; say whether it is."""
+        if not self._in_flight:
+            return True
+        return bool(wait([self._in_flight[0].done], timeout=timeout_s).done)
 
     def abandon(self, *, timeout_s: float) -> list[In]:
         """Return the batches that are not committed, once nothing runs any more.

@@ -22,6 +22,7 @@ Row = tuple[int, int, bytes | None, bytes | None, "Headers"]
 V2 = 2  # the format of batches since Kafka 0.11
 _CODECS = {1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
 _LOG_APPEND_TIME = 1
+_MORE = 0x80  # of a varint: a byte that is not its last one
 
 
 class Unreadable(Exception):
@@ -89,16 +90,16 @@ def _record(data: bytes, place: int) -> tuple[int, int, int, bytes | None, bytes
     Raises:
         ValueError, IndexError: it is damaged.
     """
-    length, place = decode_varint(data, place)
+    length, place = _varint(data, place)
     end = place + length
     if not place < end <= len(data):
         raise ValueError("no such length")
     place += 1  # attributes that no version has a use for
-    later, place = decode_varint(data, place)
-    delta, place = decode_varint(data, place)
+    later, place = _varint(data, place)
+    delta, place = _varint(data, place)
     key, place = _bytes(data, place)
     value, place = _bytes(data, place)
-    count, place = decode_varint(data, place)
+    count, place = _varint(data, place)
     headers = []
     for _ in range(count):
         name, place = _bytes(data, place)
@@ -113,7 +114,20 @@ def _record(data: bytes, place: int) -> tuple[int, int, int, bytes | None, bytes
 
 def _bytes(data: bytes, place: int) -> tuple[bytes | None, int]:
     """Return bytes that begin with their length, and where they end."""
-    length, place = decode_varint(data, place)
+    length, place = _varint(data, place)
     if length < 0:
         return None, place
     return data[place : place + length], place + length
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    """Return a number and where it ends; one of two bytes or less quicker than kafka-python."""
+    low = data[place]
+    if low < _MORE:
+        return low >> 1 ^ -(low & 1), place + 1
+    high = data[place + 1]
+    if high < _MORE:
+        found = low & _MORE - 1 | high << 7
+        return found >> 1 ^ -(found & 1), place + 2
+    number, end = decode_varint(data, place)
+    return int(number), int(end)

@@ -1,8 +1,12 @@
-"""The values that travel through the steps: records, events, predictions, dead letters."""
+"""The values that travel through the steps: records, events, predictions, dead letters.
+
+Those of which there is one a text are named tuples: a frozen dataclass takes three times as long.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _OVERHEAD_BYTES = 64
 
@@ -11,7 +15,7 @@ Headers = tuple[tuple[str, bytes | None], ...]  # without a value: as if it were
 
 def headers_bytes(headers: Headers) -> int:
     """Return how large the names and values are together."""
-    return sum(len(name) + len(value or b"") for name, value in headers)
+    return sum([len(name) + len(value or b"") for name, value in headers])
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +27,7 @@ class Fault:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One Kafka record as it was read. Equal to what any other host can provide.
 
     With a fault it stands for all records from its offset to the fault's: its value is their bytes
@@ -65,8 +68,7 @@ class Record:
         return (len(self.value or b"") if self.fault is None else 0) + _OVERHEAD_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A record that was understood: a text of a domain."""
 
     record: Record
@@ -78,8 +80,7 @@ class Event:
     cost_weight: float | None = None  # of its route; None: the policy's
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """What the model said about one event."""
 
     event: Event

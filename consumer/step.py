@@ -121,9 +121,10 @@ class Step:
         """Parse and route: what can be used as events, what cannot as dead letters."""
         events: list[Event] = []
         letters: list[DeadLetter] = []
+        known: dict[str, Route] = {}  # by topic
         for record in records:
             try:
-                events.append(self._event(record))
+                events.append(self._event(record, known))
             except InvalidEvent as error:
                 letters.append(DeadLetter(record, error.stage, error.reason, str(error)))
         return events, letters
@@ -266,15 +267,16 @@ class Step:
             raise ArithmeticError("a score is not a number")
         return results
 
-    def _event(self, record: Record) -> Event:
+    def _event(self, record: Record, known: dict[str, Route]) -> Event:
         if record.fault is not None:
             raise InvalidEvent("read", record.fault.reason, record.fault.message)
         with blamed("parse"):
             body = self.parse(record)
         with blamed("route"):
-            route = route_for(self.routes, record.topic)
+            route = known.get(record.topic) or route_for(self.routes, record.topic)
             if route is None:
                 raise InvalidEvent("route", "no-route", f"no route is for topic {record.topic}")
+            known[record.topic] = route
             domain = route.domain_of(record, body)
         return Event(
             record=record,

@@ -51,10 +51,10 @@ def _smaller(letter: DeadLetter) -> DeadLetter:
     record = letter.record
     omitted: tuple[tuple[str, int], ...]
     if record.value is not None:
-        less, omitted = replace(record, value=None), (("value", len(record.value)),)
+        less, omitted = record._replace(value=None), (("value", len(record.value)),)
     elif record.key is not None or record.headers:
         headers = headers_bytes(record.headers)
-        less = replace(record, key=None, headers=())
+        less = record._replace(key=None, headers=())
         omitted = (("key", len(record.key or b"")), ("headers", headers))
     else:
         raise StoppedByError(f"{record.place}: not even an empty dead letter may be written")

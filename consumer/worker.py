@@ -146,8 +146,8 @@ class Worker:
         if other_routes and self._pipeline.idle:
             self._take_routes()
         elif other_routes or not self._pipeline.has_room:
-            self._pipeline.wait(_WAIT_S)
-            self._stream.keep_up(0)
+            if not self._pipeline.wait(_WAIT_S):
+                self._stream.keep_up(0)  # else the next batch is collected, which does that, too
         elif batch := self._stream.collect(self._settings.batch):
             self._pipeline.submit(batch)
         elif self._pipeline.idle:

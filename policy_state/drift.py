@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from policy_state.counters import Counters
 from policy_state.paired import coin_divergence
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from policy_state.counters import Counters
     from policy_state.stats import ExitStats
 
     Floats = NDArray[np.float64]
@@ -60,7 +60,7 @@ class DriftWindow:
         self._open = np.zeros((2, exits + 1))
         self._blocks: list[tuple[int, Floats]] = []  # (size in blocks, sums), the latest last
 
-    def add(self, delta: Counters, known: Counters) -> Alarm | None:
+    def add(self, delta: Counters | ExitStats, known: Counters | ExitStats) -> Alarm | None:
         """Add texts, and return an alarm if they, or the latest texts, differ from before.
 
         Args:
@@ -133,14 +133,14 @@ class DriftWatch:
         self._windows[domain] = (epoch, window)
         if len(self._windows) > self._room:
             self._windows.popitem(last=False)
-        return window.add(Counters.of(delta), Counters.of(known))
+        return window.add(delta, known)
 
 
-def _rates(counters: Counters) -> Floats:
+def _rates(counters: Counters | ExitStats) -> Floats:
     """Return (2, exits + 1), texts and hits: odd labels at exit 0, disagreements, high labels."""
-    hits = np.append(counters.disagreed, counters.high[0])
-    hits[0] = counters.odd[0]  # exit 0 never disagrees with itself
-    return np.stack((np.append(counters.observed, counters.observed[0]), hits))
+    observed, disagreed = counters.observed, counters.disagreed  # exit 0's of itself: never
+    hits = [counters.odd[0], *disagreed[1:], counters.high[0]]
+    return np.array([[*observed, observed[0]], hits], dtype=np.float64)
 
 
 def _evidence(windows: Floats, before: Floats) -> Floats:

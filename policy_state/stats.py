@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain, pairwise, zip_longest
 from typing import TYPE_CHECKING, Final, Self
 
@@ -31,6 +32,8 @@ LETTERS: Final = {
 }
 """How each kind of counter is called in stored fields, before the number of the exit."""
 
+_FEW: Final = 16  # different labels of texts that are added one by one faster than by numpy
+_REMEMBERED: Final = 4096
 _NO_LABEL: Final = -1
 _KINDS: Final = tuple(LETTERS.values())
 _SURE_DIGITS: Final = 16  # fewer digits are never above COUNT_MAX
@@ -107,9 +110,16 @@ class ExitStats:
     @classmethod
     def from_texts(cls, exit_labels: Iterable[Sequence[int]], *, exits: int) -> Self:
         """Return what many texts add; the same as adding up `from_labels`, many times as fast."""
+        rows = list(map(tuple, exit_labels))
+        alike = Counter(rows)
+        if len(alike) <= _FEW:
+            sums = [0] * (len(_KINDS) * exits)
+            for labels, times in alike.items():
+                added = _flat_counts(labels, exits)
+                sums = [old + times * new for old, new in zip(sums, added, strict=True)]
+            return cls.trusted([tuple(sums[i : i + exits]) for i in range(0, len(sums), exits)])
         import numpy as np  # here, so that looking at counters does not wait for it
 
-        rows = list(exit_labels)
         depths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
         if rows and not (depths.min() >= 1 and depths.max() <= exits):
             wrong = next(len(row) for row in rows if not 1 <= len(row) <= exits)
@@ -221,6 +231,13 @@ class ExitStats:
     def texts(self) -> int:
         """How many texts were counted."""
         return sum(self.played)
+
+
+@lru_cache(_REMEMBERED)
+def _flat_counts(exit_labels: tuple[int, ...], exits: int) -> tuple[int, ...]:
+    """Return what one text adds: the counters of each kind, one behind the other."""
+    stats = ExitStats.from_labels(exit_labels, exits=exits)
+    return tuple(chain.from_iterable(getattr(stats, kind) for kind in _KINDS))
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from functools import partial
 
 import orjson
@@ -75,6 +76,8 @@ RECORDS = st.builds(
     offset=st.just(2**63 - 2),
     timestamp_ms=st.sampled_from([-1, 0, 2**63 - 1]),
     key=st.none() | st.binary(max_size=3),
+    fault=st.none(),
+    topic_id=st.none(),
     value=st.none() | EVENTS | broken() | st.binary(max_size=40),
     headers=st.lists(
         st.tuples(st.sampled_from("dx"), st.none() | st.binary(max_size=4)), max_size=3
@@ -130,8 +133,9 @@ def test_what_cannot_be_written_is_the_dead_letter_of_its_record():
     values = [b'{"text": "a", "id": %d}' % n for n in range(3)]
     records = [Record("texts.a", 0, n, 0, None, value) for n, value in enumerate(values)]
     outcome = step.run(step.prepare(records), lambda _: {})
-    lone = outcome.predictions[1]
-    object.__setattr__(lone, "label_name", "\ud800")
+    first, lone, last = outcome.predictions
+    lone = lone._replace(label_name="\ud800")
+    outcome = replace(outcome, predictions=(first, lone, last))
     outcome, outgoing = encoded(outcome, dead_letters="d", instance="w", kept=lambda _: True)
     assert [p.event.id for p in outcome.predictions] == ["0", "2"]
     assert [item.topic for item in outgoing] == ["offramp.predictions"] * 2 + ["d"]
