@@ -197,7 +197,7 @@ class Weather:
         fleet.start(name, crash_at=step, after=self.rng.randrange(2), by=signal.SIGSTOP)
         for topic in (0, REMADE, 0):
             self.arena.produce(40, topic=topic)
-            if wait(lambda: fleet.is_frozen(name), 5):
+            if wait(lambda: fleet.is_frozen(name), 8):
                 self.report.crashed_at[step] += 1
                 return True
         return False

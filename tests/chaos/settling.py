@@ -150,23 +150,22 @@ def doctor(arena: Arena) -> tuple[int, str]:
 
 def wait_for_books(
     arena: Arena, answers: Answers, report: Report, *, within_s: float
-) -> tuple[float, Books, str]:
-    """Return after how long all was in order, the books, and what the doctor said last.
+) -> tuple[float, Books, tuple[int, str]]:
+    """Return after how long all was in order, the books, and the doctor's last code and words.
 
     Where it takes too long that is infinite. Workers that end meanwhile are started again.
     """
     names = list(arena.fleet.running)
     begun = time.monotonic()
-    said = "not asked"
     while (now := time.monotonic() - begun) < within_s:
         restart_dead(arena.fleet, names, report)
         found = books(arena, answers)
         if found.are_right:
-            code, said = doctor(arena)
-            if code == 0:
-                return time.monotonic() - begun, found, said
+            told = doctor(arena)
+            if told[0] == 0:
+                return time.monotonic() - begun, found, told
         time.sleep(max(0.0, 1.0 - (time.monotonic() - begun - now)))
-    return float("inf"), books(arena, answers), said
+    return float("inf"), books(arena, answers), doctor(arena)
 
 
 def other_client_agrees(arena: Arena, answers: Answers) -> bool:

@@ -32,6 +32,7 @@ SHORT = Storm(
 )
 LONG = Storm(events=20_000, faults=4 * FAULTS, brokers=3, settle_s=60)
 PINNED = "c"
+FOUND = 4  # the exit code where there are problems
 
 
 def storms():
@@ -136,8 +137,10 @@ def test_all_is_counted_once_within_a_minute_of_the_last_fault(storm, tmp_path):
 def test_where_workers_repair_nothing_the_same_storm_leaves_texts_uncounted(tmp_path):
     """A test of the test above: what dead workers held stays uncounted, and the doctor says so."""
     storm = replace(SHORT, settle_s=40)
-    _, settled_s, books, (_, _, said, *_) = run(storm, tmp_path, OFFRAMP_STORE__REPAIR_RECORDS="0")
+    _, settled_s, books, (_, _, (code, said), *_) = run(
+        storm, tmp_path, OFFRAMP_STORE__REPAIR_RECORDS="0"
+    )
     assert books.uncounted > 0
     assert settled_s == float("inf")
     assert (books.lost, books.doubled, books.disordered) == (0, 0, 0)
-    assert said == "not asked"
+    assert code == FOUND, said
