@@ -74,7 +74,8 @@ def run_supervisor(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: again.set() if stop.is_set() else stop.set())
     threads = max(1, (os.cpu_count() or 1) // processes)
-    environ = {"OMP_NUM_THREADS": str(threads), **os.environ}
+    shares = dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS"), str(threads))  # torch, tokens
+    environ = {**shares, **os.environ}
     children = []
     for name in [f"{instance}-{i}" for i in range(processes)]:
         file = liveness_file and liveness_file.with_name(f"{liveness_file.name}.{name}")

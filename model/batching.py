@@ -28,6 +28,7 @@ _IN_FLIGHT = 2  # while the device works on one batch, the next one is packed
 _NO_MEMORY = (
     "can't allocate memory",
     "CUDA error: out of memory",
+    "Triton Error [CUDA]: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "could not create a primitive",
     "could not create a memory object",

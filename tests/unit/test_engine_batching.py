@@ -90,11 +90,12 @@ def test_a_lack_of_host_memory_is_recognised() -> None:
     "words",
     [
         "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "Triton Error [CUDA]: out of memory",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
     ],
 )
 def test_a_lack_of_gpu_memory_outside_the_allocator_is_recognised(words: str) -> None:
-    """CUDA itself and cuBLAS tell it in plain errors, which halve the batch, too."""
+    """CUDA itself, cuBLAS and Triton tell it in plain errors, which halve the batch, too."""
     assert is_out_of_memory(RuntimeError(words))
     assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
 
