@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,15 +77,10 @@ def told(what: str) -> Iterator[None]:
         note(f"failed: {what}: {type(error).__name__}: {first[:300]}")
 
 
-def answered(
-    engine: Engine, items: Iterable[tuple[Tokens, Sequence[int]]]
-) -> Iterator[Sequence[object]]:
-    """Yield the results of one micro-batch of ready tokens after the other."""
-    stream = getattr(engine, "run_token_stream", None)
-    if stream is None:
-        return (engine.run_tokens(tokens, exits) for tokens, exits in items)
-    found: Iterator[Sequence[object]] = stream(items)
-    return found
+def in_a_stream(engine: Engine, tokens: Tokens, exits: Sequence[int], *, calls: int) -> None:
+    """Run the same texts a few times, as a worker runs one micro-batch after the other."""
+    for _ in engine.run_token_stream((tokens, exits) for _ in range(calls)):
+        pass
 
 
 def operations(lengths: Sequence[int], layers: Sequence[int], width: int) -> float:

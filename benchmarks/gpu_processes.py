@@ -18,7 +18,7 @@ from typing import IO, TypeVar
 import torch
 
 from benchmarks.engine_model import workload
-from benchmarks.gpu_findings import Request, answered, note, row, told
+from benchmarks.gpu_findings import Request, note, row, told
 from model.engine import Engine
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def work(request: str) -> None:
         end = time.perf_counter() + seconds
         begun = time.perf_counter()
         if kind == "tokens":
-            texts = sum(map(len, answered(engine, _until(end, (tokens, exits)))))
+            texts = sum(map(len, engine.run_token_stream(_until(end, (tokens, exits)))))
         else:
             texts = sum(map(len, engine.run_stream(_until(end, (load.texts, exits)))))
         print(json.dumps(texts / (time.perf_counter() - begun)), flush=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -13,8 +13,8 @@ from benchmarks.engine_model import even_workload
 from benchmarks.engine_parts import time_by_kind
 from benchmarks.gpu_findings import (
     Request,
-    answered,
     goal,
+    in_a_stream,
     median_s,
     note,
     operations,
@@ -39,6 +39,7 @@ _MOST_TOKENS = 600_000  # a call
 _PRODUCT, _COPY_BYTES = 8192, 2 << 30
 _CELL_S = 0.12
 _KEPT_S = 12  # for the breakdown at the end
+_MOST_KERNELS = 12
 _CALLS = 4  # one after the other
 
 Place = tuple[int, int, str]  # texts, tokens, layer
@@ -74,7 +75,7 @@ def measure(request: Request) -> None:
     if left_out:
         note(f"no time was left for {left_out} cells, of the smallest batches")
     _goals(found)
-    for length, depth in ((128, "12"), (36, "3")):
+    for length, depth in ((128, "12"), (36, "12"), (36, "3")):
         with told("where the time goes"):
             _breakdown(engine, length, depth, 1024 if request.on_gpu else 2)
 
@@ -96,7 +97,7 @@ def _cell(  # noqa: PLR0913, PLR0917  (what is measured)
     layers = [_DEPTHS[depth][i % len(_DEPTHS[depth])] for i in range(batch)]
     exits = [layer - 1 for layer in layers]
     alone = partial(engine.run_tokens, tokens, exits)
-    stream = partial(in_a_stream, engine, tokens, exits)
+    stream = partial(in_a_stream, engine, tokens, exits, calls=_CALLS)
     alone()
     alone_s = median_s(alone, seconds=_CELL_S / 2)
     seconds = median_s(stream, seconds=_CELL_S) / _CALLS
@@ -111,34 +112,29 @@ def _cell(  # noqa: PLR0913, PLR0917  (what is measured)
         "host_ms": _short(1e3 * host_seconds(stream) / _CALLS),
     }
     if depth in _PROFILED:
-        kernels, count = kernel_seconds(stream, on_gpu=request.on_gpu)
-        spent = sum(kernels.values()) / _CALLS
+        kernels = profiled(stream, on_gpu=request.on_gpu)
+        spent = sum(time_by_kind(kernels, on_gpu=request.on_gpu).values()) / 1e6 / _CALLS
         cell["gpu_busy"] = _short(min(1.0, spent / seconds))
         cell["busy_alone"] = _short(min(1.0, spent / alone_s))
         cell["gap_ms"] = _short(1e3 * max(0.0, seconds - spent))
-        cell["kernels"] = count // _CALLS
+        cell["kernels"] = sum(kernel.count for kernel in kernels) // _CALLS
     row("Texts of one length, tokens ready", tokens=length, texts=batch, layer=depth, **cell)
     return cell
 
 
-def in_a_stream(engine: Engine, tokens: Tokens, exits: list[int]) -> None:
-    """Run the same texts a few times, as a worker runs one micro-batch after the other."""
-    for _ in answered(engine, ((tokens, exits) for _ in range(_CALLS))):
-        pass
-
-
-def kernel_seconds(run: Callable[[], object], *, on_gpu: bool) -> tuple[Counter[str], int]:
-    """Return the seconds of the GPU's kernels in a run, by kind, and how many kernels it has."""
+def profiled(run: Callable[[], object], *, on_gpu: bool) -> list[Any]:
+    """Return the profiler's averages of a run: of the GPU's kernels, of operations on a CPU."""
     kinds = [
         torch.profiler.ProfilerActivity.CUDA if on_gpu else torch.profiler.ProfilerActivity.CPU
     ]
     with torch.profiler.profile(activities=kinds) as profile:
         run()
         wait("cuda" if on_gpu else "cpu")
-    events = profile.key_averages()
-    spent = time_by_kind(events, on_gpu=on_gpu)
-    kernels = sum(e.count for e in events if not on_gpu or e.device_type.name == "CUDA")
-    return Counter({kind: us / 1e6 for kind, us in spent.items()}), kernels
+    return [
+        event
+        for event in profile.key_averages()
+        if not on_gpu or (event.device_type.name == "CUDA" and not event.is_user_annotation)
+    ]
 
 
 def host_seconds(run: Callable[[], object]) -> float:
@@ -219,15 +215,25 @@ def _breakdown(engine: Engine, length: int, depth: str, batch: int) -> None:
     tokens = engine.tokenise(even_workload(length, batch).texts)
     run = partial(engine.run_tokens, tokens, [_DEPTHS[depth][0] - 1] * batch)
     run()
-    spent, _ = kernel_seconds(run, on_gpu=engine.device.type == "cuda")
-    total = sum(spent.values()) or 1.0
-    for kind, seconds in spent.most_common():
+    on_gpu = engine.device.type == "cuda"
+    kernels = profiled(run, on_gpu=on_gpu)
+    kinds = time_by_kind(kernels, on_gpu=on_gpu)
+    whole = sum(kinds.values()) or 1.0
+    for kind, spent_us in kinds.most_common():
+        share = _short(spent_us / whole)
+        row("Where the GPU's time goes", tokens=length, layer=depth, part=kind, share=share)
+    spent_by_kernel = [
+        (kernel.self_device_time_total if on_gpu else kernel.self_cpu_time_total, kernel)
+        for kernel in kernels
+    ]
+    for spent_us, kernel in sorted(spent_by_kernel, key=lambda each: -each[0])[:_MOST_KERNELS]:
         row(
-            "Where the GPU's time goes",
+            "Its longest kernels",
             tokens=length,
             layer=depth,
-            part=kind,
-            share=_short(seconds / total),
+            kernel=kernel.key[:90],
+            runs=kernel.count,
+            share=_short(spent_us / whole),
         )
 
 
