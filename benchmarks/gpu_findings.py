@@ -16,6 +16,8 @@ import torch
 from model.engine import Engine
 from model.tokenising import Tokens
 
+MIXED = (1, 3, 7, 12)  # layers where texts of a mixed batch stop, in turn
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

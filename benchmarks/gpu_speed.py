@@ -12,6 +12,7 @@ import torch
 from benchmarks.engine_model import even_workload
 from benchmarks.engine_parts import time_by_kind
 from benchmarks.gpu_findings import (
+    MIXED,
     Request,
     goal,
     in_a_stream,
@@ -26,7 +27,6 @@ from benchmarks.gpu_findings import (
 from model.engine import Engine
 from model.tokenising import Tokens
 
-MIXED = (1, 3, 7, 12)
 _DEPTHS: dict[str, tuple[int, ...]] = {
     "12": (12,),
     "3": (3,),
