@@ -21,7 +21,10 @@ from model.engine import Engine, TextResult
 from model.network import MultiExitEncoder
 from model.tokenising import Tokens
 
-_TESTS = ("tests/unit/test_packed_equality.py", "tests/unit/test_engine_kernels.py")
+_TESTS = [
+    f"tests/unit/test_{name}.py"
+    for name in ("packed_equality", "engine_kernels", "triton_kernels", "graphs")
+]
 _RUNS_BEFORE = 3  # a graph is recorded when its size comes a second time
 _MOST_ERRORS = 20
 _SHARPER = 2.5  # so that attention looks at some tokens more than at others
@@ -131,7 +134,7 @@ def _tests(request: Request) -> None:
     done = subprocess.run(  # noqa: S603  (ourselves)
         [
             sys.executable, "-P", "-m", "pytest", "-q", "-W", "default", "-p", "no:cacheprovider",
-            "--no-header", "--disable-warnings", "-k", "cuda", *_TESTS,
+            "--no-header", "--disable-warnings", "-k", "not cpu", *_TESTS,
         ],
         cwd=Path(__file__).parents[1],
         stdout=subprocess.PIPE,
