@@ -121,11 +121,13 @@ def _lines(request: Request) -> Iterator[str]:
 
     def read() -> None:
         assert child.stdout is not None
-        for line in child.stdout:
-            lines.put(line)
+        with child.stdout:
+            for line in child.stdout:
+                lines.put(line)
         lines.put(f"ended {'well' if child.wait() == 0 else f'with status {child.returncode}'}")
 
-    threading.Thread(target=read, daemon=True).start()
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
     try:
         while True:
             yield lines.get(timeout=max(0.1, request.left_s()))
@@ -133,6 +135,7 @@ def _lines(request: Request) -> Iterator[str]:
         yield "ended by its time limit"
     finally:
         _kill(child)
+        reader.join(timeout=5)
 
 
 def _kill(child: subprocess.Popen[str]) -> None:

@@ -104,7 +104,7 @@ def _together(request: Request, mps: str, environment: Mapping[str, str]) -> Non
     finally:
         for worker in workers:
             worker.kill()
-            worker.wait()
+            worker.communicate()
 
 
 def _ask(workers: list[subprocess.Popen[str]], job: tuple[str, int, float]) -> list[float]:
@@ -144,7 +144,16 @@ def _mps() -> Iterator[dict[str, str]]:
         for path in own.values():
             Path(path).mkdir()
         everything = {**os.environ, **own}
-        subprocess.run([_CONTROL, "-d"], env=everything, check=True, timeout=20)  # noqa: S603
+        quiet = subprocess.DEVNULL  # the daemon would keep our pipes open
+        subprocess.run(  # noqa: S603  (the driver's)
+            [_CONTROL, "-d"],
+            env=everything,
+            stdin=quiet,
+            stdout=quiet,
+            stderr=quiet,
+            check=True,
+            timeout=20,
+        )
         try:
             yield own
             servers = _control("get_server_list", everything)

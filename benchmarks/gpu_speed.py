@@ -99,8 +99,8 @@ def _cell(  # noqa: PLR0913, PLR0917  (what is measured)
     alone = partial(engine.run_tokens, tokens, exits)
     stream = partial(in_a_stream, engine, tokens, exits, calls=_CALLS)
     alone()
-    alone_s = median_s(alone, seconds=_CELL_S / 2)
-    seconds = median_s(stream, seconds=_CELL_S) / _CALLS
+    alone_s = median_s(alone, seconds=request.cell_s(_CELL_S / 2))
+    seconds = median_s(stream, seconds=request.cell_s(_CELL_S)) / _CALLS
     lengths = [length] * batch
     cell: Cell = {
         "texts_per_s": _short(batch / seconds),
