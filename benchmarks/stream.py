@@ -15,6 +15,7 @@ from benchmarks.report import Report, hand_in, parser
 from benchmarks.stream_job import whole_job
 from benchmarks.stream_load import PARTITIONS
 from benchmarks.stream_parts import plumbing, profile, stages, tokenised
+from benchmarks.stream_processes import shared
 from benchmarks.stream_size import FULL, QUICK
 from benchmarks.stream_worker import DEAD_LETTERS, OUTPUT
 from consumer.settings import PRETRAINED
@@ -31,13 +32,31 @@ def main() -> None:
     arguments.add_argument(
         "--plumbing", action="store_true", help="only the plumbing and where its time goes"
     )
+    arguments.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="only `offramp worker --processes` with 1, 2, 4, .. and N processes",
+    )
+    arguments.add_argument(
+        "--device", choices=["cpu", "cuda"], default="cpu", help="of these processes"
+    )
     args = arguments.parse_args()
+    if args.processes is not None and args.processes < 1:
+        arguments.error(f"--processes is {args.processes}, expected at least 1")
+    if args.device != "cpu" and args.processes is None:
+        arguments.error("--device is for --processes; give both")
     logging.basicConfig(level=logging.ERROR)
     torch.set_num_threads(1)
     size = QUICK if args.quick else FULL
-    report = Report("plumbing" if args.plumbing else "stream")
+    name = "plumbing" if args.plumbing else "stream"
+    report = Report(name if args.processes is None else "processes")
     with local_services() as services:
         create_topics(services.kafka, {OUTPUT: PARTITIONS, DEAD_LETTERS: 1})
+        if args.processes is not None:
+            shared(report, services, args.model, args.device, args.processes, size)
+            hand_in(report, args)
+            return
         runs = {
             **plumbing(report, services, size),
             **tokenised(report, services, args.model, size),

@@ -35,12 +35,14 @@ class Load:
     seconds: float
 
 
-def fill(bootstrap: str, topic: str, events: Iterator[bytes]) -> None:
+def fill(
+    bootstrap: str, topic: str, events: Iterator[bytes], *, partitions: int = PARTITIONS
+) -> None:
     """Create a topic and write events, evenly over its partitions."""
-    create_topics(bootstrap, {topic: PARTITIONS})
+    create_topics(bootstrap, {topic: partitions})
     producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=20)
     for i, value in enumerate(events):
-        producer.send(topic, key=f"k{i}".encode(), value=value, partition=i % PARTITIONS)
+        producer.send(topic, key=f"k{i}".encode(), value=value, partition=i % partitions)
         if i % 1000 == 0:
             producer.flush(timeout=30)  # its buffer has no bound
     producer.flush(timeout=30)
