@@ -76,7 +76,7 @@ def _until(end: float, item: T) -> Iterator[T]:
 
 def _together(request: Request, mps: str, environment: Mapping[str, str]) -> None:
     counts = (1, 2, 4, 8) if request.on_gpu else (1, 2)
-    seconds = 1.0 if request.on_gpu and not request.quick else 0.2
+    seconds = 0.6 if request.on_gpu and not request.quick else 0.2
     free = _free(request)
     workers = [_start(request, environment) for _ in range(counts[-1])]
     try:

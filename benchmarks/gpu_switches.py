@@ -12,7 +12,6 @@ from model.checkpoint import load_model
 from model.encoder import PackedEncoder
 from model.engine import Engine
 
-ROUGH = "gelu=tanh"  # another formula: not the same values
 _SIZES = [(128, 1024, 12), (36, 1024, 3), (36, 1024, 12), (50, 1024, 12), (320, 256, 12)]
 _FEW = [(36, texts, layer) for texts in (8, 32, 64) for layer in (3, 12, 0)]  # 0: mixed
 _BUDGETS = [  # tokens in a batch at most, tokens, layer
@@ -26,10 +25,10 @@ def variants(device: str, precision: str) -> dict[str, dict[str, Any]]:
     """Return the choices of kernels by name, as `PackedEncoder` takes them; first its own."""
     choices: list[tuple[str, Any]] = [("attention", "blocks")]
     if device == "cuda":
-        choices += [("norm", "torch"), ("joint", False)]
+        choices += [("norm", "torch")]
         if precision == "bf16":
-            choices += [("attention", name) for name in ("triton", "flash", "varlen")]
-            choices += [("gelu", "in cache"), ("gelu", "tanh"), ("graphs", True)]
+            choices += [("attention", name) for name in ("flash", "varlen")]
+            choices += [("gelu", "erf"), ("graphs", False)]
     return {"as chosen": {}, **{f"{name}={value}": {name: value} for name, value in choices}}
 
 

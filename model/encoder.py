@@ -22,7 +22,6 @@ from model.linear import (
     bf16_wins,
     fastest_builder,
     float_linears,
-    in_cache,
     layers_of,
     plain,
     same,
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
 
 _LOG = logging.getLogger("offramp.engine")
-_GELU: dict[str, Builder] = {"erf": plain, "in cache": in_cache, "tanh": tanh_gelu}
+_GELU: dict[str, Builder] = {"erf": plain, "tanh": tanh_gelu}
 _TRITON_HEADS = (16, 32, 64, 128)
 Norm = Callable[..., Tensor]  # of the sum of two tensors, the first of which it may overwrite
 
@@ -58,12 +57,13 @@ class PackedLayer:
         """Return the layer's output; in a stage's last layer, of the rows `keep` chooses."""
         chosen = partial(keep, batch=batch, stage=stage) if last else same
         inputs = self.linears.prepare(x)  # (rows, D)
-        if self.linears.joint is None or (last and stage.ending_texts):
-            q = self.linears.query(chosen(inputs))  # (kept, D)
-            kv = self.linears.key_value(inputs)  # (rows, 2 D)
-        else:
-            q, kv = self.linears.joint(inputs).tensor_split([x.shape[1]], dim=1)
-        context = self.attend(q, kv, batch, stage, last=last)
+        context = self.attend(
+            self.linears.query(chosen(inputs)),  # (kept, D)
+            self.linears.key_value(inputs),  # (rows, 2 D)
+            batch,
+            stage,
+            last=last,
+        )
         y = self.norm_1(self.linears.output(context), chosen(x))  # (kept, D)
         return self.norm_2(self.linears.feed_forward(y), y)  # (kept, D)
 
@@ -101,9 +101,8 @@ class PackedEncoder:
         ranges: Ranges | None = None,
         attention: str | None = None,
         norm: str | None = None,
-        gelu: str = "erf",
-        joint: bool = True,
-        graphs: bool = False,
+        gelu: str | None = None,
+        graphs: bool = True,
     ) -> None:
         """Take the weights of `network`, whose layers are empty afterwards.
 
@@ -112,13 +111,13 @@ class PackedEncoder:
             precision: "fp32", "bf16" or, on the CPU, "int8" (linear layers only).
             device: where to run.
             ranges: what the inputs of the linear layers range over; needed for int8.
-            attention: "varlen", "flash", "triton" (over offsets, bf16 on CUDA) or "blocks"; by
+            attention: "triton", "varlen", "flash" (over offsets, bf16 on CUDA) or "blocks"; by
                 default the first of them that runs here.
             norm: "triton" (residual and layer norm in one pass, on CUDA) or "torch"; by default
                 the first of them that runs here.
-            gelu: on CUDA "erf", "in cache" (the same on parts that fit a GPU's cache) or "tanh".
-            graphs: whether stages of few tokens are CUDA graphs, where attention is over offsets.
-            joint: on CUDA, whether query, key and value are one product where no text ends.
+            gelu: on CUDA "erf" or "tanh"; by default "tanh" in bf16, whose rounding is coarser than
+                the difference, and else "erf".
+            graphs: whether small batches run as CUDA graphs, where attention is over offsets.
         """
         self.config = network.config
         self.device = device
@@ -138,11 +137,12 @@ class PackedEncoder:
         self._norm = self._layer_norm(embeddings.LayerNorm)
         cuda = device.type == "cuda"
         width = self.config.hidden_size
-        builder = _GELU[gelu] if cuda else fastest_builder(self._stream, device, width=width)
+        self.gelu = gelu or ("tanh" if cuda and self._stream == torch.bfloat16 else "erf")
+        builder = _GELU[self.gelu] if cuda else fastest_builder(self._stream, device, width=width)
         self.layers: list[PackedLayer] = []
         for number, layer in enumerate(layers_of(network)):
             if ranges is None:
-                linears = float_linears(layer, builder, place=self._placed, joint=joint and cuda)
+                linears = float_linears(layer, builder, place=self._placed)
             else:
                 linears = int8_linears(layer, ranges[number], attention=self._half)
             self.layers.append(
@@ -157,7 +157,8 @@ class PackedEncoder:
                 parameter.data = torch.empty(0)
         self.graphs: Graphs | None = None
         if graphs and self.attention != "blocks":
-            self.graphs = Graphs(self.layers, positions=self.config.max_position_embeddings)
+            positions = self.config.max_position_embeddings
+            self.graphs = Graphs(self.layers, positions=positions, like=self._words)
         exits = [str(layer - 1) for layer in self.config.exit_layers]
         poolers = [cast("Pooler", network.elasticbert.encoder.pooler[key]).dense for key in exits]
         heads = [cast("nn.Linear", network.classifiers[key]) for key in exits]
@@ -171,15 +172,17 @@ class PackedEncoder:
         """
         x = self.embed(batch)
         firsts: list[Tensor] = []
-        for stage in batch.stages:
-            if self.graphs and (replayed := self.graphs.run(x, batch, stage)):
-                x, first = replayed
-                firsts.append(first)
+        for stages in batch.stages_together():
+            if self.graphs and (replayed := self.graphs.run(x, batch, stages)):
+                x, found = replayed
+                firsts += found
                 continue
-            for number in range(stage.first_layer, stage.last_layer + 1):
-                x = self.layers[number - 1].run(x, batch, stage, last=number == stage.last_layer)
-            firsts.append(first_tokens(x, batch, stage))
-            x = x[: stage.staying_rows]
+            for stage in stages:
+                for number in range(stage.first_layer, stage.last_layer + 1):
+                    last = number == stage.last_layer
+                    x = self.layers[number - 1].run(x, batch, stage, last=last)
+                firsts.append(first_tokens(x, batch, stage))
+                x = x[: stage.staying_rows]
         return [
             self.classify(
                 torch.stack([_filled(rows[start:end], end - start) for rows in firsts[: exit_ + 1]])
@@ -212,7 +215,7 @@ class PackedEncoder:
         if kernels and fused and size in _TRITON_HEADS:
             from model.triton_kernels import attend
 
-            kernels["triton"] = attend
+            kernels = {"triton": attend, **kernels}
         found = {name: by_offsets(kernel, heads=heads) for name, kernel in kernels.items()}
         found["blocks"] = by_spans(blocks, heads=heads)
         name = next(iter(found)) if asked is None else asked

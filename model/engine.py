@@ -227,12 +227,13 @@ class Engine:
                         f"{where}: what exit {exit_} says of a plain text is not a number"
                     )
         _LOG.info(
-            "ready device=%s precision=%s attention=%s norm=%s max_tokens=%d "
+            "ready device=%s precision=%s attention=%s norm=%s gelu=%s max_tokens=%d "
             "max_batch_tokens=%d warm_up_ms=%.0f",
             self.device.type,
             self.precision,
             self.encoder.attention,
             self.encoder.norm,
+            self.encoder.gelu,
             self.max_tokens,
             self.max_batch_tokens,
             (time.perf_counter() - start) * 1000,

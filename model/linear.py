@@ -23,7 +23,6 @@ Race = Callable[..., str]  # as `fastest`
 _ROUNDS = 5
 _RACE_ROWS = 256
 _CLEARLY = 1.2
-_ROWS_IN_CACHE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,6 @@ class Linears:
     key_value: Kernel
     output: Kernel
     feed_forward: Kernel
-    joint: Kernel | None = None  # query, key and value side by side, where one product is faster
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +74,20 @@ def same(x: Tensor) -> Tensor:
     return x
 
 
-def float_linears(layer: Layer, builder: Builder, *, place: Kernel, joint: bool = False) -> Linears:
-    """Return a layer's float products.
-
-    Args:
-        layer: a layer of the reference network.
-        builder: makes a kernel of a weight.
-        place: brings a weight to device and precision.
-        joint: whether query, key and value may be one product; its builder keeps views of a weight.
-    """
+def float_linears(layer: Layer, builder: Builder, *, place: Kernel) -> Linears:
+    """Return a layer's float products; `place` brings a weight to device and precision."""
     weights = LayerWeights.of(layer)
 
     def build(pair: tuple[Tensor, Tensor], *, gelu: bool = False) -> Kernel:
         return builder(place(pair[0]), place(pair[1]), gelu)
 
     up, down = build(weights.up, gelu=True), build(weights.down)
-    whole = [place(torch.cat(pair)) for pair in zip(weights.query, weights.key_value, strict=True)]
-    width = len(weights.query[0])
-    query, key_value = ([part[:width] for part in whole], [part[width:] for part in whole])
     return Linears(
         prepare=same,
-        query=builder(query[0], query[1], False),
-        key_value=builder(key_value[0], key_value[1], False),
+        query=build(weights.query),
+        key_value=build(weights.key_value),
         output=build(weights.output),
         feed_forward=lambda x: down(up(x)),
-        joint=builder(whole[0], whole[1], False) if joint else None,
     )
 
 
@@ -109,23 +96,6 @@ def plain(weight: Tensor, bias: Tensor, gelu: bool) -> Kernel:  # noqa: FBT001  
     if gelu:
         return lambda x: F.gelu(F.linear(x, weight, bias))
     return lambda x: F.linear(x, weight, bias)
-
-
-def in_cache(weight: Tensor, bias: Tensor, gelu: bool) -> Kernel:  # noqa: FBT001  (a Builder)
-    """Return the same map, with GELU on parts that a GPU's cache still holds."""
-    if not gelu:
-        return plain(weight, bias, False)
-
-    def run(x: Tensor) -> Tensor:
-        out = x.new_empty(len(x), len(weight))
-        for start in range(0, len(x), _ROWS_IN_CACHE):
-            part = slice(start, start + _ROWS_IN_CACHE)
-            to = out[part]
-            torch.addmm(bias, x[part], weight.t(), out=to)
-            torch.ops.aten.gelu_(to)
-        return out
-
-    return run
 
 
 def tanh_gelu(weight: Tensor, bias: Tensor, gelu: bool) -> Kernel:  # noqa: FBT001  (a Builder)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -68,6 +68,15 @@ class Packed:
     stages: tuple[Stage, ...]  # exits 0..deepest
     runs: tuple[tuple[int, int, int], ...]  # (exit, first text, end) of texts with one exit
     blocks: tuple[tuple[int, int, int], ...]  # the same of texts whose heads run as one product
+
+    def stages_together(self) -> Iterator[list[Stage]]:
+        """Yield the stages in runs, none of whose texts end before the last stage of a run."""
+        together: list[Stage] = []
+        for stage in self.stages:
+            together.append(stage)
+            if stage.ending_texts:
+                yield together
+                together = []
 
 
 def rounded(tokens: int) -> int:

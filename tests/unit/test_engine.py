@@ -183,7 +183,7 @@ def test_the_first_batch_finds_a_warm_engine(
     assert any(event.key == "aten::baddbmm" for event in seen.key_averages())  # the heads
     (line,) = (record.getMessage() for record in caplog.records)
     assert line.startswith(
-        f"ready device=cpu precision={engine.precision} attention=blocks norm=torch "
+        f"ready device=cpu precision={engine.precision} attention=blocks norm=torch gelu=erf "
         "max_tokens=24 max_batch_tokens=4096 warm_up"
     )
 

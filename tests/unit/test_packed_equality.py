@@ -16,7 +16,7 @@ from transformers import BertConfig, BertModel
 from model.attention import by_offsets, by_spans, kernels_of, offset_kernels, two_products
 from model.config import ModelConfig
 from model.encoder import PackedEncoder, first_tokens
-from model.linear import float_linears, in_cache, layers_of, plain, prepacked, same
+from model.linear import float_linears, layers_of, plain, prepacked, same
 from model.network import MultiExitEncoder
 from model.packed import Packed, pack, packing_order, rounded
 from model.tokenising import Tokens
@@ -31,14 +31,13 @@ KERNELS = [
     "cpu",
     "cpu plain",
     "cpu prepacked",
-    "cpu joint",
-    "cpu in cache",
     "cpu two products",
     "cpu varlen",
     "cpu flash",
     "cpu bf16",
     pytest.param("cuda", marks=ON_GPU),
     pytest.param("cuda bf16", marks=ON_GPU),
+    pytest.param("cuda bf16 triton", marks=ON_GPU),
     pytest.param("cuda bf16 varlen", marks=ON_GPU),
     pytest.param("cuda bf16 flash", marks=ON_GPU),
     pytest.param("cuda bf16 blocks", marks=ON_GPU),
@@ -82,8 +81,6 @@ def encoder(request: pytest.FixtureRequest, network: MultiExitEncoder) -> Packed
         "varlen": lambda _: {"attend": by_offsets(offsets["varlen"], heads=HEADS)},
         "flash": lambda _: {"attend": by_offsets(offsets["flash"], heads=HEADS)},
         "plain": lambda layer: {"linears": float_linears(layer, plain, place=same)},
-        "joint": lambda layer: {"linears": float_linears(layer, plain, place=same, joint=True)},
-        "in cache": lambda layer: {"linears": float_linears(layer, in_cache, place=same)},
         "prepacked": lambda layer: {"linears": float_linears(layer, prepacked, place=same)},
     }
     if kind in changes:
