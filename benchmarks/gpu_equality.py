@@ -47,7 +47,7 @@ def measure(request: Request) -> None:
         engine = Engine(folder, device=request.device, precision=precision)
         tokens = engine.tokenise(texts)
         if precision == "fp32":
-            expected = _reference(network.to(request.device).double().eval(), tokens)
+            expected = _reference(deepcopy(plain).to(request.device).double().eval(), tokens)
         for name, switches in variants(request.device, precision).items():
             with told(f"{precision}, {name}"):
                 right.append(False)
