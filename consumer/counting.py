@@ -99,6 +99,7 @@ class Counting:
         self._counted: dict[str, Range] = {}  # the batch counted last, by watermark name
         self.gap_offsets = 0
         """Offsets left out below what was counted; `doctor` tells which are still open."""
+        self._closed = threading.Event()
         self._away = False
         self._failures = 0  # in a row
         self._away_since = 0.0
@@ -196,6 +197,10 @@ class Counting:
                 self._hold(key, within(outcome.missing, one.span), one)
                 self._pending.give_up(part, but=len(one.of((part.first_offset, part.next_offset))))
         return not len(self._pending)
+
+    def close(self) -> None:
+        """Stop asking a store that is away; to be called before the store is closed."""
+        self._closed.set()
 
     def keep_up(self) -> None:
         """Ask the store where it was not asked for a while: one that was emptied gets its policy.
@@ -297,9 +302,10 @@ class Counting:
         return send()
 
     def _await_store(self) -> None:
-        """Ask until the store answers: here, so that predictions wait for no timeout."""
+        """Ask until the store answers or nobody counts: so predictions wait for no timeout."""
         for pause_s in chain(_PAUSE_S[self._failures - 1 :], repeat(_PAUSE_S[-1])):
-            time.sleep(pause_s)
+            if self._closed.wait(pause_s):
+                return
             try:
                 self._store.apply(())
             except StoreUnavailable:

@@ -134,6 +134,7 @@ class Offramp:
             if not self._counting.flush(insist=True):
                 log.error("ends with texts not counted texts=%d", self._counting.held_texts)
         finally:
+            self._counting.close()
             self._watch.close()
             self._store.close()
 

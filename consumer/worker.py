@@ -124,6 +124,7 @@ class Worker:
                 log.error("ends with texts not counted texts=%d: %s", held, MENDS)  # noqa: TRY400
             raise
         finally:
+            self._counting.close()
             self._repairs.close()
             self._still.close()
             self._pipeline.close()

@@ -142,7 +142,9 @@ class Arena:
         consumer.assign(partitions)
         ends = consumer.end_offsets(partitions)
         found = []
+        deadline = time.monotonic() + 60
         while any(consumer.position(tp) < ends[tp] for tp in partitions):
+            assert time.monotonic() < deadline, f"{topic} was not read in 60 s"
             for rows in consumer.poll(timeout_ms=200).values():
                 found.extend(rows)
         consumer.close()

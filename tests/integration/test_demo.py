@@ -122,6 +122,8 @@ def test_whatever_ends_the_demo_all_that_it_started_ends_with_it(tmp_path, numbe
     """Servers, workers and folders go, be it asked to end or be it killed."""
     (folders := tmp_path / "tmp").mkdir()
     log = tmp_path / "log"
+    # Under `nohup` the tests ignore SIGHUP, and what they start would inherit that.
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with log.open("wb") as to:
         process = subprocess.Popen(
             [sys.executable, "-m", "demo", "--events", "100000"],
@@ -129,6 +131,7 @@ def test_whatever_ends_the_demo_all_that_it_started_ends_with_it(tmp_path, numbe
             stdout=subprocess.DEVNULL,
             stderr=to,
         )
+    signal.signal(signal.SIGHUP, inherited)
     try:
         wait_for(lambda: moment in log.read_text())
         least = {"workers": 7}.get(moment, 2)  # four processes, and what guards their folders

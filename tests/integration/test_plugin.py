@@ -57,6 +57,11 @@ def test_redis_away_is_one_error_of_ours_at_the_start_and_stops_nothing_later(re
         proxy.close()
         record = Record("texts.films", 0, 0, 0, None, b"good film .")
         assert len(offramp.process([record]).predictions) == 1
+        asking = [t for t in threading.enumerate() if t.name == "await-store"]
+        assert asking
+    for thread in asking:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_hosts_see_each_other_and_what_all_have_learnt(redis_url, model):
