@@ -97,7 +97,7 @@ def fleet(kafka, redis_url, model_folder, tmp_path):
     fleet.stop()
 
 
-def wait_for(condition, timeout_s=60):
+def wait_for(condition, timeout_s=120):
     """Return what `condition` returns once it is true; fail where it is not in time."""
     deadline = time.monotonic() + timeout_s
     while not (found := condition()):
