@@ -182,7 +182,6 @@ def show(
 
 # The order of the help.
 policy_check.add_to(app)
-policy_doctor.add_to(app)
 policy_evaluate.add_to(app)
 policy_set.add_to(app)
 policy_change.add_to(app)
