@@ -75,15 +75,11 @@ def check_committed(settings: Settings, store: RedisStore) -> None:
     kafka = settings.kafka
     if store.routes_revision(kafka.group):
         return
-    with translated("reading the group's offsets"):
-        admin = KafkaAdminClient(**connect(kafka))
-        try:
-            cluster = str(admin.describe_cluster()["cluster_id"])
-            if store.group_began(ConsumerGroup(cluster, kafka.group)):
-                return
-            topics = committed_topics(admin, kafka.group, timeout_s=kafka.request_timeout_s)
-        finally:
-            admin.close()
+    with translated("reading the group's offsets"), KafkaAdminClient(**connect(kafka)) as admin:
+        cluster = str(admin.describe_cluster()["cluster_id"])
+        if store.group_began(ConsumerGroup(cluster, kafka.group)):
+            return
+        topics = committed_topics(admin, kafka.group, timeout_s=kafka.request_timeout_s)
     others = sorted(name for name in topics if re.fullmatch(BUILT_IN.topics, name) is None)
     if others:
         raise routes_gone(settings, f"of a group that has read {others[0]}")

@@ -82,12 +82,9 @@ def where_predicted(
     Raises:
         StreamUnavailable: no broker answers.
     """
-    with translated("looking for the topics of predictions"):
-        admin = KafkaAdminClient(**connect(settings.kafka))
-        try:
-            there = topic_ids(admin).keys()
-        finally:
-            admin.close()
+    what = "looking for the topics of predictions"
+    with translated(what), KafkaAdminClient(**connect(settings.kafka)) as admin:
+        there = topic_ids(admin).keys()
     outputs = {route.output for route in (*routes, BUILT_IN)} | {old.output for old in former}
     in_force = {(route.topics, route.output) for route in routes}
     gone = [

@@ -155,18 +155,14 @@ def kafka_state(settings: KafkaSettings) -> KafkaState:
         StreamUnavailable: no broker answers.
     """
     client = connect(settings)
-    with translated("reading the logs' ends"):
-        admin = KafkaAdminClient(**client)
-        try:
-            ids = topic_ids(admin)
-            committed = group_offsets(admin, settings.group, ids)
-            counts = {d["name"]: len(d["partitions"]) for d in admin.describe_topics(list(ids))}
-            partitions = [
-                TopicPartition(topic, number) for topic in ids for number in range(counts[topic])
-            ]
-            ends = high_watermarks(admin, partitions)
-        finally:
-            admin.close()
+    with translated("reading the logs' ends"), KafkaAdminClient(**client) as admin:
+        ids = topic_ids(admin)
+        committed = group_offsets(admin, settings.group, ids)
+        counts = {d["name"]: len(d["partitions"]) for d in admin.describe_topics(list(ids))}
+        partitions = [
+            TopicPartition(topic, number) for topic in ids for number in range(counts[topic])
+        ]
+        ends = high_watermarks(admin, partitions)
     return KafkaState(
         {f"{ids[tp.topic]}/{tp.partition}": (0, end) for tp, end in ends.items()},
         None

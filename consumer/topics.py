@@ -175,12 +175,8 @@ def _admin(kafka: KafkaSettings, *, timeout_s: float = _ANSWER_S) -> Iterator[Ka
     """Yield a client; who asks at a prompt does not wait for a broker as long as a worker does."""
     timeout_s = min(timeout_s, kafka.request_timeout_s)
     client = connect(kafka.model_copy(update={"request_timeout_s": timeout_s}))
-    with translated(f"kafka at {kafka.bootstrap_servers}"):
-        admin = KafkaAdminClient(**client)
-        try:
-            yield admin
-        finally:
-            admin.close()
+    with translated(f"kafka at {kafka.bootstrap_servers}"), KafkaAdminClient(**client) as admin:
+        yield admin
 
 
 def _create(admin: KafkaAdminClient, topics: Collection[NewTopic]) -> None:
