@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _CHARACTERS_PER_TOKEN = 8  # English needs 4 to 5; rarer texts are encoded a second time, in full
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Tokens:
     """Token ids of texts, end to end, with [CLS] and [SEP], and which texts lost their end."""
 
@@ -45,7 +46,7 @@ class Tokens:
         """How many tokens the texts have together."""
         return len(self.flat)
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """How many tokens each text has."""
         return np.diff(self.starts)
