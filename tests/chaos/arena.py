@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import orjson
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaProducer
 
 from consumer.rebuilding import kafka_state
 from consumer.settings import KafkaSettings
@@ -17,6 +17,7 @@ from policy_state.doctor import Severity, examine
 from policy_state.errors import PolicyNotFound, StoreUnavailable
 from policy_state.report import read_reports
 from tests.chaos.fleet import Fleet
+from tests.kafka_records import committed_records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,20 +133,4 @@ class Arena:
 
     def read(self, topic: str) -> list:
         """Return the committed records of a topic."""
-        consumer = KafkaConsumer(
-            bootstrap_servers=self.kafka,
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-        )
-        partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)]
-        consumer.assign(partitions)
-        ends = consumer.end_offsets(partitions)
-        found = []
-        deadline = time.monotonic() + 60
-        while any(consumer.position(tp) < ends[tp] for tp in partitions):
-            assert time.monotonic() < deadline, f"{topic} was not read in 60 s"
-            for rows in consumer.poll(timeout_ms=200).values():
-                found.extend(rows)
-        consumer.close()
-        return found
+        return committed_records(self.kafka, topic)

@@ -10,14 +10,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kafka import KafkaConsumer, TopicPartition
-
 from policy_state.backends.redis import RedisStore
 from policy_state.errors import PolicyNotFound, StoreUnavailable
 from policy_state.offsets import Counted
 from policy_state.report import read_reports
 from tests.chaos.other_client import read_keys
 from tests.chaos.outcome import restart_dead, source
+from tests.kafka_records import committed_reader
 
 if TYPE_CHECKING:
     from tests.chaos.arena import Arena
@@ -47,19 +46,9 @@ class Answers:
     """All that is committed of predictions and dead letters, read on as it comes."""
 
     def __init__(self, arena: Arena) -> None:
-        self._consumer = KafkaConsumer(
-            bootstrap_servers=arena.kafka.split(","),
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-        )
+        self._consumer = committed_reader(arena.kafka, arena.out, arena.dead)
         self._out = arena.out
-        self._partitions = [
-            TopicPartition(topic, number)
-            for topic in (arena.out, arena.dead)
-            for number in self._consumer.partitions_for_topic(topic)
-        ]
-        self._consumer.assign(self._partitions)
+        self._partitions = sorted(self._consumer.assignment())
         self.found: list[Answer] = []
 
     def catch_up(self) -> list[Answer]:

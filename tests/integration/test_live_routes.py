@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from consumer.errors import StreamUnavailable
 from consumer.kafka_stream import KafkaStream
@@ -21,6 +21,7 @@ from consumer.settings import BatchSettings, KafkaSettings, load_settings
 from consumer.topics import create_topics
 from deploy.local.services import start_redis
 from policy_state.backends.redis import RedisStore
+from tests.kafka_records import committed_records
 from tests.tiny_model import write_tiny_model
 
 SECONDS = 60
@@ -116,19 +117,7 @@ class Fleet:
 
     def read(self, topic: str):
         """Return the committed records of a topic."""
-        consumer = KafkaConsumer(
-            bootstrap_servers=self.kafka,
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-        )
-        partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)]
-        consumer.assign(partitions)
-        ends, found = consumer.end_offsets(partitions), []
-        while any(consumer.position(tp) < ends[tp] for tp in partitions):
-            found += [r for rows in consumer.poll(timeout_ms=200).values() for r in rows]
-        consumer.close()
-        return found
+        return committed_records(self.kafka, topic)
 
     def predictions(self):
         """Return the committed predictions."""
@@ -150,15 +139,19 @@ class Fleet:
             process.send_signal(signal.SIGTERM)
         assert [process.wait(40) for process in self.workers.values()] == [0] * len(self.workers)
 
+    def kill(self) -> None:
+        """End those that run still."""
+        for process in self.workers.values():
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
 
 @pytest.fixture
 def fleet(kafka, redis_url, model_folder, tmp_path):
     fleet = Fleet(kafka, redis_url, model_folder, tmp_path)
     yield fleet
-    for process in fleet.workers.values():
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+    fleet.kill()
 
 
 def test_workers_follow_routes_and_new_topics_without_a_restart(fleet):

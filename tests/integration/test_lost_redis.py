@@ -91,10 +91,7 @@ class Kept(Fleet):
 def fleet(kafka, redis_url, model_folder, tmp_path):
     fleet = Kept(kafka, redis_url, model_folder, tmp_path)
     yield fleet
-    for process in fleet.workers.values():
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+    fleet.kill()
 
 
 def test_what_people_set_comes_back_with_a_rebuild_and_nothing_is_guessed_before(fleet):

@@ -6,28 +6,10 @@ import pytest
 import redis
 
 from consumer.counting import Counting
-from deploy.local.services import start_redis
 from policy_state.backends.redis import RedisStore
 from policy_state.settings import PolicySettings
 from policy_state.store import Limits, PolicyMeta
-from tests.chaos.storm import Arena, Storm
 from tests.integration.test_stream import wait_for
-
-
-@pytest.fixture
-def server():
-    with start_redis() as server:
-        yield server
-
-
-@pytest.fixture
-def arena(kafka, server, tmp_path):
-    arena = Arena(kafka, server.url, tmp_path, Storm(partitions=2, bad_share=0.0))
-    arena.fleet.start("w0")
-    arena.produce(200)
-    wait_for(lambda: arena.counted() == 200)
-    yield arena
-    arena.fleet.close()
 
 
 @pytest.mark.parametrize("how", ["frozen", "killed"])

@@ -8,7 +8,6 @@ from itertools import pairwise
 import orjson
 import pytest
 import redis
-from kafka import KafkaConsumer, TopicPartition
 from typer.testing import CliRunner
 
 from consumer.cli.app import app
@@ -21,6 +20,7 @@ from policy_state.doctor import examine
 from policy_state.report import read_reports
 from policy_state.stats import ExitStats
 from tests.chaos.storm import Arena, Storm
+from tests.kafka_records import committed_reader
 from tests.long_form import IS_LONG
 from tests.proxies import proxy
 
@@ -49,14 +49,7 @@ class Load:
             self._arena.produce(20)
 
     def _watch(self):
-        consumer = KafkaConsumer(
-            bootstrap_servers=self._arena.kafka,
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-        )
-        topic = self._arena.out
-        consumer.assign([TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)])
+        consumer = committed_reader(self._arena.kafka, self._arena.out)
         while not self._stop.is_set():
             if found := sum(map(len, consumer.poll(timeout_ms=100).values())):
                 self.arrivals.append(time.monotonic())

@@ -13,31 +13,13 @@ from consumer.predicted_to import PredictedTo
 from consumer.repairing import Repaired, repair
 from consumer.settings import KafkaSettings
 from consumer.topics import create_topics
-from deploy.local.services import start_redis
 from policy_state.backends.redis import RedisStore
 from policy_state.report import read_reports
-from tests.chaos.storm import Arena, Storm
 from tests.integration.test_live_routes import Fleet
 from tests.integration.test_stream import wait_for
 from tests.tiny_model import write_tiny_model
 
 FOUND = 4
-
-
-@pytest.fixture
-def server():
-    with start_redis() as server:
-        yield server
-
-
-@pytest.fixture
-def arena(kafka, server, tmp_path):
-    arena = Arena(kafka, server.url, tmp_path, Storm(partitions=2, bad_share=0.0))
-    arena.fleet.start("w0")
-    arena.produce(200)
-    wait_for(lambda: arena.counted() == 200)
-    yield arena
-    arena.fleet.close()
 
 
 def doctor(arena, *args):

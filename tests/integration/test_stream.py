@@ -11,11 +11,12 @@ from pathlib import Path
 
 import orjson
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaProducer
 
 from consumer.topics import create_topics
 from policy_state.backends.redis import RedisStore
 from policy_state.report import read_reports
+from tests.kafka_records import committed_reader
 from tests.tiny_model import write_tiny_model
 
 DOMAINS = ("films", "hotels", "news", "zürich+food")
@@ -120,15 +121,7 @@ def offramp_json(fleet, *args):
 
 def read_topic(bootstrap, topic, *, want, timeout_s=TIMEOUT_S):
     """Return the committed records of a topic, once there are `want` and no more come for 2 s."""
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap,
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-    )
-    consumer.assign(
-        [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic))]
-    )
+    consumer = committed_reader(bootstrap, topic)
     found, deadline, quiet_since = [], time.monotonic() + timeout_s, time.monotonic()
     while time.monotonic() < deadline:
         polled = [r for rows in consumer.poll(timeout_ms=200).values() for r in rows]
