@@ -45,10 +45,10 @@ format: setup  ## Format the code
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.bench  ## Run all benchmarks, ARGS=--quick for a short look
-	@for file in benchmarks/[a-z]*.py; do \
-		name=$$(basename $$file .py); \
+	@for file in $$(find benchmarks -name '[a-z]*.py' | sort); do \
+		name=$$(echo $${file%.py} | tr / .); \
 		grep -q __main__ $$file || continue; \
-		echo "== $$name"; $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; \
+		echo "== $$name"; $(BIN)/python -m $$name $(ARGS) || exit 1; \
 	done
 
 clean:  ## Remove what setup and the tools made

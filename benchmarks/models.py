@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.report import Report, Table, hand_in, parser
-from consumer.settings import PRETRAINED
+from consumer.settings.settings import PRETRAINED
 from demo.texts import read_texts, sample_files
-from model.checkpoint import fingerprint
+from model.checkpoint.folder import fingerprint
 from model.config import ModelConfig, read_config
-from model.data import LabelledTexts, read_labelled, write_matrix
-from model.engine import Engine
+from model.engine.engine import Engine
 from model.evaluation import ExitReport, report
-from policy_state.matrix import read_matrix
+from model.texts.data import LabelledTexts, read_labelled, write_matrix
+from policy_state.simulation.matrix import read_matrix
 
 _HELD_OUT = {"sst2": ("dev",), "agnews": ("test",)}  # the others are of no model's training
 _SPLITS = ("train", "dev", "test")

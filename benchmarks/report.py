@@ -126,7 +126,8 @@ def hand_in(report: Report, options: argparse.Namespace) -> None:
 def command() -> str:
     """Return how this process was started, without the paths of this machine."""
     arguments = [Path(arg).name if arg.startswith("/") else arg for arg in sys.argv[1:]]
-    return " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *arguments])
+    spec = sys.modules["__main__"].__spec__
+    return " ".join(["python", "-m", spec.name if spec else "benchmarks", *arguments])
 
 
 def machine() -> dict[str, str]:

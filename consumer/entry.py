@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from consumer.signals import START_S, Heed, Stopped
+from consumer.process.signals import START_S, Heed, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from consumer.signals import Heed, Stopped
+from consumer.process.signals import Heed, Stopped
 
 _CLEAN_UP_S: Final = 40.0  # its workers finish first, which may take them 20 s
 EXAMPLES = """examples:
@@ -45,7 +45,7 @@ def _named_file(text: str) -> tuple[str, Path]:
 
 
 def _arguments() -> argparse.Namespace:
-    from consumer.settings import PRETRAINED
+    from consumer.settings.settings import PRETRAINED
     from demo.texts import sample_files
 
     parser = argparse.ArgumentParser(

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from consumer.errors import ConsumerError
-from consumer.settings import KafkaSettings
-from consumer.topics import NewTopic, create_new_topics
+from consumer.kafka.topics import NewTopic, create_new_topics
+from consumer.settings.settings import KafkaSettings
 from demo.fleet import WorkerDied, check_alive, feeding, read_all, workers
 from demo.screen import Screen
 from demo.texts import Text, draw, read_texts
@@ -20,11 +20,11 @@ from deploy.local.guarded import GuardedFolder
 from deploy.local.process import ServerError
 from deploy.local.services import Services, local_services
 from model.config import read_config
-from model.engine import Engine
+from model.engine.engine import Engine
 from model.errors import ModelError
-from policy_state.backends.redis import RedisStore
 from policy_state.errors import PolicyNotFound, PolicyStateError
-from policy_state.report import DomainReport, read_reports
+from policy_state.reports.domain import DomainReport, read_reports
+from policy_state.store.redis.store import RedisStore
 
 if TYPE_CHECKING:
     import argparse

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from model.labels import Classes
-from model.rows import read_rows
+from model.texts.rows import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

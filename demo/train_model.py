@@ -22,12 +22,12 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from model.batches import encode, pad
-from model.checkpoint import load_model, load_tokenizer, save_model
+from model.checkpoint.folder import load_model, load_tokenizer, save_model
+from model.checkpoint.tokenizer import train_tokenizer
 from model.config import ModelConfig
-from model.data import read_labelled, read_texts
 from model.network import MultiExitEncoder
-from model.training import TrainSettings, optimizer_for
-from model.vocabulary import train_tokenizer
+from model.texts.data import read_labelled, read_texts
+from model.training.settings import TrainSettings, optimizer_for
 
 POSITIONS = 128
 SENTENCE_WORDS = (3, 40)

@@ -11,13 +11,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text as RichText
 
-from consumer.cli.policy_common import percent
+from consumer.cli.policy.common import percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from policy_state.report import DomainReport
+    from policy_state.reports.domain import DomainReport
 
 _WIDTH = 80  # columns: nothing is cut on a terminal of that width
 _BAR = 16

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from model.tokenising import Tokeniser
+from model.tokeniser import Tokeniser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -87,7 +87,7 @@ def predict(
 ) -> Tensor:
     """Return the probabilities of every class at every exit, (texts, exits, classes).
 
-    For evaluation and teachers: all exits, sorted batches. Streams use `model.engine`.
+    For evaluation and teachers: all exits, sorted batches. Streams use `model.engine.engine`.
 
     Args:
         network: is put into evaluation mode.

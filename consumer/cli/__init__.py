@@ -1,1 +1,1 @@
-"""The command line, `offramp`: one file per group of commands."""
+"""The command line, `offramp`: one file for each group of commands."""

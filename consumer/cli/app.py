@@ -10,21 +10,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from consumer import __version__
-from consumer.cli import (
-    config,
-    dlq,
-    everyday,
-    lab,
-    model,
-    policy,
-    produce,
-    route,
-    topics,
-    training,
-    worker,
-)
+from consumer.cli import config, dlq, produce, topics, worker
 from consumer.cli.common import printable
+from consumer.cli.model import inspect as model
+from consumer.cli.model import train as training
 from consumer.cli.panels import DAILY, LAB, MODELS, RUN, TOPICS, InPanels
+from consumer.cli.policy import everyday, lab
+from consumer.cli.policy import look as policy
+from consumer.cli.route import look as route
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

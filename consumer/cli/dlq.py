@@ -23,14 +23,14 @@ from consumer.cli.common import (
     printable,
     read_settings,
 )
-from consumer.cli.policy_common import Yes, clock, confirm
-from consumer.header_names import shown_name
+from consumer.cli.policy.common import Yes, clock, confirm
+from consumer.events.header_names import shown_name
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from consumer.dead_letters import Letter
+    from consumer.kafka.dead_letters import Letter
 
 app = typer.Typer(
     help="Dead letters: list, look into one, send back.\n\n"
@@ -171,7 +171,7 @@ def replay(
     cannot be used again comes back with its count of replays.
     """
     settings = read_settings(config, set_, uses=_USED, kafka__bootstrap_servers=bootstrap_servers)
-    from consumer import dead_letters as letters
+    from consumer.kafka import dead_letters as letters
 
     def read() -> Generator[Letter]:
         return _letters(config, bootstrap_servers, dead_letters, stage, class_, set_)
@@ -226,15 +226,15 @@ def _letters(
         kafka__bootstrap_servers=bootstrap_servers,
         kafka__dead_letters=topic,
     )
-    from consumer.dead_letters import read_letters
+    from consumer.kafka.dead_letters import read_letters
 
     return read_letters(settings.kafka, stage=stage, reason=reason)
 
 
 def _check_class(name: str | None, *, found: bool) -> None:
     """Refuse a class that no dead letter has, and none ever gets."""
-    from consumer.dead_letters import CLASSES
     from consumer.errors import InvalidSettings
+    from consumer.kafka.dead_letters import CLASSES
     from policy_state.suggesting import did_you_mean
 
     if not found and name is not None and name not in CLASSES:

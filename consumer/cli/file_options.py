@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model.formats import Format
+from model.texts.formats import Format
 
 if TYPE_CHECKING:
-    from model.rows import Layout
+    from model.texts.rows import Layout
 
 FILES = "TSV, CSV, JSONL or plain lines; may be .gz or .zst; - is stdin."
 
@@ -31,6 +31,6 @@ LabelColumn = Annotated[
 
 def layout_of(form: Format, text: str, label: str | None = None) -> Layout:
     """Return how a file is read; a column of labels that was named must be there."""
-    from model.rows import Layout
+    from model.texts.rows import Layout
 
     return Layout(format=form, text=text, label=label or "label", labelled=label is not None)

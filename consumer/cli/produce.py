@@ -26,11 +26,11 @@ from consumer.cli.file_options import (
     TextColumn,
     layout_of,
 )
-from model.formats import Format
+from model.texts.formats import Format
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from consumer.producing import Produced
+    from consumer.kafka.writing.producing import Produced
 
 EXAMPLES = """Examples:
 
@@ -78,7 +78,7 @@ def produce(
     from rich.console import Console
     from rich.progress import Progress
 
-    from consumer.producing import Produced, produce_file
+    from consumer.kafka.writing.producing import Produced, produce_file
 
     console = Console(stderr=True)
     produced = Produced()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consumer.cli.common import Bootstrap, Config, RedisUrl, SetRedis
-from consumer.cli.policy_common import (
+from consumer.cli.policy.common import (
     Format,
     FormatOption,
     Watch,
@@ -17,7 +17,7 @@ from consumer.cli.policy_common import (
     emit,
     repeat,
 )
-from consumer.cli.route_common import (
+from consumer.cli.route.common import (
     ASKED,
     OUTPUT_RETENTION,
     PARTITIONS,
@@ -31,11 +31,11 @@ from consumer.cli.route_common import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from consumer.route_table import RouteTable
-    from consumer.settings import KafkaSettings
-    from consumer.topic_plan import Planned
-    from consumer.topics import TopicLag
-    from policy_state.positions import PositionStore
+    from consumer.kafka.topic_plan import Planned
+    from consumer.kafka.topics import TopicLag
+    from consumer.routes.table import RouteTable
+    from consumer.settings.settings import KafkaSettings
+    from policy_state.store.positions import PositionStore
 
 _LAG = (*ASKED, "kafka.start")
 
@@ -100,12 +100,12 @@ def init(
         settings,
         store,
     ):
-        from consumer.route_watch import routes_in_force
+        from consumer.routes.watch import routes_in_force
 
         table = routes_in_force(settings, store)
-    from consumer.kept_check import check_known
-    from consumer.topic_plan import Sizes, needed_topics
-    from consumer.topics import create_new_topics, describe_cluster
+    from consumer.kafka.topic_plan import Sizes, needed_topics
+    from consumer.kafka.topics import create_new_topics, describe_cluster
+    from consumer.keeping.check import check_known
 
     cluster = describe_cluster(settings.kafka)
     check_known(settings, table)
@@ -175,9 +175,9 @@ def list_(
 
 
 def _listed(kafka: KafkaSettings, table: RouteTable, store: PositionStore) -> list[dict[str, Any]]:
-    from consumer.routes import route_for
-    from consumer.topic_plan import named_topics
-    from consumer.topics import describe_cluster, group_lag
+    from consumer.kafka.topic_plan import named_topics
+    from consumer.kafka.topics import describe_cluster, group_lag
+    from consumer.routes.route import route_for
 
     existing = describe_cluster(kafka).partitions
     routed = {name: route_for(table.routes, name) for name in sorted(existing)}

@@ -22,7 +22,7 @@ from consumer.cli.common import (
 from consumer.cli.together import without_effect
 
 if TYPE_CHECKING:
-    from consumer.settings import Settings
+    from consumer.settings.settings import Settings
 
 _EXIT_FOUND = 4
 _EACH_ITS_OWN = ("instance=", "worker.liveness_file=")  # of workers that one command starts
@@ -110,11 +110,11 @@ def worker(
         _check(settings, output)
         return
     if processes == 1:
-        from consumer.wiring import run_worker
+        from consumer.worker.assembly import run_worker
 
         run_worker(settings, log_level=log_level)
         return
-    from consumer.supervisor import run_supervisor
+    from consumer.process.supervisor import run_supervisor
 
     options = {
         "--config": config,
@@ -139,7 +139,7 @@ def worker(
 def _check(settings: Settings, output: Output) -> None:
     from dataclasses import asdict
 
-    from consumer.checking import check
+    from consumer.worker.preflight import check
 
     findings = list(check(settings))
     if output is Output.JSON:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import orjson
 from kafka import KafkaProducer
 
-from consumer.rebuilding import kafka_state
-from consumer.settings import KafkaSettings
-from consumer.topics import create_topics
-from policy_state.backends.redis import RedisStore
-from policy_state.doctor import Severity, examine
+from consumer.kafka.topics import create_topics
+from consumer.learning.prediction_log import kafka_state
+from consumer.settings.settings import KafkaSettings
 from policy_state.errors import PolicyNotFound, StoreUnavailable
-from policy_state.report import read_reports
+from policy_state.health.doctor import Severity, examine
+from policy_state.reports.domain import read_reports
+from policy_state.store.redis.store import RedisStore
 from tests.chaos.fleet import Fleet
-from tests.kafka_records import committed_records
+from tests.support.kafka_records import committed_records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -41,7 +41,10 @@ class Fleet:
         with (self._logs / f"{name}.log").open("ab") as log:
             self._begins[name] = log.tell()
             self.running[name] = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("crashing_worker.py"))],
+                [
+                    sys.executable,
+                    str(Path(__file__).parents[1] / "support" / "workers" / "crashing_worker.py"),
+                ],
                 env={
                     **os.environ,
                     **self._environ,

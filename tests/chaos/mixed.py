@@ -19,7 +19,7 @@ from tests.chaos.other_client import write_transactions
 from tests.chaos.outcome import restart_dead, stop
 from tests.chaos.settling import doctor
 from tests.chaos.storm import CRASH_STEPS
-from tests.integration.test_remade_topics import make_anew
+from tests.integration.kafka.test_remade_topics import make_anew
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from deploy.local.redis_server import RedisServer
     from tests.chaos.arena import Arena
     from tests.chaos.outcome import Report
-    from tests.kafka_cluster import KafkaCluster
-    from tests.proxies import Proxy
+    from tests.support.kafka_cluster import KafkaCluster
+    from tests.support.proxies import Proxy
 
 FAULTS = (
     "cut_in_a_commit",

@@ -10,13 +10,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from policy_state.backends.redis import RedisStore
 from policy_state.errors import PolicyNotFound, StoreUnavailable
-from policy_state.offsets import Counted
-from policy_state.report import read_reports
+from policy_state.reports.domain import read_reports
+from policy_state.store.offsets import Counted
+from policy_state.store.redis.store import RedisStore
 from tests.chaos.other_client import read_keys
 from tests.chaos.outcome import restart_dead, source
-from tests.kafka_records import committed_reader
+from tests.support.kafka_records import committed_reader
 
 if TYPE_CHECKING:
     from tests.chaos.arena import Arena

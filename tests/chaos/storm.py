@@ -7,7 +7,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-from consumer.topics import create_topics
+from consumer.kafka.topics import create_topics
 from tests.chaos.arena import Arena
 from tests.chaos.fleet import wait
 from tests.chaos.outcome import Report, check, restart_dead, stop

@@ -11,14 +11,14 @@ from random import Random
 import pytest
 from kafka import KafkaAdminClient
 
-from consumer.topics import create_topics
+from consumer.kafka.topics import create_topics
 from deploy.local.services import start_kafka, start_redis
 from tests.chaos.other_client import read_keys, write_transactions
 from tests.chaos.storm import Arena, Report, Storm, check
-from tests.integration.test_remade_topics import make_anew
-from tests.integration.test_stream import wait_for
-from tests.kafka_cluster import KafkaCluster
-from tests.long_form import IS_LONG
+from tests.integration.kafka.test_remade_topics import make_anew
+from tests.integration.worker.test_stream import wait_for
+from tests.support.kafka_cluster import KafkaCluster
+from tests.support.long_form import IS_LONG
 
 EVENTS = 4_000 if IS_LONG else 400  # at each change
 

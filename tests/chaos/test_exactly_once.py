@@ -10,7 +10,7 @@ import redis
 
 from deploy.local.services import start_kafka, start_redis
 from tests.chaos.storm import CRASH_STEPS, Arena, Report, Storm, check, weather
-from tests.long_form import IS_LONG
+from tests.support.long_form import IS_LONG
 
 SHORT = Storm()
 LONG = Storm(

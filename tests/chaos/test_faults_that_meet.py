@@ -11,19 +11,19 @@ from dataclasses import replace
 
 import pytest
 
-from consumer.policy_topic import PolicyTopic
-from consumer.settings import KafkaSettings
-from consumer.topics import NewTopic, create_new_topics, create_topics
+from consumer.kafka.topics import NewTopic, create_new_topics, create_topics
+from consumer.keeping.policy_topic import PolicyTopic
+from consumer.settings.settings import KafkaSettings
 from deploy.local.services import start_redis
-from policy_state.backends.redis import RedisStore
+from policy_state.store.redis.store import RedisStore
 from tests.chaos.mixed import ASIDE, FAULTS, REMADE, Weather
 from tests.chaos.outcome import Report, stop
 from tests.chaos.settling import Answers, offramp, other_client_agrees, wait_for_books
 from tests.chaos.storm import Arena, Storm
-from tests.integration.test_stream import wait_for
-from tests.kafka_cluster import KafkaCluster
-from tests.long_form import IS_LONG
-from tests.proxies import Proxy
+from tests.integration.worker.test_stream import wait_for
+from tests.support.kafka_cluster import KafkaCluster
+from tests.support.long_form import IS_LONG
+from tests.support.proxies import Proxy
 
 SHORT = Storm(
     events=1_500,

@@ -13,19 +13,19 @@ import redis
 from typer.testing import CliRunner
 
 from consumer.cli.app import app
-from consumer.policy_topic import PolicyTopic
-from consumer.settings import KafkaSettings
-from consumer.topics import create_topics
-from policy_state.admin import Pin
-from policy_state.backends.redis import RedisStore
-from policy_state.backends.wire import PolicyKeys, policy_id
+from consumer.kafka.topics import create_topics
+from consumer.keeping.policy_topic import PolicyTopic
+from consumer.settings.settings import KafkaSettings
 from policy_state.errors import PolicyStateError
-from policy_state.report import read_reports
+from policy_state.reports.domain import read_reports
 from policy_state.stats import ExitStats
+from policy_state.store.admin import Pin
+from policy_state.store.redis.store import RedisStore
+from policy_state.store.redis.wire import PolicyKeys, policy_id
 from tests.chaos.storm import Arena, Storm
-from tests.integration.test_stream import wait_for
-from tests.long_form import IS_LONG
-from tests.redis_sets import RedisClusterSet, SentinelSet, command
+from tests.integration.worker.test_stream import wait_for
+from tests.support.long_form import IS_LONG
+from tests.support.redis_sets import RedisClusterSet, SentinelSet, command
 
 MENDED_S = 60.0
 LOST_S = 4.0 if IS_LONG else 1.5  # of counts that get to no replica

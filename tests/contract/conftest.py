@@ -8,10 +8,10 @@ import pytest
 import redis
 
 from deploy.local.services import Flavour, RedisServer, start_redis
-from policy_state.backends.memory import MemoryStore
-from policy_state.backends.redis import RedisStore
-from policy_state.store import StatsStore
-from tests.flavours import FLAVOURS
+from policy_state.store.memory.store import MemoryStore
+from policy_state.store.port import StatsStore
+from policy_state.store.redis.store import RedisStore
+from tests.support.flavours import FLAVOURS
 
 ServerOf = Callable[[Flavour], RedisServer]
 

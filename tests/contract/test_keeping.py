@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from policy_state.admin import Freeze, Pin, Remove, Reset, Unpin
-from policy_state.backends.keeping import Keeping
-from policy_state.backends.redis import RedisStore
 from policy_state.errors import SettingsConflict
-from policy_state.store import PolicyMeta
+from policy_state.store.admin import Freeze, Pin, Remove, Reset, Unpin
+from policy_state.store.port import PolicyMeta
+from policy_state.store.redis.keeping import Keeping
+from policy_state.store.redis.store import RedisStore
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12))
 WHO = {"by": "anna", "reason": "a test"}

@@ -2,9 +2,9 @@
 
 import pytest
 
-from policy_state.backends.redis import RedisStore
 from policy_state.errors import StoreCorrupt
-from policy_state.positions import ConsumerGroup, StoredPositions
+from policy_state.store.positions import ConsumerGroup, StoredPositions
+from policy_state.store.redis.store import RedisStore
 
 GROUP = ConsumerGroup("cluster-1", "gruppe {ä}:x")
 SAME_NAME = ConsumerGroup("cluster-2", "gruppe {ä}:x")

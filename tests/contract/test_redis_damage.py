@@ -7,16 +7,16 @@ import pytest
 import redis
 
 from deploy.local.services import RedisServer
-from policy_state.admin import Pin, Remove, Reset
-from policy_state.backends.redis import RedisStore
-from policy_state.doctor import examine
+from policy_state.algorithms.settings import PolicySettings
 from policy_state.errors import FingerprintMismatch, StoreCorrupt
-from policy_state.offsets import Counted
-from policy_state.report import read_reports
-from policy_state.settings import PolicySettings
+from policy_state.health.doctor import examine
+from policy_state.reports.domain import read_reports
 from policy_state.stats import COUNT_MAX, ExitStats
-from policy_state.store import DomainSnapshot, Limits, PartitionDeltas, PolicyMeta, Status
-from policy_state.transfer import open_or_start_new
+from policy_state.store.admin import Pin, Remove, Reset
+from policy_state.store.offsets import Counted
+from policy_state.store.port import DomainSnapshot, Limits, PartitionDeltas, PolicyMeta, Status
+from policy_state.store.redis.store import RedisStore
+from policy_state.transfer.transfer import open_or_start_new
 
 META = PolicyMeta(name="sentiment", fingerprint="f1", layers=(1, 3, 7, 12))
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)

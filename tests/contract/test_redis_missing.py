@@ -7,17 +7,17 @@ import pytest
 import redis
 
 from deploy.local.services import RedisServer
-from policy_state.admin import Freeze, Pin, Unpin
-from policy_state.backends.redis import RedisStore
-from policy_state.doctor import Severity, examine
+from policy_state.algorithms.settings import PolicySettings
 from policy_state.errors import FingerprintMismatch, StoreCorrupt
-from policy_state.missing import eviction_findings, route_findings
-from policy_state.offsets import Counted
-from policy_state.rebuilding import PredictedText, rebuild
-from policy_state.settings import PolicySettings
+from policy_state.health.doctor import Severity, examine
+from policy_state.health.missing import eviction_findings, route_findings
+from policy_state.health.rebuild import PredictedText, rebuild
 from policy_state.stats import ExitStats
-from policy_state.store import DomainSnapshot, Limits, PartitionDeltas, PolicyMeta, Status
-from policy_state.transfer import export_policy, import_policy, warm_start
+from policy_state.store.admin import Freeze, Pin, Unpin
+from policy_state.store.offsets import Counted
+from policy_state.store.port import DomainSnapshot, Limits, PartitionDeltas, PolicyMeta, Status
+from policy_state.store.redis.store import RedisStore
+from policy_state.transfer.transfer import export_policy, import_policy, warm_start
 
 META = PolicyMeta(name="sentiment", fingerprint="f1", layers=(1, 3, 7, 12))
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)

@@ -10,9 +10,7 @@ import redis
 
 from deploy.local.process import wait_until
 from deploy.local.services import Flavour, RedisServer, start_redis
-from policy_state.admin import Pin
-from policy_state.backends.redis import RedisStore
-from policy_state.doctor import examine
+from policy_state.algorithms.settings import PolicySettings
 from policy_state.errors import (
     FingerprintMismatch,
     InvalidSettings,
@@ -21,10 +19,12 @@ from policy_state.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from policy_state.settings import PolicySettings
+from policy_state.health.doctor import examine
 from policy_state.stats import COUNT_MAX, ExitStats
-from policy_state.store import PartitionDeltas, PolicyMeta, Status
-from tests.flavours import FLAVOURS
+from policy_state.store.admin import Pin
+from policy_state.store.port import PartitionDeltas, PolicyMeta, Status
+from policy_state.store.redis.store import RedisStore
+from tests.support.flavours import FLAVOURS
 
 META = PolicyMeta(name="sentiment", fingerprint="f1", layers=(1, 3, 7, 12))
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)

@@ -11,11 +11,11 @@ import redis
 
 from deploy.local.process import wait_until
 from deploy.local.services import Flavour, RedisServer, start_redis
-from policy_state.backends.redis import RedisStore
 from policy_state.errors import StoreCorrupt, StoreError, StoreRefused, StoreUnavailable
 from policy_state.stats import ExitStats
-from policy_state.store import PartitionDeltas, PolicyMeta, Status
-from tests.flavours import FLAVOURS
+from policy_state.store.port import PartitionDeltas, PolicyMeta, Status
+from policy_state.store.redis.store import RedisStore
+from tests.support.flavours import FLAVOURS
 
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)

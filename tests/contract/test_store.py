@@ -9,14 +9,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from policy_state.algorithms.settings import PolicySettings
 from policy_state.errors import (
     CounterOverflow,
     InvalidDomain,
     InvalidStats,
 )
-from policy_state.settings import PolicySettings
 from policy_state.stats import COUNT_MAX, ExitStats
-from policy_state.store import PartitionDeltas, PartitionOutcome, PolicyMeta, StatsStore, Status
+from policy_state.store.port import (
+    PartitionDeltas,
+    PartitionOutcome,
+    PolicyMeta,
+    StatsStore,
+    Status,
+)
 
 META = PolicyMeta(
     name="sentiment",

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from policy_state.admin import (
+from policy_state.algorithms.settings import PolicySettings
+from policy_state.errors import (
+    DomainNotFound,
+    InvalidInput,
+    SettingsConflict,
+)
+from policy_state.stats import ExitStats
+from policy_state.store.admin import (
     PIN_MAX_MS,
     Change,
     Freeze,
@@ -18,16 +25,9 @@ from policy_state.admin import (
     Unfreeze,
     Unpin,
 )
-from policy_state.changes import scaled
-from policy_state.errors import (
-    DomainNotFound,
-    InvalidInput,
-    SettingsConflict,
-)
-from policy_state.offsets import Counted
-from policy_state.settings import PolicySettings
-from policy_state.stats import ExitStats
-from policy_state.store import (
+from policy_state.store.changes import scaled
+from policy_state.store.offsets import Counted
+from policy_state.store.port import (
     DomainSnapshot,
     Limits,
     PartitionDeltas,

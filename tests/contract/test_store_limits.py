@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from policy_state.admin import Freeze, Pin, PolicyAdmin, Remove
 from policy_state.errors import InvalidSettings, StoreFull
 from policy_state.stats import ExitStats
-from policy_state.store import (
+from policy_state.store.admin import Freeze, Pin, PolicyAdmin, Remove
+from policy_state.store.port import (
     OVERFLOW_DOMAIN,
     DomainSnapshot,
     Limits,

@@ -5,15 +5,15 @@ from collections.abc import Callable
 
 import pytest
 
+from policy_state.algorithms.settings import PolicySettings
 from policy_state.errors import (
     FingerprintMismatch,
     InvalidDomain,
     InvalidSettings,
     PolicyNotOpen,
 )
-from policy_state.settings import PolicySettings
 from policy_state.stats import ExitStats
-from policy_state.store import PartitionDeltas, PolicyMeta, StatsStore, Status
+from policy_state.store.port import PartitionDeltas, PolicyMeta, StatsStore, Status
 
 META = PolicyMeta(
     name="sentiment",

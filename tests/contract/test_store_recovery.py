@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from policy_state.admin import Freeze, Pin, PolicyAdmin, Reset
-from policy_state.changes import scaled
-from policy_state.doctor import Severity, examine
-from policy_state.document import PolicyDocument, from_document, to_document
 from policy_state.errors import FingerprintMismatch, InvalidInput
-from policy_state.offsets import GAPS_MAX, Counted
-from policy_state.rebuilding import PredictedText, Rebuilt, rebuild
+from policy_state.health.doctor import Severity, examine
+from policy_state.health.rebuild import PredictedText, Rebuilt, rebuild
 from policy_state.stats import ExitStats
-from policy_state.store import Applied, DomainSnapshot, PartitionDeltas, PolicyMeta
-from policy_state.transfer import (
+from policy_state.store.admin import Freeze, Pin, PolicyAdmin, Reset
+from policy_state.store.changes import scaled
+from policy_state.store.offsets import GAPS_MAX, Counted
+from policy_state.store.port import Applied, DomainSnapshot, PartitionDeltas, PolicyMeta
+from policy_state.transfer.document import PolicyDocument, from_document, to_document
+from policy_state.transfer.transfer import (
     export_policy,
     import_policy,
     open_or_start_new,

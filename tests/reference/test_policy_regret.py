@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from policy_state.costs import cost_vector
-from policy_state.matrix import read_matrix
-from policy_state.outcomes import Scale, outcome
-from policy_state.policy import build
-from policy_state.replay import Fleet, replay, shuffles
-from policy_state.settings import PolicySettings
+from policy_state.algorithms.base import build
+from policy_state.algorithms.costs import cost_vector
+from policy_state.algorithms.settings import PolicySettings
+from policy_state.simulation.matrix import read_matrix
+from policy_state.simulation.outcomes import Scale, outcome
+from policy_state.simulation.replay import Fleet, replay, shuffles
 
 
 @pytest.mark.parametrize("exits", [4, 6])

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from policy_state.costs import cost_vector
-from policy_state.matrix import read_matrix
-from policy_state.outcomes import Scale, outcome
-from policy_state.policy import UeeUcb
-from policy_state.replay import replay, shuffles
+from policy_state.algorithms.base import UeeUcb
+from policy_state.algorithms.costs import cost_vector
+from policy_state.simulation.matrix import read_matrix
+from policy_state.simulation.outcomes import Scale, outcome
+from policy_state.simulation.replay import replay, shuffles
 
 
 @pytest.mark.parametrize("exits", [4, 6])

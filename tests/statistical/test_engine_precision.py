@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from model.calibration import calibrate_int8, label_agreement
-from model.engine import Engine
+from model.engine.calibrate import calibrate_int8, label_agreement
+from model.engine.engine import Engine
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

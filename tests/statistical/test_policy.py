@@ -5,11 +5,11 @@ import statistics
 import numpy as np
 import pytest
 
-from policy_state.outcomes import Outcome, Scale, outcome
-from policy_state.policy import build
-from policy_state.replay import Fleet, Replay, replay, shuffles
-from policy_state.settings import PolicySettings
-from policy_state.synthetic import SyntheticDomain
+from policy_state.algorithms.base import build
+from policy_state.algorithms.settings import PolicySettings
+from policy_state.simulation.outcomes import Outcome, Scale, outcome
+from policy_state.simulation.replay import Fleet, Replay, replay, shuffles
+from policy_state.simulation.synthetic import SyntheticDomain
 
 LAYERS = (1, 3, 7, 12)
 ALONE = Fleet()

@@ -1,0 +1,1 @@
+"""What the choice of exits costs and gains, on recorded answers."""

@@ -1,0 +1,190 @@
+"""The cases that policies are measured on: matrices, costs, orders, changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import permutations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from policy_state.algorithms.base import build
+from policy_state.algorithms.settings import PolicySettings
+from policy_state.simulation.matrix import read_matrix
+from policy_state.simulation.outcomes import Scale
+from policy_state.simulation.replay import shuffles
+from policy_state.simulation.synthetic import SyntheticDomain
+from policy_state.stats import ExitStats
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_PUBLISHED = "Exit_Predictions_TrainDevTest_IMDb_{exits}exits.csv"
+_LAYERS = {4: (1, 3, 7, 12), 6: (1, 3, 5, 7, 9, 12)}
+_DOMAIN_TEXTS = 10_000
+_DRIFT_PAIRS = 4  # per model: those whose change costs most
+_LEAST_DRIFT = 0.02
+MISLEADING = "a pool that says exit 0"
+_POOL_TEXTS = 2_000  # that each other domain has seen
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One matrix with its costs, and how its texts come."""
+
+    name: str
+    model: str
+    labels: NDArray[np.int8]
+    truth: NDArray[np.int8]
+    layers: tuple[int, ...]
+    changes: dict[str, Any] = field(default_factory=dict)  # to the settings
+    texts: int | None = None  # None: every row once
+    change: int | None = None  # the row from which on the domain is another one
+    pool: ExitStats | None = None
+
+    def shortened(self, texts: int) -> Case:
+        """Return the case with its first so many texts only, of each half where it drifts."""
+        if self.change is None:
+            return replace(self, texts=min(texts, self.texts or len(self.labels)))
+        keep = np.r_[0 : min(texts, self.change), self.change : self.change + texts]
+        keep = keep[keep < len(self.labels)]
+        return replace(
+            self, labels=self.labels[keep], truth=self.truth[keep], change=min(texts, self.change)
+        )
+
+    def settings(self) -> PolicySettings:
+        """Return the default policy's settings for this case."""
+        return PolicySettings(**self.changes)
+
+    def scale(self, settings: PolicySettings) -> Scale:
+        """Return what each exit is worth here."""
+        costs = build(settings, self.layers).costs
+        return Scale(self.labels, self.truth, costs, self.layers, self.change)
+
+    def orders(self, trials: int) -> NDArray[np.intp]:
+        """Return the order of each trial, (trials, texts)."""
+        if self.change is None:
+            return shuffles(len(self.labels), trials, texts=self.texts)
+        rest = len(self.labels) - self.change
+        halves = (shuffles(self.change, trials), self.change + shuffles(rest, trials))
+        return np.concatenate(halves, axis=1)
+
+
+def reference_cases(folder: Path | None) -> list[Case]:
+    """Return the published matrices with both of the paper's costs; none where absent."""
+    found: list[Case] = []
+    if folder is None:
+        return found
+    for exits, layers in _LAYERS.items():
+        path = folder / _PUBLISHED.format(exits=exits)
+        if not path.exists():
+            continue
+        labels, truth = read_matrix(path)
+        assert truth is not None
+        found += [
+            Case(
+                f"{exits} exits, {cost}",
+                "",
+                labels,
+                truth,
+                layers,
+                {"cost": cost, "cost_weight": 1.0},
+            )
+            for cost in ("layers", "split")
+        ]
+    return found
+
+
+def domain_cases(folder: Path | None, most: int) -> list[Case]:
+    """Return the matrices of our own models, at most so many a model; none without a folder."""
+    if folder is None:
+        return []
+    found = []
+    for model in sorted(path for path in folder.iterdir() if path.is_dir()):
+        facts = json.loads((model / "model.json").read_text(encoding="utf-8"))
+        layers = tuple(facts["layers"])
+        for path in sorted(model.glob("*.tsv"))[:most]:
+            labels, truth = read_matrix(path)
+            assert truth is not None
+            name = f"{facts['name']}, {path.stem.split('-')[0]}"
+            found.append(Case(name, model.name, labels, truth, layers, texts=_DOMAIN_TEXTS))
+    return found
+
+
+def drift_cases(domains: Sequence[Case]) -> list[Case]:
+    """Return made-up changes, and those from one real domain to another that cost most."""
+    rng = np.random.default_rng(0)
+    shapes = {
+        "made up: deep to shallow": ((0.35, 0.2, 0.1, 0.09), (0.1, 0.1, 0.1, 0.1)),
+        "made up: shallow to deep": ((0.1, 0.1, 0.1, 0.1), (0.35, 0.2, 0.1, 0.09)),
+        "made up: one exit deeper": ((0.3, 0.1, 0.09, 0.09), (0.3, 0.25, 0.1, 0.09)),
+    }
+    found = []
+    for name, errors in shapes.items():
+        halves = [SyntheticDomain(e, violations=0.1).texts(_DOMAIN_TEXTS // 2, rng) for e in errors]
+        found.append(_spliced(name, "", halves, _LAYERS[4]))
+    for model in dict.fromkeys(case.model for case in domains):
+        pairs = permutations([case for case in domains if case.model == model], 2)
+        costly = sorted(pairs, key=lambda pair: -_lost(*pair))[:_DRIFT_PAIRS]
+        for old, new in costly:
+            if _lost(old, new) >= _LEAST_DRIFT:
+                halves = [_drawn(case, _DOMAIN_TEXTS // 2) for case in (old, new)]
+                name = f"{old.name} to {new.name.split(', ')[1]}"
+                found.append(_spliced(name, model, halves, old.layers))
+    return found
+
+
+def cold_start_cases(domains: Sequence[Case]) -> dict[str, list[Case]]:
+    """Return every domain as a new one: alone, after all others, after a pool that is wrong."""
+    found: dict[str, list[Case]] = {"nothing": [], "pool": [], MISLEADING: []}
+    for case in domains:
+        others = [c for c in domains if c.model == case.model and c is not case]
+        learnt = [ExitStats.from_matrix(_drawn(c, _POOL_TEXTS)[0]) for c in others]
+        exits = len(case.layers)
+        pools = {
+            "nothing": None,
+            "pool": sum(learnt, ExitStats.zeros(exits)),
+            MISLEADING: ExitStats.from_texts([(0,) * exits] * 20_000, exits=exits),
+        }
+        for name, pool in pools.items():
+            found[name].append(replace(case, pool=pool))
+    return found if domains else {}
+
+
+def flat_first_exit_case() -> Case:
+    """Return a domain whose first exit says the same of every text."""
+    domain = SyntheticDomain((0.5, 0.35, 0.1, 0.09), violations=0.1, constant=(0,))
+    labels, truth = domain.texts(_DOMAIN_TEXTS, np.random.default_rng(1))
+    return Case("first exit constant", "", labels, truth, _LAYERS[4])
+
+
+def equal_cost_case() -> Case:
+    """Return a domain where the shallower of two exits at one cost errs, and so disagrees, more."""
+    domain = SyntheticDomain((0.2, 0.25, 0.1, 0.1), violations=0.5)
+    labels, truth = domain.texts(_DOMAIN_TEXTS, np.random.default_rng(2))
+    costs = {"cost": (0.1, 0.5, 0.5, 1.0), "cost_weight": 0.1}
+    return Case("equal costs", "", labels, truth, _LAYERS[4], costs)
+
+
+def _spliced(
+    name: str,
+    model: str,
+    halves: Sequence[tuple[NDArray[np.int8], NDArray[np.int8]]],
+    layers: tuple[int, ...],
+) -> Case:
+    labels, truth = (np.concatenate(parts) for parts in zip(*halves, strict=True))
+    return Case(name, model, labels, truth, layers, change=len(halves[0][0]))
+
+
+def _drawn(case: Case, texts: int) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    rows = shuffles(len(case.labels), 1, texts=texts)[0]
+    return case.labels[rows], case.truth[rows]
+
+
+def _lost(old: Case, new: Case) -> float:
+    """Return what a text of the new domain loses at the best exit of the old one."""
+    losses = new.scale(new.settings()).losses
+    return float(losses[int(np.argmin(old.scale(old.settings()).losses))] - losses.min())

@@ -1,0 +1,1 @@
+"""How many texts a second a worker takes from Kafka, and what others take."""

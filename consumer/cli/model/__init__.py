@@ -1,0 +1,1 @@
+"""The commands about model folders: look at one, prepare it, train it."""

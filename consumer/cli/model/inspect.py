@@ -1,0 +1,269 @@
+"""`offramp model`: look at a model folder, run it on files, measure its speed."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from consumer.cli.common import Output, OutputOption, print_json, print_table
+from consumer.cli.file_options import (
+    FILES,
+    FormatOption,
+    LabelColumn,
+    TextColumn,
+    layout_of,
+)
+from consumer.cli.model.options import (
+    AllowBin,
+    Device,
+    DeviceOption,
+    Folder,
+    Precision,
+    engine_for,
+)
+from consumer.cli.model.prepare import CALIBRATE_EXAMPLES, EXPORT_EXAMPLES, calibrate, export
+from consumer.cli.model.train import pretrain, train
+from consumer.cli.model.training_progress import exit_rows, progress_bars
+from consumer.cli.together import without_effect
+from model.texts.formats import Format
+from policy_state.wording import counted
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from model.engine.engine import Engine
+    from model.evaluation import ExitReport
+    from model.texts.rows import Layout
+
+__all__ = ["app", "pretrain", "train"]
+
+app = typer.Typer(help="Models: check, convert, predict, measure.", no_args_is_help=True)
+app.command("export", epilog=EXPORT_EXAMPLES)(export)
+app.command("calibrate", epilog=CALIBRATE_EXAMPLES)(calibrate)
+
+CHECK_EXAMPLES = """Examples:
+
+`offramp model check ./model`
+
+`offramp model check ./model -o json`
+"""
+PREDICT_EXAMPLES = """Examples:
+
+`offramp model predict imdb/test.tsv.zst --model ./model --out imdb.tsv`
+
+`offramp model predict */test.tsv --model ./model --out matrices -o json`
+
+`offramp model predict texts.txt --model ./model > matrix.tsv`
+"""
+BENCH_EXAMPLES = """Examples:
+
+`offramp model bench ./model`
+
+`offramp model bench ./model --texts-file reviews.txt --precision fp32 --precision bf16`
+"""
+_CHUNK = 512  # texts handed to the engine at once
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What became of one file; `cut` counts the texts longer than the model takes."""
+
+    name: str
+    matrix: Path | None
+    texts: int
+    cut: int
+    report: ExitReport | None
+
+    @property
+    def summary(self) -> dict[str, object]:
+        """A table's row."""
+        return {
+            "texts of": self.name,
+            "texts": self.texts,
+            "cut": self.cut,
+            "matrix": str(self.matrix),
+        }
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the row and the figures as plain values for JSON."""
+        return {**self.summary, "report": self.report and self.report.to_dict()}
+
+
+@app.command("check", epilog=CHECK_EXAMPLES)
+def check(
+    folder: Folder,
+    allow_bin: AllowBin = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Check a model folder: config, weights, tokenizer, one forward pass. Exit code 1 if bad."""
+    from dataclasses import asdict
+
+    from model.checkpoint.check import check_folder
+
+    findings = check_folder(folder, allow_pickle=allow_bin)
+    rows = [asdict(finding) for finding in findings]
+    if output is Output.JSON:
+        print_json(rows)
+    else:
+        print_table([{**row, "ok": "ok" if row["ok"] else "FAILED"} for row in rows], empty="")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command("predict", epilog=PREDICT_EXAMPLES)
+def predict(
+    ctx: typer.Context,
+    files: Annotated[list[Path], typer.Argument(help=f"Texts, with labels or without: {FILES}")],
+    model: Annotated[Path, typer.Option("--model", "-m", metavar="FOLDER", help="A model folder.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The matrix; with several files, a folder for them. Else: stdout."),
+    ] = None,
+    device: DeviceOption = Device.AUTO,
+    precision: Annotated[Precision, typer.Option("--precision")] = Precision.FP32,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=3, max=1_000_000, help="Longer texts are cut; else the model's maximum."),
+    ] = None,
+    form: FormatOption = Format.AUTO,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = None,
+    no_labels: Annotated[
+        bool, typer.Option("--no-labels", help="Leave labels out, e.g. those of another model.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write exit matrices: what every exit says about every text, which `lab replay` reads.
+
+    A label of a file is the name of a class, or its number where classes are not called by numbers.
+    """
+    if out is None:
+        without_effect(ctx, {"output"}, "without --out: the matrix goes to stdout")
+    targets = _targets(files, out)
+    layout = layout_of(form, text_column, label_column)
+    if no_labels:
+        layout = layout.unlabelled
+    engine = engine_for(model, device, precision, max_tokens)
+    with progress_bars() as bars:
+        predicted = [
+            _predict_file(engine, path, layout, target, bars)
+            for path, target in zip(files, targets, strict=True)
+        ]
+    if out is None:
+        return
+    if output is Output.JSON:
+        print_json([p.to_dict() for p in predicted])
+        return
+    print_table([p.summary for p in predicted], empty="")
+    reports = {p.name: p.report for p in predicted if p.report is not None}
+    print_table(exit_rows(reports, engine.config.exit_layers), empty="no labels, nothing measured")
+
+
+@app.command("bench", epilog=BENCH_EXAMPLES)
+def bench(
+    ctx: typer.Context,
+    folder: Folder,
+    texts_file: Annotated[
+        Path | None, typer.Option(help="Texts to run; else made up ones of --words words.")
+    ] = None,
+    words: Annotated[int, typer.Option(min=1, max=100_000, help="Words of a made up text.")] = 25,
+    texts: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many texts a run.")] = 128,
+    precision: Annotated[
+        list[Precision] | None, typer.Option("--precision", help="May be given several times.")
+    ] = None,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Runs; the median counts.")] = 3,
+    device: DeviceOption = Device.AUTO,
+    form: FormatOption = Format.AUTO,
+    text_column: TextColumn = "text",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Measure texts per second for every exit and precision, tokenising included."""
+    import statistics
+    import time
+
+    from model.texts.data import read_texts
+
+    if texts_file is None:
+        without_effect(ctx, {"form", "text_column"}, "without --texts-file")
+        sample = ["the " * (words - 1) + f"end{i}" for i in range(texts)]
+    else:
+        without_effect(ctx, {"words"}, "with --texts-file")
+        sample = list(read_texts(texts_file, layout_of(form, text_column))[:texts])
+    rows: list[dict[str, object]] = []
+    for kind in precision or [Precision.FP32, Precision.BF16]:
+        engine = engine_for(folder, device, kind, None)
+        for exit_, layer in enumerate(engine.config.exit_layers):
+            asked = [exit_] * len(sample)
+            tokens = sum(result.tokens for result in engine.run(sample, asked))
+            seconds = []
+            for _ in range(repeat):
+                start = time.perf_counter()
+                engine.run(sample, asked)
+                seconds.append(time.perf_counter() - start)
+            took = statistics.median(seconds)
+            rows.append(
+                {
+                    "precision": engine.precision,
+                    "exit": exit_,
+                    "layer": layer,
+                    "texts/s": round(len(sample) / took, 1),
+                    "tokens/s": round(tokens / took),
+                    "tokens a text": round(tokens / len(sample), 1),
+                }
+            )
+    if output is Output.JSON:
+        print_json(rows)
+    else:
+        print_table(rows, empty="")
+
+
+def _targets(files: list[Path], out: Path | None) -> list[Path | None]:
+    """Return where the matrix of each file goes; None is stdout."""
+    from model.errors import InvalidSettings
+    from model.texts.data import set_name
+
+    if len(files) == 1:
+        return [out]
+    if out is None:
+        raise InvalidSettings(f"{len(files)} files: --out must name a folder for their matrices")
+    names = [set_name(path).replace("/", "-") for path in files]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InvalidSettings(f"{twice[0]}: the name of two of the files, run them one by one")
+    return [out / f"{name}.tsv" for name in names]
+
+
+def _predict_file(
+    engine: Engine, path: Path, layout: Layout, target: Path | None, bars: Progress
+) -> Predicted:
+    import numpy as np
+
+    from model.evaluation import report
+    from model.labels import Classes
+    from model.texts.data import read_known, set_name, write_matrix
+
+    texts, truth = read_known(path, Classes(engine.config.labels), layout)
+    name = set_name(path)
+    task = bars.add_task(name, total=len(texts))
+    last = engine.config.exits - 1
+    parts = [texts[i : i + _CHUNK] for i in range(0, len(texts), _CHUNK)]
+    rows: list[tuple[int, ...]] = []
+    cut = 0
+    for results in engine.run_stream((part, [last] * len(part)) for part in parts):
+        rows += [result.labels for result in results]
+        cut += sum(result.truncated for result in results)
+        bars.advance(task, len(results))
+    if cut:
+        typer.echo(f"{path}: {cut} of {counted(len(texts), 'text')} were cut", err=True)
+    if target is None:
+        write_matrix(sys.stdout, rows, truth)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("w", encoding="utf-8") as file:
+            write_matrix(file, rows, truth)
+    measured = None if truth is None else report(np.array(rows), truth)
+    return Predicted(name, target, len(texts), cut, measured)

@@ -1,0 +1,144 @@
+"""`offramp model export` and `calibrate`: model folders made ready for use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from consumer.cli.common import Output, OutputOption, print_json, print_table
+from consumer.cli.file_options import (
+    FILES,
+    FormatOption,
+    TextColumn,
+    layout_of,
+)
+from consumer.cli.model.options import (
+    AllowBin,
+    Device,
+    DeviceOption,
+    Folder,
+    Out,
+    Precision,
+    engine_for,
+)
+from consumer.cli.together import without_effect
+from model.texts.formats import Format
+from policy_state.wording import counted
+
+EXPORT_EXAMPLES = """Examples:
+
+`offramp model export ./fine-tuned --out ./model --allow-bin`
+
+`offramp model export someone/elasticbert-sst2 --out ./model --allow-bin`
+"""
+CALIBRATE_EXAMPLES = """Examples:
+
+`offramp model calibrate ./model --texts-file reviews.txt --int8`
+
+`offramp model calibrate ./model --texts-file reviews.txt --costs --precision bf16`
+"""
+_COST_TEXTS = 64  # each runs to every exit several times
+
+
+def export(
+    source: Annotated[
+        str, typer.Argument(metavar="FOLDER|HUB_ID", help="A fine-tuned classifier.")
+    ],
+    out: Out,
+    allow_bin: AllowBin = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write a classifier of any known layout as a model folder: safetensors, fp16."""
+    from model.checkpoint.export import export as run
+
+    config = run(source, out, allow_pickle=allow_bin)
+    exits = ", ".join(map(str, config.exit_layers))
+    row = {"out": str(out), "exits after layers": exits, "classes": ", ".join(config.labels)}
+    if output is Output.JSON:
+        print_json(row)
+    else:
+        print_table([row], empty="")
+
+
+def calibrate(
+    ctx: typer.Context,
+    folder: Folder,
+    texts_file: Annotated[
+        list[Path],
+        typer.Option("--texts-file", metavar="FILE", help=f"Texts of the kinds to come: {FILES}"),
+    ],
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Make it fit for int8, and measure how well.")
+    ] = False,
+    costs: Annotated[
+        bool, typer.Option("--costs", help="Measure what each exit costs, on this machine.")
+    ] = False,
+    texts: Annotated[
+        int,
+        typer.Option(min=1, max=10_000_000, help="Texts of each file at most, drawn by chance."),
+    ] = 1200,
+    device: DeviceOption = Device.AUTO,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="Of --costs; as the workers will have it.")
+    ] = Precision.AUTO,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=3, max=1_000_000, help="Longer texts are cut; else the model's maximum."),
+    ] = None,
+    form: FormatOption = Format.AUTO,
+    text_column: TextColumn = "text",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write `int8.safetensors` or `costs.json` beside a model: what int8 and `measured` need.
+
+    Half of the texts set the ranges of int8, the other half measures how often its labels are those
+    of fp32. Costs are times of a text that stops at each exit, relative to the last one.
+    """
+    import os
+    import random
+    from dataclasses import asdict
+
+    from model.config import read_config
+    from model.engine.calibrate import calibrate_int8
+    from model.engine.costs import measure_costs, write_costs
+    from model.errors import InvalidSettings
+    from model.texts.data import read_texts
+
+    if not (int8 or costs):
+        raise InvalidSettings("nothing to do: give --int8, --costs or both")
+    if not costs:
+        without_effect(ctx, {"device", "precision"}, "without --costs")
+    if not os.access(folder, os.W_OK):
+        raise InvalidSettings(f"{folder}: cannot be written; calibrate a copy of it")
+    chance = random.Random(0)
+    sample: list[str] = []
+    for path in texts_file:
+        found = read_texts(path, layout_of(form, text_column))
+        sample += chance.sample(found, min(texts, len(found)))
+    chance.shuffle(sample)
+    made: dict[str, object] = {}
+    columns: dict[str, tuple[float, ...]] = {}
+    if int8:
+        agreement = calibrate_int8(folder, sample, max_tokens=max_tokens)
+        made["int8"] = asdict(agreement)
+        columns[f"int8 agrees ({counted(agreement.texts, 'text')})"] = agreement.shares
+    if costs:
+        engine = engine_for(folder, device, precision, max_tokens)
+        measured = measure_costs(engine, sample[:_COST_TEXTS])
+        write_costs(folder, engine, measured)
+        kind = {"device": engine.device.type, "precision": engine.precision}
+        made["costs"] = {**kind, "costs": measured}
+        columns[f"cost ({', '.join(kind.values())})"] = measured
+    if output is Output.JSON:
+        print_json(made)
+        return
+    layers = read_config(folder).exit_layers
+    print_table(
+        [
+            {"exit": exit_, "layer": layer, **{name: of[exit_] for name, of in columns.items()}}
+            for exit_, layer in enumerate(layers)
+        ],
+        empty="",
+    )

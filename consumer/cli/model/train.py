@@ -1,0 +1,311 @@
+"""`offramp train` and `offramp pretrain`: models from texts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from consumer.cli.common import MOST_ROWS, Output, OutputOption, print_json, print_table
+from consumer.cli.file_options import (
+    FILES,
+    FormatOption,
+    LabelColumn,
+    TextColumn,
+    layout_of,
+)
+from consumer.cli.model.options import AllowBin, Out
+from consumer.cli.model.training_options import (
+    SIZED,
+    BatchSize,
+    Bf16,
+    CheckpointEvery,
+    Epochs,
+    Exits,
+    Ffn,
+    From,
+    Heads,
+    Hidden,
+    Layers,
+    MaxTokens,
+    New,
+    Positions,
+    Resume,
+    Seed,
+    Vocabulary,
+    loss_of,
+    numbers_of,
+    start_of,
+)
+from consumer.cli.model.training_progress import Stages, exit_rows, progress_bars
+from consumer.cli.together import without_effect
+from model.texts.formats import Format
+
+TRAIN_EXAMPLES = """Examples:
+
+`offramp train sst2/train.tsv.zst --from fnlp/elasticbert-base --allow-bin --exits 1,3,7,12 --eval sst2/dev.tsv --out model`
+
+`offramp train agnews/train.tsv.zst --from ./bert --exits 1,3,5,7,9,12 --labels world,sports,business,technology --out news`
+
+`offramp train reviews.csv --text-column review --label-column sentiment --new mini --out reviews`
+
+`offramp train sst2/train.tsv.zst --new mini --teacher model --unlabelled reviews.txt.zst=200000 --out small`
+
+`offramp train sst2/train.tsv.zst --from ./bert --exits 1,3,7,12 --out model --resume`
+"""  # noqa: E501  (a command on one line can be copied)
+PRETRAIN_EXAMPLES = """Examples:
+
+`offramp pretrain reviews.txt.zst --new small --out encoder`
+
+`offramp pretrain reviews.txt --from ./bert --exits 4,8,12 --out encoder`
+"""
+
+
+def train(
+    ctx: typer.Context,
+    data: Annotated[Path, typer.Argument(help=f"Texts with labels: {FILES}")],
+    out: Out,
+    start: From = None,
+    new: New = None,
+    exits: Exits = None,
+    evaluate: Annotated[
+        list[Path] | None,
+        typer.Option("--eval", help="Measure on this file; the first one during training too."),
+    ] = None,
+    hold_out: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=0.9,
+            help="Without --eval: the share of the texts kept to measure on.",
+        ),
+    ] = 0.1,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            metavar="NAMES",
+            help="The classes in order; else numbers in their order, words by the alphabet.",
+        ),
+    ] = None,
+    form: FormatOption = Format.AUTO,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = None,
+    epochs: Epochs = 1,
+    batch_size: BatchSize = 64,
+    body_rate: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Peak learning rate of the encoder."),
+    ] = 2e-4,
+    head_rate: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Peak learning rate of the poolers and classifiers."),
+    ] = 5e-4,
+    weight_decay: Annotated[float, typer.Option(min=0.0, max=1000)] = 0.01,
+    loss: Annotated[
+        str,
+        typer.Option(
+            "--loss",
+            metavar="sum|weighted|equilibrium|distilled",
+            help="How the exits' losses become one; `equilibrium` as the ElasticBERT authors.",
+        ),
+    ] = "sum",
+    class_weights: Annotated[
+        bool, typer.Option("--class-weights", help="Make every class count the same.")
+    ] = False,
+    max_tokens: MaxTokens = 128,
+    eval_max_tokens: Annotated[
+        int | None,
+        typer.Option(min=3, max=1_000_000, help="The same for --eval; else as in training."),
+    ] = None,
+    bf16: Bf16 = None,
+    eval_every: CheckpointEvery = 500,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MOST_ROWS, help="Stop after this many evaluations without a better one."
+        ),
+    ] = None,
+    seed: Seed = 0,
+    resume: Resume = False,
+    teacher: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="A model whose answers are learnt, too."),
+    ] = None,
+    teacher_exits: Annotated[
+        str | None,
+        typer.Option(metavar="EXITS", help="Mean of these exits, e.g. 3,4,5; else the last."),
+    ] = None,
+    unlabelled: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[=N]", help="Texts whose sentences (at most N) it labels."),
+    ] = None,
+    new_heads: Annotated[
+        bool, typer.Option("--new-heads", help="Start poolers and classifiers afresh.")
+    ] = False,
+    allow_bin: AllowBin = False,
+    layers: Layers = None,
+    hidden: Hidden = None,
+    heads: Heads = None,
+    ffn: Ffn = None,
+    positions: Positions = 512,
+    vocabulary: Vocabulary = 30_522,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Train a multi-exit classifier: a model folder, card and curves."""
+    if start is not None:
+        without_effect(ctx, SIZED, "with --from: the checkpoint has its own")
+    if new is not None:
+        without_effect(ctx, {"new_heads"}, "with --new: all of it is new")
+    if teacher is None:
+        without_effect(ctx, {"teacher_exits"}, "without --teacher")
+    if evaluate:
+        without_effect(ctx, {"hold_out"}, "with --eval")
+    from model.training.request import Request
+    from model.training.settings import TrainSettings, prefers_bf16
+    from model.training.teacher import Unlabelled
+    from model.training.train import Listener
+    from model.training.train import train as run
+
+    _quiet()
+    request = Request(
+        data=data,
+        out=out,
+        start=start_of(start, new, layers, hidden, heads, ffn, positions, vocabulary),
+        exit_layers=numbers_of(exits, "--exits"),
+        labels=None if labels is None else tuple(name.strip() for name in labels.split(",")),
+        layout=layout_of(form, text_column, label_column),
+        evaluate_on=tuple(evaluate or ()),
+        hold_out=hold_out,
+        loss=loss_of(loss),
+        class_weights=class_weights,
+        max_tokens=max_tokens,
+        eval_max_tokens=eval_max_tokens,
+        teacher=teacher,
+        teacher_exits=numbers_of(teacher_exits, "--teacher-exits"),
+        unlabelled=tuple(Unlabelled.parse(text) for text in unlabelled or ()),
+        new_heads=new_heads,
+        allow_pickle=allow_bin,
+        settings=TrainSettings(
+            epochs=epochs,
+            batch_size=batch_size,
+            body_rate=body_rate,
+            head_rate=head_rate,
+            weight_decay=weight_decay,
+            seed=seed,
+            bf16=prefers_bf16() if bf16 is None else bf16,
+            evaluate_every=eval_every,
+            patience=patience,
+        ),
+    )
+    with progress_bars() as bars:
+        stages = Stages(bars)
+        outcome = run(
+            request,
+            command=["offramp", *sys.argv[1:]],
+            resume=resume,
+            listener=Listener(stages.begin, stages.advance, stages.step),
+        )
+    for name, report in outcome.reports.items():
+        if report.constant_exits and report.texts > 1:
+            constant = ", ".join(map(str, report.constant_exits))
+            typer.echo(
+                f"warning: on {name} exit {constant} says the same of every text: "
+                "train longer or with a higher --body-rate",
+                err=True,
+            )
+    if output is Output.JSON:
+        reports = {name: report.to_dict() for name, report in outcome.reports.items()}
+        print_json(
+            {
+                "out": str(out),
+                "exit_layers": outcome.config.exit_layers,
+                "steps": outcome.steps,
+                "training_s": round(outcome.training_s, 1),
+                "reports": reports,
+            }
+        )
+        return
+    print_table(
+        exit_rows(outcome.reports, outcome.config.exit_layers),
+        empty=f"{out}: trained, not measured (no --eval file, no texts held out)",
+    )
+
+
+def pretrain(
+    ctx: typer.Context,
+    texts: Annotated[Path, typer.Argument(help=f"Texts: {FILES}")],
+    out: Out,
+    start: From = None,
+    new: New = None,
+    exits: Annotated[
+        str | None,
+        typer.Option("--exits", metavar="LAYERS", help="Guess after these layers; else the last."),
+    ] = None,
+    form: FormatOption = Format.AUTO,
+    text_column: TextColumn = "text",
+    epochs: Epochs = 1,
+    batch_size: BatchSize = 64,
+    rate: Annotated[float, typer.Option(min=0, max=1, help="Peak learning rate.")] = 5e-4,
+    max_tokens: MaxTokens = 128,
+    bf16: Bf16 = None,
+    eval_every: Annotated[
+        int,
+        typer.Option("--checkpoint-every", min=1, max=MOST_ROWS, help="Steps between checkpoints."),
+    ] = 500,
+    seed: Seed = 0,
+    resume: Resume = False,
+    allow_bin: AllowBin = False,
+    layers: Layers = None,
+    hidden: Hidden = None,
+    heads: Heads = None,
+    ffn: Ffn = None,
+    positions: Positions = 512,
+    vocabulary: Vocabulary = 30_522,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Pre-train an encoder as a masked language model, for `train --from`."""
+    if start is not None:
+        without_effect(ctx, SIZED, "with --from: the checkpoint has its own")
+    from dataclasses import asdict
+
+    from model.training.pretrain import run_pretraining
+    from model.training.request import PretrainRequest
+    from model.training.settings import TrainSettings, prefers_bf16
+
+    _quiet()
+    request = PretrainRequest(
+        texts=texts,
+        out=out,
+        layout=layout_of(form, text_column),
+        start=start_of(start, new, layers, hidden, heads, ffn, positions, vocabulary),
+        exit_layers=numbers_of(exits, "--exits"),
+        max_tokens=max_tokens,
+        allow_pickle=allow_bin,
+        settings=TrainSettings(
+            epochs=epochs,
+            batch_size=batch_size,
+            body_rate=rate,
+            head_rate=rate,
+            seed=seed,
+            bf16=prefers_bf16() if bf16 is None else bf16,
+            evaluate_every=eval_every,
+        ),
+    )
+    with progress_bars() as bars:
+        stages = Stages(bars)
+        result = run_pretraining(request, resume=resume, on_progress=stages.step)
+    row = {"out": str(out), **asdict(result)}
+    if output is Output.JSON:
+        print_json(row)
+    else:
+        print_table([row], empty="")
+
+
+def _quiet() -> None:
+    """Keep the libraries' own notes off the terminal; errors still come through."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()

@@ -1,0 +1,92 @@
+"""What a training shows: bars or lines on stderr while it runs, a table of its exits at the end."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+    from model.evaluation import ExitReport
+    from model.training.settings import Progress
+
+
+def exit_rows(
+    reports: dict[str, ExitReport], exit_layers: tuple[int, ...]
+) -> list[dict[str, object]]:
+    """Return table rows, one per set of texts and exit."""
+    return [
+        {
+            "texts of": name,
+            "texts": report.texts,
+            "exit": exit_,
+            "layer": layer,
+            "accuracy": report.accuracy[exit_],
+            "balanced": report.balanced_accuracy[exit_],
+            "differs from 0": report.disagreement[exit_],
+            "SD violated": report.sd_violations if exit_ == len(exit_layers) - 1 else None,
+        }
+        for name, report in reports.items()
+        for exit_, layer in enumerate(exit_layers)
+    ]
+
+
+@contextlib.contextmanager
+def progress_bars() -> Iterator[Bars]:
+    """Show progress on stderr; nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Remaining(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        yield bars
+
+
+class Stages:
+    """One bar per stage of a training; where stderr is no terminal, a line now and then."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._advance: Callable[[int], None] = lambda _: None
+        self._training: TaskID | None = None
+
+    def begin(self, name: str, total: int) -> None:
+        """Start the bar of a stage with so many texts."""
+        if self._bars.disable:
+            typer.echo(f"{name}: {total:,} texts", err=True)
+        task = self._bars.add_task(name, total=total)
+        self._advance = lambda count: self._bars.advance(task, count)
+
+    def advance(self, count: int) -> None:
+        """Note that so many texts of the stage are done."""
+        self._advance(count)
+
+    def step(self, progress: Progress) -> None:
+        """Show what the trainer logged."""
+        values = progress.values
+        shown = " ".join(
+            f"{name.removeprefix('eval_')} {values[name]:.3f}"
+            for name in sorted(values)
+            if name == "loss" or name.startswith("eval_")
+        )
+        if self._bars.disable:
+            if shown:
+                typer.echo(f"step {progress.step}/{progress.steps}: {shown}", err=True)
+            return
+        if self._training is None:
+            self._training = self._bars.add_task("training", total=progress.steps)
+        description = f"training, {shown}" if "loss" in values else None
+        self._bars.update(self._training, completed=progress.step, description=description)

@@ -1,0 +1,207 @@
+"""`offramp policy doctor`: does it hang together, is it safe, is all counted that was predicted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from consumer.cli.common import (
+    KAFKA,
+    POLICY,
+    Bootstrap,
+    Config,
+    PolicyName,
+    RedisUrl,
+    SetRedis,
+    printable,
+    read_settings,
+)
+from consumer.cli.panels import MOVE
+from consumer.cli.policy.common import (
+    EXIT_FOUND,
+    Format,
+    FormatOption,
+    emit,
+    opened_policy,
+    who,
+)
+from consumer.cli.route.common import ROUTES
+from consumer.cli.together import without_effect
+from policy_state.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from consumer.learning.prediction_log import KafkaState
+    from consumer.settings.settings import KafkaSettings, Settings
+    from policy_state.health.doctor import Finding
+    from policy_state.store.redis.store import RedisStore
+
+_EXIT_UNSEEN: Final = 1
+_UNHEALTHY: Final = {
+    False: "there are problems",
+    True: "no problem found, but Kafka's logs could not be looked at; --no-log leaves them out",
+}
+
+DOCTOR_EXAMPLES = """Examples:
+
+`offramp policy doctor`
+
+`offramp policy doctor --no-log -o json`
+
+`offramp policy doctor --repair`
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the group."""
+    app.command("doctor", epilog=DOCTOR_EXAMPLES, rich_help_panel=MOVE)(doctor)
+
+
+def doctor(
+    ctx: typer.Context,
+    log: Annotated[
+        bool, typer.Option("--log/--no-log", help="Hold watermarks against Kafka's logs too.")
+    ] = True,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Count first what is predicted and not counted.")
+    ] = False,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--topic", "-t", help="Topic of predictions to repair from, beside the routes'."
+        ),
+    ] = None,
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    set_: SetRedis = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Check a policy: counters, index, ledger, watermarks, keys that went missing, Redis itself.
+
+    Exit code 4 where there is a problem, 1 where there is none but Kafka's logs could not be seen.
+
+    n falls with depth, d is at most n, texts that stopped add up to those that computed exit 0,
+    every listed domain is there, the sums over all domains agree with the domains, nothing is
+    counted that Kafka has not, all that the group has committed is counted, the policy topic has
+    what people have set, no key went missing, and Redis deletes none when it is full. What is found
+    says which command mends it.
+
+    --repair counts what is missing from the predictions, as workers do by themselves in a minute,
+    each text once whoever else counts it; it reads as far back as it has to.
+    """
+    if not log and not repair:
+        without_effect(ctx, {"bootstrap_servers"}, "with --no-log")
+    if not repair:
+        without_effect(ctx, {"topic"}, "without --repair")
+    uses = (*POLICY, *KAFKA, *ROUTES)
+    settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
+    with opened_policy(config, redis_url, policy, set_, uses=uses) as store:
+        from policy_state.health.doctor import Finding, Severity, examine
+
+        if repair:
+            _repair(settings, store, topic or ())
+        kafka, unseen = _kafka(settings.kafka) if log else (None, [])
+        logs = None if kafka is None else kafka.logs
+        committed = None if kafka is None else kafka.committed
+        now_ms = time.time_ns() // 1_000_000
+        examination = examine(store, logs=logs, committed=committed, now_ms=now_ms)
+        around = list(_around(store, settings))
+        if kafka is not None:
+            from consumer.keeping.check import kept_findings
+
+            around += kept_findings(settings, store, policy=store.describe().meta.name)
+        sound = examination.healthy and all(f.severity is not Severity.PROBLEM for f in around)
+        healthy = sound and not unseen
+        emit(
+            output,
+            "policy-doctor",
+            [asdict(finding) for finding in (*examination.findings, *around, *unseen)],
+            rows_name="findings",
+            empty="nothing found",
+            columns=[field.name for field in fields(Finding)],
+            healthy=healthy,
+            domains=examination.domains,
+            texts=examination.texts,
+            partitions=examination.partitions,
+            log_checked=logs is not None,
+        )
+        typer.echo(
+            f"{counted(examination.domains, 'domain')}, {counted(examination.texts, 'text')}, "
+            f"{counted(examination.partitions, 'partition')}: "
+            + ("healthy" if healthy else _UNHEALTHY[sound]),
+            err=True,
+        )
+        for name, why in store.unreadable_policies().items():
+            typer.echo(
+                f"another policy, {printable(name)}, cannot be read: {printable(why)}", err=True
+            )
+    if not healthy:
+        raise typer.Exit(_EXIT_UNSEEN if sound else EXIT_FOUND)
+
+
+def _around(store: RedisStore, settings: Settings) -> Iterator[Finding]:
+    """Yield what is wrong beside the policy: the routes of the group, the servers themselves."""
+    from policy_state.errors import StoreCorrupt, StoreRefused
+    from policy_state.health.findings import note, problem
+    from policy_state.health.missing import eviction_findings, route_findings
+
+    try:
+        if settings.routes is None:
+            yield from route_findings(store, settings.kafka.group)
+    except StoreCorrupt as error:
+        yield problem("routes", settings.kafka.group, str(error))
+    try:
+        yield from eviction_findings(store.evictions())
+    except StoreRefused as error:
+        yield note("memory", "redis", f"what it does when it is full may not be asked: {error}")
+
+
+def _kafka(kafka: KafkaSettings) -> tuple[KafkaState | None, list[Finding]]:
+    """Return the logs and what is committed, or None and that they cannot be looked at."""
+    from consumer.errors import StreamUnavailable
+    from consumer.learning.prediction_log import kafka_state
+    from policy_state.health.doctor import Finding, Severity
+
+    def unseen(what: str) -> list[Finding]:
+        return [Finding(Severity.UNKNOWN, "log", kafka.bootstrap_servers, what)]
+
+    try:
+        state = kafka_state(kafka)
+    except StreamUnavailable as error:
+        return None, unseen(f"watermarks are not held against Kafka's logs: {error}")
+    if state.committed is None:
+        return state, unseen(f"what group {kafka.group} has committed cannot be told yet")
+    return state, []
+
+
+def _repair(settings: Settings, store: RedisStore, topics: Sequence[str]) -> None:
+    """Count what is predicted and not counted, and say what came of it."""
+    from consumer.kafka.predicted_to import former_routes, where_predicted
+    from consumer.keeping.check import check_in_force
+    from consumer.learning.repair import repair
+    from consumer.routes.watch import routes_in_force
+
+    table = routes_in_force(settings, store)
+    check_in_force(settings, store, table)
+    former = former_routes(store, settings.kafka.group)
+    where = where_predicted(settings, table.routes, former, named=topics)
+    done = repair(settings.kafka, store, where)
+    if done.offsets:
+        detail = {"counted": done.counted, "offsets": done.offsets}
+        store.note("repair", detail, by=who(None), reason="")
+    typer.echo(
+        f"repaired: {counted(done.counted, 'text')} counted, {counted(done.offsets, 'offset')}",
+        err=True,
+    )
+    for source in done.left:
+        typer.echo(
+            f"{source}: predictions of what is not counted may be gone, so nothing was counted; "
+            "`offramp policy rebuild` counts those that are left",
+            err=True,
+        )

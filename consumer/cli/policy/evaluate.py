@@ -1,0 +1,266 @@
+"""`offramp policy evaluate`: the learnt exits against labels that came later."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from consumer.cli.common import (
+    KAFKA,
+    POLICY,
+    Bootstrap,
+    Config,
+    PolicyName,
+    RedisUrl,
+    SetRedis,
+    printable,
+    read_settings,
+)
+from consumer.cli.file_options import FILES
+from consumer.cli.file_options import FormatOption as LabelsFormat
+from consumer.cli.panels import LOOK
+from consumer.cli.policy.common import Format as OutputFormat
+from consumer.cli.policy.common import FormatOption, emit, opened_policy, percent
+from consumer.cli.together import without_effect
+from consumer.errors import InvalidSettings
+from model.texts.formats import Format
+from policy_state.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from consumer.learning.labels import Joined, Label
+    from consumer.settings.settings import KafkaSettings
+    from policy_state.reports.labels import Judgement
+    from policy_state.store.port import DomainSnapshot
+    from policy_state.store.redis.store import RedisStore
+
+EVALUATE_EXAMPLES = """Examples:
+
+`offramp policy evaluate --labels labels.tsv --topic predictions.hotels`
+
+`offramp policy evaluate --labels-topic labels --topic predictions -o json`
+
+`offramp policy evaluate --labels labels.jsonl --predictions predictions.jsonl`
+"""
+
+_CALL_DOMAINS = 500
+_NAMES = 3
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the group."""
+    app.command("evaluate", epilog=EVALUATE_EXAMPLES, rich_help_panel=LOOK)(evaluate)
+
+
+def evaluate(
+    ctx: typer.Context,
+    labels: Annotated[
+        Path | None, typer.Option(help=f"Columns or fields id and label: {FILES}")
+    ] = None,
+    labels_topic: Annotated[
+        str | None, typer.Option(help="Topic of labels: JSON, or id and label with a tab between.")
+    ] = None,
+    predictions: Annotated[
+        list[Path] | None, typer.Option(help="File of predictions, JSON lines; may be repeated.")
+    ] = None,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option("--topic", "-t", help="Topic of predictions; may be repeated."),
+    ] = None,
+    form: LabelsFormat = Format.AUTO,
+    id_column: Annotated[
+        str, typer.Option(metavar="NAME", help="Column or field of --labels with the id.")
+    ] = "id",
+    label_column: Annotated[
+        str, typer.Option(metavar="NAME", help="The same with the label.")
+    ] = "label",
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="FOLDER",
+            help="The model: names the classes of no prediction, too.",
+        ),
+    ] = None,
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    set_: SetRedis = None,
+    output: FormatOption = OutputFormat.TABLE,
+) -> None:
+    """Tell the true error of every exit from delayed labels, and the exit they would choose.
+
+    A label belongs to the predictions of the same id, and is a class by name, or by number where
+    classes are not called by numbers. In a file one that the model does not have is an error, in a
+    topic it is left out and told. Topics are read from their beginning to their end at the start.
+    Nothing is changed: labels judge what was learnt, they never steer it.
+    """
+    if (labels is None) == (labels_topic is None):
+        raise typer.BadParameter("give --labels or --labels-topic, one of them")
+    if bool(predictions) == bool(topic):
+        raise typer.BadParameter("give --predictions or --topic, one of them")
+    if labels is not None and predictions:
+        without_effect(ctx, {"bootstrap_servers"}, "where no topic is read")
+    uses = (*POLICY, *KAFKA)
+    settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
+    with opened_policy(config, redis_url, policy, set_, uses=uses) as store:
+        if labels is None:
+            known, unreadable = _labels(labels_topic or "", settings.kafka)
+        else:
+            from consumer.learning.labels import labels_of_file
+
+            known = labels_of_file(labels, form, id_column=id_column, label_column=label_column)
+            unreadable = 0
+        names = None
+        if model is not None:
+            from model.config import read_config
+
+            names = read_config(model).labels
+        values = _values(predictions, topic, settings.kafka)
+        with closing(values):
+            from consumer.learning.labels import join
+
+            meta = store.describe().meta
+            joined = join(
+                values, known, fingerprint=meta.fingerprint, exits=meta.exits, names=names
+            )
+        if labels is not None and joined.unknown:
+            raise InvalidSettings(f"{labels}: {_strange(joined, all_known=names is not None)}")
+        rows = _rows(store, joined)
+        _tell(joined, unreadable)
+        emit(
+            output,
+            "policy-evaluate",
+            rows,
+            rows_name="domains",
+            table=[_table_row(row) for row in rows],
+            empty="no prediction of this policy's model has a label",
+            policy=store.describe().meta.name,
+            labels=len(known),
+            skipped_labels=unreadable,
+            unknown_labels=dict(joined.unknown),
+            unlabelled_predictions=joined.unlabelled,
+            skipped_predictions=joined.skipped,
+        )
+
+
+def _labels(topic: str, kafka: KafkaSettings) -> tuple[dict[str, Label], int]:
+    from consumer.kafka.reading.reader import TopicReader
+    from consumer.learning.labels import labels_of_records
+
+    with TopicReader(kafka, [topic]) as reader:
+        return labels_of_records(reader.values())
+
+
+def _values(
+    paths: list[Path] | None, topics: list[str] | None, kafka: KafkaSettings
+) -> Generator[bytes | None]:
+    if paths:
+        from consumer.learning.labels import lines_of
+
+        for path in paths:
+            yield from lines_of(path)
+        return
+    from consumer.kafka.reading.reader import TopicReader
+
+    with TopicReader(kafka, topics or []) as reader:
+        yield from reader.values()
+
+
+def _rows(store: RedisStore, joined: Joined) -> list[dict[str, Any]]:
+    """Return what labels say of every domain, the one with most of them first."""
+    from policy_state.algorithms.base import build
+    from policy_state.reports.domain import exit_of
+    from policy_state.reports.labels import judge
+
+    meta = store.describe().meta
+    rules, pool = build(meta.settings, meta.layers), store.totals().stats
+    names = sorted(joined.domains, key=lambda name: (-len(joined.domains[name].truth), name))
+    rows = []
+    for start in range(0, len(names), _CALL_DOMAINS):
+        some = names[start : start + _CALL_DOMAINS]
+        snapshots = store.read(some)
+        for name in some:
+            texts, snapshot = joined.domains[name], snapshots[name]
+            exit_ = exit_of(snapshot, rules, pool=pool)
+            found = judge(
+                texts.exit_labels,
+                texts.truth,
+                exit_=exit_,
+                costs=rules.costs,
+                tolerance=meta.settings.tolerance,
+            )
+            rows.append(_row(name, found, snapshot, meta.layers))
+    return rows
+
+
+def _row(
+    name: str, found: Judgement, snapshot: DomainSnapshot, layers: tuple[int, ...]
+) -> dict[str, Any]:
+    told = asdict(found)
+    errors = told.pop("errors")
+    return {
+        "domain": name,
+        "layer": layers[found.exit],
+        "pinned": snapshot.pin is not None,
+        **told,
+        "agrees": found.agrees,
+        "clear": found.clear,
+        "exits": [
+            {"exit": j, "layer": layer, "error": error}
+            for j, (layer, error) in enumerate(zip(layers, errors, strict=True))
+        ],
+    }
+
+
+def _table_row(row: dict[str, Any]) -> dict[str, object]:
+    served, lost, extra = row["served"], row["lost_reward"], row["extra_error"]
+    errors = (exit_["error"] for exit_ in row["exits"])
+    return {
+        "domain": row["domain"],
+        "labelled": served["texts"],
+        "error": percent(served["share"]),
+        "exit": row["exit"],
+        "exit by labels": _verdict(row),
+        "reward lost": "-" if lost is None else _interval(lost),
+        "error over the last exit": "-" if extra is None else _interval(extra),
+        "error of each exit": " ".join(percent(e and e["share"]) for e in errors),
+    }
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    best = row["exit_by_labels"]
+    if row["agrees"]:
+        return "-" if best is None else f"{best}, the same"
+    if row["lost_reward"] is None:
+        return str(best)
+    return f"{best}, {'clearly' if row['clear'] else 'within chance'}"
+
+
+def _interval(estimate: dict[str, float]) -> str:
+    return f"{estimate['value']:.2%} ± {(estimate['high'] - estimate['low']) / 2:.2%}"
+
+
+def _tell(joined: Joined, unreadable: int) -> None:
+    if unreadable:
+        typer.echo(f"{unreadable} records of labels hold no id and label", err=True)
+    if joined.unknown:
+        strange = _strange(joined, all_known=False)
+        typer.echo(f"{counted(joined.unknown.total(), 'label')} left out: {strange}", err=True)
+
+
+def _strange(joined: Joined, *, all_known: bool) -> str:
+    """Say which labels are no classes of the model, and which classes it has."""
+    names = ", ".join(printable(name) for name, _ in joined.unknown.most_common(_NAMES))
+    cure = "" if all_known else "; --model FOLDER names classes that no prediction has"
+    return (
+        f"label {names} (id {printable(joined.unknown_id)}) is no class of the model, "
+        f"it has {printable(joined.classes)}{cure}"
+    )

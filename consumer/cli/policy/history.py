@@ -1,0 +1,286 @@
+"""`offramp policy history, audit, workers`: how it came about, who changed it, who runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from consumer.cli.common import (
+    MOST_ROWS,
+    Config,
+    PolicyName,
+    RedisUrl,
+    SetRedis,
+)
+from consumer.cli.panels import LOOK
+from consumer.cli.policy.common import (
+    Domain,
+    Format,
+    FormatOption,
+    Watch,
+    clock,
+    connected,
+    emit,
+    known_snapshot,
+    opened_policy,
+    percent,
+    repeat,
+    said,
+    span,
+)
+from policy_state.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from policy_state.reports.domain import DomainReport
+    from policy_state.store.admin import AuditEntry
+    from policy_state.store.samples import Sample
+
+
+HISTORY_EXAMPLES = """Examples:
+
+`offramp policy history hotels`
+
+`offramp policy history hotels -o csv > hotels.csv`
+"""
+AUDIT_EXAMPLES = """Examples:
+
+`offramp policy audit --limit 20`
+
+`offramp policy audit -o csv > audit.csv`
+"""
+WORKERS_EXAMPLES = """Examples:
+
+`offramp policy workers --watch`
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the group."""
+    app.command("history", epilog=HISTORY_EXAMPLES, rich_help_panel=LOOK)(history)
+    app.command("audit", epilog=AUDIT_EXAMPLES, rich_help_panel=LOOK)(audit)
+    app.command("workers", epilog=WORKERS_EXAMPLES, rich_help_panel=LOOK)(workers)
+
+
+def history(
+    domain: Domain,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    limit: Annotated[
+        int,
+        typer.Option(min=1, max=MOST_ROWS, help="How many samples and changes to show at most."),
+    ] = 100,
+    set_: SetRedis = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Show how a domain came to be at its exit: samples and changes, the newest first.
+
+    A sample is kept at 16, 24, 32, 48, 64 .. texts, twice a doubling. Its exit is the one that the
+    settings in force now choose from the counters of then.
+    """
+    with opened_policy(config, redis_url, policy, set_) as store:
+        from policy_state.algorithms.base import build
+        from policy_state.reports.domain import domain_report
+
+        meta = store.describe().meta
+        rules = build(meta.settings, meta.layers)
+        pool = store.totals().stats
+        changes = store.audit(domain=domain, limit=limit)
+        rows = [_history_row(change=change) for change in changes]
+        rows += [
+            _history_row(
+                sample, domain_report(domain, sample.record, meta.layers, rules, pool=pool)
+            )
+            for sample in store.samples(domain, limit=limit)
+        ]
+        if not rows:
+            known_snapshot(store, domain)
+        rows = sorted(rows, key=lambda row: -row["time_ms"])[:limit]
+        details = {(e.time_ms, e.action): _detail(e) for e in changes}
+        emit(
+            output,
+            "policy-history",
+            rows,
+            rows_name="entries",
+            table=[_history_cells(row, details) for row in rows],
+            empty="no samples and no changes yet",
+            columns=_HISTORY,
+            spare=("texts per exit", "layer", "differs"),
+            domain=domain,
+        )
+
+
+_HISTORY: Final = (
+    *("time_ms", "what", "texts", "exit", "layer", "disagreement", "layers_saved"),
+    *("played", "epoch", "by", "automatic", "reason", "detail", "before"),
+)
+_WORKERS_SPARE: Final = (
+    *("started", "pid", "model", "routes", "batches", "gap_offsets", "snapshot_age_ms", "group"),
+    *("lost_texts", "partitions", "dead_letters", "held_texts", "policy"),
+)
+_WORKER_FIELDS: Final[Mapping[str, type]] = {
+    "group": str,
+    "policy": str,
+    "routes": str,
+    "stands_still": str,
+    "partitions": str,
+    "events": int,
+    "batches": int,
+    "dead_letters": int,
+    "held_texts": int,
+    "lost_texts": int,
+    "gap_offsets": int,
+    "snapshot_age_ms": int,
+    "model": str,
+    "pid": int,
+    "started": int,
+}
+"""Fields of a heartbeat in the order of their columns; others come behind, by name."""
+
+_CHANGE: Final = ("time_ms", "action", "domain", "by", "automatic", "reason", "detail", "before")
+
+
+def _history_row(
+    sample: Sample | None = None,
+    report: DomainReport | None = None,
+    *,
+    change: AuditEntry | None = None,
+) -> dict[str, Any]:
+    """Return a sample or a change; all have the same fields."""
+    row: dict[str, Any] = dict.fromkeys(_HISTORY)
+    if change is not None:
+        before = None if change.before is None else change.before.stats.to_fields()
+        row |= {"time_ms": change.time_ms, "what": change.action, "by": change.by}
+        row |= {"automatic": change.automatic}
+        row |= {"reason": change.reason, "detail": dict(change.detail), "before": before}
+    if sample is not None and report is not None:
+        row |= {"time_ms": sample.time_ms, "what": "sample", "texts": report.texts}
+        row |= {"exit": report.exit, "layer": report.layer, "disagreement": report.disagreement}
+        row |= {"layers_saved": report.layers_saved, "epoch": sample.record.epoch}
+        row |= {"played": [each.played for each in report.exits]}
+    return row
+
+
+def _history_cells(
+    row: Mapping[str, Any], details: Mapping[tuple[int, str], str]
+) -> dict[str, object]:
+    sampled = row["what"] == "sample"
+    return {
+        "when (UTC)": clock(row["time_ms"]),
+        "what": row["what"],
+        "texts": row["texts"],
+        "exit": row["exit"],
+        "layer": row["layer"],
+        "differs": percent(row["disagreement"]),
+        "texts per exit": " ".join(map(str, row["played"])) if sampled else None,
+        "by": _signed(row["by"], automatic=row["automatic"]),
+        "reason": row["reason"],
+        "detail": details.get((row["time_ms"], row["what"])),
+    }
+
+
+def audit(
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MOST_ROWS, help="How many changes to show at most.")
+    ] = 100,
+    set_: SetRedis = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """List who changed what, when and why, the newest first."""
+    with opened_policy(config, redis_url, policy, set_) as store:
+        emit_audit("policy-audit", store.audit(limit=limit), output)
+
+
+def workers(
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    set_: SetRedis = None,
+    output: FormatOption = Format.TABLE,
+    watch: Watch = False,
+) -> None:
+    """List the workers that are alive."""
+    with connected(config, redis_url, None, set_, uses=("redis",)) as (store, _):
+
+        def draw() -> None:
+            alive = store.workers()
+            names = dict.fromkeys(  # what none has to say, such as that nothing stands still
+                name for fields in alive.values() for name, value in fields.items() if value
+            )
+            ordered = sorted(names, key=lambda name: (_place(name), name))
+            rows = [
+                {"instance": instance, **{name: _field(name, fields) for name in ordered}}
+                for instance, fields in alive.items()
+            ]
+            emit(
+                output,
+                "policy-workers",
+                rows,
+                rows_name="workers",
+                empty="no workers",
+                columns=["instance"],
+                spare=_WORKERS_SPARE,
+            )
+
+        repeat(watch, draw)
+
+
+def _place(field: str) -> int:
+    return list(_WORKER_FIELDS).index(field) if field in _WORKER_FIELDS else len(_WORKER_FIELDS)
+
+
+def _field(name: str, fields: Mapping[str, str]) -> str | int | None:
+    """Return a field of a heartbeat: numbers as numbers, where they are."""
+    value = fields.get(name)
+    is_number = _WORKER_FIELDS.get(name) is int and value is not None and value.isdecimal()
+    return int(value) if is_number and value is not None and value.isascii() else value
+
+
+def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None:
+    """Print changes, the newest first."""
+    rows = [
+        {
+            "time_ms": e.time_ms,
+            "action": e.action,
+            "domain": e.domain,
+            "by": e.by,
+            "automatic": e.automatic,
+            "reason": e.reason,
+            "detail": dict(e.detail),
+            "before": None if e.before is None else e.before.stats.to_fields(),
+        }
+        for e in entries
+    ]
+    table = [
+        {
+            "when (UTC)": clock(e.time_ms),
+            "action": e.action,
+            "domain": e.domain,
+            "by": _signed(e.by, automatic=e.automatic),
+            "reason": e.reason,
+            "detail": _detail(e),
+        }
+        for e in entries
+    ]
+    emit(output, kind, rows, rows_name="changes", table=table, empty="no changes", columns=_CHANGE)
+
+
+def _signed(by: str | None, *, automatic: bool | None) -> str | None:
+    return f"{by} (by itself)" if automatic else by
+
+
+def _detail(entry: AuditEntry) -> str:
+    parts = [
+        f"{name}: {said(value[0])} -> {said(value[1])}"
+        if entry.action == "configure"
+        else (f"for {span(value)}" if name == "for_ms" else f"{name}={value}")
+        for name, value in entry.detail.items()
+    ]
+    if entry.before is not None:
+        parts.append(f"before: {counted(entry.before.stats.texts, 'text')}")
+    return " ".join(parts)

@@ -1,0 +1,337 @@
+"""`offramp lab replay` and `simulate`: what a policy would have done, without a stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from consumer.cli.common import Output, OutputOption, print_json, print_table, printable
+from policy_state.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from policy_state.algorithms.settings import PolicySettings
+    from policy_state.simulation.outcomes import Outcome, Scale
+    from policy_state.simulation.replay import Fleet
+
+REPLAY_EXAMPLES = """Examples:
+
+`offramp lab replay imdb.tsv --exits 1,3,7,12`
+
+`offramp lab replay imdb.tsv --exits 1,3,7,12 --cost split --rule default --plot regret.png`
+
+`offramp lab replay imdb.tsv --exits 1,3,7,12 --workers 16 --batch 512 -o json`
+
+`offramp lab replay imdb.tsv --exits 1,3,7,12 --setting tolerance=0.02 --setting prior=0`
+"""
+SIMULATE_EXAMPLES = """Examples:
+
+`offramp lab simulate`
+
+`offramp lab simulate --errors 0.3,0.1,0.08,0.07 --violations 0.3`
+
+`offramp lab simulate --then 0.05,0.05,0.05,0.05 --texts 20000 --plot drift.svg`
+"""
+
+Layers = Annotated[
+    str, typer.Option("--exits", metavar="LAYERS", help="Layers with an exit, e.g. 1,3,7,12.")
+]
+Policies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rule", help="Replay this one: default or uee-ucb; may be repeated. Both if left out."
+    ),
+]
+Cost = Annotated[str, typer.Option(help="layers, split, or one number per exit: 0.1,0.4,1.")]
+CostWeight = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1e6,
+        help="What cost counts: 1 as in the paper. Workers start with 0.1.",
+    ),
+]
+Alpha = Annotated[float, typer.Option(min=0, max=1e6, help="Width of the exploration bonus.")]
+Trials = Annotated[int, typer.Option(min=1, max=100_000, help="Orders of the texts to try.")]
+Batch = Annotated[
+    int, typer.Option(min=1, max=1_000_000, help="Texts decided on together, per worker.")
+]
+Workers = Annotated[
+    int, typer.Option(min=1, max=100_000, help="Workers that decide at the same time.")
+]
+Delay = Annotated[
+    int, typer.Option(min=0, max=1_000_000, help="Rounds until what was learnt is known.")
+]
+Scouts = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=1_000_000,
+        help="Explorers per round of all workers, over the span of costs; 0: all.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--setting", metavar="NAME=VALUE", help="Any setting of the default policy."),
+]
+Plot = Annotated[
+    Path | None, typer.Option(help="Write regret curves and exit shares: .png, .svg or .pdf.")
+]
+
+
+app = typer.Typer(
+    help="Policies tried out on recorded or made-up texts, without a stream.", no_args_is_help=True
+)
+
+
+@app.command("replay", epilog=REPLAY_EXAMPLES)
+def replay(
+    matrix: Annotated[Path, typer.Argument(help="Exit labels, tab or comma separated.")],
+    layers: Layers,
+    policy: Policies = None,
+    cost: Cost = "layers",
+    cost_weight: CostWeight = 1.0,
+    alpha: Alpha = 1.0,
+    trials: Trials = 20,
+    batch: Batch = 1,
+    workers: Workers = 1,
+    delay: Delay = 0,
+    scouts: Scouts = None,
+    setting: Settings = None,
+    plot: Plot = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Replay a recorded matrix of exit labels through policies, beside choices that learn nothing.
+
+    The file has a column per exit, shallowest first, named 0, 1, .., and may end with the true
+    label, `op_labels`. Every trial sees the texts in another order. Reward is the paper's: error
+    saved against exit 0 minus the cost added; regret is against the best fixed exit of the matrix.
+    Without true labels disagreement with exit 0 stands for the error saved.
+    """
+    from policy_state.simulation.matrix import read_matrix
+    from policy_state.simulation.outcomes import Scale, parse_layers
+    from policy_state.simulation.replay import Fleet, shuffles
+
+    found = _settings(policy, cost, cost_weight, alpha, scouts, setting)
+    _check_plot(plot)
+    labels, truth = read_matrix(matrix)
+    layer_numbers = parse_layers(layers)
+    fleet = Fleet(workers=workers, batch=batch, delay=delay)
+    scale = Scale(labels, truth, _costs(found, layer_numbers, labels.shape[1]), layer_numbers)
+    outcomes = _run(found, scale, shuffles(len(labels), trials), fleet)
+    _show(outcomes, scale, found, plot, output, title=matrix.name)
+
+
+@app.command("simulate", epilog=SIMULATE_EXAMPLES)
+def simulate(
+    errors: Annotated[
+        str, typer.Option(help="Share that every exit gets wrong, shallowest first.")
+    ] = "0.3,0.12,0.1,0.09",
+    then: Annotated[
+        str | None, typer.Option(help="Errors from half of the texts on: the domain drifts.")
+    ] = None,
+    violations: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of texts on which exits err independently."),
+    ] = 0.1,
+    classes: Annotated[int, typer.Option(min=2, max=128, help="Number of classes.")] = 2,
+    layers: Layers = "1,3,7,12",
+    texts: Annotated[
+        int, typer.Option(min=2, max=10_000_000, help="Texts in the stream.")
+    ] = 10_000,
+    policy: Policies = None,
+    cost: Cost = "layers",
+    cost_weight: CostWeight = 0.1,
+    alpha: Alpha = 1.0,
+    trials: Trials = 10,
+    batch: Batch = 1,
+    workers: Workers = 1,
+    delay: Delay = 0,
+    scouts: Scouts = None,
+    setting: Settings = None,
+    plot: Plot = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make up a domain whose best exit is known, and let policies find it.
+
+    With `--then` the domain changes half way, and regret is taken against the best exit of each
+    half. With `--violations` exits that are right are followed by exits that are wrong.
+    """
+    import numpy as np
+
+    from policy_state.errors import InvalidInput
+    from policy_state.simulation.outcomes import Scale, parse_layers
+    from policy_state.simulation.replay import Fleet
+    from policy_state.simulation.synthetic import SyntheticDomain
+
+    found = _settings(policy, cost, cost_weight, alpha, scouts, setting)
+    _check_plot(plot)
+    halves = [
+        SyntheticDomain(_numbers(part), violations=violations, classes=classes)
+        for part in (errors, then if then is not None else errors)
+    ]
+    before, after = (len(half.errors) for half in halves)
+    if before != after:
+        raise InvalidInput(f"{after} errors after the change, {before} before it")
+    layer_numbers = parse_layers(layers)
+    costs = _costs(found, layer_numbers, before)
+    rng = np.random.default_rng(0)
+    drawn = [half.texts(texts // 2, rng) for half in halves]
+    labels, truth = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    half = len(labels) // 2
+    shuffled = [(rng.permutation(half), half + rng.permutation(half)) for _ in range(trials)]
+    orders = np.stack([np.concatenate(parts) for parts in shuffled])
+    change = None if then is None else half
+    scale = Scale(labels, truth, costs, layer_numbers, change)
+    outcomes = _run(found, scale, orders, Fleet(workers=workers, batch=batch, delay=delay))
+    best = [f"exit {part.best_exit(costs)}" for part in halves]
+    known = best[0] if then is None else " then ".join(best)
+    typer.echo(f"best by error plus cost: {known}", err=True)
+    _show(outcomes, scale, found, plot, output, title=f"simulated, best {known}")
+
+
+def _settings(
+    policies: list[str] | None,
+    cost: str,
+    cost_weight: float,
+    alpha: float,
+    scouts: int | None,
+    options: list[str] | None,
+) -> dict[str, PolicySettings]:
+    """Return the settings of each policy asked for; options are for the default policy."""
+    from dataclasses import replace
+
+    from policy_state.algorithms.settings import PolicySettings
+    from policy_state.options import parse_costs, parse_options, with_values
+
+    base = PolicySettings(cost=parse_costs(cost), cost_weight=cost_weight, alpha=alpha)
+    if scouts is not None:
+        base = replace(base, scouts=scouts)
+    names = dict.fromkeys(policies or ["default", "uee-ucb"])
+    changed = with_values(base, parse_options(options or ()))
+    return {name: replace(changed, policy=name) for name in names}
+
+
+def _check_plot(plot: Path | None) -> None:
+    """Say what is wrong with the picture's name before the replay takes its time."""
+    if plot is not None:
+        from policy_state.simulation.plots import check_plot_path
+
+        check_plot_path(plot)
+
+
+def _costs(
+    settings: dict[str, PolicySettings], layers: tuple[int, ...], exits: int
+) -> tuple[float, ...]:
+    from policy_state.algorithms.costs import cost_vector
+    from policy_state.errors import InvalidCosts
+
+    if len(layers) != exits:
+        raise InvalidCosts(
+            f"{counted(len(layers), 'layer')} for a matrix of {counted(exits, 'exit')}"
+        )
+    first = next(iter(settings.values()))
+    return cost_vector(first.cost, layers, weight=first.cost_weight)
+
+
+def _run(
+    settings: dict[str, PolicySettings],
+    scale: Scale,
+    orders: NDArray[np.intp],
+    fleet: Fleet,
+) -> dict[str, Outcome]:
+    """Return what every policy comes to, then what choices that learn nothing do."""
+    from policy_state.algorithms.base import build
+    from policy_state.simulation.outcomes import baselines, outcome
+    from policy_state.simulation.replay import Replay
+    from policy_state.simulation.replay import replay as replayed
+
+    outcomes = {}
+    for name, chosen in settings.items():
+        typer.echo(
+            f"replaying {name}: {orders.shape[0]} x {counted(orders.shape[1], 'text')}", err=True
+        )
+        plays = replayed(build(chosen, scale.layers), scale.labels, orders, fleet=fleet)
+        outcomes[name] = outcome(plays, scale)
+    for name, exits in baselines(scale, orders).items():
+        outcomes[name] = outcome(Replay(orders, exits, ((),) * len(orders)), scale)
+    return outcomes
+
+
+def _show(
+    outcomes: dict[str, Outcome],
+    scale: Scale,
+    settings: dict[str, PolicySettings],
+    plot: Path | None,
+    output: Output,
+    *,
+    title: str,
+) -> None:
+    from dataclasses import asdict
+
+    from policy_state.algorithms.base import build
+    from policy_state.reports.diagnosis import diagnose
+    from policy_state.stats import ExitStats
+
+    if plot is not None:
+        from policy_state.simulation.plots import plot_replay
+
+        learnt = {name: outcomes[name] for name in (*settings, "random", "last")}
+        plot_replay(learnt, plot, title=title)
+        typer.echo(f"plot written to {plot}", err=True)
+    everything = ExitStats.from_matrix(scale.labels)
+    first = build(next(iter(settings.values())), scale.layers)
+    diagnosis = diagnose(everything, first.assess(everything), scale.costs)
+    if output is Output.JSON:
+        print_json(
+            {
+                "texts": int(scale.labels.shape[0]),
+                "layers": list(scale.layers),
+                "costs": list(scale.costs),
+                "losses": scale.losses.tolist(),
+                "labelled": scale.truth is not None,
+                "policies": {name: found.to_dict() for name, found in outcomes.items()},
+                "diagnosis": asdict(diagnosis) | {"warnings": list(diagnosis.warnings)},
+            }
+        )
+        return
+    print_table([_row(name, found) for name, found in outcomes.items()], empty="")
+    for warning in diagnosis.warnings:
+        typer.echo(f"note: {printable(warning)}", err=True)
+
+
+def _row(name: str, found: Outcome) -> dict[str, Any]:
+    regrets = {
+        f"regret @{at}": f"{regret.mean:.1f} ± {regret.high - regret.mean:.1f}"
+        for at, regret in found.regret.items()
+    }
+    shares = _shares(found.counts)
+    accuracy = "-" if found.accuracy is None else f"{found.accuracy:.2%}"
+    return {
+        "policy": name,
+        "accuracy": accuracy,
+        "cost": found.cost,
+        "layers": found.layers,
+        **regrets,
+        "share of exits": shares,
+    }
+
+
+def _shares(counts: Sequence[Sequence[int]]) -> str:
+    totals = [sum(exit_) for exit_ in zip(*counts, strict=True)]
+    return " ".join(f"{total / sum(totals):.1%}" for total in totals)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    from policy_state.errors import InvalidInput
+
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InvalidInput(f"errors {text!r}, expected numbers with commas between") from None

@@ -1,0 +1,281 @@
+"""`offramp policy export, import, diff, warm-start`: whole policies to and fro."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from consumer.cli.common import Config, PolicyName, RedisUrl, SetRedis, printable
+from consumer.cli.panels import LOOK, MOVE
+from consumer.cli.policy.common import (
+    EXIT_FOUND,
+    By,
+    Format,
+    FormatOption,
+    Reason,
+    Yes,
+    changing,
+    confirm,
+    connected,
+    emit,
+    open_named,
+    opened_policy,
+    percent,
+    who,
+)
+from consumer.cli.together import without_effect
+from policy_state.wording import counted
+
+if TYPE_CHECKING:
+    from policy_state.store.redis.store import RedisStore
+    from policy_state.transfer.document import PolicyDocument
+
+EXPORT_EXAMPLES = """Examples:
+
+`offramp policy export > default.json`
+
+`offramp policy export --policy reviews --out reviews.json`
+"""
+IMPORT_EXAMPLES = """Examples:
+
+`offramp policy import default.json --yes`
+
+`offramp policy import default.json --policy staging --keep-known`
+"""
+DIFF_EXAMPLES = """Examples:
+
+`offramp policy diff default staging`
+
+`offramp policy diff yesterday.json default -o json`
+"""
+WARM_EXAMPLES = """Examples:
+
+`offramp policy warm-start --from default --to default@3f2a91c04d11 --weight 0.1`
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the group."""
+    app.command("export", epilog=EXPORT_EXAMPLES, rich_help_panel=MOVE)(export)
+    app.command("import", epilog=IMPORT_EXAMPLES, rich_help_panel=MOVE)(import_)
+    app.command("diff", epilog=DIFF_EXAMPLES, rich_help_panel=LOOK)(diff)
+    app.command("warm-start", epilog=WARM_EXAMPLES, rich_help_panel=MOVE)(warm_start)
+
+
+def export(
+    file: Annotated[
+        Path | None, typer.Option("--out", help="File to write; default: stdout.")
+    ] = None,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    set_: SetRedis = None,
+) -> None:
+    """Write all of a policy as JSON: settings, counters, watermarks.
+
+    Take it while workers count and `consistent` is false in it: then a few texts may be below the
+    watermarks and not in the counters, never counted twice.
+    """
+    with opened_policy(config, redis_url, policy, set_) as store:
+        from policy_state.transfer.document import to_document
+        from policy_state.transfer.transfer import export_policy
+
+        document = export_policy(store)
+        text = json.dumps(to_document(document), indent=1, ensure_ascii=True) + "\n"
+        if file is None:
+            typer.echo(text, nl=False)
+        else:
+            _write(file, text)
+        typer.echo(f"{counted(len(document.domains), 'domain')} exported", err=True)
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="An export; - reads stdin.")],
+    keep_known: Annotated[
+        bool, typer.Option("--keep-known", help="Leave domains out that the policy knows.")
+    ] = False,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    policy: PolicyName = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    set_: SetRedis = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Write an export into a policy, created where there is none.
+
+    Domains of the file replace those of the policy. Watermarks are taken for partitions that the
+    policy has not counted anything of: an empty policy then goes on where the export was made.
+    """
+    document = _read(file)
+    with connected(config, redis_url, policy, set_) as (store, name):
+        from policy_state.transfer.transfer import import_policy
+
+        known = "left out" if keep_known else "replaced"
+        confirm(
+            f"policy {printable(name)}: {counted(len(document.domains), 'domain')} of "
+            f"{printable(document.meta.name)} are written, those it knows are {known}",
+            yes=yes,
+        )
+        with changing():
+            done = import_policy(
+                store, document, name=name, replace_known=not keep_known, by=who(by), reason=reason
+            )
+        row = {"policy": name, "written": done.written, "left_out": len(done.left_out)}
+        emit(output, "policy-import", [row], rows_name="imports")
+
+
+def diff(
+    ctx: typer.Context,
+    left: Annotated[str, typer.Argument(metavar="A", help="A policy, or an export (.json).")],
+    right: Annotated[str, typer.Argument(metavar="B", help="A policy, or an export (.json).")],
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    all_: Annotated[bool, typer.Option("--all", help="Domains with the same exit too.")] = False,
+    set_: SetRedis = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Compare two policies: domains that only one has, or that have learnt another exit.
+
+    Exit code 4 where there are such domains.
+    """
+    if left.endswith(".json") and right.endswith(".json"):
+        without_effect(ctx, {"config", "redis_url", "set_"}, "where both are files")
+    with connected(config, redis_url, None, set_, uses=("redis",)) as (store, _):
+        a, b = _document(store, left), _document(store, right)
+    of_a, of_b = _exits(a), _exits(b)
+    rows: list[dict[str, Any]] = []
+    for domain in sorted(of_a.keys() | of_b.keys()):
+        one, two = of_a.get(domain, {}), of_b.get(domain, {})
+        same = one.get("exit") == two.get("exit")
+        if all_ or not same:
+            rows.append(
+                {
+                    "domain": domain,
+                    **{f"{name}_a": one.get(name) for name in _COMPARED},
+                    **{f"{name}_b": two.get(name) for name in _COMPARED},
+                    "same": same,
+                }
+            )
+    shown = [
+        {
+            "domain": row["domain"],
+            "exit A": row["exit_a"],
+            "exit B": row["exit_b"],
+            "texts A": row["texts_a"],
+            "texts B": row["texts_b"],
+            "differs A": percent(row["disagreement_a"]),
+            "differs B": percent(row["disagreement_b"]),
+        }
+        for row in rows
+    ]
+    emit(
+        output,
+        "policy-diff",
+        rows,
+        rows_name="domains",
+        table=shown,
+        empty="every domain has the same exit in both",
+        columns=["domain", *(f"{n}_{side}" for side in "ab" for n in _COMPARED), "same"],
+        a=left,
+        b=right,
+    )
+    if any(not row["same"] for row in rows):
+        raise typer.Exit(EXIT_FOUND)
+
+
+def warm_start(
+    from_: Annotated[str, typer.Option("--from", help="Policy, or export (.json), to take from.")],
+    to: Annotated[str, typer.Option("--to", help="Policy to give to.")],
+    weight: Annotated[
+        float,
+        typer.Option(min=0.0001, max=1.0, help="Share of the counters to take."),
+    ] = 0.1,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    set_: SetRedis = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Give a policy a share of what another has learnt, for domains it has not seen itself.
+
+    Both must have the same number of exits. Domains that it knows are left alone.
+    """
+    with connected(config, redis_url, None, set_, uses=("redis",)) as (store, _):
+        from policy_state.transfer import transfer
+
+        source = _document(store, from_)
+        open_named(store, to)
+        confirm(
+            f"policy {printable(to)}: domains it does not know get {weight:.0%} of the counters "
+            f"of {counted(len(source.domains), 'domain')} of {printable(from_)}",
+            yes=yes,
+        )
+        with changing():
+            done = transfer.warm_start(store, source, weight=weight, by=who(by), reason=reason)
+        row = {"policy": to, "written": done.written, "left_out": len(done.left_out)}
+        emit(output, "policy-warm-start", [row], rows_name="imports")
+
+
+_COMPARED = ("exit", "texts", "disagreement")
+
+
+def _document(store: RedisStore, name: str) -> PolicyDocument:
+    if name.endswith(".json"):
+        return _read(Path(name))
+    from policy_state.transfer.transfer import export_policy
+
+    open_named(store, name)
+    return export_policy(store)
+
+
+def _exits(document: PolicyDocument) -> dict[str, dict[str, Any]]:
+    from policy_state.algorithms.base import build
+    from policy_state.reports.domain import domain_report
+    from policy_state.stats import ExitStats
+
+    policy = build(document.meta.settings, document.meta.layers)
+    nothing = ExitStats.zeros(document.meta.exits)
+    pool = sum((record.stats for record in document.domains.values()), nothing)
+    found = {}
+    for name, record in document.domains.items():
+        report = domain_report(name, record, document.meta.layers, policy, pool=pool)
+        found[name] = {
+            "exit": report.exit,
+            "texts": report.texts,
+            "disagreement": report.disagreement,
+        }
+    return found
+
+
+def _read(file: Path) -> PolicyDocument:
+    from consumer.errors import InvalidSettings
+    from policy_state.errors import InvalidInput
+    from policy_state.transfer.document import from_document
+
+    name = "stdin" if str(file) == "-" else str(file)
+    try:
+        text = sys.stdin.read() if name == "stdin" else file.read_text(encoding="utf-8")
+        return from_document(json.loads(text))
+    except OSError as error:
+        raise InvalidSettings(f"{name}: cannot be read: {error.strerror}") from error
+    except InvalidInput as error:
+        raise InvalidSettings(f"{name}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidSettings(f"{name}: not JSON: {error}") from error
+
+
+def _write(file: Path, text: str) -> None:
+    from consumer.errors import InvalidSettings
+
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidSettings(f"{file}: cannot be written: {error.strerror}") from error

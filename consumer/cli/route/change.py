@@ -1,0 +1,326 @@
+"""`offramp route add, remove`: changes for all workers of a group, previewed first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from consumer.cli.common import Bootstrap, Config, RedisUrl, SetRedis, printable
+from consumer.cli.optional import NUMBER_OR_NONE, number_or_none
+from consumer.cli.policy.common import (
+    By,
+    Format,
+    FormatOption,
+    Reason,
+    Yes,
+    confirm,
+    duration_ms,
+    emit,
+    who,
+)
+from consumer.cli.route.common import (
+    OUTPUT_RETENTION,
+    PARTITIONS,
+    Group,
+    RouteName,
+    cluster_if_there,
+    complete_route,
+    creation_said,
+    listing,
+    route_store,
+    taken_by,
+)
+from consumer.cli.together import without_effect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from consumer.kafka.topic_plan import Planned
+    from consumer.kafka.topics import Cluster
+    from consumer.routes.route import Route
+    from consumer.routes.table import RouteTable
+    from consumer.settings.settings import KafkaSettings, Settings
+    from policy_state.store.redis.store import RedisStore
+
+ADD_EXAMPLES = r"""Examples:
+
+`offramp route add 'reviews\.(?P<domain>.+)' --to predictions --create`
+
+`offramp route add 'orders|returns' --domain field:meta.shop --to shops --cost-weight 0.3`
+
+`offramp route add 'support\..+' --domain fixed:support --to predictions --before reviews`
+"""
+REMOVE_EXAMPLES = """Examples:
+
+`offramp route remove reviews --reason "the shop is closed"`
+"""
+
+CostWeight = Annotated[
+    Any,
+    typer.Option(
+        parser=number_or_none(0, 1e6),
+        metavar=NUMBER_OR_NONE,
+        help="What full depth costs its texts; default: the policy's cost weight.",
+    ),
+]
+
+_DOMAIN_SAID = {
+    "topic": "what the group `domain` of the pattern matches, else the topic's name",
+    "field": "the field {} of each text's JSON",
+    "header": "the header {} of each record",
+    "fixed": "{}",
+}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the group."""
+    app.command("add", epilog=ADD_EXAMPLES)(add)
+    app.command("remove", epilog=REMOVE_EXAMPLES)(remove)
+
+
+def add(
+    ctx: typer.Context,
+    topics: Annotated[
+        str, typer.Argument(metavar="PATTERN", help="Regular expression for the whole name.")
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="TOPIC", help="Topic that predictions go to.")],
+    domain: Annotated[
+        str, typer.Option(help="topic, field:PATH, header:NAME or fixed:DOMAIN.")
+    ] = "topic",
+    cost_weight: CostWeight = None,
+    name: Annotated[str | None, typer.Option(help="Default: from how the pattern begins.")] = None,
+    before: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Goes before this one.", autocompletion=complete_route),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="In the place of the route of this name.")
+    ] = False,
+    create: Annotated[
+        bool, typer.Option("--create", help="Create the output if it does not exist.")
+    ] = False,
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    group: Group = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    set_: SetRedis = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Let the workers of a group read more topics, within seconds and without a restart.
+
+    Of the routes that match a topic the first one counts; a new one goes to the end. While its
+    output does not exist, the texts of a route would stand still: it is refused without --create.
+    """
+    if replace:
+        without_effect(ctx, {"before"}, "with --replace: the route stays where it was")
+        if name is None:
+            raise typer.BadParameter("--replace needs --name, the route to be replaced")
+    with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
+        from consumer.errors import StreamUnavailable
+        from consumer.kafka.topics import create_new_topics
+        from consumer.keeping.check import check_known
+        from consumer.routes.table import route_from, table_to_change
+
+        fields = {
+            "name": name,
+            "topics": topics,
+            "domain": domain,
+            "output": to,
+            "cost_weight": cost_weight,
+        }
+        route = route_from(fields)
+        old = table_to_change(store.routes(settings.kafka.group))
+        new = old.with_route(route, before=before, instead=replace)
+        added = next(r for r in new.routes if r.name == name or r.name not in old.names)
+        _check(settings, new)
+        cluster = cluster_if_there(settings.kafka)
+        if cluster is not None:
+            check_known(settings, old)
+        lines = _described(added, old.named(added.name or "") if replace else None)
+        missing = None
+        if cluster is not None:
+            lines += _in_cluster(new, added, cluster)
+            missing = _missing_output(new, added, cluster, create=create)
+            lines += _output_said(settings.kafka, added, missing)
+        elif create:
+            raise StreamUnavailable("no topic can be created while Kafka does not answer")
+        same = new.routes == old.routes
+        if same and missing is None:
+            typer.echo(f"route {added.name}: nothing to change, it is so already", err=True)
+            _show(settings, old.routes, old.revision, output)
+            return
+        confirm("\n".join([_title(settings, added, "add"), *lines]), yes=yes)
+        if missing is not None:
+            create_new_topics(settings.kafka, [missing.topic])
+        if same:
+            _show(settings, old.routes, old.revision, output)
+            return
+        _write(settings, store, new, added, "route-add", by, reason, output)
+
+
+def remove(
+    name: RouteName,
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    group: Group = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    set_: SetRedis = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Stop a group's workers from reading a route's topics.
+
+    What is not read stays in its topics; the group's offsets stay too.
+    """
+    with route_store(config, redis_url, group, set_, bootstrap_servers) as (
+        settings,
+        store,
+    ):
+        from consumer.keeping.check import check_known
+        from consumer.routes.route import route_for
+        from consumer.routes.table import table_to_change
+
+        old = table_to_change(store.routes(settings.kafka.group))
+        gone, new = old.named(name), old.without(name)
+        _check(settings, new)
+        cluster = cluster_if_there(settings.kafka)
+        if cluster is not None:
+            check_known(settings, old)
+        lines = _described(gone, None)
+        if cluster is not None:
+            taken = taken_by(old, gone, list(cluster.partitions))
+            unread = [topic for topic in taken if route_for(new.routes, topic) is None]
+            lines.append(f"  no longer read: {listing(unread)}")
+        confirm("\n".join([_title(settings, gone, "remove"), *lines]), yes=yes)
+        _write(settings, store, new, gone, "route-remove", by, reason, output)
+
+
+def _check(settings: Settings, table: RouteTable) -> None:
+    from consumer.routes.table import check_routes
+
+    kafka = settings.kafka
+    check_routes(table.routes, dead_letters=kafka.dead_letters, policy_topic=kafka.policy_topic)
+
+
+def _title(settings: Settings, route: Route, verb: str) -> str:
+    title = f"group {printable(settings.kafka.group)}: {verb} route {route.name}"
+    if settings.routes is None:
+        return title
+    return f"{title}\n  beware: this configuration gives routes, workers with it use no others"
+
+
+def _described(route: Route, old: Route | None) -> list[str]:
+    kind, _, name = route.domain.partition(":")
+    now = route.model_dump() | {"domain": _DOMAIN_SAID[kind].format(name)}
+    before = {} if old is None else old.model_dump()
+    lines = []
+    for field, value in now.items():
+        if field == "name" or (field == "cost_weight" and value is None and old is None):
+            continue
+        said = "the policy's" if value is None else printable(value)
+        changed = old is not None and before[field] != getattr(route, field)
+        was = f" (was {printable(before[field])})" if changed else ""
+        lines.append(f"  {field.replace('_', ' ')}: {said}{was}")
+    return lines
+
+
+def _in_cluster(table: RouteTable, route: Route, cluster: Cluster) -> list[str]:
+    taken = taken_by(table, route, list(cluster.partitions))
+    others = [t for t in sorted(cluster.partitions) if route.matches(t) and t not in taken]
+    lines = [f"  topics now: {listing(taken)}"]
+    if others:
+        lines.append(f"  taken by an earlier route: {listing(others)}")
+    return lines
+
+
+def _missing_output(
+    table: RouteTable, route: Route, cluster: Cluster, *, create: bool
+) -> Planned | None:
+    """Return the output that is to be created; None: it exists.
+
+    Raises:
+        InvalidRoute: it does not exist, and is not to be created.
+    """
+    from consumer.errors import InvalidRoute
+    from consumer.kafka.topic_plan import Sizes, planned_output
+
+    if route.output in cluster.partitions:
+        return None
+    if not create:
+        raise InvalidRoute(
+            f"output {route.output} does not exist: the route's texts would stand still until it "
+            "does; --create creates it"
+        )
+    kept_ms = duration_ms(OUTPUT_RETENTION)
+    sizes = Sizes(
+        partitions=PARTITIONS,
+        dead_letter_partitions=1,
+        replication_factor=None,
+        input_retention_ms=kept_ms,
+        output_retention_ms=kept_ms,
+        dead_letter_retention_ms=kept_ms,
+    )
+    inputs = taken_by(table, route, list(cluster.partitions))
+    return planned_output(route, inputs=inputs, cluster=cluster, sizes=sizes)
+
+
+def _output_said(kafka: KafkaSettings, route: Route, missing: Planned | None) -> list[str]:
+    from consumer.kafka.topics import compacted
+
+    if missing is not None:
+        return [f"  creates{creation_said(missing).removeprefix(' ')}"]
+    if compacted(kafka, route.output):
+        said = f"  beware: {route.output} is compacted and refuses records without keys: texts "
+        return [f"{said}without one would stand still"]
+    return []
+
+
+def _write(
+    settings: Settings,
+    store: RedisStore,
+    table: RouteTable,
+    route: Route,
+    action: str,
+    by: str | None,
+    reason: str,
+    output: Format,
+) -> None:
+    done = store.write_routes(
+        settings.kafka.group,
+        table.documents(),
+        revision=table.revision,
+        action=action,
+        detail={"route": route.model_dump(exclude_none=True)},
+        by=who(by),
+        reason=reason,
+    )
+    _show(settings, table.routes, done.revision, output)
+
+
+def _show(settings: Settings, routes: Sequence[Route], revision: int, output: Format) -> None:
+    emit(
+        output,
+        "route-change",
+        [row(route) for route in routes],
+        rows_name="routes",
+        empty="no routes are left: nothing is read",
+        group=settings.kafka.group,
+        revision=revision,
+    )
+
+
+def row(route: Route) -> dict[str, Any]:
+    """Return a route as a row."""
+    return {
+        "name": route.name,
+        "topics": route.topics,
+        "domain": route.domain,
+        "output": route.output,
+        "cost_weight": route.cost_weight,
+    }

@@ -1,0 +1,193 @@
+"""`offramp route list, show, test, history`: which topics the workers of a group read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from consumer.cli.common import MOST_ROWS, Bootstrap, Config, RedisUrl, SetRedis, printable
+from consumer.cli.policy.common import EXIT_FOUND, Format, FormatOption, emit
+from consumer.cli.route import change as route_change
+from consumer.cli.route.common import (
+    Group,
+    RouteName,
+    cluster_if_there,
+    domain_said,
+    route_store,
+    shown_routes,
+    taken_by,
+)
+
+if TYPE_CHECKING:
+    from consumer.routes.route import Route
+
+app = typer.Typer(
+    help="Routes: which topics are read, and where predictions go.\n\n"
+    "Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and not "
+    "confirmed, 4 `test` found that the topic's texts are not predicted.",
+    no_args_is_help=True,
+)
+
+LIST_EXAMPLES = """Examples:
+
+`offramp route list`
+
+`offramp route list -o json | jq '.routes[].topics'`
+"""
+SHOW_EXAMPLES = """Examples:
+
+`offramp route show reviews`
+"""
+TEST_EXAMPLES = """Examples:
+
+`offramp route test reviews.films`
+
+`offramp route test reviews.films -o json | jq -r '.results[].route'`
+"""
+HISTORY_EXAMPLES = """Examples:
+
+`offramp route history --limit 20`
+"""
+
+
+@app.command("list", epilog=LIST_EXAMPLES)
+def list_(
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    group: Group = None,
+    set_: SetRedis = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """List the routes in order: of those that match a topic the first one counts."""
+    with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
+        from consumer.routes.route import Route
+
+        table = shown_routes(settings, store)
+        emit(
+            output,
+            "route-list",
+            [route_change.row(route) for route in table.routes],
+            rows_name="routes",
+            empty="no routes: nothing is read",
+            columns=list(Route.model_fields),
+            group=settings.kafka.group,
+            source=table.source,
+            revision=table.revision,
+        )
+
+
+@app.command("show", epilog=SHOW_EXAMPLES)
+def show(
+    name: RouteName,
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    group: Group = None,
+    set_: SetRedis = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Show one route and the topics that it takes now."""
+    with route_store(config, redis_url, group, set_, bootstrap_servers) as (
+        settings,
+        store,
+    ):
+        table = shown_routes(settings, store)
+        route = table.named(name)
+        cluster = cluster_if_there(settings.kafka)
+        topics = [] if cluster is None else taken_by(table, route, list(cluster.partitions))
+        if output is Format.TABLE:
+            typer.echo(
+                "\n".join(f"{k}: {printable(v)}" for k, v in route_change.row(route).items())
+            )
+        emit(
+            output,
+            "route-show",
+            [{"topic": topic, "domain": domain_said(route, topic)} for topic in topics],
+            rows_name="topics_now",
+            empty="no topic matches now" if cluster else "",
+            route=route_change.row(route),
+            source=table.source,
+            revision=table.revision,
+        )
+
+
+@app.command("test", epilog=TEST_EXAMPLES)
+def try_(
+    topic: Annotated[str, typer.Argument(help="The name of a topic; it need not exist.")],
+    config: Config = None,
+    bootstrap_servers: Bootstrap = None,
+    redis_url: RedisUrl = None,
+    group: Group = None,
+    set_: SetRedis = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Say what becomes of a topic's texts: which route, which domain, which output."""
+    with route_store(config, redis_url, group, set_, bootstrap_servers) as (
+        settings,
+        store,
+    ):
+        from consumer.kafka.targets import missing
+
+        matching = shown_routes(settings, store).matching(topic)
+        cluster = cluster_if_there(settings.kafka)
+    route = matching[0] if matching else None
+    there = None if cluster is None else cluster.partitions
+    problem = _problem(route, topic)
+    if problem is None and route is not None and there is not None and route.output not in there:
+        problem = f"its texts stand still: {missing(route.output)}"
+    found: dict[str, Any] = {
+        "topic": topic,
+        "route": None if route is None else route.name,
+        "domain": None if route is None else domain_said(route, topic),
+        "output": None if route is None else route.output,
+        "cost_weight": None if route is None else route.cost_weight,
+        "also_matched_by": [other.name for other in matching[1:]],
+        "topic_exists": None if there is None else topic in there,
+        "output_exists": None if there is None or route is None else route.output in there,
+        "problem": problem,
+    }
+    table = [{name: value for name, value in found.items() if value not in (None, [])}]
+    emit(output, "route-test", [found], rows_name="results", table=table)
+    if problem is not None:
+        raise typer.Exit(EXIT_FOUND)
+
+
+@app.command("history", epilog=HISTORY_EXAMPLES)
+def history(
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    group: Group = None,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MOST_ROWS, help="How many changes to show at most.")
+    ] = 100,
+    set_: SetRedis = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """List who changed the routes, when and why, the newest first."""
+    uses = ("redis", "kafka.group")
+    with route_store(config, redis_url, group, set_, uses=uses) as (settings, store):
+        from consumer.cli.policy.history import emit_audit
+
+        emit_audit("route-history", store.route_history(settings.kafka.group, limit=limit), output)
+
+
+route_change.add_to(app)
+
+
+def _problem(route: Route | None, topic: str) -> str | None:
+    """Return why a topic's texts are not predicted, if so."""
+    from consumer.routes.pattern import check_topic
+    from policy_state.domains import text_domain
+    from policy_state.errors import InvalidDomain
+
+    try:
+        check_topic(topic)
+        if route is not None:
+            text_domain(domain_said(route, topic))
+    except InvalidDomain as error:
+        return f"every text becomes a dead letter: {error}"
+    except ValueError as error:
+        return str(error)
+    return "no route is for it: it is not read" if route is None else None

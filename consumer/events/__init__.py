@@ -1,0 +1,1 @@
+"""Bytes and values: records, events, predictions and dead letters, without Kafka."""

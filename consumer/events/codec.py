@@ -1,0 +1,278 @@
+"""Bytes in, bytes out: input events, predictions and dead letters on the wire. Version 1."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError, from_json
+
+from consumer.errors import InvalidEvent
+from consumer.events.record import DeadLetter, Headers, Prediction, Record
+from consumer.wording import complaints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from consumer.events.formats import Decode
+
+VERSION = 1
+Format = Literal["auto", "json", "text", "avro", "json-schema", "protobuf"]
+_BOM = b"\xef\xbb\xbf"
+_BARE = re.compile(rb"\s*(?:null|true|false|-?[0-9][-+.0-9Ee]*)\s*")  # JSON, too
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST_MS = 2**63 - 1  # Kafka's own times have 64 bits, and so have readers' integers
+_ID_DIGITS = 512
+_EXPECTED = {
+    "id": f"expected 1 to {_ID_DIGITS} characters, or an integer of as many digits",
+    "event": "expected a JSON object",
+    "text": "expected a string",
+}
+_KINDS = {
+    "bool": "a boolean",
+    "bytes": "bytes",
+    "dict": "an object",
+    "float": "a number",
+    "int": "an integer",
+    "list": "a list",
+    "str": "a string",
+}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+
+
+class Fields(BaseModel):
+    """Where the fields of an event stand in a value: names, or paths such as `payload.text`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str = Field("text", description="where the text is: a name, or a path as `payload.text`")
+    id: str = Field("id", description="where the id is")
+    domain: str = Field("domain", description="where the domain is, for `field:domain`")
+    timestamp: str = Field("timestamp", description="where the time is")
+    label: str = Field("label", description="where the truth is")
+
+
+FIELDS = Fields()
+
+
+def _milliseconds(value: Any) -> object:  # noqa: ANN401  (whatever stands in the field)
+    """Return a time as milliseconds since 1970; the last year ISO 8601 can write is 9999."""
+    with contextlib.suppress(ValueError, TypeError):  # no time, no zone, nothing to compare
+        if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+            return (datetime.fromisoformat(value.upper()) - _EPOCH) // timedelta(milliseconds=1)
+        number = int(value) if isinstance(value, str) else value
+        if 0 <= number <= _LATEST_MS and not isinstance(value, bool):
+            return number
+    msg = "expected milliseconds since 1970, 0..{latest}, or ISO 8601 with a zone"
+    raise PydanticCustomError("time", msg, {"latest": _LATEST_MS})
+
+
+class EventBody(BaseModel):
+    """An input event: `text`, and what else it may say about itself. Other fields are ignored.
+
+    `label` is the truth where it is known. It is checked, never used for learning.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    text: Annotated[str, Field(min_length=1)]
+    id: (
+        Annotated[str, Field(min_length=1, max_length=_ID_DIGITS)]
+        | Annotated[int, Field(gt=-(10**_ID_DIGITS), lt=10**_ID_DIGITS)]
+        | None
+    ) = None
+    domain: str | None = None
+    timestamp: Annotated[int, BeforeValidator(_milliseconds)] | None = None
+    label: int | str | None = None
+
+    def field(self, path: str) -> object:
+        """Return a field of the event, also one that this version does not know.
+
+        A path such as `meta.source` leads into objects; None where it ends before that.
+        """
+        first, *rest = path.split(".")
+        fields = self.__dict__ if first in self.__dict__ else self.model_extra or {}
+        found: object = fields.get(first)
+        for name in rest:
+            found = found.get(name) if isinstance(found, dict) else None
+        return found
+
+
+def parse(
+    record: Record, *, form: Format, fields: Fields = FIELDS, decode: Decode | None = None
+) -> EventBody:
+    """Read a record's value as JSON, as plain UTF-8 text, or with `decode`.
+
+    Under "auto" a value that starts with `{` is JSON, and what cannot be taken for anything else
+    is the text itself: a list, a string, a number in JSON, or a binary value is refused.
+
+    Raises:
+        InvalidEvent: the value is missing, not UTF-8, not JSON, or lacks a usable text.
+        Exception: what else `decode` raises, where it is not the value's fault.
+    """
+    value = record.value
+    if value is None:
+        raise InvalidEvent("parse", "null-value", "the record has no value")
+    if decode is not None:
+        body = _parse_decoded(decode(value), fields)
+    else:
+        value = value.removeprefix(_BOM)
+        if form == "json" or (form == "auto" and _is_object(value)):
+            body = _parse_json(value, fields)
+        else:
+            body = _parse_text(value)
+    if not body.text.strip():
+        raise InvalidEvent("parse", "empty-text", "text is empty")
+    return body
+
+
+def _is_object(value: bytes) -> bool:
+    """Say whether a value is to be read as a JSON object, else as text.
+
+    Raises:
+        InvalidEvent: it is neither for certain.
+    """
+    begin = value.lstrip()[:1]
+    if begin == b"{":
+        return True
+    if begin and begin in b'["':
+        looks = f"begins with {begin.decode()} as JSON may"
+    elif _BARE.fullmatch(value):
+        looks = "is a number, true, false or null in JSON"
+    elif begin and begin < b" ":
+        looks = f"begins with byte {begin[0]:#04x} as binary values do"
+    elif (zero := value.find(0)) >= 0:
+        looks = f"has a zero byte at position {zero} as binary values and UTF-16 do"
+    else:
+        return False
+    msg = f"{looks}, and is neither a JSON object nor surely text: let kafka.format say what it is"
+    raise InvalidEvent("parse", "unclear-format", msg)
+
+
+def _parse_text(value: bytes) -> EventBody:
+    try:
+        return EventBody.model_construct(text=value.decode())
+    except UnicodeDecodeError as error:
+        msg = f"not UTF-8: byte {value[error.start]:#04x} at position {error.start}"
+        raise InvalidEvent("parse", "invalid-utf8", msg) from error
+
+
+def _parse_json(value: bytes, fields: Fields) -> EventBody:
+    if fields == FIELDS:
+        return _checked(lambda: EventBody.model_validate_json(value))
+    try:
+        found = from_json(value)
+    except ValueError as error:
+        raise InvalidEvent("parse", "invalid-json", f"not JSON: {error}") from error
+    return _checked(lambda: EventBody.model_validate(_picked(found, fields)))
+
+
+def _parse_decoded(found: dict[str, Any], fields: Fields) -> EventBody:
+    """Return the event of fields that need not be JSON's: times and the like become text."""
+    try:
+        value = orjson.dumps(_picked(found, fields), default=lambda _: None)  # bytes are no fields
+    except TypeError as error:  # too deep, too large a number, or text that is none
+        raise InvalidEvent("parse", "invalid-field", f"event: {error}") from error
+    return _checked(lambda: EventBody.model_validate_json(value))
+
+
+def _checked(read: Callable[[], EventBody]) -> EventBody:
+    """Return the event, or say what is wrong with it without telling its content."""
+    try:
+        return read()
+    except ValidationError as error:
+        first = complaints(error, EventBody)[0]
+        if first.kind == "json_invalid":
+            raise InvalidEvent("parse", "invalid-json", first.said) from error
+        where = first.path[0] if first.path else "event"
+        missing = where == "text" and (first.kind == "missing" or first.value is None)
+        reason = "missing-text" if missing else "invalid-field"
+        if where == "text" and first.value == "":
+            reason = "empty-text"
+        shown = " " if first.kind == "missing" else f" is {_shown(first.value)}, "
+        expected = first.said if first.kind == "missing" else _EXPECTED.get(where, first.said)
+        msg = f"{where}{shown}{expected}"
+        raise InvalidEvent("parse", reason, msg) from error
+
+
+def _picked(found: Any, fields: Fields) -> Any:  # noqa: ANN401  (what JSON or a schema makes of it)
+    """Return the fields of an event where `fields` says that they stand."""
+    if fields == FIELDS or not isinstance(found, dict):
+        return found
+    picked = {name: _at(found, path) for name, path in fields.model_dump().items()}
+    whole = {name: value for name, value in found.items() if name not in picked}
+    return whole | {name: value for name, value in picked.items() if value is not None}
+
+
+def _at(value: object, path: str) -> object:
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _shown(value: object) -> str:
+    """Return what a value was without its content, which may be a customer's text."""
+    if isinstance(value, str | bytes | list | dict):
+        return f"{_KINDS[type(value).__name__]} of length {len(value)}"
+    return "null" if value is None else _KINDS.get(type(value).__name__, type(value).__name__)
+
+
+def encode_prediction(prediction: Prediction, *, topic_id: str | None = None) -> bytes:
+    """Return the prediction as JSON, fields as in docs/events.md.
+
+    Args:
+        prediction: what to write.
+        topic_id: of the source topic; by default what the record says, if it does.
+    """
+    event = prediction.event
+    record = event.record
+    body: dict[str, Any] = {
+        "version": VERSION,
+        "id": event.id,
+        "domain": event.domain,
+        "label": prediction.label,
+        "label_name": prediction.label_name,
+        "score": round(prediction.score, 6),
+        "exit": prediction.exit,
+        "layer": prediction.layer,
+        "exit_labels": prediction.exit_labels,
+        "model": prediction.model,
+        "source": {"topic": record.topic, "partition": record.partition, "offset": record.offset},
+        "timestamp": event.timestamp_ms,
+    }
+    if (known := topic_id or record.topic_id) is not None:
+        body["source"]["topic_id"] = known
+    if prediction.truncated:
+        body["truncated"] = True
+    return orjson.dumps(body)
+
+
+def dead_letter_headers(letter: DeadLetter, *, instance: str, version: str) -> Headers:
+    """Return the record's own headers and, behind them, what went wrong and where.
+
+    A header without a value counts as one that is not there: kafka-python cannot write it.
+    """
+    record = letter.record
+    said = {
+        "stage": letter.stage,
+        "class": letter.reason,
+        "message": _CONTROL.sub(" ", letter.message)[:1024],
+        "topic": record.topic,
+        **({} if record.topic_id is None else {"topic_id": record.topic_id}),
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        **({} if record.fault is None else {"last_offset": str(record.fault.last_offset)}),
+        "timestamp": str(record.timestamp_ms),
+        "instance": instance,
+        "version": version,
+    }
+    said |= {f"{part}_bytes": str(size) for part, size in letter.omitted_bytes}
+    added = tuple(
+        (f"offramp.error.{name}", value.encode(errors="backslashreplace"))
+        for name, value in said.items()
+    )
+    return tuple(header for header in record.headers if header[1] is not None) + added

@@ -1,0 +1,222 @@
+"""The dead-letter topic: reading it, and sending what was mended back to where it came from."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from kafka import KafkaConsumer, TopicPartition
+
+from consumer.errors import StreamUnavailable
+from consumer.kafka.calls import translated
+from consumer.kafka.client import connect
+from consumer.kafka.reading.fetching import Fetching
+from consumer.kafka.writing.topic_writer import TopicWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from consumer.events.record import Record
+    from consumer.settings.settings import KafkaSettings
+
+log = logging.getLogger("offramp.dead_letters")
+
+CLASSES: Final = frozenset(
+    [
+        "wrong-checksum",
+        "no-codec",
+        "invalid-compression",
+        "invalid-record",
+        "null-value",
+        "invalid-utf8",
+        "unclear-format",
+        "invalid-json",
+        "missing-text",
+        "empty-text",
+        "invalid-field",
+        "no-route",
+        "invalid-domain",
+        "invalid-framing",
+        "unknown-schema",
+        "invalid-schema",
+        "invalid-avro",
+        "invalid-protobuf",
+        "schema-mismatch",
+        "model-failed",
+        "prediction-too-large",
+        "unexpected-error",
+    ]
+)
+"""All that workers write; docs/events.md tells what each means."""
+
+_PREFIX = "offramp.error."
+_REPLAYS = "offramp.replays"
+_COUNT_DIGITS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One record of the dead-letter topic."""
+
+    partition: int  # of the dead-letter topic
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]  # the record's own
+    error: dict[str, str]  # what Offramp added: stage, class, message, topic, partition, ...
+    replays: int  # how often it was sent back before
+
+    @property
+    def place(self) -> str:
+        """Where it stands in the dead-letter topic, as `show` takes it."""
+        return f"{self.partition}@{self.offset}"
+
+    @property
+    def batch(self) -> bool:
+        """Whether it stands for a batch that could not be read: its value is no record's."""
+        return "last_offset" in self.error
+
+    def hindrance(self, topic: str | None) -> str | None:
+        """Return why it cannot be sent back to `topic`, or to where it came from, if it cannot."""
+        if self.batch:
+            return "they hold no record but a batch that could not be read"
+        if self.error.keys() & {"value_bytes", "key_bytes"}:
+            return "they were too large to be kept whole"
+        if self.target(topic) is None:
+            return "they do not say where they came from; --to names another place"
+        return None
+
+    def target(self, topic: str | None) -> str | None:
+        """Return where it is sent back to: `topic`, or where it came from, if it says so."""
+        return topic or self.error.get("topic")
+
+    @property
+    def source(self) -> str:
+        """Where it came from."""
+        error = self.error
+        last = f"-{error['last_offset']}" if self.batch else ""
+        topic, partition = error.get("topic", "?"), error.get("partition", "?")
+        return f"{topic}[{partition}]@{error.get('offset', '?')}{last}"
+
+
+def read_letters(
+    settings: KafkaSettings, *, stage: str | None = None, reason: str | None = None
+) -> Generator[Letter]:
+    """Yield the committed letters of a topic up to its end at the time of the call, oldest first.
+
+    Args:
+        settings: where Kafka is, and the dead-letter topic.
+        stage: only those of this stage, such as "parse".
+        reason: only those of this class, such as "invalid-json".
+
+    Raises:
+        StreamUnavailable: Kafka does not answer, or there is no such topic.
+    """
+    topic = settings.dead_letters
+    with translated(f"reading {topic}"):
+        consumer = KafkaConsumer(
+            **connect(settings),
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+        )
+        try:
+            numbers = consumer.partitions_for_topic(topic)
+            if not numbers:
+                raise StreamUnavailable(
+                    f"topic {topic} does not exist; `offramp topics init` creates it"
+                )
+            partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+            consumer.assign(partitions)
+            fetching = Fetching(consumer)
+            ends = consumer.end_offsets(partitions)
+            heard_at = time.monotonic()
+            while any(consumer.position(tp) < ends[tp] for tp in partitions):
+                polled = fetching.poll(timeout_ms=500)
+                if not polled and time.monotonic() > heard_at + settings.request_timeout_s:
+                    raise StreamUnavailable(f"nothing came for {settings.request_timeout_s:g} s")
+                for rows in polled.values():
+                    for record in rows:
+                        if record.fault is not None:
+                            log.warning("left out %s: %s", record.place, record.fault.message)
+                            continue
+                        letter = _letter(record)
+                        if stage in {None, letter.error.get("stage")} and reason in {
+                            None,
+                            letter.error.get("class"),
+                        }:
+                            yield letter
+                if polled:
+                    heard_at = time.monotonic()
+        finally:
+            consumer.close()
+
+
+def replay(
+    settings: KafkaSettings,
+    letters: Iterable[Letter],
+    *,
+    topic: str | None = None,
+    sent: Counter[str] | None = None,
+) -> Counter[str]:
+    """Send letters back and return how many went to each topic.
+
+    A letter goes to the topic it came from, or to `topic`, with its key, value and own headers, and
+    a header that counts how often it was sent back. Left out are those that do not tell the topic.
+
+    Args:
+        settings: where Kafka is.
+        letters: to be sent.
+        topic: where all of them go; else each goes to where it came from.
+        sent: counts what was written, right also where this raises.
+
+    Raises:
+        InvalidSettings: a letter came from what is no topic.
+        StreamUnavailable: a topic does not exist, or Kafka did not take them.
+    """
+    sent = Counter[str]() if sent is None else sent
+    writer = TopicWriter(settings)
+    try:
+        with writer:
+            for letter in letters:
+                if (target := letter.target(topic)) is None:
+                    continue
+                headers = [*letter.headers, (_REPLAYS, str(letter.replays + 1).encode())]
+                writer.send(
+                    target,
+                    letter.value,
+                    place=f"the letter at {letter.place}",
+                    key=letter.key,
+                    headers=headers,
+                )
+    finally:
+        sent.update(writer.written)
+    return sent
+
+
+def _letter(record: Record) -> Letter:
+    headers = [(name, value or b"") for name, value in record.headers]
+    said = {
+        name.removeprefix(_PREFIX): value.decode(errors="replace")
+        for name, value in headers
+        if name.startswith(_PREFIX)
+    }
+    replays = [value for name, value in headers if name == _REPLAYS]
+    own = tuple(h for h in headers if not h[0].startswith(_PREFIX) and h[0] != _REPLAYS)
+    return Letter(
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=own,
+        error=said,
+        replays=_count(replays[-1]) if replays else 0,
+    )
+
+
+def _count(digits: bytes) -> int:
+    """Return how often a letter was sent back; 0 where its header says no number that can be."""
+    return int(digits) if digits.isdigit() and len(digits) <= _COUNT_DIGITS else 0

@@ -1,0 +1,279 @@
+"""From where each partition is read, and of which topic: where the group is in the one there is."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from kafka import errors as kafka_errors
+
+from consumer.errors import SourceGone, StreamUnavailable
+from consumer.kafka.group.committed import is_of_another, offset_in, to_commit
+from consumer.kafka.group.covering import Covering
+from consumer.kafka.reading.read_topics import ReadTopics
+from policy_state.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from kafka import KafkaConsumer, TopicPartition
+
+    from consumer.events.record import Record
+    from consumer.kafka.group.positions import Positions
+
+log = logging.getLogger("offramp.stream")
+
+_CALL_MS = 200  # an answer that takes longer is found at the next try
+_PAUSE_S = 1.0
+_LONGEST_S = 120.0  # a transaction that was left open is ended after a minute
+
+
+class Placing:
+    """Places partitions that were assigned or given back.
+
+    They are read from the offset that Kafka has; where it has none, from that which Redis has;
+    where nobody has one, from the first record. What was committed for a topic that had the same
+    name and was deleted is not looked at. The consumer must have no policy for resetting offsets:
+    that would skip records, or read them again, without a word.
+
+    kafka-python goes to committed offsets itself, but with an answer that may be old: it keeps one
+    that came too late for who asked, and gives it to the next.
+    """
+
+    def __init__(
+        self,
+        consumer: KafkaConsumer,
+        positions: Positions,
+        topic_id: Callable[[str], str],
+        *,
+        told_id: Callable[[str], str],
+        timeout_s: float,
+    ) -> None:
+        """Begin with nothing placed.
+
+        Args:
+            consumer: whose positions are set.
+            positions: those that Redis has.
+            topic_id: the id of a topic by its name, as far as it is known; may be an old one.
+            told_id: the same, as a broker tells it now.
+            timeout_s: longest wait for Kafka where it must answer.
+        """
+        self._consumer = consumer
+        self._positions = positions
+        self._topic_id = topic_id
+        self._told_id = told_id
+        self._timeout_ms = int(timeout_s * 1000)
+        self._waiting: dict[TopicPartition, float] = {}  # since when
+        self._untold: dict[TopicPartition, None] = {}  # of these, asked for without an answer
+        self.topics = ReadTopics()
+        """What is placed, and by which topic id it is read."""
+        self._next_look = 0.0
+        self.covering = Covering()
+        """Which offsets what is taken covers."""
+        self._astray: dict[TopicPartition, int] = {}
+        self._next_try = 0.0
+
+    def __contains__(self, partition: TopicPartition) -> bool:
+        """Whether a partition is placed, so that what is read of it may be used."""
+        return partition in self.topics
+
+    def sources(self) -> list[str]:
+        """Return the watermark names of what is placed."""
+        return [f"{topic_id}/{tp.partition}" for tp, topic_id in list(self.topics.all.items())]
+
+    def forget(self, partitions: Iterable[TopicPartition]) -> None:
+        """Have partitions placed anew, if they are still, or again, assigned."""
+        partitions = list(partitions)
+        self.topics.drop(partitions)
+        for tp in partitions:
+            self._untold.pop(tp, None)
+            self._waiting.setdefault(tp, time.monotonic())
+
+    def refused_or(
+        self, otherwise: Callable[[TopicPartition, Exception], None]
+    ) -> Callable[[TopicPartition, Exception], None]:
+        """Return what takes errors of a partition: those of its place here, the others there."""
+
+        def refused(partition: TopicPartition, error: Exception) -> None:
+            if isinstance(error, kafka_errors.OffsetOutOfRangeError):
+                self._astray.update(error.args[0])
+            else:
+                otherwise(partition, error)
+
+        return refused
+
+    def led_on(
+        self, poll: Callable[[int], dict[TopicPartition, list[Record]]], timeout_ms: int
+    ) -> dict[TopicPartition, list[Record]]:
+        """Return what a poll does; nothing where it is about partitions without a place.
+
+        Raises:
+            KafkaError: any other failure.
+        """
+        try:
+            return poll(timeout_ms)
+        except kafka_errors.NoOffsetForPartitionError as error:  # just assigned, as a rule
+            self.forget(error.args[0])
+        except kafka_errors.LogTruncationError as error:
+            for tp, there in error.divergent_offsets.items():
+                log.warning("log was cut partition=%s[%d] at=%s", *tp, there)
+                if there is not None:
+                    self._consumer.seek(tp, there)
+                    self._begin(tp, there)
+        return {}
+
+    def place(self) -> None:
+        """Go to where the group is in what waits for it.
+
+        Kafka does not tell while a transaction on it is open, of a worker that died perhaps: then
+        the other partitions go on, and it is tried again. So it is where Redis is asked, and away.
+
+        Raises:
+            StreamUnavailable: there was no answer of Kafka for too long.
+            KafkaError: another failure; what waits goes on waiting.
+        """
+        self._settle_doubts()
+        assigned = self._consumer.assignment()
+        if gone := self.topics.all.keys() - assigned:
+            self.topics.drop(gone)
+        # What is not placed goes to its place first, and is found out there if it is astray.
+        if astray := {tp: at for tp, at in self._astray.items() if tp in self.topics}:
+            self._lead_on(astray)
+        self._astray = {}
+        for tp in assigned - self.topics.all.keys():
+            self._waiting.setdefault(tp, time.monotonic())
+        for tp in [tp for tp in self._waiting if tp not in self._untold]:
+            if not self._place(tp):
+                return  # the others have their turn at the next call: this one took its time
+        if time.monotonic() < self._next_try:
+            return
+        while self._untold and self._place(next(iter(self._untold))):
+            pass
+
+    def _place(self, tp: TopicPartition) -> bool:
+        """Place one partition; say whether that is done."""
+        if tp not in self._consumer.assignment():
+            log.info("gone partition=%s[%d]", tp.topic, tp.partition)
+            self._settled(tp)
+            return True
+        if tp not in self._untold:  # what was asked before is an old answer
+            self._consumer._coordinator._offset_fetch_futures.pop(frozenset((tp,)), None)  # noqa: SLF001
+        try:
+            self._seek(tp)
+        except BaseException as error:
+            self._untold.pop(tp, None)
+            self._untold[tp] = None  # behind the others, so that all get a turn
+            self._next_try = time.monotonic() + _PAUSE_S
+            if isinstance(error, SourceGone):  # it leaves at the next rebalance, or is made anew
+                self._waiting[tp] = time.monotonic()
+                return False
+            if isinstance(error, StoreUnavailable):
+                self._waiting[tp] = time.monotonic()  # Redis may be away for as long as it likes
+                log.warning("waiting for redis partition=%s[%d] error=%s", *tp, error)
+                return False
+            if not isinstance(error, kafka_errors.KafkaTimeoutError):
+                raise
+            if time.monotonic() > self._waiting[tp] + _LONGEST_S:
+                msg = f"no committed offset of {tp.topic}[{tp.partition}] in {_LONGEST_S:g} s"
+                raise StreamUnavailable(msg) from error
+            return False
+        self._settled(tp)
+        return True
+
+    def _settled(self, tp: TopicPartition) -> None:
+        del self._waiting[tp]
+        self._untold.pop(tp, None)
+
+    def _settle_doubts(self) -> None:
+        """Ask which topics there are in place of those that a broker does not know.
+
+        One may be there all the same, as where its leader has not heard of it yet: then it is read
+        on, as batches of it may be under way. One of another id begins anew.
+        """
+        if not self.topics.doubted or time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + _PAUSE_S
+        for topic in sorted({tp.topic for tp in self.topics.doubted}):
+            try:
+                topic_id = self._told_id(topic)
+            except SourceGone:
+                continue
+            except StreamUnavailable as error:
+                log.warning("not known which topic it is topic=%s error=%s", topic, error)
+                continue
+            for tp in [tp for tp in self.topics.all if tp.topic == topic]:
+                if self.topics[tp] == topic_id:
+                    self.topics.trust(tp)
+                else:
+                    self._made_anew(tp)
+
+    def _made_anew(self, tp: TopicPartition) -> None:
+        log.warning("topic was deleted and made anew partition=%s[%d]", *tp)
+        self.forget([tp])
+
+    def _id_of(self, topic: str) -> str:
+        """Return the id of a topic: asked for where what is known is not what is read."""
+        topic_id, read = self._topic_id(topic), self.topics.id_of(topic)
+        return topic_id if read in {None, topic_id} else self._told_id(topic)
+
+    def _seek(self, tp: TopicPartition) -> None:
+        committed = self._consumer.committed(tp, metadata=True, timeout_ms=_CALL_MS)
+        topic_id = self._id_of(tp.topic)
+        if is_of_another(committed, topic_id):
+            topic_id = self._told_id(tp.topic)  # what was known may be older than the offset
+        self._go(tp, topic_id, offset_in(committed, topic_id), is_free=committed is None)
+        for other in self.topics.read(tp, topic_id):
+            self._made_anew(other)
+
+    def _go(self, tp: TopicPartition, topic_id: str, offset: int | None, *, is_free: bool) -> None:
+        """Go to an offset, or where Redis says; commit that where Kafka has none at all."""
+        source = f"{topic_id}/{tp.partition}"
+        self.covering.begin(topic_id, tp.partition, offset or 0)
+        if offset is not None:
+            log.info("reading partition=%s[%d] offset=%d", *tp, offset)
+            self._consumer.seek(tp, offset)
+            self._positions.note(source, offset)
+            return
+        # Where one partition has no position a poll gives nothing of the others. This one stands
+        # still meanwhile, as nothing is read of what is not placed.
+        self._consumer.seek(tp, 0)
+        offset = self._positions.kept(source)
+        if offset is None:
+            log.info("reading partition=%s[%d] from its first record: nothing was read before", *tp)
+            self._consumer.seek_to_beginning(tp)
+            return
+        log.info("reading partition=%s[%d] offset=%d, which redis has and kafka not", *tp, offset)
+        self.covering.begin(topic_id, tp.partition, offset)
+        self._consumer.seek(tp, offset)
+        if not is_free:
+            return
+        try:  # so that others can see it, and it is known without Redis
+            self._consumer.commit({tp: to_commit(offset, topic_id)}, timeout_ms=self._timeout_ms)
+        except kafka_errors.KafkaError as error:
+            log.info("not committed partition=%s[%d] error=%r", *tp, error)
+
+    def _begin(self, tp: TopicPartition, offset: int) -> None:
+        if (topic_id := self.topics.all.get(tp)) is not None:
+            self.covering.begin(topic_id, tp.partition, offset)
+
+    def _lead_on(self, astray: Mapping[TopicPartition, int]) -> None:
+        """Go to the first record of what is read outside of its log; what was read before stays."""
+        firsts = self._consumer.beginning_offsets(list(astray), timeout_ms=self._timeout_ms)
+        for tp, offset in astray.items():
+            if tp not in self._consumer.assignment():  # it may be gone since
+                continue
+            if offset < firsts[tp]:
+                log.warning(
+                    "retention took records that were not read partition=%s[%d] offsets=%d "
+                    "from=%d to=%d",
+                    *(*tp, firsts[tp] - offset, offset, firsts[tp] - 1),
+                )
+            else:
+                log.warning(
+                    "log ends before its group's position, reading it from its first record "
+                    "partition=%s[%d] offset=%d",
+                    *(*tp, offset),
+                )
+                self._begin(tp, firsts[tp])
+            self._consumer.seek(tp, firsts[tp])

@@ -1,0 +1,165 @@
+"""Whole topics, read once: from their beginning to where they ended when reading began."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Final, Self
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import OffsetSpec
+
+from consumer.errors import StreamUnavailable, TopicMissing
+from consumer.kafka.calls import translated
+from consumer.kafka.client import connect
+from consumer.kafka.reading.fetching import Fetching
+from policy_state.suggesting import did_you_mean
+from policy_state.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from consumer.events.record import Record
+    from consumer.settings.settings import KafkaSettings
+
+log = logging.getLogger("offramp.reading")
+
+_POLL_MS: Final = 500
+_SILENCE_S: Final = 60.0
+
+
+class TopicReader:
+    """All committed records of some topics, without a group: nobody else is disturbed."""
+
+    def __init__(self, settings: KafkaSettings, topics: Sequence[str]) -> None:
+        """Connect; nothing is read before `values` or `records`.
+
+        Raises:
+            StreamUnavailable: no broker answers.
+            TopicMissing: one of the topics does not exist.
+        """
+        self._topics = list(topics)
+        client = connect(settings)
+        with translated("connecting"):
+            self._consumer = KafkaConsumer(
+                **client,
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+            )
+            self._fetching = Fetching(self._consumer)
+            self.admin = KafkaAdminClient(**client)
+            self.ids = topic_ids(self.admin)
+            absent = [topic for topic in self._topics if topic not in self.ids]
+        if absent:
+            self.close()
+            meant = did_you_mean(absent[0], self.ids) or "; see `offramp topics list`"
+            raise TopicMissing(f"topic {absent[0]} does not exist{meant}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._consumer.close()
+        self.admin.close()
+
+    def deleted(self) -> int:
+        """Return how many records the topics' logs have lost from their beginnings, at most.
+
+        Raises:
+            StreamUnavailable: the broker stopped answering.
+        """
+        with translated("reading the logs' beginnings"):
+            starts = self.admin.list_partition_offsets(
+                dict.fromkeys(self._partitions(), OffsetSpec.EARLIEST)
+            )
+        return sum(int(entry.offset) for entry in starts.values())
+
+    def _partitions(self) -> list[TopicPartition]:
+        return [
+            TopicPartition(topic, number)
+            for topic in self._topics
+            for number in sorted(self._consumer.partitions_for_topic(topic) or ())
+        ]
+
+    def values(self) -> Iterator[bytes | None]:
+        """Yield the records' values, in order within each partition; see `records`."""
+        for record in self.records():
+            yield record.value
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records, in order within each partition.
+
+        Raises:
+            StreamUnavailable: the broker stopped answering.
+        """
+        spans = {tp: (None, end) for tp, (_, end) in self.ends().items()}
+        yield from (record for _, record in self.between(spans))
+
+    def ends(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Return first and next offset of each partition, open transactions included.
+
+        Raises:
+            StreamUnavailable: no broker answers.
+        """
+        with translated("looking for the ends of " + ", ".join(self._topics)):
+            partitions = self._partitions()
+            ends = high_watermarks(self.admin, partitions)
+            firsts = self._consumer.beginning_offsets(partitions) if partitions else {}
+        return {tp: (int(firsts[tp]), ends[tp]) for tp in partitions}
+
+    def between(
+        self, spans: Mapping[TopicPartition, tuple[int | None, int]]
+    ) -> Iterator[tuple[TopicPartition, Record]]:
+        """Yield the readable records from one offset to another, in order within each partition.
+
+        Args:
+            spans: where each partition is read, None: from its first record.
+
+        Raises:
+            StreamUnavailable: the broker stopped answering.
+        """
+        with translated("reading " + ", ".join(self._topics)):
+            partitions = list(spans)
+            self._consumer.assign(partitions)
+            for tp, (first, _) in spans.items():
+                if first is None:
+                    self._consumer.seek_to_beginning(tp)
+                else:
+                    self._consumer.seek(tp, first)
+            left = {tp for tp in partitions if self._consumer.position(tp) < spans[tp][1]}
+            heard_at = time.monotonic()
+            while left:
+                for tp, records in self._fetching.poll(timeout_ms=_POLL_MS).items():
+                    heard_at = time.monotonic()
+                    for record in records:
+                        if record.fault is not None:
+                            log.warning("left out %s: %s", record.place, record.fault.message)
+                        elif record.offset < spans[tp][1]:
+                            yield tp, record
+                left = {tp for tp in left if self._consumer.position(tp) < spans[tp][1]}
+                if time.monotonic() > heard_at + _SILENCE_S:
+                    raise StreamUnavailable(
+                        f"{counted(len(left), 'partition')} gave nothing for {_SILENCE_S:g} s"
+                    )
+
+
+def topic_ids(admin: KafkaAdminClient) -> dict[str, str]:
+    """Return the id of every topic that is not Kafka's own."""
+    names = [name for name in admin.list_topics() if not name.startswith("__")]
+    return {d["name"]: str(d["topic_id"]) for d in admin.describe_topics(names)} if names else {}
+
+
+def high_watermarks(
+    admin: KafkaAdminClient, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Return the next offset of each log, transactions that are still open included."""
+    if not partitions:
+        return {}
+    found = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
+    return {tp: int(entry.offset) for tp, entry in found.items()}

@@ -1,0 +1,372 @@
+"""The worker's side of Kafka: micro-batches in, transactions out."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.structs import ConsumerGroupMetadata, MemberState
+
+from consumer.errors import StreamUnavailable, WorkerFenced
+from consumer.events.record import Record
+from consumer.kafka.calls import bounded, translated
+from consumer.kafka.client import connect
+from consumer.kafka.group.beginning import begun_group
+from consumer.kafka.group.committed import to_commit
+from consumer.kafka.group.group_kind import ASSIGNOR, explained
+from consumer.kafka.group.holding import Held
+from consumer.kafka.group.placing import Placing
+from consumer.kafka.group.resting import Resting
+from consumer.kafka.reading.buffer import Buffer
+from consumer.kafka.reading.fetching import Fetching
+from consumer.kafka.sources import described_id, look
+from consumer.kafka.targets import described_refusal
+from consumer.kafka.writing.transactions import Transactions
+from consumer.kafka.writing.writes import Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from consumer.settings.settings import BatchSettings, KafkaSettings
+    from policy_state.store.positions import PositionStore
+
+log = logging.getLogger("offramp.stream")
+
+_JOIN_POLL_MS = 500  # a join of the group finishes inside a poll: shorter ones starve it
+_IDLE_POLL_MS = 500
+_CLOSE_S = 1.0
+_LOOK_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records, in order per partition, and the group's generation they were read under."""
+
+    records: tuple[Record, ...]
+    membership: ConsumerGroupMetadata
+    begins: Mapping[tuple[str, int], int]
+    """By partition: where the batch before ended. From there to its record there are no texts."""
+
+
+class KafkaStream:
+    """Reads micro-batches and commits what became of them, exactly once.
+
+    `collect`, `keep_up` and `rewind` belong to one thread, `commit` may run in another. Batches are
+    committed in the order they were collected, or given back together.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        instance: str,
+        topics: str,
+        store: PositionStore | None = None,
+        reached: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Connect, end what a predecessor of the same name left open, and join the group.
+
+        Args:
+            settings: addresses, group, limits.
+            instance: name of this worker; a second one with the same name fences the first.
+            topics: regular expression of the input topics.
+            store: keeps positions for longer than Kafka; default: while this object lives.
+            reached: called with the name of each step of a commit before it is done; chaos tests
+                end the process there.
+
+        Raises:
+            StreamUnavailable, StoreError: broker or store do not answer, or refuse this client.
+        """
+        self._settings = settings
+        self._topics = topics
+        self._timeout_s = settings.request_timeout_s
+        self._unread: set[str] = set()  # topics still assigned here that are no longer read
+        self._still: frozenset[tuple[str, int]] = frozenset()  # partitions that are not read on yet
+        self._buffer = Buffer(limit_bytes=settings.buffer_bytes)
+        self._joining_since: float | None = None
+        self._committed = False
+        self._client = connect(settings, name=f"offramp-{instance}")
+        self._name = f"{settings.group}-{instance}"
+        with ExitStack() as undo, translated("connecting"):
+            self._admin = undo.enter_context(closing(KafkaAdminClient(**self._client)))
+            self.positions = begun_group(self._admin, settings, topics, store)
+            """Where the group is; whoever runs the stream has it kept up."""
+            self._transactions = Transactions(
+                self._client,
+                self._name,
+                timeout_s=self._timeout_s,
+                reached=reached,
+                look=lambda topics: look(self._admin, topics, timeout_s=_LOOK_S),
+            )
+            undo.enter_context(closing(self._transactions))
+            self._join()
+            undo.pop_all()
+
+    def collect(self, limits: BatchSettings) -> Batch | None:
+        """Return the next micro-batch, or None if nothing came in a while.
+
+        It is full at `max_events` or `max_tokens`, or `max_wait_ms` after its first record.
+
+        Raises:
+            StreamUnavailable: the broker does not answer.
+        """
+        self.keep_up(0 if self._buffer.events else _IDLE_POLL_MS)
+        while self._buffer.events and self._joining_since is None:
+            left_ms = limits.max_wait_ms - int(self._buffer.waiting_s * 1000)
+            if (
+                left_ms <= 0
+                or self._buffer.events >= limits.max_events
+                or self._buffer.tokens >= limits.max_tokens
+            ):
+                membership = self._consumer.group_metadata()
+                lost = self._held.take_lost(self._consumer)
+                if lost or membership.state != MemberState.STABLE:
+                    self._give_back(lost)
+                    self.keep_up(0)
+                    continue
+                taken = self._buffer.take(
+                    max_events=limits.max_events, max_tokens=limits.max_tokens
+                )
+                return Batch(tuple(taken), membership, self._placing.covering.taken(taken))
+            self.keep_up(left_ms)
+        return None
+
+    def keep_up(self, timeout_ms: int) -> None:
+        """Read ahead until the buffers are full, and take part in the group.
+
+        Raises:
+            StreamUnavailable: the broker does not answer.
+        """
+        with translated("polling"), explained(self._admin, self._settings.group):
+            self._placing.place()
+            rejoins = self._consumer._coordinator.need_rejoin()  # noqa: SLF001
+            if rejoins or self._joining_since is not None:
+                timeout_ms = max(timeout_ms, _JOIN_POLL_MS)
+            assigned = self._consumer.assignment()
+            full = {TopicPartition(*key) for key in self._buffer.full([*map(tuple, assigned)])}
+            full |= {tp for tp in assigned if tp.topic in self._unread or tp not in self._placing}
+            full |= self._resting.still(assigned)
+            full |= {tp for tp in assigned if tuple(tp) in self._still}
+            paused = self._consumer.paused()
+            self._consumer.pause(*(full - paused))
+            self._consumer.resume(*(paused - full))
+            polled = self._placing.led_on(self._fetching.poll, timeout_ms)
+            assigned = self._consumer.assignment()
+            lost = self._held.take_lost(self._consumer)
+            self._give_back(lost)
+            for tp in assigned:
+                if tp not in self._placing:
+                    self._buffer.drop(tuple(tp))
+            for tp, rows in polled.items():
+                if tp in assigned and tp in self._placing and tuple(tp) not in self._still:
+                    self._buffer.add(rows)
+            self._placing.place()
+        self._check_silence()
+        self._check_joining()
+
+    def stand_still(self, partitions: frozenset[tuple[str, int]]) -> None:
+        """Read no further of these partitions, and of those that stood still so far go on.
+
+        These go on from where they are committed; no batch with records of theirs may be under way.
+        """
+        if partitions != self._still:
+            self._give_back([TopicPartition(*key) for key in partitions ^ self._still])
+            self._still = partitions
+
+    def unreadable(self) -> list[str]:
+        """Return which partitions give errors instead of records, and what is wrong with each."""
+        return self._resting.said()
+
+    def look_at(self, topic: str) -> None:
+        """Return if a topic may be written to, as far as brokers tell. Any thread may ask.
+
+        Raises:
+            TopicRefused: it is not there, or may not be written to.
+            StreamUnavailable: no broker tells.
+        """
+        self._transactions.find(topic, timeout_s=_LOOK_S)
+        with translated(f"describing {topic}"):
+            (described,) = self._admin.describe_topics([topic])
+        if (refused := described_refusal(described)) is not None:
+            raise refused
+
+    def subscribe(self, topics: str) -> None:
+        """Read other topics from now on; no batch may be under way.
+
+        What was read ahead of a topic that is read no longer is given back at once. Its partitions
+        leave with the next rebalance; until then they stand still.
+
+        Raises:
+            StreamUnavailable: the broker does not answer; the topics are what they were.
+        """
+        with translated("subscribing"):
+            assigned = self._consumer.assignment()
+            unread = {tp for tp in assigned if not re.match(topics, tp.topic)}
+            self._give_back(unread)
+            self._placing.place()
+            self._consumer.subscribe(pattern=topics, listener=self._held)
+        self._topics, self._unread = topics, {tp.topic for tp in unread}
+
+    def topic_id(self, topic: str) -> str:
+        """Return the id of a topic: another one if it was deleted and created again.
+
+        Raises:
+            SourceGone: it was deleted.
+            StreamUnavailable: the broker does not tell.
+        """
+        if (known := self._consumer._cluster.topic_id(topic)) is not None:  # noqa: SLF001
+            return str(known)
+        return described_id(self._admin, topic)
+
+    def assigned(self) -> list[tuple[str, int]]:
+        """Return topic and number of each partition that is this worker's now."""
+        return sorted(map(tuple, self._consumer.assignment()))
+
+    def places(self) -> dict[str, int]:
+        """Return up to where what is this worker's now is committed, by watermark name."""
+        sources = self._placing.sources()
+        return {s: at for s in sources if (at := self.positions.noted(s)) is not None}
+
+    def commit(
+        self, batch: Batch, outgoing: Sequence[Outgoing], *, before_commit: Callable[[], None]
+    ) -> None:
+        """Write everything and mark the records as read, all or nothing; see `Transactions`.
+
+        The offsets carry the generation of the group that the batch was read under: if a partition
+        has gone to another worker since, the broker refuses them.
+
+        Raises:
+            WorkerFenced: another worker has this name; nothing was committed.
+            RecordsTooLarge, TopicRefused, SourceGone: nothing was committed; commit it again
+                without them.
+            StreamUnavailable: it is not known to be committed; `rewind`, then collect again. Also
+                where the group had let this worker go, and it has joined again since.
+        """
+        for topic, topic_id in {(r.topic, r.topic_id) for r in batch.records}:
+            self._check_same(topic, topic_id)
+        last = {(r.topic, r.partition): r for r in batch.records}  # they are in order
+        offsets = {
+            TopicPartition(*key): to_commit(r.next_offset, r.topic_id) for key, r in last.items()
+        }
+        try:
+            self._transactions.commit(
+                outgoing, offsets, batch.membership, before_commit=before_commit
+            )
+        except WorkerFenced as error:
+            own_id = self._consumer.group_metadata().member_id
+            if (
+                isinstance(error.__cause__, kafka_errors.FencedInstanceIdError)
+                and own_id != batch.membership.member_id
+            ):
+                msg = "the batch was read under a membership of this worker that has ended"
+                raise StreamUnavailable(msg) from error
+            raise
+        self._committed = True
+        for r in last.values():
+            self.positions.note(f"{r.topic_id}/{r.partition}", r.next_offset)
+
+    def rewind(self, batches: Iterable[Batch]) -> None:
+        """Give batches back: what is still assigned here is read again from where it is committed.
+
+        That happens also where this fails: then the next poll does it.
+
+        Raises:
+            WorkerFenced, StreamUnavailable: a new producer was needed and could not be made.
+        """
+        self._give_back({TopicPartition(r.topic, r.partition) for b in batches for r in b.records})
+        self._transactions.recover()
+        with translated("rewinding"):
+            self._placing.place()
+
+    def close(self) -> None:
+        """Close all connections, within the time limit for all together.
+
+        The group keeps a static member's place until its session is over, so that it has its
+        partitions again where it comes back. Who has committed nothing leaves nothing behind: no
+        time is spent on a silent broker.
+        """
+        deadline = time.monotonic() + (self._timeout_s if self._committed else _CLOSE_S)
+        for close in (self._consumer.close, self._transactions.close, self._admin.close):
+            try:
+                bounded(close, timeout_s=max(0.1, deadline - time.monotonic()))
+            except (StreamUnavailable, kafka_errors.KafkaError) as error:
+                log.warning("close failed error=%r", error)
+
+    def _check_same(self, topic: str, topic_id: str | None) -> None:
+        """Raise where a topic has another id than when it was read, as far as that is known."""
+        if self.topic_id(topic) != topic_id != described_id(self._admin, topic):
+            raise StreamUnavailable(
+                f"topic {topic} was deleted and made anew: a batch of the one before is not used"
+            )
+
+    def _check_silence(self) -> None:
+        """Raise where no broker answers: kafka-python polls on as if nothing had come in."""
+        settings, cluster = self._settings, self._consumer._cluster  # noqa: SLF001
+        silent_s = time.monotonic() - cluster._last_successful_refresh_ms / 1000  # noqa: SLF001
+        if silent_s > settings.metadata_max_age_s + self._timeout_s:
+            raise StreamUnavailable(f"no broker has answered for {silent_s:.0f} s")
+
+    def _check_joining(self) -> None:
+        """Start over as a new member if joining the group does not come to an end."""
+        if self._consumer.group_metadata().state == MemberState.STABLE:
+            self._joining_since = None
+            return
+        # kafka-python forgets a join that it began because the topics have changed and that was not
+        # over within one poll: it would stay outside the group. Being asked, it goes on with it.
+        self._consumer._coordinator.request_rejoin()  # noqa: SLF001
+        now = time.monotonic()
+        self._joining_since = self._joining_since or now
+        if now - self._joining_since > self._settings.join_timeout_s:
+            log.warning("new consumer joining_s=%.0f", now - self._joining_since)
+            old = self._consumer
+            with translated("joining anew"):
+                self._join()
+                self._joining_since = None
+                self._buffer.clear()
+                bounded(old.close, timeout_s=self._timeout_s)
+            raise StreamUnavailable(
+                f"joining the group took longer than {self._settings.join_timeout_s} s"
+            )
+
+    def _give_back(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forget what was read of partitions; they are read on when they are placed anew."""
+        for tp in partitions:
+            self._buffer.drop(tuple(tp))
+        self._placing.forget(partitions)
+
+    def _join(self) -> None:
+        """Begin with a new consumer that has read nothing; if there is none, nothing changes."""
+        settings, held = self._settings, Held()
+        consumer = KafkaConsumer(
+            **self._client,
+            group_id=settings.group,
+            group_instance_id=self._name,
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # see `Placing`
+            isolation_level="read_committed",
+            metrics_enabled=False,  # nobody reads them
+            metadata_max_age_ms=int(settings.metadata_max_age_s * 1000),
+            session_timeout_ms=int(settings.session_timeout_s * 1000),
+            partition_assignment_strategy=[ASSIGNOR],
+        )
+        consumer.subscribe(pattern=self._topics, listener=held)
+        self._consumer, self._held = consumer, held
+        self._resting = Resting()
+        self._placing = Placing(
+            consumer,
+            self.positions,
+            self.topic_id,
+            told_id=lambda topic: described_id(self._admin, topic),
+            timeout_s=self._timeout_s,
+        )
+        self._fetching = Fetching(
+            consumer,
+            refused=self._placing.refused_or(self._resting.add),
+            topics=self._placing.topics,
+        )

@@ -1,0 +1,1 @@
+"""Records into topics, in transactions or without one."""

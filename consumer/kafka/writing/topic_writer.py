@@ -1,0 +1,181 @@
+"""Records into topics without a transaction: bounded waits, and what was written is counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import KafkaError, MessageSizeTooLargeError
+
+from consumer.errors import InvalidSettings, StreamUnavailable
+from consumer.kafka.calls import translated
+from consumer.kafka.client import connect
+from consumer.routes.pattern import check_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from consumer.settings.settings import KafkaSettings
+
+_FLUSH_RECORDS: Final = 1000
+_FLUSH_BYTES: Final = 8 << 20  # kafka-python's buffer has no limit
+_LINGER_MS: Final = 20
+_LAST_WAIT_S: Final = 10.0  # for what is under way where it ends early
+_UNKNOWN_TOPIC: Final = 3  # error codes of the protocol
+_NOT_AUTHORIZED: Final = 29
+
+
+@dataclass(slots=True)
+class _Pending:
+    topic: str
+    place: str
+    future: Any  # of kafka-python
+
+
+class TopicWriter:
+    """Writes records and counts those that the broker has confirmed, also where it ends early.
+
+    Used in a `with`: at its end, whatever ends it, what is under way is waited for. Then `written`
+    counts what is in each topic, and `unclear` tells of how many it is not known.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        """Connect.
+
+        Raises:
+            StreamUnavailable: no broker answers.
+        """
+        self.written: Counter[str] = Counter()
+        self._timeout_s = settings.request_timeout_s
+        self._pending: list[_Pending] = []
+        self._pending_bytes = 0
+        self._known: set[str] = set()
+        client = connect(settings)
+        with translated("connecting"):
+            self._admin = KafkaAdminClient(**client)
+            self._producer = KafkaProducer(
+                **client,
+                acks="all",
+                linger_ms=_LINGER_MS,
+                max_block_ms=int(self._timeout_s * 1000),
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self.flush()
+            else:
+                with suppress(KafkaError):
+                    self._producer.flush(timeout=min(self._timeout_s, _LAST_WAIT_S))
+                self._count()
+        finally:
+            self._admin.close()
+            _close(self._producer)
+
+    @property
+    def unclear(self) -> int:
+        """How many records were sent of which it is not known whether they are in the topic."""
+        return len(self._pending)
+
+    def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        place: str,
+        key: bytes | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> bool:
+        """Send a record and say whether all that were sent until now are confirmed.
+
+        Args:
+            topic: it must exist.
+            value: of the record.
+            place: where the record comes from, for errors.
+            key: of the record.
+            headers: of the record.
+
+        Raises:
+            InvalidSettings: no topic can have such a name.
+            StreamUnavailable: there is no such topic, or Kafka did not take a record.
+        """
+        self._check(topic, place)
+        try:
+            future = self._producer.send(topic, value, key=key, headers=list(headers))
+        except MessageSizeTooLargeError as error:
+            raise StreamUnavailable(f"{place}: too large for a record of Kafka: {error}") from error
+        except KafkaError as error:
+            raise StreamUnavailable(f"{place}: writing to {topic}: {error!r}") from error
+        self._pending.append(_Pending(topic, place, future))
+        self._pending_bytes += len(value or b"") + len(key or b"")
+        if len(self._pending) < _FLUSH_RECORDS and self._pending_bytes < _FLUSH_BYTES:
+            return False
+        self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Wait until the broker has all that was sent.
+
+        Raises:
+            StreamUnavailable: it did not take a record, or does not answer in time.
+        """
+        first = self._pending[0].place if self._pending else ""
+        with translated(f"writing what begins with {first}"):
+            self._producer.flush(timeout=self._timeout_s)
+        failed = next((p for p in self._pending if p.future.exception is not None), None)
+        self._count()
+        if failed is not None:
+            error = failed.future.exception
+            raise StreamUnavailable(
+                f"{failed.place}: writing to {failed.topic}: {error!r}"
+            ) from error
+
+    def _count(self) -> None:
+        """Count what is confirmed; what is not stays pending, unless it was refused."""
+        done = [p for p in self._pending if p.future.is_done]
+        self.written.update(p.topic for p in done if p.future.exception is None)
+        self._pending = [p for p in self._pending if not p.future.is_done]
+        self._pending_bytes = 0
+
+    def _check(self, topic: str, place: str) -> None:
+        """Make sure that a topic is there: the producer asks for it until its time is over.
+
+        Raises:
+            InvalidSettings: no topic can have such a name.
+            StreamUnavailable: there is no such topic, or it may not be seen.
+        """
+        if topic in self._known:
+            return
+        try:
+            check_topic(topic)
+        except ValueError as error:
+            raise InvalidSettings(f"{place}: {error}") from error
+        with translated(f"asking for topic {topic}"):
+            (found,) = self._admin.describe_topics([topic])
+        if found["error_code"] == _UNKNOWN_TOPIC:
+            raise StreamUnavailable(
+                f"topic {topic} does not exist; create it: offramp topics init {topic}"
+            )
+        if found["error_code"] == _NOT_AUTHORIZED:
+            raise StreamUnavailable(f"topic {topic} may not be seen; allow Describe and Write")
+        self._known.add(topic)
+
+
+def _close(producer: KafkaProducer) -> None:
+    """Close a producer at once: what it had to write is written, or given up."""
+    try:
+        producer.close(timeout=0)
+    except KafkaError:
+        producer._sender.force_close()  # noqa: SLF001  (else its thread and socket stay)

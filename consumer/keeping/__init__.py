@@ -1,0 +1,1 @@
+"""The copy in Kafka of what people have set in Redis."""

@@ -1,0 +1,122 @@
+"""Whether the policy topic and Redis tell the same of what people have set."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Final
+
+from kafka import KafkaAdminClient
+
+from consumer.errors import TopicMissing
+from consumer.kafka.calls import translated
+from consumer.kafka.client import connect
+from consumer.kafka.group.beginning import committed_topics
+from consumer.keeping.policy_topic import PolicyTopic
+from consumer.routes.table import BUILT_IN
+from consumer.routes.watch import routes_gone
+from policy_state.health.findings import Finding, note, problem
+from policy_state.store.kept import entry_time_ms
+from policy_state.store.positions import ConsumerGroup
+from policy_state.store.redis.keeping import Keeping
+from policy_state.wording import counted
+
+if TYPE_CHECKING:
+    from consumer.routes.table import RouteTable
+    from consumer.settings.settings import Settings
+    from policy_state.store.kept import Records
+    from policy_state.store.redis.store import RedisStore
+
+_LAG_S: Final = 30.0
+_BY_PEOPLE: Final = frozenset({"routes", "domain"})
+
+
+def check_known(settings: Settings, table: RouteTable, kept: Records | None = None) -> None:
+    """Return unless the built-in route is only what is left of a group's routes.
+
+    Args:
+        settings: name the group and the topic.
+        table: the routes in force.
+        kept: what the topic has; None: it is read, where it matters.
+
+    Raises:
+        RoutesGone: the policy topic has others, which Redis has lost.
+        StreamUnavailable: the broker does not answer.
+    """
+    if table.source != "built-in":
+        return
+    try:
+        kept = PolicyTopic(settings.kafka).read() if kept is None else kept
+    except TopicMissing:
+        return
+    if ("routes",) in kept:
+        raise routes_gone(settings, f"which had revision {kept['routes',]['revision']}")
+
+
+def check_in_force(settings: Settings, store: RedisStore, table: RouteTable) -> None:
+    """Return where a group's routes are known: the policy topic and its offsets tell of no others.
+
+    Raises:
+        RoutesGone: there were others, which Redis has lost.
+        StreamUnavailable: the broker does not answer.
+    """
+    check_known(settings, table)
+    if table.source == "built-in":
+        check_committed(settings, store)
+
+
+def check_committed(settings: Settings, store: RedisStore) -> None:
+    """Return unless Redis knows nothing of a group that has read other topics than `texts.*`.
+
+    Raises:
+        RoutesGone: then it had other routes than the built-in one.
+        StreamUnavailable: the broker does not tell.
+    """
+    kafka = settings.kafka
+    if store.routes_revision(kafka.group):
+        return
+    with translated("reading the group's offsets"), KafkaAdminClient(**connect(kafka)) as admin:
+        cluster = str(admin.describe_cluster()["cluster_id"])
+        if store.group_began(ConsumerGroup(cluster, kafka.group)):
+            return
+        topics = committed_topics(admin, kafka.group, timeout_s=kafka.request_timeout_s)
+    others = sorted(name for name in topics if re.fullmatch(BUILT_IN.topics, name) is None)
+    if others:
+        raise routes_gone(settings, f"of a group that has read {others[0]}")
+
+
+def kept_findings(settings: Settings, store: RedisStore, *, policy: str) -> list[Finding]:
+    """Return what Redis has lost, what it alone has, and that there is no topic for it.
+
+    Raises:
+        StreamUnavailable: the broker does not answer.
+    """
+    kafka = settings.kafka
+    keeping = Keeping(store, group=kafka.group, policy=policy)
+    place = kafka.policy_topic
+    try:
+        kept = PolicyTopic(kafka).read()
+    except TopicMissing as error:
+        if not _BY_PEOPLE & {key[0] for key in keeping.news({})}:
+            return []
+        text = f"{error}: routes, pins and freezes are in Redis alone"
+        return [note("kept", place, text, "offramp topics init")]
+    found = [
+        problem(
+            "kept",
+            place,
+            f"Redis has lost {kind} and {counted(changes, 'change')} that are here",
+            "offramp policy rebuild",
+        )
+        for kind, changes in keeping.lost(kept).items()
+        if kind == "policy" or settings.routes is None
+    ]
+    times = [entry_time_ms(key) for key, value in keeping.news(kept).items() if value is not None]
+    late = [ms for ms in times if ms is not None and time.time() - ms / 1000 > _LAG_S]
+    if late:
+        text = (
+            f"{counted(len(late), 'change is', 'changes are')} in Redis alone, the oldest for "
+            f"{time.time() - min(late) / 1000:.0f} s: the workers of group {kafka.group} copy them"
+        )
+        found.append(problem("kept", place, text))
+    return found

@@ -1,0 +1,1 @@
+"""Processes of ours: signals, logs, and several workers under one supervisor."""

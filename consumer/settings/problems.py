@@ -1,0 +1,92 @@
+"""What is wrong with settings: a line for each, with its name, its value and where that is from."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from consumer.settings.variables import setting_names, variable_of
+from consumer.wording import Complaint, complaints
+from policy_state.suggesting import did_you_mean, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pydantic import BaseModel, ValidationError
+
+_SECRET: Final = re.compile("(password|secret|token)$")
+_LOGIN: Final = re.compile(r"(://[^/@:]*):.*@", re.DOTALL)
+_SHOWN_CHARACTERS: Final = 200
+
+
+def in_lines(
+    error: ValidationError,
+    model: type[BaseModel],
+    *,
+    options: dict[str, Any],
+    path: Path | None,
+    file: dict[str, Any],
+) -> str:
+    """Return what is wrong.
+
+    Args:
+        error: what pydantic found.
+        model: of all settings.
+        options: those given as options, as a tree of sections.
+        path: of the settings file, if there is one.
+        file: what it holds.
+    """
+    found = complaints(error, model)
+    return "\n".join(_line(each, model, _origin(each.path, options, path, file)) for each in found)
+
+
+def redacted_url(url: str) -> str:
+    """Return the URL with its password hidden.
+
+    >>> redacted_url("redis://me:horse@host:1/0")
+    'redis://me:***@host:1/0'
+    """
+    return _LOGIN.sub(r"\1:***@", url)
+
+
+def _line(found: Complaint, model: type[BaseModel], origin: str) -> str:
+    name = ".".join(found.path)
+    value, said = found.value, found.said
+    shown = repr(redacted_url(value) if isinstance(value, str) else value)
+    if len(shown) > _SHOWN_CHARACTERS:
+        shown = f"{shown[:_SHOWN_CHARACTERS]}.. ({len(shown)} characters)"
+    if _SECRET.search(name):
+        shown = "***"  # a secret where only a file's name may be
+    if found.kind == "extra_forbidden":
+        near = nearest(found.path[-1], found.siblings)
+        where = ".".join([*found.path[:-1], near]) if near else None
+        meant = f"; did you mean {where}?" if where else did_you_mean(name, setting_names(model))
+        said = f"no such setting{meant}"
+    if isinstance(value, dict):
+        return f"{name}{origin}: {said}"
+    return f"{name}: {shown}{origin}, {said}"
+
+
+def _origin(
+    names: Sequence[str], given: dict[str, Any], path: Path | None, from_file: dict[str, Any]
+) -> str:
+    """Return where a setting comes from that is no option."""
+    if _has(given, names):
+        return ""
+    variables = {variable_of(".".join(names[:n])) for n in range(1, len(names) + 1)}
+    for variable in os.environ:
+        if variable.upper() in variables:
+            return f" (from {variable})"
+    return f" (from {path})" if _has(from_file, names) else ""
+
+
+def _has(tree: object, names: Sequence[str]) -> bool:
+    for name in names:
+        if isinstance(tree, list | tuple):  # of routes: the file or option that gives the list
+            return True
+        if not isinstance(tree, dict) or name not in tree:
+            return False
+        tree = tree[name]
+    return True

@@ -1,0 +1,391 @@
+"""Settings: from options, environment, a TOML or YAML file, defaults, in this order; read once."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from consumer.errors import InvalidRoute, InvalidSettings
+from consumer.events.codec import Fields, Format
+from consumer.events.formats import FORMS
+from consumer.events.registry import RegistrySettings
+from consumer.routes.route import Route
+from consumer.routes.table import check_routes
+from consumer.settings.addresses import check_servers
+from consumer.settings.file import read_settings_file
+from consumer.settings.problems import in_lines, redacted_url
+from consumer.settings.security import KafkaSecurity
+from consumer.settings.variables import (
+    PREFIX,
+    check_variables,
+    kind_of,
+    read_json,
+)
+from consumer.unset import Unsettable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PRETRAINED = Path(__file__).parents[2] / "model" / "pretrained" / "reviews-small"
+
+
+NonNegative = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]  # that something waits; timers take no more
+
+_UNSENT = re.compile(r"[\x00\r\n\ud800-\udfff]")
+_DECADE_S = 10 * 365 * 86_400
+
+
+class Section(Unsettable):
+    """A group of settings: unknown names are errors, values do not change."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+    @field_validator("*")
+    @classmethod
+    def _printed_and_sent(cls, value: object) -> object:
+        """Refuse what no file, no service and no terminal takes."""
+        if isinstance(value, str | Path) and (bad := _UNSENT.search(str(value))):
+            msg = f"has the character {bad[0]!r}, which no name may have"
+            raise ValueError(msg)
+        return value
+
+
+class KafkaSettings(Section):
+    """Where the events come from and go to."""
+
+    bootstrap_servers: Annotated[str, AfterValidator(check_servers)] = Field(
+        "localhost:9092", description="addresses, comma separated"
+    )
+    group: str = Field("offramp", min_length=1, description="consumer group; workers share it")
+    dead_letters: str = Field("offramp.dead-letters", description="topic for unusable records")
+    policy_topic: str = Field(
+        "offramp.policy",
+        description="compacted topic: workers copy what people have set there (routes, settings, "
+        "pins, freezes, audits), `policy rebuild` brings it back from there",
+    )
+    format: Format = Field(
+        "auto",
+        description="auto: JSON where it starts with {, plain text where it can be nothing else",
+    )
+    fields: Fields = Fields()
+    registry: RegistrySettings = RegistrySettings()
+    start: Literal["earliest", "latest"] = Field(
+        "earliest",
+        description="where a group begins, once: at first records, or at the ends of the logs that "
+        "there are when its first worker starts",
+    )
+    request_timeout_s: Seconds = Field(
+        30.0, description="longest wait for any answer of the broker"
+    )
+    session_timeout_s: Annotated[float, Field(ge=6, le=86_400)] = Field(
+        10.0, description="silence after which the group takes a worker's partitions away"
+    )
+    join_timeout_s: Seconds = Field(
+        60.0, description="longest time to join the group before starting over"
+    )
+    metadata_max_age_s: Seconds = Field(
+        10.0, description="how soon a new topic that matches is noticed"
+    )
+    buffer_bytes: Annotated[int, Field(ge=1024)] = Field(
+        16 << 20, description="records read ahead, at most; the partitions share it"
+    )
+    security: KafkaSecurity = KafkaSecurity()
+
+    @model_validator(mode="after")
+    def _registry_is_named(self) -> Self:
+        if self.format in FORMS and self.registry.url is None:
+            msg = f"format {self.format} needs registry.url"
+            raise ValueError(msg)
+        return self
+
+
+class RedisSettings(Section):
+    """Where the counters are kept."""
+
+    url: str = Field(
+        "redis://localhost:6379/0", description="or rediss://, redis+sentinel://, redis+cluster://"
+    )
+    timeout_s: Seconds = Field(
+        2.0, description="longest wait for a connection, and for each answer"
+    )
+    password_file: Path | None = Field(None, description="read anew at every connection")
+    ca_file: Path | None = Field(None, description="certificates to trust, for rediss://")
+
+    @field_serializer("url")
+    def _redacted(self, url: str) -> str:
+        return redacted_url(url)
+
+
+class ModelSettings(Section):
+    """Which network to run, and on what."""
+
+    path: Path = Field(PRETRAINED, description="folder of a multi-exit model")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: CUDA where there is one"
+    )
+    precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
+        "auto", description="auto: bf16 where a short race shows it faster"
+    )
+    max_tokens: Annotated[int, Field(ge=3)] | None = Field(
+        None, description="longer texts are cut; default: the model's positions"
+    )
+    max_batch_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="run at once, which bounds the memory; default: 4096 on a CPU, 32768 on CUDA",
+    )
+    least_int8_agreement: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.99, description="share of labels, at every exit, on which int8 must equal fp32"
+    )
+
+
+class PolicyOptions(Section):
+    """How an exit is chosen. Holds when the policy is created; later it is the store's."""
+
+    name: str = Field("default", min_length=1, description="counters are kept under this name")
+    policy: Literal["default", "uee-ucb"] = Field(
+        "default", description="uee-ucb is exactly the published one"
+    )
+    cost: Literal["layers", "split", "measured"] | tuple[NonNegative, ...] = Field(
+        "layers",
+        description="layers: as many as run; split: half up to layer 7, all after it; "
+        "measured: `costs.json` beside the model; or a list, a number for each exit",
+    )
+    cost_weight: NonNegative = Field(
+        0.1, description="what the full depth costs, in units of error; the paper has 1"
+    )
+    alpha: NonNegative = Field(1.0, description="width of the exploration bonus")
+    tolerance: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="aim for the cheapest exit with at most so much more error than the last one, "
+        "in place of `cost_weight`",
+    )
+    scouts: NonNegative = Field(
+        12.0, description="exploring texts per round of all workers; 0: all"
+    )
+    prior: NonNegative = Field(20.0, description="texts that the prior of a new domain counts for")
+    probe_cost: NonNegative = Field(
+        0.0002, description="reward per text given up for runs of full depth; 0: none"
+    )
+    drift: NonNegative = Field(
+        14.0, description="evidence (nats) of change that starts a domain afresh; 0: never"
+    )
+    screen: bool = Field(True, description="leave out exits that say the same of every text")
+    monotone: bool = Field(True, description="take it that a deeper exit is never worse")
+    index: Literal["paired", "kl"] = Field("paired", description="how upper bounds are worked out")
+
+
+class StoreSettings(Section):
+    """Whose counters are used, and for how many domains. Limits hold for a policy that is created.
+
+    Later they are the store's: `offramp policy set --setting`.
+    """
+
+    on_mismatch: Literal["stop", "new", "warm-start"] = Field(
+        "stop",
+        description="where the policy belongs to another model; new: count under NAME@FINGERPRINT; "
+        "warm-start: the same, and begin with a share of what NAME has learnt",
+    )
+    warm_start_weight: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="the share that a warm start takes of what was learnt"
+    )
+    domains: Annotated[int, Field(ge=1)] = Field(
+        100_000,
+        description="how many have counters of their own; further ones share `__overflow__`",
+    )
+    idle_s: Annotated[float, Field(ge=1, le=_DECADE_S)] = Field(
+        30 * 86_400.0, description="a domain without a text for so long is forgotten"
+    )
+    rare_texts: Annotated[int, Field(ge=0)] = Field(
+        100, description="a domain of fewer texts is forgotten sooner, after `rare_idle_s`"
+    )
+    rare_idle_s: Annotated[float, Field(ge=1, le=_DECADE_S)] = Field(
+        86_400.0, description="a domain of few texts that had none for so long is forgotten"
+    )
+    repair_records: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
+        1_000_000,
+        description="predictions that a worker reads back at most, to count texts that were "
+        "predicted and not counted; 0: none",
+    )
+
+
+class BatchSettings(Section):
+    """When a micro-batch is full."""
+
+    max_events: Annotated[int, Field(ge=1, le=10_000)] = Field(256, description="records, at most")
+    max_tokens: Annotated[int, Field(ge=1)] = Field(
+        32_768, description="tokens, at most, estimated at four bytes a token"
+    )
+    max_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
+        50, description="longest wait for more, counted from the batch's first record"
+    )
+
+
+OnError = Literal["dead-letter", "skip", "stop"]
+
+
+class ErrorSettings(Section):
+    """What becomes of a record that a step cannot use."""
+
+    read: OnError = Field(
+        "dead-letter", description="where a batch of records is damaged, or its codec is not known"
+    )
+    parse: OnError = Field("dead-letter", description="where a value is no event")
+    route: OnError = Field("dead-letter", description="where no domain can be had for a text")
+    infer: OnError = Field("dead-letter", description="where the model fails on a text")
+    produce: OnError = Field(
+        "dead-letter", description="where a prediction is larger than its topic takes"
+    )
+
+
+class WorkerSettings(Section):
+    """How long the worker keeps trying, and how it shows that it lives."""
+
+    drain_s: Seconds = Field(
+        20.0, description="time to finish and commit what is under way when told to stop"
+    )
+    give_up_s: Seconds = Field(
+        120.0,
+        description="time without one committed batch after which errors end the worker; a start "
+        "waits as long for Redis, and for Kafka",
+    )
+    stuck_s: Seconds = Field(
+        300.0,
+        description="a batch, or a round of the main loop, that takes longer ends the worker, "
+        "to be started anew",
+    )
+    liveness_file: Path | None = Field(
+        None,
+        description="touched each time round: never for long while a worker hangs; with "
+        "`--processes` as old as the oldest of the workers' own, `FILE.INSTANCE-0` and so on",
+    )
+
+
+class Settings(BaseSettings, Unsettable):
+    """All settings of a worker."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+        protected_namespaces=(),
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    model: ModelSettings = ModelSettings()
+    policy: PolicyOptions = PolicyOptions()
+    store: StoreSettings = StoreSettings()
+    batch: BatchSettings = BatchSettings()
+    errors: ErrorSettings = ErrorSettings()
+    worker: WorkerSettings = WorkerSettings()
+    routes: Annotated[tuple[Route, ...], Field(min_length=1)] | None = Field(
+        None, description="these and no others; default: those in Redis (`offramp route`)"
+    )
+    instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = Field(
+        default_factory=lambda: re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100],
+        description="unique name of this worker in its group, the same after a restart",
+    )
+
+    @field_validator("routes")
+    @classmethod
+    def _checked_routes(
+        cls, routes: tuple[Route, ...] | None, info: ValidationInfo
+    ) -> tuple[Route, ...] | None:
+        try:
+            if routes is not None and "kafka" in info.data:
+                kafka = info.data["kafka"]
+                check_routes(
+                    routes, dead_letters=kafka.dead_letters, policy_topic=kafka.policy_topic
+                )
+        except InvalidRoute as error:
+            raise ValueError(str(error)) from error
+        return routes
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options win over the environment, the environment over the file."""
+        del dotenv_settings, file_secret_settings
+        file = InitSettingsSource(settings_cls, _file.get())
+        return init_settings, env_settings, file
+
+
+_file: ContextVar[dict[str, Any]] = ContextVar("_file", default={})  # noqa: B039  (never changed)
+
+
+def load_settings(
+    path: Path | None = None, *, options: Mapping[str, object] | None = None
+) -> Settings:
+    """Read the settings.
+
+    Args:
+        path: a TOML or YAML file whose sections are the fields of `Settings`; by default the
+            one that the environment names in `OFFRAMP_CONFIG`, if any.
+        options: dotted names to values, such as `{"kafka.group": "a"}`; they win over all else.
+
+    Raises:
+        InvalidSettings: naming each wrong field and the value it has.
+    """
+    named = os.environ.get(PREFIX + "CONFIG")
+    path = path or (Path(named) if named else None)
+    from_file = {} if path is None else read_settings_file(path)
+    check_variables(Settings)
+    given = _tree(options or {})
+    token = _file.set(from_file)
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        said = in_lines(error, Settings, options=given, path=path, file=from_file)
+        raise InvalidSettings(said) from error
+    except SettingsError as error:
+        raise InvalidSettings(f"environment: {error}") from error
+    finally:
+        _file.reset(token)
+
+
+def _tree(options: Mapping[str, object]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in options.items():
+        *sections, last = name.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+            if not isinstance(node, dict):
+                raise InvalidSettings(f"{name}: {section} is given as a whole, too")
+        if last in node:
+            raise InvalidSettings(f"{name}: a setting of it is given, too")
+        node[last] = read_json(kind_of(Settings, name), value) if isinstance(value, str) else value
+    return tree

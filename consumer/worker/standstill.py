@@ -1,0 +1,146 @@
+"""A worker's partitions that stand still for what only their route is troubled by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from consumer.errors import RecordHeldUp, ServiceRefused, ServiceUnavailable, StreamUnavailable
+from consumer.routes.route import route_for
+from consumer.worker.obstacles import Obstacle, Obstacles
+from consumer.worker.target_watch import TargetWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from consumer.errors import TopicRefused
+    from consumer.events.codec import EventBody
+    from consumer.events.record import Record
+    from consumer.kafka.stream import Batch, KafkaStream
+    from consumer.processor import Outcome, Prepared, Step
+    from consumer.routes.route import Route
+    from consumer.worker.obstacles import Partition
+
+_SAID_CHARACTERS: Final = 500
+_REGISTRY_ADVICE = "see kafka.registry, `offramp worker --check`"
+
+
+def waiting_for_schemas(read: Callable[[Record], EventBody]) -> Callable[[Record], EventBody]:
+    """Return a parser that says which record waits, where a registry does not tell its schema."""
+
+    def held_up(record: Record) -> EventBody:
+        try:
+            return read(record)
+        except (ServiceUnavailable, ServiceRefused) as error:
+            raise RecordHeldUp(
+                record.topic, record.partition, record.offset, cause=f"cannot be read: {error}"
+            ) from error
+
+    return held_up
+
+
+class Standstill:
+    """Takes out of batches what cannot be read or written yet, and has it read again later.
+
+    A partition that stands still is read no further, and what is under way of it is left out of
+    its batches, so that all else is committed. `keep_up` and `follow` belong to the thread that
+    reads; the others may be called by those that prepare and commit.
+    """
+
+    def __init__(self, stream: KafkaStream, routes: Sequence[Route], *, dead_letters: str) -> None:
+        """Begin with nothing that stands still."""
+        self._stream = stream
+        self._dead_letters = dead_letters
+        self._obstacles = Obstacles()
+        self._watch = TargetWatch(stream.look_at, self._obstacles, dead_letters=dead_letters)
+        self.follow(routes)
+        self._watch.start()
+
+    def follow(self, routes: Sequence[Route]) -> None:
+        """Go on by these routes, from which what stands still may have got another output."""
+        self._routes = routes
+        self._outputs: dict[str, str | None] = {}  # by input topic
+        self._written = {self._dead_letters, *(route.output for route in routes)}
+        self._obstacles.clear()
+        self._watch.follow(self._written)
+
+    def keep_up(self, under_way: Sequence[Batch]) -> None:
+        """Let the stream stand still where there is something in the way, and try that again."""
+        if self._obstacles:
+            busy = {(r.topic, r.partition) for batch in under_way for r in batch.records}
+            self._obstacles.try_again(busy=busy)
+            outputs = {key: self._output_of(key[0]) for key in self._stream.assigned()}
+            self._obstacles.keep(outputs, busy=busy, written=self._written)
+        self._stream.stand_still(self._obstacles.standing())
+
+    def prepare(self, step: Step, records: Sequence[Record]) -> Prepared:
+        """Prepare the records that can be read now; what cannot stands still."""
+        while True:
+            try:
+                return step.prepare(self._obstacles.passable(records))
+            except RecordHeldUp as error:
+                obstacle = Obstacle(f"texts of {error.topic}", error.cause, _REGISTRY_ADVICE)
+                self._obstacles.stop(obstacle, {(error.topic, error.partition): error.offset})
+
+    def left_out(self, batch: Batch, outcome: Outcome) -> tuple[Batch, Outcome]:
+        """Return a batch and what became of it without the partitions that stand still."""
+        if not self._obstacles:
+            return batch, outcome
+        records = self._obstacles.passable(batch.records)
+        if len(records) == len(batch.records):
+            return batch, outcome
+        kept = {(r.topic, r.partition) for r in records}
+        return replace(batch, records=records), replace(
+            outcome,
+            predictions=tuple(p for p in outcome.predictions if _key(p.event.record) in kept),
+            dead_letters=tuple(d for d in outcome.dead_letters if _key(d.record) in kept),
+        )
+
+    def refused(self, error: TopicRefused, outcome: Outcome) -> None:
+        """Let the partitions stand still that have a record for a topic which does not take it.
+
+        Raises:
+            StreamUnavailable: there are none.
+        """
+        stuck: dict[Partition, int] = {}
+        written = [
+            *((p.event.output, p.event.record) for p in outcome.predictions),
+            *((self._dead_letters, letter.record) for letter in outcome.dead_letters),
+        ]
+        for topic, record in written:
+            if topic == error.topic and not (error.only_keyless and record.key is not None):
+                stuck[_key(record)] = min(record.offset, stuck.get(_key(record), record.offset))
+        if not stuck:
+            raise StreamUnavailable(str(error)) from error
+        every_record = error.topic != self._dead_letters
+        self._obstacles.stop(Obstacle.of(error, every_record=every_record), stuck)
+
+    def gone(self, topic: str, batch: Batch) -> None:
+        """Let the partitions of a topic that was deleted stand still, until they are let go."""
+        # If it is there again its offsets begin again: any record of it says that this is over.
+        stuck = {_key(record): 0 for record in batch.records if record.topic == topic}
+        obstacle = Obstacle(f"input topic {topic}", "was deleted", "nothing, if that was meant")
+        self._obstacles.stop(obstacle, stuck)
+
+    def committed(self, batch: Batch) -> None:
+        """Note what got through."""
+        self._obstacles.passed(batch.records)
+
+    def said(self) -> str:
+        """Return what stands still and why in one line, empty if nothing does."""
+        said = [self._obstacles.said(), *self._stream.unreadable()]
+        return "; ".join(filter(None, said))[:_SAID_CHARACTERS]
+
+    def close(self) -> None:
+        """Look at topics no longer."""
+        self._watch.close()
+
+    def _output_of(self, topic: str) -> str | None:
+        if topic not in self._outputs:
+            route = route_for(self._routes, topic)
+            self._outputs[topic] = None if route is None else route.output
+        return self._outputs[topic]
+
+
+def _key(record: Record) -> Partition:
+    return record.topic, record.partition

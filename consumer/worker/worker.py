@@ -1,0 +1,302 @@
+"""The worker: poll, parse, route, decide, infer, commit, until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from consumer.errors import (
+    RecordsTooLarge,
+    ServiceUnavailable,
+    SourceGone,
+    StoppedByError,
+    StreamRefused,
+    StreamUnavailable,
+    TextsNotCounted,
+    TopicRefused,
+    WorkerStuck,
+)
+from consumer.kafka.stream import Batch, KafkaStream
+from consumer.learning.counter import Counting
+from consumer.learning.presence import Presence
+from consumer.learning.repairs import MENDS, Repairs
+from consumer.process.liveness import LivenessFile
+from consumer.routes.route import subscription
+from consumer.worker.outgoing import encoded
+from consumer.worker.pipeline import Abandoned, Pipeline
+from consumer.worker.standstill import Standstill, waiting_for_schemas
+from consumer.worker.too_large import set_aside
+from consumer.worker.trouble import Trouble
+from policy_state.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Sequence
+
+    from consumer.events.record import DeadLetter
+    from consumer.kafka.writing.writes import Outgoing
+    from consumer.processor import Outcome, Prepared, Step
+    from consumer.routes.watch import RouteWatch
+    from consumer.settings.settings import Settings
+    from policy_state.store.port import Applied, OpenedPolicy
+    from policy_state.store.redis.store import RedisStore
+
+log = logging.getLogger("offramp.worker")
+
+_WAIT_S = 0.05
+_PASSING = (StreamUnavailable, StoreUnavailable, ServiceUnavailable, Abandoned)
+
+
+class Worker:
+    """Connects the steps: reads batches, runs them, commits them.
+
+    A batch is tokenised while another is computed and a third one commits. What could not be
+    committed is given back together with all behind it, and read again.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what `wiring` has put together
+        self,
+        stream: KafkaStream,
+        step: Step,
+        store: RedisStore,
+        opened: OpenedPolicy,
+        settings: Settings,
+        routes: RouteWatch,
+        *,
+        came_round: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._came_round = came_round
+        self._stream = stream
+        self._watch = routes
+        self._routes = routes.latest
+        self._policy = opened.meta.settings
+        step = replace(step, parse=waiting_for_schemas(step.parse))
+        self._step = step.playing(self._policy, self._routes.routes)
+        self._settings = settings
+        self._counting = Counting(
+            store,
+            opened,
+            on_settings=self._take_settings,
+            name=settings.instance,
+        )
+        self._still = Standstill(
+            stream, self._routes.routes, dead_letters=settings.kafka.dead_letters
+        )
+        self._pipeline: Pipeline[Batch, Prepared, Outcome] = Pipeline(
+            self._prepare, self._compute, self._commit
+        )
+        self._repairs = Repairs(
+            settings, store, routes=lambda: self._routes.routes, away=lambda: self._counting.away
+        )
+        self._liveness = LivenessFile(settings.worker.liveness_file)
+        self._trouble = Trouble(give_up_s=settings.worker.give_up_s)
+        self._done = Counter(events=0, truncated=0, dead_letters=0, batches=0)
+        self._presence = Presence(store, self._counting, opened.meta, instance=settings.instance)
+
+    def run(self, stop: threading.Event) -> None:
+        """Process batches until `stop` is set, then finish what is under way.
+
+        Raises:
+            StreamUnavailable, StoreUnavailable: nothing could be committed for too long.
+            RoutesGone: Redis has lost the routes, and nobody has brought them back.
+            StreamRefused: Kafka lets this user not do what a worker does, from its first batch on.
+            WorkerFenced: another worker has this one's name.
+            WorkerStuck: a batch does not come to an end.
+            ModelFailed: the model fails on every text.
+            StoppedByError: a record cannot be used, and the settings say to stop.
+            TextsNotCounted: it was told to stop, and the store takes no counts.
+        """
+        self._repairs.start()
+        try:
+            while not stop.is_set():
+                self._heartbeat()
+                try:
+                    self._advance()
+                except _PASSING as error:
+                    self._recover(error, stop)
+            self._drain()
+        except BaseException as error:
+            held = self._counting.held_texts
+            if held and not isinstance(error, TextsNotCounted):  # which says so itself
+                log.error("ends with texts not counted texts=%d: %s", held, MENDS)  # noqa: TRY400
+            raise
+        finally:
+            self._counting.close()
+            self._repairs.close()
+            self._still.close()
+            self._pipeline.close()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker does what one of its group has to do."""
+        return self._presence.leads
+
+    def _advance(self) -> None:
+        self._watch.check()
+        self._still.keep_up(self._pipeline.batches)
+        if self._pipeline.settle():
+            self._trouble.committed()
+        if self._pipeline.oldest_s > self._settings.worker.stuck_s:
+            raise self._stuck()
+        if self._pipeline.idle:
+            self._counting.flush()  # what is held does not wait for the next text
+        other_routes = self._watch.latest is not self._routes
+        if other_routes and self._pipeline.idle:
+            self._take_routes()
+        elif other_routes or not self._pipeline.has_room:
+            if not self._pipeline.wait(_WAIT_S):
+                self._stream.keep_up(0)  # else the next batch is collected, which does that, too
+        elif batch := self._stream.collect(self._settings.batch):
+            self._pipeline.submit(batch)
+        elif self._pipeline.idle:
+            self._trouble.idle()
+
+    def _prepare(self, batch: Batch) -> Prepared:
+        return self._still.prepare(self._step, batch.records)
+
+    def _compute(self, prepared: Prepared) -> Outcome:
+        outcome = self._step.run(prepared, self._counting.current, self._presence.peers)
+        return replace(outcome, dead_letters=tuple(filter(self._kept, outcome.dead_letters)))
+
+    def _take_settings(self, answer: Applied) -> None:
+        """Go on with settings that were changed for all workers."""
+        log.info("settings changed revision=%d settings=%s", answer.revision, answer.settings)
+        self._policy = answer.settings
+        self._step = self._step.playing(self._policy, self._routes.routes)
+
+    def _take_routes(self) -> None:
+        """Go on with other routes; nothing is under way that was read by the old ones."""
+        table = self._watch.latest
+        log.info("routes changed now=%s routes=%s", table.version, ",".join(table.names))
+        self._stream.subscribe(subscription(table.routes))
+        self._step = self._step.playing(self._policy, table.routes)
+        self._still.follow(table.routes)
+        self._routes = table
+
+    def _kept(self, letter: DeadLetter) -> bool:
+        """Say whether a dead letter is to be written; stop the worker where the settings say so."""
+        action = getattr(self._settings.errors, letter.stage)
+        if action == "stop":
+            raise StoppedByError(f"{letter.record.place}: {letter.stage}: {letter.message}")
+        if action == "skip":
+            log.warning("skipped place=%s reason=%s", letter.record.place, letter.reason)
+        return bool(action == "dead-letter")
+
+    def _commit(self, batch: Batch, outcome: Outcome) -> None:
+        while True:
+            batch, outcome = self._still.left_out(batch, outcome)
+            if not batch.records:
+                break
+            try:
+                outcome, outgoing = encoded(
+                    outcome,
+                    dead_letters=self._settings.kafka.dead_letters,
+                    instance=self._settings.instance,
+                    kept=self._kept,
+                )
+                self._commit_once(batch, outcome, outgoing)
+                break
+            except SourceGone as error:
+                self._still.gone(error.topic, batch)
+            except TopicRefused as error:
+                self._still.refused(error, outcome)
+            except RecordsTooLarge as error:
+                log.warning("refused records=%d: they are too large", len(error.places))
+                outcome = set_aside(outcome, error.places, kept=self._kept)
+
+    def _commit_once(self, batch: Batch, outcome: Outcome, outgoing: Sequence[Outgoing]) -> None:
+        begun = time.monotonic()
+        predictions, letters = outcome.predictions, outcome.dead_letters
+        self._stream.commit(
+            batch,
+            outgoing,
+            before_commit=lambda: self._counting.count(
+                batch.records, predictions, outcome.epochs, begins=batch.begins
+            ),
+        )
+        self._counting.committed()
+        self._still.committed(batch)
+        truncated = sum(p.truncated for p in predictions)
+        self._done.update(
+            events=len(predictions), truncated=truncated, dead_letters=len(letters), batches=1
+        )
+        log.info(
+            "batch events=%d truncated=%d dead_letters=%d domains=%d depth=%.2f commit_ms=%.0f",
+            len(predictions),
+            truncated,
+            len(letters),
+            len({p.event.domain for p in predictions}),
+            sum(p.layer for p in predictions) / max(1, len(predictions)),
+            (time.monotonic() - begun) * 1000,
+        )
+
+    def _recover(self, error: Exception, stop: threading.Event) -> None:
+        """Give back all that is under way and wait a little; end if it has gone on too long."""
+        new = self._done["batches"] == 0  # and so it may be its settings that are wrong
+        if (pause_s := self._trouble.failed()) is None or (
+            new and isinstance(error, StreamRefused)
+        ):
+            raise error
+        log.warning("batches given back times=%d error=%s", self._trouble.times, error)
+        left_s = max(0.0, self._settings.worker.stuck_s - self._pipeline.oldest_s)
+        try:
+            batches = self._pipeline.abandon(timeout_s=left_s)
+            self._came_round()
+            self._stream.rewind(batches)
+        except TimeoutError as stuck:
+            raise self._stuck() from stuck
+        except StreamUnavailable as again:
+            log.warning("giving back failed error=%s", again)
+        self._came_round()
+        stop.wait(pause_s)
+
+    def _stuck(self) -> WorkerStuck:
+        limit_s = self._settings.worker.stuck_s
+        return WorkerStuck(f"a batch has not come to an end in {limit_s:.0f} s")
+
+    def _drain(self) -> None:
+        """Finish and commit what is under way, within the time for it."""
+        deadline = time.monotonic() + self._settings.worker.drain_s
+        try:
+            while not self._pipeline.idle and time.monotonic() < deadline:
+                self._came_round()
+                self._pipeline.wait(_WAIT_S)
+                self._pipeline.settle()
+            while not (counted := self._counting.flush(insist=True)) and (
+                time.monotonic() < deadline
+            ):
+                self._came_round()
+                time.sleep(_WAIT_S)
+            if counted:
+                self._stream.positions.keep_up(insist=True)
+            if not self._pipeline.idle:
+                log.warning("not finished in time, will be read again after a restart")
+        except _PASSING as error:
+            log.warning("not finished before the stop, will be read again error=%s", error)
+        if held := self._counting.held_texts:
+            raise TextsNotCounted(
+                f"{held} texts are predicted and not counted, the store took none within "
+                f"worker.drain_s {self._settings.worker.drain_s:g}; the next worker that reads "
+                f"their partitions counts them, or {MENDS}"
+            )
+
+    def _heartbeat(self) -> None:
+        """Tell the others that this worker lives; a failure is logged, it stops nothing."""
+        self._came_round()
+        self._liveness.touch()
+        self._repairs.follow(self._stream.places())
+        self._counting.keep_up()
+        if not self._counting.away:
+            self._stream.positions.keep_up()
+        self._presence.keep_up(
+            lambda: {
+                "group": self._settings.kafka.group,
+                "partitions": ",".join(f"{t}[{p}]" for t, p in self._stream.assigned()[:50]),
+                "stands_still": self._still.said(),
+                "routes": self._routes.version,
+                **self._done,
+            }
+        )

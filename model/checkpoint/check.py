@@ -1,0 +1,84 @@
+"""Whether a model folder can be used: each part looked at, the first problem of each named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from model.batches import encode, predict
+from model.checkpoint.folder import check_tokenizer, load_model, load_tokenizer
+from model.config import read_config
+from model.errors import InvalidCheckpoint, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tokenizers import Tokenizer
+
+    from model.network import MultiExitEncoder
+
+_TEXT = "A short text, to see that it runs."
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, whether it is in order, and what was found."""
+
+    part: str
+    ok: bool
+    found: str
+
+
+def check_folder(folder: Path, *, allow_pickle: bool = False) -> list[Finding]:
+    """Return a finding for config, weights, tokenizer and one forward pass."""
+    return [
+        _look("config", lambda: _config(folder)),
+        _look("weights", lambda: _weights(load_model(folder, allow_pickle=allow_pickle))),
+        _look("tokenizer", lambda: _tokenizer(folder, load_tokenizer(folder))),
+        _look("forward pass", lambda: _forward(folder, allow_pickle=allow_pickle)),
+    ]
+
+
+def _look(part: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(part, ok=True, found=look())
+    except ModelError as error:
+        return Finding(part, ok=False, found=str(error))
+
+
+def _config(folder: Path) -> str:
+    config = read_config(folder)
+    layers = ", ".join(map(str, config.exit_layers))
+    return (
+        f"{config.num_hidden_layers} layers, hidden size {config.hidden_size}, "
+        f"exits after layers {layers}, classes {', '.join(config.labels)}"
+    )
+
+
+def _weights(network: MultiExitEncoder) -> str:
+    for name, value in network.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise InvalidCheckpoint(f"{name} holds numbers that are not finite")
+    parameters = sum(p.numel() for p in network.parameters())
+    return f"{parameters:,} parameters, every key and shape as expected"
+
+
+def _tokenizer(folder: Path, tokenizer: Tokenizer) -> str:
+    config = read_config(folder)
+    check_tokenizer(tokenizer, config, where=str(folder))
+    return f"{tokenizer.get_vocab_size():,} pieces for {config.vocab_size:,} embeddings"
+
+
+def _forward(folder: Path, *, allow_pickle: bool) -> str:
+    network = load_model(folder, allow_pickle=allow_pickle)
+    tokenizer = load_tokenizer(folder)
+    check_tokenizer(tokenizer, network.config, where=str(folder))
+    ids = encode(tokenizer, [_TEXT], network.config.max_position_embeddings)
+    probabilities = predict(network, ids)[0]  # (exits, classes)
+    if not torch.isfinite(probabilities).all():
+        raise InvalidCheckpoint(f"{folder}: an exit's answer is not a number")
+    said = [network.config.labels[i] for i in probabilities.argmax(-1).tolist()]
+    return f"{len(ids[0])} tokens, exits say {', '.join(said)}"

@@ -1,0 +1,36 @@
+"""Writes any checkpoint that can be loaded as a model folder of ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from model.checkpoint.folder import check_tokenizer, load_model, load_tokenizer, save_model
+from model.checkpoint.hub import locate
+from model.errors import InvalidSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from model.config import ModelConfig
+
+
+def export(reference: str, to: Path, *, allow_pickle: bool = False) -> ModelConfig:
+    """Write a fine-tuned classifier of any layout we read as safetensors, and return its config.
+
+    Args:
+        reference: a folder or a hub id.
+        to: the new folder.
+        allow_pickle: read an old pytorch_model.bin.
+
+    Raises:
+        InvalidSettings: `to` is in use.
+        ModelError: the checkpoint cannot be found or loaded, or its tokenizer does not fit.
+    """
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise InvalidSettings(f"{to}: is not empty; give another folder")
+    folder = locate(reference, allow_pickle=allow_pickle)
+    network = load_model(folder, allow_pickle=allow_pickle)
+    tokenizer = load_tokenizer(folder)
+    check_tokenizer(tokenizer, network.config, where=str(folder))
+    save_model(network, tokenizer, to)
+    return network.config

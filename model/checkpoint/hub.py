@@ -1,0 +1,61 @@
+"""Where a checkpoint is: a local folder, or a model hub's id fetched to a local folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model.checkpoint.tokenizer import SETTINGS, TOKENIZER, VOCABULARY
+from model.checkpoint.weights import HUB_PATTERNS, INDEX, OLD_HUB_PATTERNS, OLD_WEIGHTS, WEIGHTS
+from model.errors import InvalidCheckpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_FILES = ["config.json", *HUB_PATTERNS, TOKENIZER, VOCABULARY, SETTINGS]
+
+
+def fetch(reference: str, files: Sequence[str]) -> str:
+    """Download these of a hub id's files, where it has them, and return their local folder."""
+    from huggingface_hub import snapshot_download
+
+    return str(snapshot_download(reference, allow_patterns=list(files)))
+
+
+def locate(
+    reference: str,
+    *,
+    allow_pickle: bool = False,
+    fetch: Callable[[str, Sequence[str]], str] = fetch,
+) -> Path:
+    """Return the local folder of a checkpoint, downloading it if `reference` is a hub id.
+
+    Args:
+        reference: a folder, or an id such as `fnlp/elasticbert-base`.
+        allow_pickle: fetch an old pytorch_model.bin too.
+        fetch: downloads files of an id.
+
+    Raises:
+        InvalidCheckpoint: no such folder, and not an id whose weights can be fetched.
+    """
+    folder = Path(reference)
+    if folder.is_dir():
+        return folder
+    if not _HUB_ID.fullmatch(reference):
+        raise InvalidCheckpoint(
+            f"{reference}: is no folder, and no hub id such as fnlp/elasticbert-base"
+        )
+    try:
+        folder = Path(fetch(reference, [*_FILES, *OLD_HUB_PATTERNS] if allow_pickle else _FILES))
+    except Exception as error:  # the hub's client lets errors of several libraries through
+        first_line = str(error).strip().partition("\n")[0]
+        raise InvalidCheckpoint(
+            f"{reference}: is no local folder and cannot be fetched from the hub: {first_line}"
+        ) from error
+    names = (WEIGHTS, WEIGHTS + INDEX, OLD_WEIGHTS, OLD_WEIGHTS + INDEX)
+    if not any((folder / name).exists() for name in names):
+        hint = "" if allow_pickle else f"; {OLD_WEIGHTS} is fetched with --allow-bin only"
+        raise InvalidCheckpoint(f"{reference}: the hub has no {WEIGHTS} of it{hint}")
+    return folder

@@ -1,0 +1,1 @@
+"""Files of texts and labels, in every format that is read. Needs no torch."""

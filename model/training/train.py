@@ -1,0 +1,248 @@
+"""`offramp train` from files to a model folder: data, start, training, evaluation, papers."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import safetensors.torch
+import torch
+from torch.nn import functional as F  # noqa: N812  (torch's own convention)
+
+from model.batches import encode
+from model.checkpoint.folder import (
+    check_tokenizer,
+    load_model,
+    load_tokenizer,
+    save_model,
+    start_from,
+)
+from model.checkpoint.hub import locate
+from model.config import read_config
+from model.texts.data import set_name
+from model.training.card import Facts, model_card
+from model.training.data import beside, held_name, read_data
+from model.training.fine_tune import EncodedSet, Examples, evaluate, fine_tune
+from model.training.losses import balanced_weights
+from model.training.new_model import NewModel
+from model.training.output import open_output
+from model.training.plots import plot_curves
+from model.training.settings import training_device
+from model.training.teacher import sentences, soft_labels
+from model.training.trainer import clear_checkpoints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from tokenizers import Tokenizer
+    from torch import Tensor
+
+    from model.config import ModelConfig
+    from model.evaluation import ExitReport
+    from model.labels import Classes
+    from model.network import MultiExitEncoder
+    from model.texts.data import LabelledTexts
+    from model.training.request import Request
+    from model.training.settings import Progress
+
+METRICS = "metrics.json"
+CURVES = "curves.png"
+CARD = "README.md"
+_SOFT_LABELS = "soft_labels.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a training gave."""
+
+    config: ModelConfig
+    classes: Classes
+    reports: dict[str, ExitReport]
+    steps: int
+    training_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told how a training goes on."""
+
+    stage: Callable[[str, int], None] = lambda _name, _texts: None  # a stage begins, of so many
+    advance: Callable[[int], None] = lambda _: None  # so many texts of the stage are done
+    progress: Callable[[Progress], None] = lambda _: None  # the training logged something
+
+
+def train(
+    request: Request,
+    *,
+    command: Sequence[str],
+    resume: bool = False,
+    listener: Listener | None = None,
+) -> Outcome:
+    """Train as asked and write the model folder: weights, tokenizer, card, curves, metrics.
+
+    Args:
+        request: what to do.
+        command: the words of the command line, for the card.
+        resume: go on from the last checkpoint of the same request.
+        listener: is told how it goes on.
+
+    Raises:
+        ModelError: the data, the start or the settings cannot be used, or the training failed.
+    """
+    listener = listener or Listener()
+    data, classes, dev = read_data(request)
+    work = open_output(request.out, request.to_dict(), resume=resume)
+
+    torch.manual_seed(request.settings.seed)
+    extra = sentences(request.unlabelled, seed=request.settings.seed, layout=beside(request.layout))
+    network, tokenizer = _begin(request, classes, [*data.texts, *extra], work)
+    positions = network.config.max_position_embeddings
+    train_tokens = min(request.max_tokens, positions)
+    eval_tokens = min(request.eval_max_tokens or train_tokens, positions)
+    targets = F.one_hot(torch.tensor(data.labels), len(classes.names)).float()
+    if extra:
+        targets = torch.cat([targets, _taught(request, extra, classes, work, listener)])
+    examples = Examples(encode(tokenizer, [*data.texts, *extra], train_tokens), targets)
+    sets = {
+        name: EncodedSet(encode(tokenizer, d.texts, eval_tokens), d.labels)
+        for name, d in dev.items()
+    }
+
+    started = time.monotonic()
+    history = fine_tune(
+        network,
+        examples,
+        request.settings,
+        work,
+        loss=request.loss,
+        class_weights=(
+            balanced_weights(data.labels, len(classes.names)) if request.class_weights else None
+        ),
+        dev=next(iter(sets.values()), None),
+        resume=resume,
+        on_progress=listener.progress,
+    )
+    training_s = time.monotonic() - started
+    save_model(network, tokenizer, request.out)
+    reports = _measure(request, sets, listener)
+    outcome = Outcome(network.config, classes, reports, int(history[-1]["step"]), training_s)
+    plot_curves(history, request.out / CURVES)
+    _write_metrics(request, outcome, history)
+    card = model_card(_facts(request, outcome, data, len(extra), network, command), network.config)
+    (request.out / CARD).write_text(card, encoding="utf-8")
+    clear_checkpoints(work)
+    return outcome
+
+
+def _begin(
+    request: Request, classes: Classes, texts: Sequence[str], work: Path
+) -> tuple[MultiExitEncoder, Tokenizer]:
+    """Return the network and the tokenizer that a training starts with.
+
+    Raises:
+        ModelError: the checkpoint or the sizes cannot be used.
+    """
+    if isinstance(request.start, NewModel):
+        return request.start.build(
+            texts,
+            work,
+            exit_layers=request.exit_layers,
+            labels=classes.names,
+        )
+    folder = locate(request.start, allow_pickle=request.allow_pickle)
+    found = read_config(folder)
+    layers = found.exit_layers if found.exits > 1 else range(1, found.num_hidden_layers + 1)
+    network = start_from(
+        folder,
+        exit_layers=request.exit_layers or tuple(layers),
+        labels=classes.names,
+        new_heads=request.new_heads,
+        allow_pickle=request.allow_pickle,
+    )
+    tokenizer = load_tokenizer(folder)
+    check_tokenizer(tokenizer, network.config, where=str(folder))
+    return network, tokenizer
+
+
+def _taught(
+    request: Request, texts: Sequence[str], classes: Classes, work: Path, listener: Listener
+) -> Tensor:
+    """Return the teacher's class probabilities, computed once and kept for a resumed training."""
+    path = work / _SOFT_LABELS
+    if not path.exists():
+        listener.stage("teacher", len(texts))
+        taught = soft_labels(
+            locate(str(request.teacher), allow_pickle=request.allow_pickle),
+            texts,
+            exits=request.teacher_exits,
+            labels=classes.names,
+            max_tokens=request.max_tokens,
+            bf16=request.settings.bf16,
+            allow_pickle=request.allow_pickle,
+            done=listener.advance,
+        )
+        safetensors.torch.save_file({"probabilities": taught.contiguous()}, path)
+    return safetensors.torch.load_file(path)["probabilities"]
+
+
+def _measure(
+    request: Request, sets: Mapping[str, EncodedSet], listener: Listener
+) -> dict[str, ExitReport]:
+    """Measure the weights as saved, in fp32."""
+    saved = load_model(request.out).to(training_device())
+    reports = {}
+    for name, texts in sets.items():
+        listener.stage(f"evaluating {name}", len(texts.labels))
+        reports[name] = evaluate(saved, texts, done=listener.advance)
+    return reports
+
+
+def _write_metrics(request: Request, outcome: Outcome, history: Sequence[dict[str, float]]) -> None:
+    metrics = {
+        "request": request.to_dict(),
+        "exit_layers": outcome.config.exit_layers,
+        "steps": outcome.steps,
+        "training_s": round(outcome.training_s, 1),
+        "reports": {name: measured.to_dict() for name, measured in outcome.reports.items()},
+        "history": history,
+    }
+    (request.out / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+
+
+def _facts(  # noqa: PLR0913, PLR0917  (one caller; it has them all at hand)
+    request: Request,
+    outcome: Outcome,
+    data: LabelledTexts,
+    taught: int,
+    network: MultiExitEncoder,
+    command: Sequence[str],
+) -> Facts:
+    sources = [f"{len(data.texts):,} labelled texts of {set_name(request.data)}"]
+    if taught:
+        names = ", ".join(set_name(file.path) for file in request.unlabelled)
+        sources.append(f"{taught:,} sentences of {names}, labelled by the teacher")
+    held = outcome.reports.get(held_name(request.data))
+    fresh = isinstance(request.start, NewModel)
+    settings = request.to_dict()["settings"] | {
+        "loss": request.loss.value,
+        "class_weights": request.class_weights,
+        "max_tokens": request.max_tokens,
+        "eval_max_tokens": request.eval_max_tokens or request.max_tokens,
+        "steps": outcome.steps,
+    }
+    return Facts(
+        name=request.out.name,
+        command=shlex.join(command),
+        start="random weights" if fresh else str(request.start),
+        data=sources,
+        held_out=0 if held is None else held.texts,
+        classes=outcome.classes,
+        settings=settings,
+        reports=outcome.reports,
+        parameters=sum(p.numel() for p in network.parameters()),
+        training_s=outcome.training_s,
+    )

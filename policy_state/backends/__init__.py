@@ -1,1 +1,0 @@
-"""Implementations of the statistics store: in memory, and in Redis or Valkey."""

@@ -1,0 +1,1 @@
+"""Whether what a store holds hangs together, and counting again what it has lost."""

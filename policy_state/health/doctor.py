@@ -1,0 +1,188 @@
+"""Checks that what a store holds hangs together."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from shlex import quote
+from typing import TYPE_CHECKING, Final
+
+from policy_state.errors import StoreCorrupt
+from policy_state.health.findings import COUNT_ANEW, Finding, Severity, note, problem
+from policy_state.health.missing import missing_findings
+from policy_state.store.offsets import Counted
+from policy_state.store.port import DomainSnapshot
+from policy_state.store.reading import read_each
+from policy_state.transfer.transfer import list_domains
+from policy_state.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from policy_state.stats import ExitStats
+    from policy_state.store.admin import PolicyAdmin
+    from policy_state.store.offsets import Range
+    from policy_state.store.port import Totals
+
+__all__ = ["Examination", "Finding", "Severity", "examine"]
+
+_PAGE: Final = 200
+_REPAIR: Final = "offramp policy doctor --repair"
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What was looked at, and what was found."""
+
+    findings: tuple[Finding, ...]
+    domains: int
+    texts: int  # held by the domains
+    partitions: int
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no problem was found."""
+        return all(finding.severity is not Severity.PROBLEM for finding in self.findings)
+
+
+def examine(
+    store: PolicyAdmin,
+    *,
+    logs: Mapping[str, Range] | None = None,
+    committed: Mapping[str, int] | None = None,
+    now_ms: int | None = None,
+) -> Examination:
+    """Look at everything a policy has in the store; takes a call per 200 domains.
+
+    Args:
+        store: With the policy open. Workers may count meanwhile.
+        logs: First and next offset of the log of each partition, by `PartitionDeltas.source`;
+            None: not known, then watermarks are not held against it.
+        committed: What the group has committed, by the same names, read before this is called:
+            what is committed must be counted. None: not known.
+        now_ms: The time; None: not known, then pins for a time are not held against the audit.
+    """
+    findings: list[Finding] = []
+    before: Totals | None = None
+    names: Sequence[str] = ()
+    marks: Mapping[str, Counted] = {}
+    with _told(findings, "all domains"):
+        before = store.totals()
+    exits = store.describe().meta.exits
+    texts = domains = 0
+    with _told(findings, "index"):
+        names = list_domains(store)
+    for first in range(0, len(names), _PAGE):
+        found, damaged = read_each(store, names[first : first + _PAGE])
+        findings += [
+            problem("corrupt", name, why, f"{COUNT_ANEW}, or offramp policy remove {quote(name)}")
+            for name, why in damaged.items()
+        ]
+        for name, record in found.items():
+            domains += 1
+            texts += record.stats.observed[0]
+            findings += _domain_findings(name, record, exits)
+    if before is not None:
+        findings += _total_findings(before, store.totals(), domains, texts)
+    with _told(findings, "keys"):
+        findings += missing_findings(store, held=texts, now_ms=now_ms)
+    with _told(findings, "watermarks"):
+        marks = store.watermarks()
+    # Where watermarks went missing, nothing tells what of their partitions is counted.
+    are_all_there = all(found.place != "watermarks" for found in findings)
+    known = marks.keys() | (committed or {}).keys() if are_all_there else marks.keys()
+    for source in sorted(known):
+        findings += _gap_findings(source, marks.get(source, Counted()), logs, committed)
+        findings += _mark_findings(source, marks.get(source), logs)
+    return Examination(tuple(findings), domains, texts, len(marks))
+
+
+@contextmanager
+def _told(findings: list[Finding], place: str) -> Iterator[None]:
+    """Make a finding of what cannot be read."""
+    try:
+        yield
+    except StoreCorrupt as error:
+        findings.append(problem("corrupt", place, str(error), COUNT_ANEW))
+
+
+def _total_findings(before: Totals, after: Totals, domains: int, texts: int) -> list[Finding]:
+    findings = _counter_findings("all domains", after.stats)
+    if after.lost:
+        text = (
+            f"{counted(after.lost, 'offset was', 'offsets were')} left uncounted in more gaps than "
+            "are kept, so that nothing finds them"
+        )
+        findings.append(problem("lost", "all domains", text, COUNT_ANEW))
+    balances = [t.stats.observed[0] + t.brought - t.gone for t in (before, after)]
+    if not min(balances) <= texts <= max(balances):
+        text = (
+            f"the domains hold {counted(texts, 'text')}; counted "
+            f"{after.stats.observed[0]}, brought "
+            f"{after.brought}, gone {after.gone} make {balances[1]}"
+        )
+        if not domains:
+            text += ": the index of domains is missing"
+        elif not (after.stats.observed[0] or after.brought):
+            text += ": the sums are missing"
+        elif texts < min(balances):
+            text += ": domains are missing, or their names in the index"
+        findings.append(problem("ledger", "all domains", text, COUNT_ANEW))
+    return findings
+
+
+def _domain_findings(name: str, record: DomainSnapshot, exits: int) -> list[Finding]:
+    findings = _counter_findings(name, record.stats)
+    if record == DomainSnapshot.unseen(exits):
+        text = "is listed, but its key is missing"
+        findings.append(problem("index", name, text, f"offramp policy remove {quote(name)}"))
+    if record.pin is not None and not record.pin < exits:
+        text = f"is pinned to exit {record.pin}, the policy has exits 0..{exits - 1}"
+        findings.append(problem("pin", name, text, f"offramp unpin {quote(name)}"))
+    return findings
+
+
+def _counter_findings(place: str, stats: ExitStats) -> list[Finding]:
+    return [problem("counters", place, text, COUNT_ANEW) for text in stats.contradictions()]
+
+
+def _mark_findings(
+    source: str, mark: Counted | None, logs: Mapping[str, Range] | None
+) -> Iterator[Finding]:
+    if logs is None or mark is None:
+        return
+    if source not in logs:
+        yield note("watermark", source, "the topic is gone, or was made anew")
+    elif mark.upto > logs[source][1]:
+        text = f"counted up to {mark.upto}, the log ends at {logs[source][1]}"
+        yield problem("watermark", source, text, COUNT_ANEW)
+
+
+def _gap_findings(
+    source: str,
+    mark: Counted,
+    logs: Mapping[str, Range] | None,
+    committed: Mapping[str, int] | None,
+) -> Iterator[Finding]:
+    """Tell what is predicted and not counted; what is not committed yet has time."""
+    end = mark.upto if committed is None or source not in committed else committed[source]
+    pieces = mark.open_below(end)
+    if not pieces:
+        return
+    missing = sum(following - first for first, following in pieces)
+    text = (
+        f"{counted(missing, 'offset')} below {end} {'is' if missing == 1 else 'are'} not counted, "
+        f"in {counted(len(pieces), 'gap')}: "
+    )
+    if logs is not None and source not in logs:
+        yield note("gaps", source, text + "nobody can tell what they held")
+        return
+    if committed is not None and source not in committed:
+        text += "the group has committed nothing of it, so they may well hold no texts"
+        yield note("gaps", source, text)
+        return
+    text += (
+        "held by a worker, lost with one or with Redis, or of before the policy; a worker that "
+        "reads the partition counts them in a minute"
+    )
+    yield problem("gaps", source, text, _REPAIR)

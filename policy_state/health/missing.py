@@ -1,0 +1,176 @@
+"""Keys that went missing alone, as the others tell: a server evicts, somebody deletes by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from shlex import quote
+from typing import TYPE_CHECKING, Any, Final
+
+from policy_state.health.findings import COUNT_ANEW, Finding, note, problem
+from policy_state.store.admin import AUDIT_ENTRIES
+from policy_state.store.reading import read_each
+from policy_state.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from policy_state.store.admin import AuditEntry, PolicyAdmin
+    from policy_state.store.port import DomainSnapshot, Totals
+    from policy_state.store.routes import RouteStore
+
+_ALL_ENTRIES: Final = 2 * AUDIT_ENTRIES  # more than are ever kept
+_SOON_MS: Final = 60_000  # a pin that ends meanwhile, or by a clock that is ahead
+_STARTS_ANEW: Final = {"import", "import-begin"}  # what these write is not told domain by domain
+
+
+def without_marks(totals: Totals, marks: int, held: int) -> str | None:
+    """Return how counters are without their watermarks; None where none are missing.
+
+    Args:
+        totals: Of the policy, read before the watermarks.
+        marks: How many watermarks there are.
+        held: How many texts the domains hold; matters only where there are no watermarks.
+    """
+    if totals.marks is not None and marks < totals.marks:
+        return f"{totals.marks - marks} of {totals.marks} watermarks are missing"
+    if not marks and held + totals.gone > totals.brought:
+        return (
+            f"there are counters of "
+            f"{counted(held + totals.gone - totals.brought, 'text')}, no watermarks"
+        )
+    return None
+
+
+def missing_findings(store: PolicyAdmin, *, held: int, now_ms: int | None) -> list[Finding]:
+    """Return what is missing of a policy: watermarks, gaps, meta, audit, pins, settings.
+
+    Args:
+        store: With the policy open. Workers may count meanwhile: what is found is looked for twice.
+        held: How many texts the domains hold.
+        now_ms: The time; None: not known, then pins for a time are not looked at.
+    """
+    return [
+        *_twice(lambda: list(_mark_findings(store, held))),
+        *_twice(lambda: list(_audit_findings(store, now_ms))),
+    ]
+
+
+def route_findings(store: RouteStore, group: str) -> Iterator[Finding]:
+    """Yield what is missing of the routes of a group."""
+    stored = store.routes(group)
+    if stored.lost:
+        text = "the routes are missing, though their history is there: no worker starts without"
+        yield problem("routes", group, text, "offramp route add")
+    elif stored.revision and not store.route_history(group, limit=1):
+        yield note("routes", group, "the history of the routes is missing")
+
+
+def eviction_findings(policies: Collection[str]) -> Iterator[Finding]:
+    """Yield what is wrong with what the servers do when they are full (`maxmemory-policy`)."""
+    mend = "redis-cli config set maxmemory-policy noeviction"
+    for policy in sorted(policies):
+        text = f"maxmemory-policy is {policy}"
+        if policy.startswith("allkeys-"):
+            text += ": a full server deletes what was learnt, key by key"
+            yield problem("memory", "redis", text, mend)
+        elif policy != "noeviction":
+            text += ": a full server deletes heartbeats, the only keys that expire"
+            yield note("memory", "redis", text, mend)
+
+
+def _twice(look: Callable[[], Sequence[Finding]]) -> list[Finding]:
+    """Return what is found and found again: not what changed while it was looked at."""
+    found = look()
+    again = look() if found else ()
+    return [finding for finding in found if finding in again]
+
+
+def _mark_findings(store: PolicyAdmin, held: int) -> Iterator[Finding]:
+    totals = store.totals()
+    marks = store.watermarks()
+    if why := without_marks(totals, len(marks), held):
+        text = f"{why}: what they counted would be counted twice"
+        yield problem("watermark", "watermarks", text, COUNT_ANEW)
+        return
+    gapped = sum(bool(mark.gaps) for mark in marks.values())
+    if totals.gapped is not None and gapped < totals.gapped:
+        text = (
+            f"the gaps of {counted(totals.gapped - gapped, 'partition')} are "
+            f"missing: what was not counted of "
+        )
+        yield problem("gaps", "watermarks", text + "them passes for counted", COUNT_ANEW)
+
+
+def _audit_findings(store: PolicyAdmin, now_ms: int | None) -> Iterator[Finding]:
+    opened = store.describe()
+    entries = store.audit(limit=_ALL_ENTRIES)
+    expected = min(opened.changes, AUDIT_ENTRIES)
+    if len(entries) < expected:
+        text = f"{expected - len(entries)} of the latest {expected} changes are missing"
+        yield note("audit", "all domains", text)
+    for entry in entries:
+        if entry.action in {"rebuild", "repair"}:  # gaps tell what these have left
+            break
+        if entry.action == "meta-lost":
+            text = "was missing and was made anew: counters began afresh, settings are a worker's"
+            yield problem("meta", "all domains", text, "offramp policy rebuild")
+            break
+    yield from _setting_findings(entries, asdict(opened.meta.settings) | asdict(opened.meta.limits))
+    yield from _pin_findings(store, entries, now_ms)
+
+
+def _setting_findings(entries: Sequence[AuditEntry], in_force: dict[str, Any]) -> Iterator[Finding]:
+    """Yield the settings that are not what the audit says they were set to last."""
+    told: dict[str, Any] = {}
+    for entry in entries:
+        if entry.action == "configure":
+            told = {name: new for name, (_, new) in entry.detail.items()} | told
+    for name, value in told.items():
+        if name not in in_force or json.dumps(in_force[name]) == json.dumps(value):
+            continue
+        said, now = ("none" if v is None else json.dumps(v) for v in (value, in_force[name]))
+        text = f"{name} is {now}, the audit says it was set to {said}"
+        mend = f"offramp policy set --setting {name}={quote(said)}"
+        yield problem("settings", "all domains", text, mend)
+
+
+def _pin_findings(
+    store: PolicyAdmin, entries: Sequence[AuditEntry], now_ms: int | None
+) -> Iterator[Finding]:
+    """Yield the domains that are pinned or frozen by the audit, and not by their records."""
+    pins: dict[str, AuditEntry] = {}
+    freezes: dict[str, AuditEntry] = {}
+    for entry in entries:
+        if entry.action in _STARTS_ANEW:
+            break
+        if entry.domain is None:
+            continue
+        if entry.action in {"pin", "unpin", "remove"}:
+            pins.setdefault(entry.domain, entry)
+        if entry.action in {"freeze", "unfreeze", "remove"}:
+            freezes.setdefault(entry.domain, entry)
+    pinned = {d: e for d, e in pins.items() if e.action == "pin" and _lasts(e, now_ms)}
+    frozen = {d: e for d, e in freezes.items() if e.action == "freeze"}
+    records, _ = read_each(store, list({**pinned, **frozen}))
+    for domain, record in records.items():
+        yield from _not_held(domain, record, pinned.get(domain), frozen.get(domain))
+
+
+def _not_held(
+    domain: str, record: DomainSnapshot, pin: AuditEntry | None, freeze: AuditEntry | None
+) -> Iterator[Finding]:
+    if pin is not None and record.pin != pin.detail.get("exit"):
+        exit_ = pin.detail.get("exit")
+        text = f"is not pinned to exit {exit_}, as the audit says: its key went missing meanwhile"
+        yield problem(
+            "pin", domain, text, f"offramp pin {quote(domain)} --exit {exit_} --reason WHY"
+        )
+    if freeze is not None and not record.frozen:
+        text = "is not frozen, as the audit says: its key went missing meanwhile"
+        yield problem("pin", domain, text, f"offramp policy freeze {quote(domain)}")
+
+
+def _lasts(pin: AuditEntry, now_ms: int | None) -> bool:
+    for_ms = pin.detail.get("for_ms")
+    return for_ms is None or (now_ms is not None and pin.time_ms + for_ms > now_ms + _SOON_MS)

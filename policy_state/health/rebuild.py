@@ -1,0 +1,242 @@
+"""Counters from predictions: what Redis lost is counted again from the topic of predictions."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from policy_state.errors import StoreCorrupt
+from policy_state.health.findings import COUNT_ANEW
+from policy_state.health.missing import without_marks
+from policy_state.stats import ExitStats
+from policy_state.store.offsets import Counted
+from policy_state.store.port import OVERFLOW_DOMAIN, PartitionDeltas, Refusal, Status
+from policy_state.store.reading import read_each
+from policy_state.transfer.transfer import all_domains, list_domains
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from policy_state.store.admin import PolicyAdmin
+    from policy_state.store.offsets import Range
+
+_PIECE: Final = 65_536  # offsets counted in one step
+_CALL_DOMAINS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedText:
+    """One text as its prediction tells of it."""
+
+    topic_id: str
+    partition: int
+    offset: int
+    domain: str
+    exit_labels: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuild did."""
+
+    counted: int  # texts
+    known: int  # texts that were counted before
+    repeated: int  # further predictions of one and the same text
+    beyond: int  # texts that are left to the workers
+    failed_offsets: int  # offsets that a worker counted in part meanwhile: run it again
+
+
+class _Offsets:
+    """Offsets of one partition that were seen: a bit for each, in pages."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, bytearray] = {}
+
+    def is_repeated(self, offset: int) -> bool:
+        """Return whether the offset was seen before, and note it."""
+        page = self._seen.setdefault(offset // _PIECE, bytearray(_PIECE // 8))
+        byte, bit = divmod(offset % _PIECE, 8)
+        was = bool(page[byte] >> bit & 1)
+        page[byte] |= 1 << bit
+        return was
+
+
+class _Partition(_Offsets):
+    """The offsets of one partition that are to be counted, in pieces, and their sums."""
+
+    def __init__(self, mark: Counted, upto: int) -> None:
+        super().__init__()
+        self.upto = upto
+        wanted = [*mark.gaps, (mark.upto, upto)]
+        self.pieces: list[Range] = [
+            (max(start, first), min(start + _PIECE, following, upto))
+            for first, following in wanted
+            if first < upto
+            for start in range(first - first % _PIECE, min(following, upto), _PIECE)
+        ]
+        self.starts = [first for first, _ in self.pieces]
+        self.sums: list[dict[str, ExitStats]] = [{} for _ in self.pieces]
+
+    def sums_at(self, offset: int) -> dict[str, ExitStats] | None:
+        """Return the sums of the piece that holds an offset; None where it was counted before."""
+        place = bisect_right(self.starts, offset) - 1
+        return self.sums[place] if place >= 0 and offset < self.pieces[place][1] else None
+
+
+def rebuild(
+    store: PolicyAdmin,
+    texts: Iterable[PredictedText],
+    *,
+    upto: Mapping[tuple[str, int], int],
+    left_out: Callable[[], Collection[str]] = tuple,
+    replay: bool = True,
+) -> Rebuilt:
+    """Count every text that is not counted yet. Workers may count on meanwhile.
+
+    What is counted already, be it before the loss or by workers since, is left as it is; so a
+    rebuild can be repeated. To count everything anew call `restart` on the store first.
+    A domain that is reset meanwhile keeps none of the texts: they are all of before the reset.
+
+    Args:
+        store: With the policy open.
+        texts: In any order. Of several predictions of one offset the first counts.
+        upto: By topic id and partition, the offset up to which `texts` is complete: what the
+            group has committed. Texts from there on are left to the workers.
+        left_out: Asked when all texts are read: partitions, by watermark name, of which not all
+            texts were to be had. Nothing of them is counted.
+        replay: See `StatsStore.apply`.
+
+    Raises:
+        StoreCorrupt: Counters are without watermarks, so texts would be counted twice; nothing was
+            written.
+    """
+    exits = store.describe().meta.exits
+    marks = checked_marks(store)
+    partitions = {
+        (topic_id, number): _Partition(marks.get(f"{topic_id}/{number}", Counted()), end)
+        for (topic_id, number), end in upto.items()
+    }
+    known = repeated = beyond = 0
+    for text in texts:
+        partition = partitions.get((text.topic_id, text.partition))
+        if partition is None or text.offset >= partition.upto:
+            beyond += 1
+        elif partition.is_repeated(text.offset):
+            repeated += 1
+        elif (sums := partition.sums_at(text.offset)) is None:
+            known += 1
+        else:
+            one = ExitStats.from_labels(text.exit_labels, exits=exits)
+            sums[text.domain] = sums[text.domain] + one if text.domain in sums else one
+    not_whole = set(left_out())
+    parts = [
+        PartitionDeltas(topic_id, number, first, following, sums)
+        for (topic_id, number), partition in partitions.items()
+        if f"{topic_id}/{number}" not in not_whole
+        for (first, following), sums in zip(partition.pieces, partition.sums, strict=True)
+    ]
+    failed = counted = 0
+    epochs: dict[str, int] = {}  # of the first texts: a reset since then is one of the others, too
+    for call in _calls(parts):
+        of_epochs = [
+            replace(part, epochs={d: epochs[d] for d in part.deltas if d in epochs})
+            for part in call
+        ]
+        answer = store.apply(of_epochs, replay=replay)
+        stale = {d for d, why in answer.refused.items() if why is Refusal.STALE_EPOCH}
+        for part, outcome in zip(call, answer.outcomes, strict=True):
+            if outcome.status is Status.APPLIED:
+                counted += sum(s.texts for d, s in part.deltas.items() if d not in stale)
+            else:
+                failed += part.next_offset - part.first_offset
+        epochs = {d: now.epoch for d, now in answer.snapshots.items()} | epochs
+    return Rebuilt(counted, known, repeated, beyond, failed)
+
+
+def checked_marks(store: PolicyAdmin) -> Mapping[str, Counted]:
+    """Return what is counted of each partition.
+
+    Raises:
+        StoreCorrupt: Counters are without their watermarks, so texts would be counted twice.
+    """
+    totals = store.totals()
+    marks = store.watermarks()
+    held = 0
+    if not marks:  # looked at again after the domains: workers may have begun meanwhile
+        held = sum(record.stats.texts for _, record in all_domains(store))
+        marks = store.watermarks()
+    if why := without_marks(totals, len(marks), held):
+        raise StoreCorrupt(
+            f"{why}, so texts would be counted twice; nothing was counted: `{COUNT_ANEW}` sets all "
+            "counters to zero and counts anew"
+        )
+    return marks
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A domain that has counted more texts than predictions tell of."""
+
+    counted: int | None  # None: its record cannot be read
+    found: int
+
+    @property
+    def texts(self) -> int:
+        """How many texts it would lose."""
+        return (self.counted or 0) - self.found
+
+
+def counted_texts(store: PolicyAdmin) -> dict[str, int | None]:
+    """Return how many texts each domain has counted; None where its record cannot be read."""
+    names = list_domains(store)
+    counted: dict[str, int | None] = {}
+    for first in range(0, len(names), _CALL_DOMAINS):
+        found, damaged = read_each(store, names[first : first + _CALL_DOMAINS])
+        counted |= {name: record.stats.texts for name, record in found.items()}
+        counted |= dict.fromkeys(damaged)
+    return counted
+
+
+def found_texts(texts: Iterable[PredictedText]) -> Counter[str]:
+    """Return how many texts of each domain there are; of several predictions of one the first."""
+    seen: defaultdict[tuple[str, int], _Offsets] = defaultdict(_Offsets)
+    return Counter(
+        text.domain
+        for text in texts
+        if not seen[text.topic_id, text.partition].is_repeated(text.offset)
+    )
+
+
+def losses(counted: Mapping[str, int | None], found: Mapping[str, int]) -> dict[str, Loss]:
+    """Return the domains that a fresh count would make smaller, or drop.
+
+    Texts of `OVERFLOW_DOMAIN` are found under names of their own: as many as these have not counted
+    themselves. Of a record that cannot be read any text that is found is one more.
+
+    >>> losses({"a": 5, "b": 2, "c": 0, "d": None}, {"a": 4, "b": 9})
+    {'a': Loss(counted=5, found=4), 'd': Loss(counted=None, found=0)}
+    """
+    own = {name: texts or 0 for name, texts in counted.items() if name != OVERFLOW_DOMAIN}
+    beyond = sum(max(0, texts - own.get(name, 0)) for name, texts in found.items())
+    there = {**found, OVERFLOW_DOMAIN: beyond}
+    return {
+        name: Loss(texts, there.get(name, 0))
+        for name, texts in counted.items()
+        if there.get(name, 0) < (1 if texts is None else texts)
+    }
+
+
+def _calls(parts: Sequence[PartitionDeltas]) -> Iterable[list[PartitionDeltas]]:
+    """Yield the parts in calls that take the store not much longer than a worker's."""
+    call: list[PartitionDeltas] = []
+    domains = 0
+    for part in parts:
+        if call and (domains + len(part.deltas) > _CALL_DOMAINS or len(call) == _CALL_DOMAINS):
+            yield call
+            call, domains = [], 0
+        call.append(part)
+        domains += len(part.deltas)
+    if call:
+        yield call

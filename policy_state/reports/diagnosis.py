@@ -1,0 +1,228 @@
+"""What a domain's counters say, without labels, of how far its choice can be trusted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from policy_state.algorithms.arrays import Counters, constant_exits
+from policy_state.algorithms.bounds import certain_upper_bound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from policy_state.algorithms.assessment import Assessment
+    from policy_state.stats import ExitStats
+
+_SURE: Final = 3.0
+"""Standard errors from which a difference is told as one."""
+
+_Z_95: Final = 1.959964
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A share of texts, with its 95 % interval (Wilson)."""
+
+    share: float
+    low: float
+    high: float
+    texts: int  # that it was taken over
+
+    @classmethod
+    def of(cls, hits: int, texts: int) -> Share | None:
+        """Return the share of `hits`; None of no texts.
+
+        >>> found = Share.of(5, 20)
+        >>> round(found.low, 3), found.share, round(found.high, 3)
+        (0.112, 0.25, 0.469)
+        """
+        if texts < 1:
+            return None
+        share, square = min(hits, texts) / texts, _Z_95**2
+        middle = (share + square / (2 * texts)) / (1 + square / texts)
+        half = math.sqrt(share * (1 - share) / texts + square / (4 * texts**2))
+        half *= _Z_95 / (1 + square / texts)
+        # At the ends rounding could leave the share just outside.
+        low, high = min(share, middle - half), max(share, middle + half)
+        return cls(share, max(0.0, low), min(1.0, high), texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Falling:
+    """Disagreement with exit 0 that falls from one exit to a deeper one: one of the two errs."""
+
+    exit: int
+    deeper: int
+    fall: float  # share of texts, on the same texts
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Whether two rules with opposite biases choose the same exit.
+
+    The paper's rule counts disagreement with the first exit, the other one that with the last.
+    Under Strong Dominance both are right. Where they differ it does not hold well enough here.
+    """
+
+    first_anchored: int
+    last_anchored: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether they agree."""
+        return self.first_anchored == self.last_anchored
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """How clear the choice is: the runner-up, and what would make it the choice."""
+
+    runner_up: int
+    margin: float  # of estimated reward
+    texts_to_flip: int  # that would all have to run deep and speak against the choice
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What speaks for and against a domain's choice. None: not enough is known."""
+
+    two_classes: bool  # no label above 1 was seen: all that is said of Strong Dominance needs it
+    violations: Share | None  # texts that surely violate Strong Dominance, at least so many
+    falling: tuple[Falling, ...]
+    constant: tuple[int, ...]  # exits that say the same of every text
+    screened: tuple[int, ...]  # those of them that the policy leaves out
+    agreement: Share | None  # of the chosen exit with the last one, on texts that reached both
+    extra_error: tuple[float, ...] | None  # per exit: at most so much more than the last exit's
+    certificate: Certificate | None
+    confidence: Confidence | None
+    drifts: int  # how often the domain was started afresh because it had drifted
+    resets: int  # how often by hand
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator should know, one sentence each."""
+        found = []
+        if self.constant:
+            exits = ", ".join(map(str, self.constant))
+            so = ", so it is never chosen" if self.screened else ""
+            found.append(
+                f"exit {exits} gives (nearly) all texts the same label{so}; "
+                "train the model with higher learning rates for its heads"
+            )
+            if 0 in self.screened:
+                found.append(
+                    "disagreement with exit 0 says nothing here: the last exit is the reference"
+                )
+        proof = ", Strong Dominance does not hold" if self.two_classes else ""
+        found += [
+            f"exit {fall.exit} disagrees with exit 0 on {fall.fall:.1%} more of the texts than the "
+            f"deeper exit {fall.deeper}: one of the two errs there{proof}"
+            for fall in self.falling
+        ]
+        if self.certificate and not self.certificate.holds:
+            found.append(
+                f"seen from exit 0, exit {self.certificate.first_anchored} is best, seen from the "
+                f"last, exit {self.certificate.last_anchored}: labels would tell which"
+            )
+        return tuple(found)
+
+
+def diagnose(
+    stats: ExitStats,
+    assessment: Assessment,
+    costs: Sequence[float],
+    *,
+    epoch: int = 0,
+    drifts: int = 0,
+) -> Diagnosis:
+    """Return what the counters say of the choice that `assessment` holds."""
+    counters, last = Counters.of(stats), stats.exits - 1
+    full = stats.observed[last]
+    two_classes = not any(stats.high)
+    # Of two labels one that comes back to exit 0's after leaving it was wrong before or is wrong
+    # now. A text may come back at several exits, so only those of one exit are surely different.
+    returns = max(range(stats.exits), key=lambda j: stats.lost[j])
+    rates = np.array(stats.apart) / max(full, 1)
+    priced = any(index is not None for index in assessment.indices)  # not by a tolerance
+    return Diagnosis(
+        two_classes=two_classes,
+        violations=(
+            Share.of(stats.lost[returns], stats.observed[returns])
+            if last > 1 and two_classes
+            else None
+        ),
+        falling=falling_disagreement(counters),
+        constant=tuple(np.flatnonzero(constant_exits(counters)).tolist()),
+        screened=assessment.screened,
+        agreement=Share.of(full - min(full, stats.apart[assessment.exit]), full),
+        extra_error=tuple(certain_upper_bound(rates, np.array([full])).tolist()) if full else None,
+        certificate=_certificate(counters, assessment, costs) if full and priced else None,
+        confidence=_confidence(stats, assessment, costs),
+        drifts=drifts,
+        resets=max(0, epoch - drifts),
+    )
+
+
+def falling_disagreement(counters: Counters) -> tuple[Falling, ...]:
+    """Return the exits whose disagreement with exit 0 surely falls towards a deeper one.
+
+    The steps between two exits are taken on the same texts; of the deeper exits the one with the
+    clearest fall is told.
+    """
+    observed = np.maximum(counters.observed, 1)
+    steps = (counters.gained - counters.lost) / observed
+    variances = ((counters.gained + counters.lost) / observed - steps**2) / observed
+    found = []
+    for exit_ in range(1, len(steps) - 1):
+        falls = -steps[exit_ + 1 :].cumsum()
+        errors = np.sqrt(variances[exit_ + 1 :].cumsum())
+        clear = np.where(counters.observed[exit_ + 1 :] > 0, falls - _SURE * errors, -1)
+        if clear.max() > 0:
+            at = int(clear.argmax())
+            found.append(Falling(exit_, exit_ + 1 + at, float(falls[at])))
+    return tuple(found)
+
+
+def _certificate(
+    counters: Counters, assessment: Assessment, costs: Sequence[float]
+) -> Certificate | None:
+    if 0 in assessment.screened:  # seen from exit 0 there is nothing
+        return None
+    charged = np.array(costs)
+    charged[list(assessment.screened)] = np.inf
+    steps = (counters.gained - counters.lost) / np.maximum(counters.observed, 1)
+    last = -counters.apart / counters.observed[-1]
+    return Certificate(_deepest_best(steps.cumsum() - charged), _deepest_best(last - charged))
+
+
+def _confidence(
+    stats: ExitStats, assessment: Assessment, costs: Sequence[float]
+) -> Confidence | None:
+    """Return how clear the choice is, None where it does not rest on the rewards alone."""
+    exit_ = assessment.exit
+    chosen = assessment.rewards[exit_]
+    # What a text that speaks against the choice takes from the difference of the two rewards.
+    against = {j: 1 + costs[exit_] - cost for j, cost in enumerate(costs)}
+    rivals = [
+        (reward, j)
+        for j, reward in enumerate(assessment.rewards)
+        if reward is not None and j != exit_ and j not in assessment.screened and against[j] > 0
+    ]
+    if chosen is None or assessment.indices[exit_] is None or not rivals:
+        return None
+    reward, runner_up = max(rivals)
+    margin = chosen - reward
+    if margin < 0:
+        return None
+    texts = stats.observed[max(runner_up, exit_, assessment.anchor)]
+    return Confidence(runner_up, margin, math.ceil(margin * texts / against[runner_up]))
+
+
+def _deepest_best(values: NDArray[np.float64]) -> int:
+    return int(np.flatnonzero(values >= values.max() - 1e-12)[-1])

@@ -1,0 +1,143 @@
+"""What is known of one domain, worked out for people: rewards, indices, what depth was saved."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from policy_state.algorithms.base import build
+from policy_state.errors import PolicyNotFound
+from policy_state.reports.diagnosis import Diagnosis, diagnose
+from policy_state.suggesting import no_such_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from policy_state.algorithms.base import Policy
+    from policy_state.stats import ExitStats
+    from policy_state.store.port import DomainSnapshot, StatsStore
+
+
+@dataclass(frozen=True, slots=True)
+class ExitReport:
+    """One exit of one domain. Rates are None where nothing was observed."""
+
+    exit: int
+    layer: int
+    cost: float  # times the cost weight
+    played: int  # texts that stopped here
+    share: float | None  # of all texts
+    observed: int  # texts that computed this exit
+    disagreement: float | None  # share of them whose label differed from exit 0's
+    reward: float | None  # what the policy thinks it gains, minus the cost added, over `anchor`
+    index: float | None  # the most that the reward may be, for all that is known
+
+
+@dataclass(frozen=True, slots=True)
+class DomainReport:
+    """One domain: the exit it has learnt, and what each exit was seen to do."""
+
+    domain: str
+    texts: int
+    exit: int  # what its texts get, but for those that explore: see `exit_of`
+    layer: int
+    learnt: int  # the best by what is known; another one than `exit` where the domain is pinned
+    layers_saved: float | None  # share of transformer layers not run so far
+    disagreement: float | None  # of the exit learnt with exit 0
+    last_seen_ms: int | None
+    anchor: int  # the exit that rewards count from: 0, or the last
+    exits: tuple[ExitReport, ...]
+    diagnosis: Diagnosis
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        return asdict(self) | {"warnings": list(self.diagnosis.warnings)}
+
+
+def exit_of(snapshot: DomainSnapshot, policy: Policy, *, pool: ExitStats | None) -> int:
+    """Return the exit that a domain's texts get, but for those that explore.
+
+    The one that it is pinned to; else what the policy, of the cost weight of their route, has
+    settled on. A frozen domain's texts do not explore.
+
+    Args:
+        snapshot: Of the domain.
+        policy: Of its texts' cost weight.
+        pool: Counters of all domains together, as workers have them from the store's totals: a
+            domain with few texts goes by them.
+    """
+    if snapshot.pin is not None:
+        return snapshot.pin
+    return policy.assess(snapshot.stats, pool=pool).exit
+
+
+def domain_report(
+    domain: str,
+    snapshot: DomainSnapshot,
+    layers: Sequence[int],
+    policy: Policy,
+    *,
+    pool: ExitStats | None,
+) -> DomainReport:
+    """Return the report of one domain, as its policy sees it.
+
+    Args:
+        domain: Its name.
+        snapshot: What is known of it.
+        layers: One per exit.
+        policy: What chooses its exits.
+        pool: As for `exit_of`.
+    """
+    stats = snapshot.stats
+    assessment = policy.assess(stats, pool=pool)
+    rows = tuple(
+        ExitReport(
+            exit=j,
+            layer=layer,
+            cost=policy.costs[j],
+            played=stats.played[j],
+            share=stats.played[j] / stats.texts if stats.texts else None,
+            observed=stats.observed[j],
+            disagreement=stats.disagreed[j] / stats.observed[j] if stats.observed[j] else None,
+            reward=assessment.rewards[j],
+            index=assessment.indices[j],
+        )
+        for j, layer in enumerate(layers)
+    )
+    texts_get = exit_of(snapshot, policy, pool=pool)
+    run = sum(count * layer for count, layer in zip(stats.played, layers, strict=True))
+    return DomainReport(
+        domain=domain,
+        texts=stats.texts,
+        exit=texts_get,
+        layer=layers[min(texts_get, len(layers) - 1)],
+        learnt=assessment.exit,
+        layers_saved=1 - run / (stats.texts * layers[-1]) if stats.texts else None,
+        disagreement=rows[assessment.exit].disagreement,
+        last_seen_ms=snapshot.last_seen_ms,
+        anchor=assessment.anchor,
+        exits=rows,
+        diagnosis=diagnose(
+            stats, assessment, policy.costs, epoch=snapshot.epoch, drifts=snapshot.drifts
+        ),
+    )
+
+
+def read_reports(
+    store: StatsStore, policy: str, *, domains: Sequence[str] | None = None, limit: int = 1000
+) -> list[DomainReport]:
+    """Return the reports of the domains named, else of the most recently active ones.
+
+    Raises:
+        PolicyNotFound: the store has no policy of that name.
+        StoreError: the store could not answer.
+    """
+    found = store.find(policy)
+    if found is None:
+        raise PolicyNotFound(no_such_policy(policy, [meta.name for meta in store.policies()]))
+    meta = store.open(found).meta
+    rules = build(meta.settings, meta.layers)
+    names = store.domains(limit=limit) if domains is None else domains
+    records = store.read(names)
+    pool = store.totals().stats
+    return [domain_report(name, records[name], meta.layers, rules, pool=pool) for name in names]

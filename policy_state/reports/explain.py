@@ -1,0 +1,198 @@
+"""Why a domain is at its exit, in words: what is known, by how much, and what would change it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from policy_state.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from policy_state.algorithms.settings import PolicySettings
+    from policy_state.reports.diagnosis import Diagnosis
+    from policy_state.reports.domain import DomainReport, ExitReport
+    from policy_state.stats import ExitStats
+    from policy_state.store.port import DomainSnapshot
+
+_Z_95: Final = 1.959964
+
+
+def explain(report: DomainReport, snapshot: DomainSnapshot, *, settings: PolicySettings) -> str:
+    """Return one paragraph: which exit the domain is at, why, by how much, what would change it."""
+    sentences = _held(report, snapshot)
+    if settings.policy == "default" and settings.tolerance is not None:
+        sentences += _within(report, snapshot.stats, settings.tolerance)
+    else:
+        sentences += _chosen(report, snapshot.stats)
+        sentences += _compared(report, snapshot.stats, settings.cost_weight)
+    sentences += findings(report.diagnosis)
+    sentences += [f"Careful: {warning}." for warning in report.diagnosis.warnings]
+    return " ".join(sentences)
+
+
+def findings(diagnosis: Diagnosis) -> list[str]:
+    """Return what was found of a choice without labels, a sentence each; warnings apart."""
+    found = []
+    if (agreement := diagnosis.agreement) is not None:
+        found.append(
+            f"It agrees with the last exit on {agreement.share:.1%} of "
+            f"{counted(agreement.texts, 'text')} "
+            f"(95 %: {agreement.low:.1%} to {agreement.high:.1%})."
+        )
+    if (violations := diagnosis.violations) is not None and violations.share > 0:
+        found.append(
+            f"At least {violations.share:.1%} of {violations.texts} texts violate Strong Dominance."
+        )
+    if diagnosis.certificate is not None and diagnosis.certificate.holds:
+        found.append("Counted from the first exit or from the last, the same exit is best.")
+    if diagnosis.drifts:
+        times = f"{diagnosis.drifts} times" if diagnosis.drifts > 1 else "once"
+        found.append(f"It drifted and was started afresh by itself {times}.")
+    if diagnosis.resets:
+        times = f"{diagnosis.resets} times" if diagnosis.resets > 1 else "once"
+        found.append(f"Operators reset it {times}.")
+    return found
+
+
+def _held(report: DomainReport, snapshot: DomainSnapshot) -> list[str]:
+    sentences = []
+    if snapshot.pin is not None:
+        layer = report.exits[snapshot.pin].layer if snapshot.pin < len(report.exits) else "?"
+        why = f" ({snapshot.pin_reason})" if snapshot.pin_reason else ""
+        sentences.append(f"An operator pinned it to exit {snapshot.pin}, layer {layer}{why}.")
+    if snapshot.frozen:
+        why = f" ({snapshot.freeze_reason})" if snapshot.freeze_reason else ""
+        sentences.append(f"It is frozen{why}: nothing new is counted.")
+    return sentences
+
+
+def _within(report: DomainReport, stats: ExitStats, tolerance: float) -> list[str]:
+    """Return why it is at its exit where a tolerance chooses, not a reward."""
+    chosen, last = report.exits[report.learnt], report.exits[-1]
+    bounds = report.diagnosis.extra_error
+    allowed = f"{100 * tolerance:.3g} % more than the last exit, {_named(last)}"
+    if bounds is None:
+        text = "No text ran to the last exit yet: all go there until a cheaper one is certain to "
+        return [f"{text}err at most {allowed}."]
+    after = f"After {counted(report.texts, 'text')}"
+    if chosen.exit != last.exit:
+        text = f"{after} {_named(chosen)} is the cheapest that is certain to err at most {allowed}"
+        return [f"{text}: {_apart(stats, chosen.exit, bounds)}.", _saved(report)]
+    text = f"{after} no cheaper exit is certain yet to err at most {allowed}"
+    sentences = [f"{text}: all texts go to it."]
+    cheaper = [row.exit for row in report.exits if row.cost < last.cost]
+    if cheaper:
+        closest = min(cheaper, key=lambda j: bounds[j])
+        near = _named(report.exits[closest])
+        sentences.append(f"The closest is {near}: {_apart(stats, closest, bounds)}.")
+    return sentences
+
+
+def _apart(stats: ExitStats, exit_: int, bounds: Sequence[float]) -> str:
+    full = stats.observed[-1]
+    return (
+        f"its label differed from the last exit's in {stats.apart[exit_] / full:.1%} of {full} "
+        f"texts, so it errs at most {bounds[exit_]:.1%} more (in 19 of 20 domains)"
+    )
+
+
+def _chosen(report: DomainReport, stats: ExitStats) -> list[str]:
+    best, anchor = report.exits[report.learnt], report.exits[report.anchor]
+    here = _named(best)
+    if report.texts == 0:
+        text = f"No text was counted yet: its texts start at {here}, "
+        return [text + "and the first that explore go to the last exit, which observes all."]
+    unseen = [str(row.exit) for row in report.exits if not row.observed]
+    if unseen:
+        text = (
+            f"After {counted(report.texts, 'text')} exit {', '.join(unseen)} was "
+            f"never observed: texts that "
+        )
+        return [text + f"explore go to the last exit, which observes all, the others to {here}."]
+    if best.reward is None:
+        return [f"After {counted(report.texts, 'text')} it is at {here}."]
+    if (own := by_its_own(report)) is not best:
+        text = (
+            f"After {counted(report.texts, 'text')} it is at {here}, by what all "
+            "domains have shown and what is typical: its own "
+        )
+        text += f"are few. By these alone {_named(own)} has the best estimated reward, "
+        return [f"{text}{own.reward:z.4f} against {best.reward:z.4f}.", _saved(report)]
+    text = (
+        f"After {counted(report.texts, 'text')} {here} has the best estimated "
+        f"reward, {best.reward:z.4f}: "
+    )
+    if anchor.exit == 0:
+        share, texts = _differing(report, stats, best.exit)
+        text += f"its label differed from exit 0's in {share:.1%} of {counted(texts, 'text')}, "
+        text += f"at a cost of {best.cost - anchor.cost:.4f} over exit 0."
+    elif best.exit == anchor.exit:
+        text += "it is the last exit, which all are compared with here."
+    else:
+        share, texts = _differing(report, stats, best.exit)
+        text += f"its label differed from the last exit's, the reference here, in {share:.1%} of "
+        text += f"{counted(texts, 'text')}, and it costs {anchor.cost - best.cost:z.4f} less."
+    return [text, _saved(report)]
+
+
+def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> list[str]:
+    """Return how far the runner-up is behind, and what would make it the choice."""
+    confidence = report.diagnosis.confidence
+    if confidence is None or not all(row.observed for row in report.exits):
+        return []
+    if by_its_own(report) is not report.exits[report.learnt]:
+        return []
+    best, rival = report.exits[report.learnt], report.exits[confidence.runner_up]
+    margin, spread = confidence.margin, 0.0
+    for row in (best, rival):
+        share, texts = _differing(report, stats, row.exit)
+        spread += share * (1 - share) / texts
+    sentences = [f"The runner-up is {_named(rival)}, {margin:.4f} behind, which is {{sure}}."]
+    if margin > _Z_95 * math.sqrt(spread):
+        sure = "more than chance"
+        sentences.append(
+            "That takes every text on which two exits differ for an error that the deeper one "
+            "saves (Strong Dominance); labels may say otherwise: `offramp policy evaluate`."
+        )
+    else:
+        sure = "within chance"
+    sentences[0] = sentences[0].format(sure=sure)
+    dearer = best.cost - rival.cost
+    if cost_weight > 0 and dearer:
+        tie = (margin + dearer) / dearer * cost_weight  # what it gains more, over what it costs
+        if tie > 0:
+            side = "above" if dearer > 0 else "below"
+            sentences.append(
+                f"It would win at a cost weight {side} {tie:.3g}; the weight is {cost_weight:g}."
+            )
+    flip = (
+        f"{counted(confidence.texts_to_flip, 'text')} that all spoke against it "
+        f"would change the choice."
+    )
+    return [*sentences, flip]
+
+
+def by_its_own(report: DomainReport) -> ExitReport:
+    """Return the exit of the best estimated reward; the one learnt where that is as good."""
+    learnt = report.exits[report.learnt]
+    known = [row for row in report.exits if row.reward is not None]
+    best = max(known, key=lambda row: row.reward or 0.0, default=learnt)
+    same = best.reward is None or learnt.reward is None or best.reward <= learnt.reward
+    return learnt if same else best
+
+
+def _differing(report: DomainReport, stats: ExitStats, exit_: int) -> tuple[float, int]:
+    """Return the share of texts whose label differed from the reference's, and of how many."""
+    if report.anchor:
+        return stats.apart[exit_] / stats.observed[-1], stats.observed[-1]
+    return stats.disagreed[exit_] / stats.observed[exit_], stats.observed[exit_]
+
+
+def _named(row: ExitReport) -> str:
+    return f"exit {row.exit} (layer {row.layer})"
+
+
+def _saved(report: DomainReport) -> str:
+    return f"So far {report.layers_saved or 0.0:.0%} of the layers were saved."

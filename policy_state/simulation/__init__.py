@@ -1,0 +1,1 @@
+"""What an algorithm does on recorded or made-up texts, without a stream."""

@@ -1,0 +1,253 @@
+"""Replays: what a policy does on a recorded matrix of exit labels, text by text or in batches."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from policy_state.algorithms.arrays import Counters
+from policy_state.algorithms.base import UeeUcb
+from policy_state.algorithms.default import DefaultPolicy
+from policy_state.algorithms.drift import BLOCK_TEXTS, DriftWatch, DriftWindow
+from policy_state.algorithms.tolerance import TolerancePolicy
+from policy_state.errors import InvalidCosts, InvalidInput, InvalidMatrix
+from policy_state.stats import ExitStats
+from policy_state.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from policy_state.algorithms.base import Policy
+
+TRIALS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Who decides on what: `workers` take a batch each from the same counters, round by round.
+
+    A round's texts are counted `delay` rounds after it; 0: before the next round.
+    """
+
+    workers: int = 1
+    batch: int = 1
+    delay: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse fleets that cannot be."""
+        if self.workers < 1 or self.batch < 1 or self.delay < 0:
+            raise InvalidInput(
+                f"{counted(self.workers, 'worker')}, batches of {self.batch}, delay "
+                f"{self.delay}; expected at "
+                "least 1, 1 and 0"
+            )
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether every text is decided on with all texts before it counted."""
+        return self.workers == self.batch == 1 and not self.delay
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What happened in every trial."""
+
+    orders: NDArray[np.intp]  # (trials, texts): which row of the matrix came when
+    exits: NDArray[np.int8]  # (trials, texts): where it stopped
+    resets: tuple[tuple[int, ...], ...]  # of each trial: after how many texts it started afresh
+
+    def counts(self, exits: int) -> NDArray[np.int64]:
+        """Return how many texts stopped at each exit, (trials, exits)."""
+        return np.stack([np.bincount(trial, minlength=exits) for trial in self.exits])
+
+
+def shuffles(rows: int, trials: int, *, texts: int | None = None) -> NDArray[np.intp]:
+    """Return the order of each trial, (trials, texts); rows come again where texts are more.
+
+    Trial i is `RandomState(i).permutation`, the order of the authors' `sample(frac=1,
+    random_state=i)`; further rounds through the rows go on with the same generator.
+    """
+    wanted = rows if texts is None else texts
+    orders = []
+    for trial in range(trials):
+        generator = np.random.RandomState(trial)
+        rounds = [generator.permutation(rows) for _ in range(-(-wanted // rows))]
+        orders.append(np.concatenate(rounds)[:wanted])
+    return np.stack(orders)
+
+
+def replay(
+    policy: Policy,
+    labels: NDArray[np.int8],
+    orders: NDArray[np.intp],
+    *,
+    fleet: Fleet = Fleet(),
+    pool: ExitStats | None = None,
+) -> Replay:
+    """Return what the policy does when the rows of a matrix arrive in the given orders.
+
+    Trial i draws from `random.Random(i)`. The default policy starts afresh where it sees drift.
+
+    Args:
+        policy: For as many exits as the matrix has columns.
+        labels: The label of every exit on every text, (rows, exits).
+        orders: From `shuffles`, or any other, (trials, texts).
+        fleet: Who decides on what.
+        pool: What other domains have learnt, for the events of a batch that do not explore.
+    """
+    if not orders.size:
+        raise InvalidMatrix("a matrix without texts cannot be replayed")
+    if len(policy.costs) != labels.shape[1]:
+        raise InvalidCosts(
+            f"{counted(len(policy.costs), 'cost')} for a matrix of "
+            f"{counted(labels.shape[1], 'exit')}"
+        )
+    if fleet.one_by_one and isinstance(policy, UeeUcb):
+        exits = uee_ucb_one_by_one(labels, orders, policy.costs, alpha=policy.alpha)
+        return Replay(orders, exits, ((),) * len(orders))
+    if fleet.one_by_one and isinstance(policy, DefaultPolicy | TolerancePolicy):
+        return _default_one_by_one(policy, labels, orders)
+    trials = [_in_batches(policy, labels[order], i, fleet, pool) for i, order in enumerate(orders)]
+    return Replay(orders, np.stack([e for e, _ in trials]), tuple(r for _, r in trials))
+
+
+def uee_ucb_one_by_one(
+    labels: NDArray[np.int8],
+    orders: NDArray[np.intp],
+    costs: Sequence[float],
+    *,
+    alpha: float = 1.0,
+) -> NDArray[np.int8]:
+    """Return the exits that UEE-UCB plays, (trials, texts).
+
+    All trials advance together, one text each per step; the arithmetic is that of
+    `uee_ucb.choose_exit`, in the same order.
+
+    >>> labels = np.array([[0, 1], [0, 1]], dtype=np.int8)
+    >>> uee_ucb_one_by_one(labels, shuffles(2, 1), (0.0, 0.5)).tolist()
+    [[1, 1]]
+    """
+    trials, texts = orders.shape
+    disagrees = (labels != labels[:, :1]).astype(np.float64)
+    reach = np.tri(labels.shape[1])  # row k: 1 for every exit that a text stopping at k computes
+    first_cost, cost = costs[0], np.asarray(costs, dtype=np.float64)
+    # Counts in floating point: exact far beyond any file, and no conversion in the loop.
+    observed = np.ones((trials, len(cost)))  # the first text goes to the last exit, which sees all
+    disagreed = disagrees[orders[:, 0]]
+    exits = np.full((texts, trials), len(cost) - 1, dtype=np.int8)
+    rows = np.ascontiguousarray(orders.T)
+    for text in range(1, texts):
+        bonus = np.sqrt(alpha * math.log(text + 1) / observed)
+        chosen = (disagreed / observed + first_cost - cost + bonus).argmax(axis=1)
+        seen = reach[chosen]
+        observed += seen
+        disagreed += disagrees[rows[text]] * seen
+        exits[text] = chosen
+    return exits.T
+
+
+def _default_one_by_one(
+    policy: DefaultPolicy | TolerancePolicy, labels: NDArray[np.int8], orders: NDArray[np.intp]
+) -> Replay:
+    """Return what the default policy does; all trials advance together, one text each per step."""
+    trials, texts = orders.shape
+    each = _kinds_of_rows(labels)  # (rows, kinds, exits): what a text adds that runs to the end
+    exits_ = labels.shape[1]
+    kinds = len(Counters._fields)
+    reach = np.repeat(np.tri(exits_)[:, None], kinds, axis=1)
+    reach[:-1, Counters._fields.index("apart")] = 0  # counted where the last exit ran only
+    sums = np.zeros((trials, kinds, exits_))
+    marks = sums.copy()  # the sums when drift was last looked for
+    draws = np.stack([_draws(i, texts) for i in range(trials)], axis=1)
+    windows = [_window(policy, exits_) for _ in range(trials)]
+    resets: list[list[int]] = [[] for _ in range(trials)]
+    exits = np.empty((texts, trials), dtype=np.int8)
+    rows = np.ascontiguousarray(orders.T)
+    for text in range(texts):
+        counters = Counters(*sums.swapaxes(0, 1))
+        exits[text] = chosen = policy.decide_one_each(counters, draws[text])
+        sums += each[rows[text]] * reach[chosen]
+        if text % BLOCK_TEXTS == BLOCK_TEXTS - 1 and policy.drift:
+            for trial, new in enumerate(sums - marks):
+                if windows[trial].add(Counters(*new), Counters(*sums[trial])):
+                    sums[trial] = 0
+                    windows[trial] = _window(policy, exits_)
+                    resets[trial].append(text + 1)
+            marks = sums.copy()
+    return Replay(orders, exits.T, tuple(map(tuple, resets)))
+
+
+def _in_batches(
+    policy: Policy,
+    labels: NDArray[np.int8],
+    trial: int,
+    fleet: Fleet,
+    pool: ExitStats | None,
+) -> tuple[NDArray[np.int8], tuple[int, ...]]:
+    """Return where the texts of one trial stop, and after how many it started afresh."""
+    texts, exits_ = labels.shape
+    watches = [DriftWatch(exits_, evidence=policy.drift) for _ in range(fleet.workers)]
+    generators = [random.Random(trial * 1000 + worker) for worker in range(fleet.workers)]
+    generators[0].seed(trial)
+    known, epoch = ExitStats.zeros(exits_), 0
+    in_flight: deque[list[ExitStats]] = deque()
+    exits = np.empty(texts, dtype=np.int8)
+    resets = []
+    for round_start in range(0, texts, fleet.workers * fleet.batch):
+        deltas = []
+        for worker, generator in enumerate(generators):
+            start = round_start + worker * fleet.batch
+            batch = labels[start : start + fleet.batch].copy()
+            chosen = policy.decide(
+                known, len(batch), rng=generator, workers=fleet.workers, pool=pool
+            )
+            exits[start : start + len(batch)] = chosen
+            batch[np.arange(exits_) > np.array(chosen, dtype=np.intp)[:, None]] = -1
+            deltas.append(ExitStats.from_matrix(batch))
+        in_flight.append(deltas)
+        if len(in_flight) <= fleet.delay:
+            continue
+        landed = in_flight.popleft()
+        if not landed:  # decided on before the domain started afresh
+            continue
+        known = sum(landed, known)
+        alarms = [
+            watch.add("", delta, known=known, epoch=epoch)
+            for watch, delta in zip(watches, landed, strict=True)
+        ]
+        if any(alarms):
+            known, epoch = ExitStats.zeros(exits_), epoch + 1
+            in_flight = deque([[]] * len(in_flight))
+            resets.append(min(texts, round_start + fleet.workers * fleet.batch))
+    return exits, tuple(resets)
+
+
+def _kinds_of_rows(labels: NDArray[np.int8]) -> NDArray[np.float64]:
+    differs = labels != labels[:, :1]
+    steps = np.diff(differs.astype(np.int8), axis=1, prepend=0)
+    kinds = {
+        "observed": np.ones(labels.shape),
+        "disagreed": differs,
+        "gained": steps > 0,
+        "lost": steps < 0,
+        "apart": labels != labels[:, -1:],
+        "odd": labels & 1,
+        "high": labels >> 1 & 1,
+    }
+    return np.stack([kinds[kind] for kind in Counters._fields], axis=1).astype(np.float64)
+
+
+def _draws(trial: int, texts: int) -> NDArray[np.float64]:
+    generator = random.Random(trial)
+    return np.array([generator.random() for _ in range(texts)])
+
+
+def _window(policy: DefaultPolicy | TolerancePolicy, exits: int) -> DriftWindow:
+    return DriftWindow(exits, evidence=policy.drift)

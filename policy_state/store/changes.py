@@ -1,0 +1,73 @@
+"""What a change does to a domain's record; the same arithmetic as in `change.lua`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from policy_state.stats import ExitStats
+from policy_state.store.admin import Change, Freeze, Pin, Remove, Reset, Unfreeze, Unpin
+from policy_state.store.port import DomainSnapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def changed(  # noqa: PLR0911 - one per kind of change
+    record: DomainSnapshot, change: Change, *, reason: str, now_ms: int, automatic: bool = False
+) -> DomainSnapshot | None:
+    """Return the record after the change; None where it is removed."""
+    exits = record.stats.exits
+    match change:
+        case Pin(exit=exit_, for_ms=for_ms):
+            until_ms = None if for_ms is None else now_ms + for_ms
+            return replace(record, pin=exit_, pin_until_ms=until_ms, pin_reason=reason)
+        case Unpin():
+            return replace(record, pin=None, pin_until_ms=None, pin_reason="")
+        case Freeze():
+            return replace(record, frozen=True, freeze_reason=reason)
+        case Unfreeze():
+            return replace(record, frozen=False, freeze_reason="")
+        case Reset(keep=keep):
+            if keep == 0:
+                return replace(
+                    record,
+                    stats=ExitStats.zeros(exits),
+                    epoch=record.epoch + 1,
+                    drifts=record.drifts + automatic,
+                )
+            return replace(record, stats=scaled(record.stats, keep))
+        case Remove():
+            return None
+
+
+def scaled(stats: ExitStats, share: float) -> ExitStats:
+    """Return about a share of the counters, whole numbers that still hang together.
+
+    Played is rounded down, observed follows from it, and whatever else was counted at an exit
+    shrinks with the texts observed there.
+
+    >>> half = scaled(ExitStats(observed=(9, 5), disagreed=(0, 3), played=(4, 5)), 0.5)
+    >>> half.observed, half.disagreed, half.played
+    ((4, 2), (0, 1), (2, 2))
+    """
+    fields = stats.to_fields()
+    return ExitStats.from_fields(_scaled_fields(fields, stats.exits, share), exits=stats.exits)
+
+
+def _scaled_fields(fields: Mapping[str, int], exits: int, share: float) -> dict[str, int]:
+    played = [math.floor(fields.get(f"p{j}", 0) * share) for j in range(exits)]
+    observed = [sum(played[j:]) for j in range(exits)]
+    result = {}
+    for name, count in fields.items():
+        letters = name.rstrip("0123456789")
+        j = int(name.removeprefix(letters))
+        if letters == "p":
+            result[name] = played[j]
+        elif letters == "n":
+            result[name] = observed[j]
+        else:
+            seen = fields.get(f"n{j}", 0)
+            result[name] = min(math.floor(count * (observed[j] / seen)) if seen else 0, observed[j])
+    return result

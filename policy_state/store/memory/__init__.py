@@ -1,0 +1,1 @@
+"""The ports in this process's memory, for tests."""

@@ -1,0 +1,101 @@
+"""What `apply.lua` decides, on values in memory: which texts count, and under which name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from policy_state.errors import CounterOverflow
+from policy_state.stats import COUNT_MAX, ExitStats
+from policy_state.store.offsets import Counted
+from policy_state.store.port import (
+    OVERFLOW_DOMAIN,
+    DomainSnapshot,
+    PartitionDeltas,
+    PartitionOutcome,
+    Refusal,
+    Status,
+    Totals,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Adding:
+    """One call to apply in the making; what it was made from stays as it is."""
+
+    def __init__(  # noqa: PLR0913 - the state it starts from
+        self,
+        records: Mapping[str, DomainSnapshot],
+        marks: Mapping[str, Counted],
+        totals: Totals,
+        *,
+        room: int,
+        exits: int,
+        replay: bool,
+    ) -> None:
+        """Start from the records of the domains in question, and of `OVERFLOW_DOMAIN`."""
+        self.records = dict(records)
+        self.marks: dict[str, Counted] = {}
+        self.totals = totals
+        self.refused: dict[str, Refusal] = {}
+        self.touched: dict[str, None] = {}  # domains with a text, in order
+        self.moved = False
+        self._old_marks = marks
+        self._room = room
+        self._unseen = DomainSnapshot.unseen(exits)
+        self._replay = replay
+
+    def add(self, part: PartitionDeltas) -> PartitionOutcome:
+        """Add a part, if it was not counted before."""
+        known = self.marks.get(part.source) or self._old_marks.get(part.source)
+        mark = known or Counted()
+        placed = mark.place(part.first_offset, part.next_offset)
+        gap = max(0, part.first_offset - mark.upto) if known else 0
+        if placed.status is Status.APPLIED:
+            self.moved = True
+            self.marks[part.source] = placed.after
+            self.totals = replace(self.totals, lost=self.totals.lost + placed.lost)
+            for domain, delta in part.deltas.items():
+                if delta.to_fields():
+                    self._add(domain, delta, part.epochs.get(domain, -1))
+        return PartitionOutcome(placed.status, placed.after.upto, placed.missing, gap)
+
+    def forget(self, record: DomainSnapshot) -> None:
+        """Enter into the totals that a domain goes."""
+        self.totals = replace(self.totals, gone=self.totals.gone + record.stats.observed[0])
+
+    def check_limits(self) -> None:
+        """Raise `CounterOverflow` where a count is too large."""
+        sums = {name: self.records[name].stats for name in self.touched}
+        for place, stats in (*sums.items(), ("all domains", self.totals.stats)):
+            for name, count in stats.to_fields().items():
+                if count > COUNT_MAX:
+                    raise CounterOverflow(f"{place}: {name} would be {count}, limit {COUNT_MAX}")
+
+    def _add(self, domain: str, delta: ExitStats, epoch: int) -> None:
+        record = self.records.get(domain)
+        if record is None:
+            domain, record = self._new(domain, epoch)
+        elif record.frozen and not self._replay:
+            self._skip(domain, delta, Refusal.FROZEN)
+            return
+        elif 0 <= epoch < record.epoch:
+            self._skip(domain, delta, Refusal.STALE_EPOCH)
+            return
+        self.records[domain] = replace(record, stats=record.stats + delta)
+        self.touched[domain] = None
+        self.totals = replace(self.totals, stats=self.totals.stats + delta)
+
+    def _new(self, domain: str, epoch: int) -> tuple[str, DomainSnapshot]:
+        if self._room < 1 and domain != OVERFLOW_DOMAIN:
+            self.refused[domain] = Refusal.OVER_CAP
+            return OVERFLOW_DOMAIN, self.records.get(OVERFLOW_DOMAIN, self._unseen)
+        self._room -= 1
+        return domain, replace(self._unseen, epoch=max(0, epoch))
+
+    def _skip(self, domain: str, delta: ExitStats, refusal: Refusal) -> None:
+        self.refused[domain] = refusal
+        self.touched[domain] = None
+        self.totals = replace(self.totals, skipped=self.totals.skipped + delta.observed[0])

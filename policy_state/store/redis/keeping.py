@@ -1,0 +1,295 @@
+"""What people have set, as records to be kept elsewhere: what is new of it, and bringing it back.
+
+Routes, settings, pins, freezes and both audits live in Redis. Whoever keeps a copy hands it in as
+`Records`; here it is compared with the store. Knows no client library and not where the copy is.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from policy_state.domains import decode_domain
+from policy_state.errors import StoreCorrupt
+from policy_state.store.admin import AUDIT_ENTRIES
+from policy_state.store.kept import alive, groups, latest, order
+from policy_state.store.redis import wire
+from policy_state.store.redis.routes import route_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from policy_state.store.kept import Key, Records
+    from policy_state.store.port import PolicyMeta
+    from policy_state.store.redis.stats import ScriptedStats
+
+_ROUTES: Final = ("routes",)
+_META: Final = ("fingerprint", "layers", "schema", "settings", "revision", *wire.LIMITS)
+_SET: Final = ("pin", "pin_until", "pin_reason", "frozen", "freeze_reason")
+_BY_HAND: Final = frozenset({"pin", "unpin", "freeze", "unfreeze", "remove"})
+_PAGE: Final = 500
+_DOMAINS: Final = 200  # restored in one call
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was brought back."""
+
+    routes: bool = False
+    settings: bool = False
+    domains: int = 0  # whose pin or freeze, or that they have none, was written
+    changes: int = 0  # entries of the audits
+
+
+class Keeping:
+    """Compares the copy of what a group and its policy have set with what the store has of it."""
+
+    def __init__(self, store: ScriptedStats, *, group: str, policy: str) -> None:
+        """Ask nothing yet; the policy need not be open, nor exist."""
+        self._server = store.server
+        self._group = group
+        self._policy = policy
+        self._table, self._route_audit = route_keys(group)
+
+    def lost(self, kept: Records) -> dict[str, int]:
+        """Return what the store has lost of a copy, `routes` or `policy`, with how many changes.
+
+        It has lost something where the latest change that the copy tells of is not in its audit:
+        it was emptied, replaced, or restored from an older backup.
+        """
+        found = {}
+        routes = [key[-1] for key in kept if key[0] == "route-audit"]
+        emptied = _ROUTES in kept and not self._server.command("HGET", self._table, "revision")
+        if emptied or not self._has(self._route_audit, latest(routes)):
+            found["routes"] = len(self._missing(self._route_audit, routes))
+        entries = [key[-1] for key in kept if key[:2] == ("audit", self._policy)]
+        if self._is_of_another_model(kept):
+            return found
+        audit = self._key("audit")
+        if entries and (audit is None or not self._has(audit, latest(entries))):
+            found["policy"] = len(self._missing(audit, entries))
+        return found
+
+    def news(self, kept: Records) -> dict[Key, dict[str, str] | None]:
+        """Return what a copy lacks, None for what is no more; changes come after what they made.
+
+        Nothing is news of what the store has lost. Of another model's policy nothing stays.
+        """
+        lost = self.lost(kept)
+        found: dict[Key, dict[str, str] | None] = {}
+        if self._is_of_another_model(kept):
+            gone = {key for key in kept if key[1:2] == (self._policy,)}
+            found |= dict.fromkeys(gone)
+            rest = {key: value for key, value in kept.items() if key not in gone}
+        else:
+            rest = kept
+        if "routes" not in lost:
+            found |= self._route_news(kept)
+        if "policy" not in lost and (audit := self._key("audit")) is not None:
+            found |= self._policy_news(rest, audit)
+        changed = {key: value for key, value in found.items() if kept.get(key) != value}
+        return dict(sorted(changed.items(), key=lambda item: item[0][0].endswith("audit")))
+
+    def _is_of_another_model(self, kept: Records) -> bool:
+        """Return whether a policy of the name was made for another model since."""
+        old, keys = kept.get(("policy", self._policy)), self._keys()
+        if old is None or keys is None:
+            return False
+        stored = self._server.command("HGET", keys.key("meta"), "fingerprint")
+        return stored is not None and stored != old["fingerprint"]
+
+    def meta(self, kept: Records) -> PolicyMeta | None:
+        """Return the policy as the copy has it, None where it has none."""
+        fields = kept.get(("policy", self._policy))
+        if fields is None:
+            return None
+        return wire.meta_from_fields(fields, name=self._policy, key="the copy of the policy")
+
+    def restore(
+        self, kept: Records, *, by: str, reason: str, routes: bool = True, automatic: bool = False
+    ) -> Restored:
+        """Bring back what the store has lost; what was set since the loss stays. May be repeated.
+
+        Args:
+            kept: the copy.
+            by: who brings it back, for the audits.
+            reason: why.
+            routes: whether routes are brought back, too.
+            automatic: whether a worker does it by itself.
+        """
+        lost = self.lost(kept)
+        entry = {"action": "restore", "by": by, "reason": reason, "detail": "{}"}
+        if automatic:
+            entry["automatic"] = "1"
+        done = Restored()
+        if "policy" in lost and (keys := self._keys()) is not None:
+            done = self._restore_policy(kept, keys, entry)
+        if "routes" in lost and routes:
+            missing = self._missing_of(kept, self._route_audit, ("route-audit",))
+            back = self._restore_routes(kept, automatic=automatic)
+            changes = done.changes + self._bring_back(self._route_audit, missing, entry)
+            done = Restored(back, done.settings, done.domains, changes)
+        return done
+
+    def _restore_policy(
+        self, kept: Records, keys: wire.PolicyKeys, entry: Mapping[str, str]
+    ) -> Restored:
+        audit, name = keys.key("audit"), self._policy
+        stored = self._server.command("HGETALL", keys.key("meta"))
+        old = kept.get(("policy", name), {})
+        if not stored or not old:  # nobody has made it anew yet
+            return Restored()
+        missing = self._missing_of(kept, audit, ("audit", name))
+        later = [
+            fields for id_, fields in self._entries(audit, "-") if ("audit", name, id_) not in kept
+        ]
+        own = {fields["domain"] for fields in later if fields.get("action") in _BY_HAND}
+        names = {key[2] for key in kept if key[:2] == ("domain", name)}
+        names |= {fields["domain"] for fields in missing.values() if "domain" in fields}
+        settings: dict[str, str] = {}
+        if not any(fields.get("action") == "configure" for fields in later):
+            settings = {
+                field: old[field]
+                for field in ("settings", *wire.LIMITS)
+                if field in old and old[field] != stored.get(field)
+            }
+        if settings:  # a revision that no worker knows, so that all take them
+            settings["revision"] = str(max(int(old["revision"]), int(stored["revision"])) + 1)
+        now, written = _now_ms(), 0
+        wanted = sorted(names - own)
+        for first in range(0, max(1, len(wanted)), _DOMAINS):
+            page = wanted[first : first + _DOMAINS]
+            records = [alive(kept.get(("domain", name, domain), {}), now) for domain in page]
+            reply = self._server.script(
+                "restore.lua",
+                [*keys.several("meta", "idx"), *map(keys.domain, page)],
+                [
+                    old["fingerprint"],
+                    json.dumps([groups(record) for record in records]),
+                    *(text for pair in settings.items() for text in pair if first == 0),
+                ],
+            )
+            if reply[0] != "ok":
+                raise StoreCorrupt(f"restore.lua answered {reply!r:.120}")
+            written += int(reply[1])
+        return Restored(
+            settings=bool(settings),
+            domains=written,
+            changes=self._bring_back(audit, missing, entry),
+        )
+
+    def _restore_routes(self, kept: Records, *, automatic: bool) -> bool:
+        """Bring the routes back, unless somebody has set others since.
+
+        A worker leaves those of an older revision than the history tells of to one that knows more.
+        """
+        if _ROUTES not in kept:
+            return False
+        found = self._server.command("HGET", self._table, "revision") or "0"
+        own = (id_ for id_, _ in self._entries(self._route_audit, "-"))
+        if found != "0" and any(("route-audit", id_) not in kept for id_ in own):
+            return False
+        record = kept[_ROUTES]
+        return bool(
+            self._server.script(
+                "restore_routes.lua",
+                [self._table, self._route_audit],
+                [found, record["revision"], record["routes"], int(not automatic), AUDIT_ENTRIES],
+            )
+        )
+
+    def _bring_back(
+        self, stream: str, missing: Mapping[str, Mapping[str, str]], entry: Mapping[str, str]
+    ) -> int:
+        rows = [
+            [id_, [text for pair in fields.items() for text in pair]]
+            for id_, fields in missing.items()
+        ]
+        flat = [text for pair in entry.items() for text in pair]
+        return int(
+            self._server.script("history.lua", [stream], [AUDIT_ENTRIES, json.dumps(rows), *flat])
+        )
+
+    def _route_news(self, kept: Records) -> dict[Key, dict[str, str] | None]:
+        known = [key[-1] for key in kept if key[0] == "route-audit"]
+        entries = self._audit_news(self._route_audit, known, ("route-audit",))
+        fields = self._server.command("HGETALL", self._table)  # behind them: never older
+        if not fields:
+            return {}
+        return {_ROUTES: {"revision": fields["revision"], "routes": fields["routes"]}} | entries
+
+    def _policy_news(self, kept: Records, audit: str) -> dict[Key, dict[str, str] | None]:
+        name, keys = self._policy, self._keys()
+        known = [key[-1] for key in kept if key[:2] == ("audit", name)]
+        entries = self._audit_news(audit, known, ("audit", name))
+        fields = keys and self._server.command("HGETALL", keys.key("meta"))  # never older
+        if not keys or not fields:
+            return {}
+        found: dict[Key, dict[str, str] | None] = {
+            ("policy", name): {field: fields[field] for field in _META if field in fields}
+        }
+        now = _now_ms()
+        # Those that are pinned or frozen stand above the others: see `index_score` in common.lua.
+        fresh = [entry for entry in entries.values() if entry is not None]
+        if ("policy", name) not in kept or any("domain" not in entry for entry in fresh):
+            members = self._server.command("ZRANGEBYSCORE", keys.key("idx"), now, "+inf")
+            domains = {*map(decode_domain, members)}
+            domains |= {key[2] for key in kept if key[:2] == ("domain", name)}
+        else:
+            domains = {entry["domain"] for entry in fresh}
+            domains |= {
+                key[2]
+                for key, record in kept.items()
+                if key[:2] == ("domain", name) and alive(record, now) != record
+            }
+        for domain in domains:
+            values = self._server.command("HMGET", keys.domain(domain), *_SET)
+            record = {f: v for f, v in zip(_SET, values, strict=True) if v is not None}
+            found["domain", name, domain] = alive(record, now) or None
+        return found | entries
+
+    def _audit_news(
+        self, stream: str, known: Sequence[str], prefix: Key
+    ) -> dict[Key, dict[str, str] | None]:
+        """Return the entries after those that are known, and the oldest that are too many."""
+        last = latest(known)
+        new = dict(self._entries(stream, "-" if last is None else f"({last}"))
+        found: dict[Key, dict[str, str] | None] = {
+            (*prefix, id_): dict(new[id_]) for id_ in sorted(new, key=order)[-AUDIT_ENTRIES:]
+        }
+        beyond = len(known) + len(found) - AUDIT_ENTRIES
+        return found | {(*prefix, id_): None for id_ in sorted(known, key=order)[: max(0, beyond)]}
+
+    def _entries(self, stream: str, first: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """Yield the entries of a stream from `first` on, the newest first."""
+        last = "+"
+        while page := self._server.command("XREVRANGE", stream, last, first, "COUNT", _PAGE):
+            yield from page
+            last = f"({page[-1][0]}"
+
+    def _missing_of(self, kept: Records, stream: str, prefix: Key) -> dict[str, Mapping[str, str]]:
+        ids = [key[-1] for key in kept if key[:-1] == prefix]
+        return {id_: kept[*prefix, id_] for id_ in self._missing(stream, ids)}
+
+    def _missing(self, stream: str | None, ids: Sequence[str]) -> list[str]:
+        """Return those that the store has lost; older ones than it keeps are not."""
+        there = set() if stream is None else {id_ for id_, _ in self._entries(stream, "-")}
+        return [id_ for id_ in sorted(ids, key=order)[-AUDIT_ENTRIES:] if id_ not in there]
+
+    def _has(self, stream: str, id_: str | None) -> bool:
+        return id_ is None or bool(self._server.command("XREVRANGE", stream, id_, id_))
+
+    def _key(self, name: str) -> str | None:
+        keys = self._keys()
+        return None if keys is None else keys.key(name)
+
+    def _keys(self) -> wire.PolicyKeys | None:
+        pid = self._server.command("HGET", wire.POLICIES_KEY, self._policy)
+        return None if pid is None else wire.PolicyKeys(pid)
+
+
+def _now_ms() -> int:
+    """Return the time by this machine's clock: a cluster has no single other one."""
+    return time.time_ns() // 1_000_000

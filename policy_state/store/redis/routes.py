@@ -1,0 +1,129 @@
+"""Shared routes as calls of scripts; knows no client library."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+from policy_state.domains import encode_domain
+from policy_state.errors import StoreCorrupt
+from policy_state.store.admin import AUDIT_ENTRIES, AuditEntry, check_signed
+from policy_state.store.redis import wire
+from policy_state.store.redis.positions import ScriptedPositions
+from policy_state.store.routes import StoredRoutes, conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class ScriptedRoutes(ScriptedPositions):
+    """Implements `RouteStore` on a server that runs the scripts beside this file."""
+
+    def routes(self, group: str) -> StoredRoutes:
+        """Return the routes of a group."""
+        key, _ = route_keys(group)
+        fields = self.server.command("HGETALL", key)
+        if not fields:
+            return StoredRoutes(0, lost=bool(self.route_history(group, limit=1)))
+        try:
+            routes = json.loads(fields["routes"])
+            if not isinstance(routes, list) or not all(isinstance(r, dict) for r in routes):
+                raise StoreCorrupt(f"{key} field routes is no list of objects")
+            return StoredRoutes(int(fields["revision"]), tuple(routes))
+        except (KeyError, ValueError) as error:
+            raise StoreCorrupt(f"{key}: {type(error).__name__} {error}") from error
+
+    def routes_revision(self, group: str) -> int:
+        """Return only the revision."""
+        key, _ = route_keys(group)
+        text = self.server.command("HGET", key, "revision")
+        try:
+            return int(text or "0")
+        except ValueError as error:
+            raise StoreCorrupt(f"{key} field revision: {error}") from error
+
+    def write_routes(  # noqa: PLR0913 - see the port
+        self,
+        group: str,
+        routes: Sequence[Mapping[str, Any]],
+        *,
+        revision: int,
+        action: str,
+        detail: Mapping[str, Any],
+        by: str,
+        reason: str,
+        automatic: bool = False,
+    ) -> StoredRoutes:
+        """Replace the routes of a group, if they are still at `revision`."""
+        check_signed(by, reason)
+        entry = {"action": action, "by": by, "reason": reason, "detail": json.dumps(detail)}
+        if automatic:
+            entry["automatic"] = "1"
+        reply = self.server.script(
+            "routes.lua",
+            route_keys(group),
+            [
+                f"{time.time_ns():x}-{secrets.token_hex(8)}",
+                AUDIT_ENTRIES,
+                str(revision),
+                json.dumps(list(map(dict, routes))),
+                *(text for pair in entry.items() for text in pair),
+            ],
+        )
+        match reply:
+            case ["ok", now]:
+                return StoredRoutes(int(now), tuple(map(dict, routes)))
+            case ["conflict", now]:
+                raise conflict(group, int(now))
+        raise StoreCorrupt(f"routes.lua answered {reply!r:.80}")
+
+    def put_routes_back(self, group: str, known: StoredRoutes, *, by: str, reason: str) -> bool:
+        """Write routes that went missing, unless the history tells of a later change."""
+        check_signed(by, reason)
+        detail = {"routes": [route.get("name") for route in known.routes]}
+        entry = {
+            "action": "routes-put-back",
+            "by": by,
+            "reason": reason,
+            "detail": json.dumps(detail),
+            "automatic": "1",
+        }
+        done = self.server.script(
+            "restore_routes.lua",
+            route_keys(group),
+            [
+                *(0, known.revision, json.dumps(list(map(dict, known.routes)))),
+                *(0, AUDIT_ENTRIES),
+                *(text for pair in entry.items() for text in pair),
+            ],
+        )
+        return bool(done)
+
+    def route_history(self, group: str, *, limit: int = 100) -> tuple[AuditEntry, ...]:
+        """Return the latest changes, the newest first."""
+        _, audit = route_keys(group)
+        found = self.server.command("XREVRANGE", audit, "+", "-", "COUNT", max(1, limit))
+        return tuple(audit_entry(id_, fields) for id_, fields in found)
+
+
+def route_keys(group: str) -> tuple[str, str]:
+    """HASH and STREAM: the routes of a consumer group, and their history."""
+    tag = f"{{routes:{encode_domain(group)}}}"
+    return f"offramp:{tag}:table", f"offramp:{tag}:audit"
+
+
+def audit_entry(entry_id: str, fields: Mapping[str, str]) -> AuditEntry:
+    """Return an entry of the audit of a policy, or of the history of routes."""
+    before = fields.get("before")
+    return AuditEntry(
+        time_ms=int(entry_id.partition("-")[0]),
+        action=fields.get("action", ""),
+        domain=fields.get("domain"),
+        by=fields.get("by", ""),
+        reason=fields.get("reason", ""),
+        detail=json.loads(fields.get("detail", "{}")),
+        before=None if before is None else wire.snapshot(before),
+        automatic="automatic" in fields,
+    )

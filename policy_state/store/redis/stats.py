@@ -1,0 +1,251 @@
+"""The worker's side of the store as calls of scripts; knows no client library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from policy_state.domains import decode_domain, encode_domain
+from policy_state.errors import FingerprintMismatch, PolicyNotOpen, StoreCorrupt
+from policy_state.store.admin import AUDIT_ENTRIES
+from policy_state.store.port import (
+    Applied,
+    DomainSnapshot,
+    OpenedPolicy,
+    PartitionDeltas,
+    PolicyMeta,
+    Totals,
+    check_heartbeat,
+    check_same_model,
+    checked_domains,
+)
+from policy_state.store.redis import wire
+from policy_state.store.samples import SAMPLES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from types import TracebackType
+
+
+class Server(Protocol):
+    """A Redis, or what speaks like one. Calls are sent again as needed; all may be repeated."""
+
+    def script(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:  # noqa: ANN401
+        """Run one of the scripts beside this file."""
+        ...
+
+    def command(self, *words: str | int) -> Any:  # noqa: ANN401
+        """Run one command."""
+        ...
+
+    def evictions(self) -> frozenset[str]:
+        """Return what the servers do when they are full, by their `maxmemory-policy`."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class ScriptedStats:
+    """Implements `StatsStore` on a server that runs the scripts beside this file."""
+
+    def __init__(self, server: Server) -> None:
+        """Keep the server; nothing is sent before the first call."""
+        self.server = server
+        self._opened: tuple[wire.PolicyKeys, PolicyMeta] | None = None
+        self._known: wire.InForce | None = None
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the store can be used again and then reconnects."""
+        self.server.close()
+
+    def open(self, policy: PolicyMeta) -> OpenedPolicy:
+        """Bind this store to a policy, creating it on first use."""
+        pid = self.server.command("HGET", wire.POLICIES_KEY, policy.name)
+        if pid is None:
+            self.server.command(
+                "HSETNX", wire.POLICIES_KEY, policy.name, wire.policy_id(policy.name)
+            )
+            pid = self.server.command("HGET", wire.POLICIES_KEY, policy.name)
+        keys = wire.PolicyKeys(pid)
+        new = [text for pair in wire.meta_fields(policy).items() for text in pair]
+        opened = self.look(keys, policy.name, new)
+        check_same_model(policy, opened.meta)
+        self._opened = (keys, opened.meta)
+        self._known = wire.InForce(opened.revision, opened.meta.settings, opened.meta.limits)
+        return opened
+
+    def apply(
+        self,
+        parts: Sequence[PartitionDeltas],
+        *,
+        watch: Collection[str] = (),
+        replay: bool = False,
+    ) -> Applied:
+        """Add the parts that were not counted before, in one atomic step and one round trip."""
+        keys, meta = self.bound()
+        known = self._known or wire.InForce(0, meta.settings, meta.limits)
+        domains = checked_domains(parts, watch, exits=meta.exits)
+        reply = self.server.script(
+            "apply.lua",
+            [
+                *keys.several("meta", "wm", "gaps", "idx", "agg"),
+                keys.overflow,
+                keys.key("samples"),
+                *map(keys.domain, domains),
+            ],
+            [
+                meta.fingerprint,
+                known.revision,
+                int(replay),
+                wire.apply_request(parts, domains),
+                meta.exits,
+                wire.KINDS,
+                SAMPLES,
+            ],
+        )
+        applied = wire.apply_answer(reply, domains, meta, known)
+        if applied.revision != known.revision:
+            self._known = wire.InForce(applied.revision, applied.settings, applied.limits)
+        return applied
+
+    def read(self, domains: Collection[str]) -> Mapping[str, DomainSnapshot]:
+        """Return the snapshot of each of the domains."""
+        return self.apply((), watch=domains).snapshots
+
+    def domains(self, *, offset: int = 0, limit: int = 100) -> tuple[str, ...]:
+        """Return a page of the domains."""
+        keys, _ = self.bound()
+        if limit < 1:
+            return ()
+        last = offset + limit - 1
+        members = self.server.command("ZREVRANGE", keys.key("idx"), offset, last)
+        try:
+            return tuple(decode_domain(member) for member in members)
+        except UnicodeDecodeError as error:
+            raise StoreCorrupt(f"{keys.key('idx')}: a member that is no domain: {error}") from error
+
+    def totals(self) -> Totals:
+        """Return the sums over all domains."""
+        keys, meta = self.bound()
+        agg = keys.key("agg")
+        fields = self.server.command("HGETALL", agg)
+        return Totals(
+            stats=wire.counters(fields, key=agg, exits=meta.exits),
+            domains=self.server.command("ZCARD", keys.key("idx")),
+            brought=wire.number(fields, "brought", "0", key=agg),
+            gone=wire.number(fields, "gone", "0", key=agg),
+            skipped=wire.number(fields, "skipped", "0", key=agg),
+            lost=wire.number(fields, "lost", "0", key=agg),
+            marks=wire.number(fields, "marks", "0", key=agg) if "marks" in fields else None,
+            gapped=wire.number(fields, "gapped", "0", key=agg) if "gapped" in fields else None,
+        )
+
+    def policies(self) -> tuple[PolicyMeta, ...]:
+        """Return the policies of the store that can be read, by name."""
+        return tuple(self._policies()[0])
+
+    def unreadable_policies(self) -> Mapping[str, str]:
+        """Return the names of those that cannot be read, and why."""
+        return self._policies()[1]
+
+    def _policies(self) -> tuple[list[PolicyMeta], dict[str, str]]:
+        found, unreadable = [], {}
+        for name, pid in sorted(self.server.command("HGETALL", wire.POLICIES_KEY).items()):
+            try:
+                meta = self._meta(name, pid)
+            except (StoreCorrupt, FingerprintMismatch) as error:
+                unreadable[name] = str(error)
+            else:
+                found += [meta] if meta else []
+                if meta is None and self._holds_anything(wire.PolicyKeys(pid)):
+                    unreadable[name] = (
+                        f"policy {name}: its meta is missing, though other keys are there: the "
+                        "next worker that starts creates it anew, then `offramp policy rebuild` "
+                        "counts what it had learnt"
+                    )
+        return found, unreadable
+
+    def _holds_anything(self, keys: wire.PolicyKeys) -> bool:
+        """Return whether there are counters or an audit."""
+        return bool(
+            self.server.command("ZCARD", keys.key("idx"))
+            or self.server.command("HGETALL", keys.key("agg"))
+            or self.server.command("XREVRANGE", keys.key("audit"), "+", "-", "COUNT", 1)
+        )
+
+    def evictions(self) -> frozenset[str]:
+        """Return what the servers do when they are full, by their `maxmemory-policy`."""
+        return self.server.evictions()
+
+    def find(self, name: str) -> PolicyMeta | None:
+        """Return a policy, None where there is none of that name."""
+        pid = self.server.command("HGET", wire.POLICIES_KEY, name)
+        return self._meta(name, pid or wire.policy_id(name))
+
+    def _meta(self, name: str, pid: str) -> PolicyMeta | None:
+        key = wire.PolicyKeys(pid).key("meta")
+        fields = self.server.command("HGETALL", key)
+        if not fields:  # a worker died between taking the name and creating the policy
+            return None
+        return wire.meta_from_fields(fields, name=name, key=key)
+
+    def heartbeat(self, instance: str, fields: Mapping[str, str | int], *, ttl_s: float) -> None:
+        """Show a worker as alive for `ttl_s` seconds."""
+        check_heartbeat(instance, fields, ttl_s)
+        ttl_ms = max(1, int(ttl_s * 1000))
+        flat = [value for pair in fields.items() for value in pair]
+        expires_ms = int(
+            self.server.script("heartbeat.lua", [wire.worker_key(instance)], [ttl_ms, *flat])
+        )
+        self.server.command("ZADD", wire.WORKERS_KEY, expires_ms, encode_domain(instance))
+        self.server.command("ZREMRANGEBYSCORE", wire.WORKERS_KEY, "-inf", expires_ms - ttl_ms)
+
+    def workers(self) -> Mapping[str, Mapping[str, str]]:
+        """Return the workers alive, by instance."""
+        alive = {}
+        for member in sorted(self.server.command("ZRANGE", wire.WORKERS_KEY, 0, -1)):
+            instance = decode_domain(member)
+            fields = self.server.command("HGETALL", wire.worker_key(instance))
+            if fields:  # none where it expired
+                alive[instance] = fields
+        return alive
+
+    def look(self, keys: wire.PolicyKeys, name: str, new: Sequence[str] = ()) -> OpenedPolicy:
+        """Return a policy as it is stored; created from the fields of `new` where there is none."""
+        created, flat = self.server.script(
+            "open.lua",
+            keys.several("meta", "wm", "gaps", "idx", "agg", "audit"),
+            [AUDIT_ENTRIES, *new],
+        )
+        stored = dict(zip(flat[::2], flat[1::2], strict=True))
+        if not stored:
+            wire.raise_problem(["no-policy"], self.bound()[1])
+        meta = wire.meta_from_fields(stored, name=name, key=keys.key("meta"))
+        return OpenedPolicy(
+            id=keys.pid,
+            meta=meta,
+            created=bool(created),
+            revision=wire.number(stored, "revision", "1", key=keys.key("meta")),
+            created_ms=wire.number(stored, "created", "0", key=keys.key("meta")),
+            changes=wire.number(stored, "changes", "0", key=keys.key("meta")),
+        )
+
+    def bound(self) -> tuple[wire.PolicyKeys, PolicyMeta]:
+        """Return the keys and the meta of the open policy."""
+        if self._opened is None:
+            raise PolicyNotOpen("no policy is open on this store: call open first")
+        return self._opened

@@ -1,0 +1,323 @@
+"""Between the values of the port and the strings that Redis keeps; no I/O."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from itertools import chain
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote
+
+import orjson
+
+from policy_state.algorithms.settings import PolicySettings
+from policy_state.domains import encode_domain
+from policy_state.errors import (
+    CounterOverflow,
+    DomainNotFound,
+    FingerprintMismatch,
+    InvalidStats,
+    PolicyNotFound,
+    SettingsConflict,
+    StoreCorrupt,
+    StoreFull,
+)
+from policy_state.stats import COUNT_MAX, LETTERS, ExitStats
+from policy_state.store.offsets import parse_gaps
+from policy_state.store.port import (
+    OVERFLOW_DOMAIN,
+    Applied,
+    DomainSnapshot,
+    Limits,
+    PartitionDeltas,
+    PartitionOutcome,
+    PolicyMeta,
+    Refusal,
+    Status,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+POLICIES_KEY: Final = "offramp:policies"
+WORKER_PREFIX: Final = "offramp:worker:"
+WORKERS_KEY: Final = "offramp:workers"
+SCHEMA: Final = "1"
+"""What the fields of a domain mean; counters of another schema are those of another model."""
+
+KINDS: Final = len(LETTERS)
+"""How many counters an exit has."""
+
+_ID_CHARACTERS: Final = 12  # 72 bits
+_NOTHING: Final = (0,) * KINDS
+_columns: Final = attrgetter(*LETTERS.values())
+LIMITS: Final = tuple(field.name for field in fields(Limits))
+_SETTINGS: Final = frozenset(field.name for field in fields(PolicySettings))
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What was last seen to be in force, and at which revision."""
+
+    revision: int
+    settings: PolicySettings
+    limits: Limits
+
+
+def policy_id(name: str) -> str:
+    """Return the id of a new policy: found again from its name where the list of names is lost."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return base64.urlsafe_b64encode(digest)[:_ID_CHARACTERS].decode()
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyKeys:
+    """The keys of one policy; they share a hash tag. The map is at the top of `common.lua`."""
+
+    pid: str
+
+    def key(self, name: str) -> str:
+        """Return one of meta, wm, gaps, idx, agg, audit, samples."""
+        return f"offramp:{{{self.pid}}}:{name}"
+
+    def several(self, *names: str) -> list[str]:
+        """Return some of them."""
+        return [self.key(name) for name in names]
+
+    def domain(self, domain: str) -> str:
+        """HASH: the counters of a domain."""
+        return f"offramp:{{{self.pid}}}:d:{encode_domain(domain)}"
+
+    @property
+    def overflow(self) -> str:
+        """HASH: the counters of the domains that there was no room for."""
+        return self.domain(OVERFLOW_DOMAIN)
+
+
+def worker_key(instance: str) -> str:
+    """HASH: the heartbeat of a worker."""
+    return WORKER_PREFIX + encode_domain(instance)
+
+
+def meta_fields(meta: PolicyMeta) -> dict[str, str]:
+    """Return the fields of a new policy's meta hash."""
+    return {
+        "fingerprint": meta.fingerprint,
+        "layers": json.dumps(meta.layers),
+        "schema": SCHEMA,
+        "revision": "1",
+        "changes": "0",
+        **settings_fields(meta.settings, meta.limits, {}),
+    }
+
+
+def settings_fields(
+    settings: PolicySettings, limits: Limits, stored: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the fields of meta that can be changed; settings of a newer version are kept."""
+    kept = json.loads(stored.get("settings", "{}"))
+    return {
+        "settings": json.dumps(kept | asdict(settings)),
+        **{name: str(getattr(limits, name)) for name in LIMITS},
+    }
+
+
+def settings_from(text: str) -> PolicySettings:
+    """Read stored settings; fields that this version does not know are left out."""
+    known: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in json.loads(text).items()
+        if name in _SETTINGS
+    }
+    return PolicySettings(**known)
+
+
+def meta_from_fields(fields: Mapping[str, str], *, name: str, key: str) -> PolicyMeta:
+    """Read what `meta_fields` wrote, or raise `StoreCorrupt`."""
+    try:
+        if fields["schema"] != SCHEMA:
+            raise FingerprintMismatch(
+                f"policy {name}: counters of schema {fields['schema']}, "
+                f"this version knows schema {SCHEMA}; use another policy name"
+            )
+        return PolicyMeta(
+            name=name,
+            fingerprint=fields["fingerprint"],
+            layers=tuple(json.loads(fields["layers"])),
+            settings=settings_from(fields["settings"]),
+            limits=Limits(**{limit: int(fields[limit]) for limit in LIMITS}),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreCorrupt(f"{key} is not a policy: {type(error).__name__} {error}") from error
+
+
+def apply_request(parts: Sequence[PartitionDeltas], domains: Sequence[str]) -> str:
+    """Return the JSON that `apply.lua` takes; domains go by their place in `domains`, from 1."""
+    place = {domain: number for number, domain in enumerate(domains, start=1)}
+    request = []
+    for part in parts:
+        rows = [
+            [place[domain], part.epochs.get(domain, -1), list(chain(*_columns(delta)))]
+            for domain, delta in part.deltas.items()
+            if delta.observed[0]
+        ]
+        total = list(map(sum, zip(*(row[2] for row in rows), strict=True)))
+        request.append([part.source, part.first_offset, part.next_offset, rows, total])
+    return orjson.dumps(request).decode()
+
+
+def apply_answer(
+    reply: Sequence[Any], domains: Sequence[str], meta: PolicyMeta, known: InForce
+) -> Applied:
+    """Return what `apply.lua` answered, or raise what it found wrong."""
+    raise_problem(reply, meta)
+    match reply:
+        case ["ok", revision, settings, limits, outcomes, refusals, snapshots]:
+            refused = (refusal.split(" ") for refusal in _lines(refusals))
+            return Applied(
+                outcomes=tuple(map(_outcome, _lines(outcomes))),
+                snapshots={
+                    domain: snapshot(text)
+                    for domain, text in zip(domains, _lines(snapshots), strict=True)
+                },
+                refused={domains[int(number) - 1]: Refusal(why) for number, why in refused},
+                revision=int(revision),
+                settings=settings_from(settings) if settings else known.settings,
+                limits=Limits(*map(int, limits.split(" "))) if limits else known.limits,
+            )
+    raise StoreCorrupt(f"apply.lua answered {reply!r:.80}")
+
+
+def raise_problem(reply: Sequence[Any], meta: PolicyMeta) -> None:
+    """Raise what a script found wrong; return where it answered `ok`."""
+    match reply:
+        case ["no-policy"]:
+            raise PolicyNotFound(
+                f"policy {meta.name} is gone from the store: rebuild it, or open it again"
+            )
+        case ["fingerprint", stored]:
+            raise FingerprintMismatch(
+                f"policy {meta.name}: this model has fingerprint {meta.fingerprint}, "
+                f"the stored counters belong to {stored}"
+            )
+        case ["corrupt", key, name, value]:
+            raise StoreCorrupt(
+                f"{key} field {name} holds {value[:40]!r}, expected integers 0..{COUNT_MAX}; "
+                "nothing was written"
+            )
+        case ["overflow", key, name, value, addition]:
+            raise CounterOverflow(
+                f"{key} field {name}: {value} + {addition}, limit {COUNT_MAX}; nothing was written"
+            )
+        case ["unknown"]:
+            raise DomainNotFound(f"policy {meta.name} has no such domain")
+        case ["full"]:
+            raise StoreFull(f"policy {meta.name} has no room for another domain")
+        case ["conflict", revision]:
+            raise SettingsConflict(
+                f"policy {meta.name}: somebody changed the settings, revision {revision} is in "
+                "force; nothing was written"
+            )
+
+
+def number(fields: Mapping[str, str], name: str, unset: str, *, key: str) -> int:
+    """Return a whole number in a hash, or raise `StoreCorrupt`."""
+    try:
+        return int(fields.get(name, unset))
+    except ValueError as error:
+        raise StoreCorrupt(f"{key} field {name}: {error}") from error
+
+
+def counters(fields: Mapping[str, str], *, key: str, exits: int) -> ExitStats:
+    """Return the counters in a hash, or raise `StoreCorrupt`."""
+    try:
+        rows = [_row(fields.get(name, "")) for name in exit_names(exits)]
+        return ExitStats(*zip(*rows, strict=True))
+    except (InvalidStats, ValueError) as error:
+        raise StoreCorrupt(f"{key}: {error}") from error
+
+
+@cache
+def exit_names(exits: int) -> tuple[str, ...]:
+    """Return the fields that hold the counters of each exit."""
+    return tuple(map(str, range(exits)))
+
+
+def _row(text: str) -> tuple[int, ...]:
+    """Return the counters of one exit, one per letter; letters of a newer version left out."""
+    row = tuple(map(int, text.split()))
+    return (row + _NOTHING[len(row) :])[:KINDS]
+
+
+def _text(row: tuple[int, ...]) -> str:
+    """Return the counters of one exit as they are stored: a last one that is 0 is left out."""
+    return " ".join(map(str, row if row[-1] else row[:-1]))
+
+
+def _vectors(stats: ExitStats) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield exit and counters of every exit that was seen, in the order of `LETTERS`."""
+    names = exit_names(stats.exits)
+    for name, vector in zip(names, zip(*_columns(stats), strict=True), strict=True):
+        if any(vector):
+            yield name, vector
+
+
+def snapshot(text: str) -> DomainSnapshot:
+    """Read a snapshot as the scripts write it: they have checked its counters."""
+    numbers, *flat = text.split(";")
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    try:  # those of exit 0, of exit 1, and so on; three times as fast as int() of each
+        counts = tuple(orjson.loads(f"[{numbers.replace(' ', ',')}]"))
+    except ValueError as error:  # what somebody wrote by hand, such as 007
+        raise StoreCorrupt(f"counters {numbers:.80}: {error}") from error
+    return DomainSnapshot(
+        stats=ExitStats.trusted([counts[kind::KINDS] for kind in range(KINDS)]),
+        epoch=int(fields.get("epoch", "0")),
+        last_seen_ms=_optional(fields, "t"),
+        pin=_optional(fields, "pin"),
+        pin_until_ms=_optional(fields, "pin_until"),
+        pin_reason=unquote(fields.get("pin_reason", "")),
+        frozen="frozen" in fields,
+        freeze_reason=unquote(fields.get("freeze_reason", "")),
+        drifts=int(fields.get("drifts", "0")),
+    )
+
+
+def record_groups(record: DomainSnapshot) -> list[dict[str, int] | dict[str, str]]:
+    """Return the counters, numbers and notes of a record, as `load.lua` takes them."""
+    numbers = {
+        "t": record.last_seen_ms,
+        "epoch": record.epoch or None,
+        "drifts": record.drifts or None,
+        "pin": record.pin,
+        "pin_until": record.pin_until_ms,
+        "frozen": 1 if record.frozen else None,
+    }
+    notes = {"pin_reason": record.pin_reason, "freeze_reason": record.freeze_reason}
+    return [
+        {exit_: _text(vector) for exit_, vector in _vectors(record.stats)},
+        {name: value for name, value in numbers.items() if value is not None},
+        {name: encode_note(text) for name, text in notes.items() if text},
+    ]
+
+
+def encode_note(text: str) -> str:
+    """Return a free text percent-encoded, without spaces."""
+    return quote(text, safe="", errors="backslashreplace")
+
+
+def _lines(text: str) -> list[str]:
+    return text.split("\n") if text else []
+
+
+def _optional(fields: Mapping[str, str], name: str) -> int | None:
+    return int(fields[name]) if name in fields else None
+
+
+def _outcome(text: str) -> PartitionOutcome:
+    status, upto, gap, *missing = text.split(" ")
+    return PartitionOutcome(Status(status), int(upto), parse_gaps(" ".join(missing)), int(gap))

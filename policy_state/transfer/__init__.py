@@ -1,0 +1,1 @@
+"""Whole policies as documents: written, read, and brought into another store."""

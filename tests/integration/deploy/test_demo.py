@@ -1,0 +1,209 @@
+"""The demo, as `make demo` runs it, with fewer events."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+
+import psutil
+import pytest
+
+from consumer.kafka.topics import compacted, create_new_topics, describe_cluster
+from consumer.settings.settings import PRETRAINED, KafkaSettings
+from demo.running import PREDICTIONS, topics_of
+from demo.texts import draw, read_texts, sample_files
+from tests.integration.worker.test_stream import wait_for
+
+
+def test_the_samples_are_enough_and_labelled():
+    """Four domains or more, at least 120 texts each, no text twice, both classes."""
+    files = sample_files()
+    assert len(files) >= 4
+    for path in files.values():
+        texts = read_texts(path)
+        assert len(texts) >= 120
+        assert len({t.text for t in texts}) == len(texts)
+        assert {t.label for t in texts} == {0, 1}
+
+
+def test_labels_of_own_files_count_where_the_model_has_them(tmp_path):
+    """By name or number; those of another model leave the accuracy out rather than spoil it."""
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\nfine,positive\nbad,0\nso so,\n")
+    assert [text.label for text in read_texts(path)] == [1, 0, None]
+    path.write_text("text,label\nfine,positive\nbad,5\n")
+    assert [text.label for text in read_texts(path)] == [None, None]
+    assert [text.label for text in read_texts(path, ("5", "positive"))] == [1, 0]
+
+
+def test_draws_use_every_text_before_any_again():
+    """Each domain's texts come round in turn, with ids of their own."""
+    texts = {name: read_texts(path)[:5] for name, path in sample_files().items()}
+    events = list(draw(texts, 10, seed=1))
+    assert len({e.id for e in events}) == 10 * len(texts)
+    films = [e.number for e in events if e.domain == "films"]
+    assert sorted(films[:5]) == sorted(films[5:]) == list(range(5))
+
+
+def test_its_topics_are_all_that_a_fleet_needs(kafka):
+    """As `offramp topics init` makes them: what people set in the demo is kept, too."""
+    settings = KafkaSettings(
+        bootstrap_servers=kafka, dead_letters="demo-dead", policy_topic="demo-policy"
+    )
+    create_new_topics(settings, topics_of(["demo-films"], settings))
+    there = describe_cluster(settings).partitions
+    assert there.keys() >= {"texts.demo-films", PREDICTIONS, "demo-dead", "demo-policy"}
+    assert there["demo-policy"] == 1
+    assert compacted(settings, "demo-policy")
+
+
+def demo(*args, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "demo", *args],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+        **options,
+    )
+
+
+def test_demo_predicts_everything_and_cleans_up(tmp_path):
+    """It ends by itself with a summary in which each event of a file was predicted once."""
+    path = tmp_path / "own.tsv"
+    path.write_text("text\nfine place\nbad place\n")
+    (folders := tmp_path / "tmp").mkdir()
+    result = demo(
+        *("--events", "60", "-o", "json", "--input", f"mine={path}"),
+        env={**os.environ, "TMPDIR": str(folders)},
+    )
+    assert result.returncode == 0, result.stderr
+    summary = json.loads(result.stdout)
+    assert summary["predictions"] == summary["events"] == 60
+    assert summary["duplicates"] == 0
+    assert {d["domain"] for d in summary["domains"]} == {"mine"}
+    assert summary["layers_run"] <= summary["layers_at_full_depth"]
+    assert all(d["accuracy"] is None for d in summary["domains"])
+    assert PRETRAINED.is_dir()
+    assert list(folders.iterdir()) == []
+
+
+def test_the_result_goes_to_stdout_whole_and_progress_to_stderr():
+    """Piped on, it has 80 columns, a line for each line, and no escape codes."""
+    result = demo("--events", "60")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("240 of 240 events")
+    assert sum(line.startswith("╭─ What was learnt") for line in lines) == 1
+    assert all(len(line) <= 80 for line in lines)
+    assert not {"\x1b", "\r", "…"} & set(result.stdout + result.stderr)
+    for domain in sample_files():
+        assert sum(domain in line for line in lines) == 2
+        assert domain not in result.stderr
+    assert "starting Kafka" in result.stderr
+    assert "starting Kafka" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        (signal.SIGTERM, "starting Kafka and Redis"),
+        (signal.SIGTERM, "workers"),
+        (signal.SIGHUP, "workers"),
+        (signal.SIGKILL, "workers"),
+    ],
+)
+def test_whatever_ends_the_demo_all_that_it_started_ends_with_it(tmp_path, number, moment):
+    """Servers, workers and folders go, be it asked to end or be it killed."""
+    (folders := tmp_path / "tmp").mkdir()
+    log = tmp_path / "log"
+    # Under `nohup` the tests ignore SIGHUP, and what they start would inherit that.
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    with log.open("wb") as to:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "demo", "--events", "100000"],
+            env={**os.environ, "TMPDIR": str(folders)},
+            stdout=subprocess.DEVNULL,
+            stderr=to,
+        )
+    signal.signal(signal.SIGHUP, inherited)
+    try:
+        wait_for(lambda: moment in log.read_text())
+        least = {"workers": 7}.get(moment, 2)  # four processes, and what guards their folders
+        started = wait_for(
+            lambda: (
+                len(found := psutil.Process(process.pid).children(recursive=True)) >= least
+                and found
+            )
+        )
+        process.send_signal(number)
+        code = process.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+    assert code == (-number if number == signal.SIGKILL else 128 + number), log.read_text()
+    wait_for(lambda: not any(map(psutil.Process.is_running, started)))
+    wait_for(lambda: not list(folders.iterdir()))
+
+
+REPORT = """
+from types import SimpleNamespace as Some
+from demo.screen import Screen
+from demo.view import DomainSummary, Summary, live_table, summary_panel
+names = ["films", "a-shop-for-household-appliances-and-more"]
+exits = [Some(share=share) for share in (0.1, 0.5, 0.4)]
+report = Some(texts=1_000_000, exit=2, layer=5, exits=exits, layers_saved=0.5, disagreement=0.1)
+screen = Screen(json=False)
+table = live_table(dict.fromkeys(names, report), names, total=2_000_000, rate=99_999)
+with screen.doing("something"), screen.live(table) as show:
+    show(table)
+domains = tuple(DomainSummary(name, 1_000_000, 2, 5, 0.5, 0.95, 0.9, 0.93) for name in names)
+summary = Summary(2_000_000, 2_000_000, 0, 99_999, 6_000_000, 12_000_000, 0.95, domains)
+screen.result(table, summary_panel(summary))
+"""
+
+
+def on_a_terminal(program, **environ):
+    """Return what a program writes to a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 80))
+    names = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "COLORTERM", "TERM"}
+    plain = {name: value for name, value in os.environ.items() if name not in names}
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**plain, "TERM": "xterm-256color", **environ},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # so a terminal says that nobody writes to it any more
+            while part := os.read(ours, 4096):
+                said += part
+    os.close(ours)
+    assert process.returncode == 0, said
+    return said.decode()
+
+
+def test_nothing_is_cut_off_at_80_columns():
+    """Long names are folded, and no word or number ends in dots."""
+    said = on_a_terminal(REPORT, TERM="dumb")
+    assert "…" not in said
+    assert "..." not in said
+    assert all(len(line) <= 80 for line in said.splitlines())
+    for words in ("99,999 events/s", "1,000,000", "differs", "right at", "exit 2 (layer 5)"):
+        assert words in said
+
+
+def test_a_terminal_without_colours_gets_none():
+    """Where NO_COLOR is set no colour is sent, and to a dumb terminal no code at all."""
+    colour = re.compile(r"\x1b\[[0-9;]*(3|4|9|10)[0-8]")
+    assert colour.search(on_a_terminal(REPORT))
+    assert not colour.search(on_a_terminal(REPORT, NO_COLOR="1"))
+    assert "\x1b" not in on_a_terminal(REPORT, TERM="dumb")

@@ -1,0 +1,153 @@
+"""Offramp inside another stream library."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import orjson
+import pytest
+
+from consumer.learning.counter import Counting
+from consumer.learning.presence import Presence
+from consumer.offramp import Offramp, Record, load_settings
+from policy_state.errors import StoreUnavailable
+from policy_state.reports.domain import read_reports
+from policy_state.store.redis.store import RedisStore
+from tests.support.proxies import Proxy
+from tests.support.tiny_model import write_tiny_model
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+def test_records_given_twice_are_predicted_twice_and_counted_once(redis_url, model):
+    """A host that starts again from its checkpoint changes no counter."""
+    settings = load_settings(options={"redis.url": redis_url, "model.path": str(model)})
+    records = [Record("texts.films", 0, i, 0, None, b"good film .") for i in range(5)]
+    broken = Record("texts.films", 0, 5, 0, None, b"\xff")
+    with Offramp(settings) as offramp:
+        for _ in range(2):
+            outcome = offramp.process([*records, broken])
+            assert [p.event.record.offset for p in outcome.predictions] == [0, 1, 2, 3, 4]
+            assert [letter.reason for letter in outcome.dead_letters] == ["invalid-utf8"]
+    with RedisStore(redis_url) as store:
+        (report,) = read_reports(store, "default")
+    assert (report.domain, report.texts) == ("films", 5)
+
+
+def test_redis_away_is_one_error_of_ours_at_the_start_and_stops_nothing_later(redis_url, model):
+    """A host is told in one sentence and left with no thread; one that runs predicts on."""
+    away = {"redis.url": "redis://127.0.0.1:1/0", "model.path": str(model)}
+    threads = threading.active_count()
+    with pytest.raises(StoreUnavailable, match="redis did not answer"):
+        Offramp(load_settings(options=away))
+    assert threading.active_count() == threads
+    parts = urlsplit(redis_url)
+    proxy = Proxy(parts.port or 6379)
+    url = redis_url.replace(f":{parts.port}", f":{proxy.port}")
+    there = {"redis.url": url, "redis.timeout_s": "0.2", "model.path": str(model)}
+    with Offramp(load_settings(options=there)) as offramp:
+        proxy.close()
+        record = Record("texts.films", 0, 0, 0, None, b"good film .")
+        assert len(offramp.process([record]).predictions) == 1
+        asking = [t for t in threading.enumerate() if t.name == "await-store"]
+        assert asking
+    for thread in asking:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_hosts_see_each_other_and_what_all_have_learnt(redis_url, model):
+    """Each shows itself as a worker does; how many share the counters tells how much to explore."""
+    names = ("host-1", "host-2")
+    records = [Record("texts.films", 0, i, 0, None, b"good film .") for i in range(5)]
+    for number, name in enumerate(names):
+        options = {"redis.url": redis_url, "model.path": str(model), "instance": name}
+        with Offramp(load_settings(options=options)) as offramp, RedisStore(redis_url) as store:
+            offramp.process(records)
+            alive = store.workers()
+            assert sorted(alive) == sorted(names[: number + 1])
+            assert {worker["group"] for worker in alive.values()} == {"offramp"}
+            assert offramp.peers.workers == number + 1
+            assert offramp.peers.pool.texts == 5 * number
+    other = {"instance": "host-3", "policy.name": "other"}
+    with Offramp(load_settings(options=options | other)) as offramp:
+        offramp.process(records)
+        assert (offramp.peers.workers, offramp.peers.pool.texts) == (1, 0)
+
+
+def test_a_topic_made_anew_is_counted_where_the_host_tells_its_id(redis_url, model):
+    """Offsets that start at 0 again are new texts under a new id, and known ones under the name."""
+    settings = load_settings(options={"redis.url": redis_url, "model.path": str(model)})
+    records = [Record("texts.films", 0, i, 0, None, b"good film .") for i in range(5)]
+    ids = {"texts.films": "first"}
+    with Offramp(settings, topic_id=ids.__getitem__) as offramp:
+        offramp.process(records)
+        ids["texts.films"] = "second"
+        offramp.process(records)
+        offramp.process(records)
+    with RedisStore(redis_url) as store:
+        (report,) = read_reports(store, "default")
+        assert set(store.watermarks()) == {"first/0", "second/0"}
+    assert report.texts == 10
+
+
+def test_a_host_tells_what_is_no_text_and_leads_no_workers(redis_url, model):
+    """Offsets between batches that it says it has read over are no gaps; by default they are.
+
+    Where workers run beside it, one of them copies what people set, whatever the host is called.
+    """
+    options = {"redis.url": redis_url, "model.path": str(model), "instance": "a"}
+
+    def record(offset, topic):
+        return Record(topic, 0, offset, 0, None, b"good film .")
+
+    with Offramp(load_settings(options=options)) as host, RedisStore(redis_url) as store:
+        for topic, begins in (("texts.a", None), ("texts.b", {("texts.b", 0): 3})):
+            host.process([record(0, topic), record(2, topic)])
+            host.process([record(5, topic)], begins=begins)
+        read_reports(store, "default")  # opens it
+        marks = store.watermarks()
+        assert {source: mark.gaps for source, mark in marks.items()} == {
+            "texts.a/0": ((3, 5),),
+            "texts.b/0": (),
+        }
+        host.process([record(6, "texts.a")])
+        meta = store.describe().meta
+        worker = Presence(store, Counting(store, store.open(meta)), meta, instance="w")
+        worker.keep_up(lambda: {"group": "offramp", "partitions": ""})
+        assert set(store.workers()) == {"a", "w"}
+        assert worker.leads
+
+
+def test_the_bytewax_example_runs(redis_url, model, tmp_path):
+    """The dataflow of the docs predicts every line of a file, and the domain learns from them."""
+    lines = tmp_path / "lines.txt"
+    lines.write_bytes(b"good film .\nbad , very bad service .\n" * 40 + b"\xff\n")
+    environ = {
+        "OFFRAMP_REDIS__URL": redis_url,
+        "OFFRAMP_MODEL__PATH": str(model),
+        "LINES": str(lines),
+    }
+    result = subprocess.run(
+        [sys.executable, "-m", "bytewax.run", "docs.examples.bytewax_flow"],
+        env={**os.environ, **environ},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    *said, refused = result.stdout.splitlines()
+    assert refused == "texts.lines[0]@80: invalid-utf8"
+    assert [orjson.loads(line)["source"]["offset"] for line in said] == list(range(80))
+    with RedisStore(redis_url) as store:
+        assert read_reports(store, "default")[0].texts == 80

@@ -1,0 +1,294 @@
+"""`offramp train`, `pretrain` and `model`, as a user calls them, at tiny sizes."""
+
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from consumer.settings.settings import load_settings
+from consumer.worker.assembly import load_engine, open_policy
+from model.checkpoint.folder import load_model
+from model.engine.int8 import Agreement, read_int8, write_int8
+from model.errors import InvalidSettings, ModelError, TrainingFailed
+from policy_state.store.memory.store import MemoryStore
+from tests.support.model_cli import offramp
+from tests.support.tiny_model import WORDS, tiny_config, write_tiny_model
+
+SIZES = ["--layers", "2", "--hidden", "32", "--heads", "2", "--positions", "24"]
+FAST = ["--epochs", "3", "--batch-size", "16", "--body-rate", "3e-3", "--head-rate", "3e-3"]
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A labelled file in which one word decides."""
+    rows = [f"the film was {('bad', 'good')[i % 2]} !\t{i % 2}" for i in range(96)]
+    path = tmp_path / "toy" / "train.tsv"
+    path.parent.mkdir()
+    path.write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_train_from_nothing(tmp_path, data):
+    """A new model is trained, measured and written with card, curves and metrics; JSON only."""
+    out = tmp_path / "out"
+    result = offramp(
+        "train", data, "--new", "tiny", *SIZES, "--vocabulary", "120", "--exits", "1,2",
+        *FAST, "--epochs", "12", "--eval", data, "--out", out, "--fp32", "-o", "json",
+    )  # fmt: skip
+    report = json.loads(result.stdout)["reports"]["toy/train"]
+    assert report["accuracy"] == [1, 1]
+    assert load_model(out).config.exit_layers == (1, 2)
+    card = (out / "README.md").read_text()
+    assert "96 labelled texts of toy/train" in card
+    assert "| toy/train (96) | accuracy % | 100.0 | 100.0 |" in card
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["reports"]["toy/train"] == report
+    assert not (out / "checkpoints").exists()
+
+
+def test_train_from_a_folder_with_a_teacher(tmp_path, data):
+    """A checkpoint is fine-tuned on labels and on a teacher's answers to unlabelled sentences."""
+    teacher = write_tiny_model(
+        tmp_path / "teacher", config=tiny_config(labels=("negative", "positive"))
+    )
+    texts = tmp_path / "texts.txt"
+    texts.write_text("The room was good. The service was very bad! No.\nNot good, not bad.\n")
+    result = offramp(
+        "train", data, "--from", teacher, "--exits", "2,4", *FAST, "--teacher", teacher,
+        "--teacher-exits", "1,2", "--unlabelled", f"{texts}=2", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert "2 texts" in result.stderr
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "2 sentences of" in card
+    assert "labelled by the teacher" in card
+
+
+def test_pretrain_then_train(tmp_path, data):
+    """What `pretrain` writes, `train --from` starts from."""
+    offramp(
+        "pretrain", data, "--new", "tiny", *SIZES, "--vocabulary", "120", "--epochs", "1",
+        "--out", tmp_path / "encoder",
+    )  # fmt: skip
+    offramp("train", data, "--from", tmp_path / "encoder", *FAST, "--out", tmp_path / "out")
+    assert load_model(tmp_path / "out").config.exit_layers == (1, 2)
+
+
+def test_out_folder_is_not_overwritten(tmp_path, data):
+    """A folder with something in it is refused; a resume of another command too."""
+    model = write_tiny_model(tmp_path / "model")
+    with pytest.raises(InvalidSettings, match="is not empty"):
+        offramp("train", data, "--from", model, "--out", model)
+    with pytest.raises(TrainingFailed, match="no training to resume"):
+        offramp("train", data, "--from", model, "--out", tmp_path / "new", "--resume")
+    with pytest.raises(ModelError, match="3 classes, expected 2"):
+        offramp("train", data, "--from", model, "--out", tmp_path / "new")
+    with pytest.raises(InvalidSettings, match="another value of loss"):
+        offramp(
+            "train", data, "--from", model, "--out", tmp_path / "new", "--resume",
+            "--loss", "weighted",
+        )  # fmt: skip
+    offramp("train", data, "--from", model, "--out", tmp_path / "new", *FAST, "--new-heads")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "give either --from FOLDER|HUB_ID or --new SIZE"),
+        (["--from", "a/b", "--new", "tiny"], "give either --from"),
+        (["--new", "huge"], "--new huge: expected one of tiny, mini, small, medium, base"),
+        (["--new", "tiny", "--exits", "1,x"], "--exits 1,x: expected whole numbers"),
+        (["--new", "tiny", "--exits", "9" * 5000], "9: expected whole numbers"),
+        (["--new", "tiny", "--unlabelled", "a.txt=" + "9" * 5000], "9: expected FILE or FILE=SENT"),
+        (["--new", "tiny", "--loss", "best"], "--loss best: expected one of sum"),
+        (["--new", "tiny", "--teacher", "t"], "given together or not at all"),
+        (["--new", "tiny", "--patience", "2"], "nothing to evaluate on"),
+        (["--from", "absent"], "absent: is no folder, and no hub id"),
+    ],
+)
+def test_train_refusals(tmp_path, data, options, message):
+    """Options that cannot be followed are refused with one line that names them."""
+    with pytest.raises(ModelError) as caught:
+        offramp("train", data, "--out", tmp_path / "out", *options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_check(tmp_path):
+    """A good folder passes with exit code 0; each broken part is named, with exit code 1."""
+    folder = write_tiny_model(tmp_path / "model")
+    findings = json.loads(offramp("model", "check", folder, "-o", "json").stdout)
+    assert [f["ok"] for f in findings] == [True] * 4
+    assert "exits after layers 1, 2, 4" in findings[0]["found"]
+    (folder / "tokenizer.json").unlink()
+    findings = json.loads(offramp("model", "check", folder, "-o", "json", code=1).stdout)
+    assert [f["ok"] for f in findings] == [True, True, False, False]
+    assert "tokenizer.json" in findings[2]["found"]
+    assert "FAILED" in offramp("model", "check", tmp_path / "absent", code=1).stdout
+
+
+def test_export_makes_an_old_checkpoint_usable(tmp_path, data):
+    """A folder with a .bin is refused by name of the command that converts it; then it predicts."""
+    usable = write_tiny_model(tmp_path / "model")
+    old = tmp_path / "old"
+    old.mkdir()
+    torch.save(load_file(usable / "model.safetensors"), old / "pytorch_model.bin")
+    for name in ("config.json", "tokenizer.json"):
+        (old / name).write_bytes((usable / name).read_bytes())
+    with pytest.raises(ModelError, match=rf"offramp model export {old} --out NEW --allow-bin"):
+        offramp("model", "predict", data, "-m", old)
+    with pytest.raises(ModelError, match="--allow-bin only"):
+        offramp("model", "export", old, "--out", tmp_path / "new")
+    result = offramp("model", "export", old, "--out", tmp_path / "new", "--allow-bin", "-o", "json")
+    assert json.loads(result.stdout)["exits after layers"] == "1, 2, 4"
+    assert (
+        offramp("model", "predict", data, "-m", tmp_path / "new").stdout
+        == offramp("model", "predict", data, "-m", usable).stdout
+    )
+    with pytest.raises(InvalidSettings, match="is not empty"):
+        offramp("model", "export", usable, "--out", tmp_path / "new")
+
+
+def test_predict(tmp_path, data):
+    """A matrix has one line per text, on stdout or in a file; several files get one each."""
+    model = write_tiny_model(tmp_path / "model")
+    lines = offramp("model", "predict", data, "--model", model).stdout.splitlines()
+    assert lines[0] == "0\t1\t2\top_labels"
+    assert len(lines) == 97
+    texts = tmp_path / "other.txt"
+    texts.write_text("a film\n" * 600)
+    out = tmp_path / "matrices"
+    result = offramp("model", "predict", data, texts, "-m", model, "--out", out, "-o", "json")
+    assert (out / "toy-train.tsv").read_text().splitlines() == lines
+    other = (out / f"{tmp_path.name}-other.tsv").read_text().splitlines()
+    assert (other[0], len(other)) == ("0\t1\t2", 601)
+    first, second = json.loads(result.stdout)
+    assert first["report"]["texts"] == 96
+    assert second["report"] is None
+
+
+def test_predict_reads_what_people_bring(tmp_path):
+    """A CSV, JSON lines and a suffix in capitals give the same matrix, no header or quotes."""
+    model = write_tiny_model(tmp_path / "model")
+    contents = {
+        "a.tsv": "text\tlabel\ngood film\tpositive\nbad film\tnegative\n",
+        "b.TSV": "text\tlabel\ngood film\t2\nbad film\t0\n",
+        "c.csv": '\ufefftext,label\r\n"good film",positive\r\n"bad film",negative\r\n',
+        "d.jsonl": '{"text": "good film", "label": 2}\n{"text": "bad film", "label": "negative"}\n',
+    }
+    said = set()
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        said.add(offramp("model", "predict", tmp_path / name, "--model", model).stdout)
+    (matrix,) = said
+    assert len(matrix.splitlines()) == 3
+
+
+def test_labels_that_the_model_does_not_know_are_refused(tmp_path):
+    """With the classes that it has; --no-labels leaves them out."""
+    model = write_tiny_model(tmp_path / "model")
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\ngood,0\nbad,4\n")
+    with pytest.raises(ModelError, match=r"a\.csv:3: label is '4', .* 2 = positive; .*--no-labels"):
+        offramp("model", "predict", path, "--model", model)
+    matrix = offramp("model", "predict", path, "--model", model, "--no-labels").stdout
+    assert matrix.splitlines()[0] == "0\t1\t2"
+
+
+def test_predict_counts_cut_texts(tmp_path):
+    """Texts that are too long are cut and counted on stderr; an impossible limit is refused."""
+    model = write_tiny_model(tmp_path / "model")
+    texts = tmp_path / "long.txt"
+    texts.write_text("good " * 50 + "\nbad\n")
+    assert "1 of 2 texts were cut" in offramp("model", "predict", texts, "-m", model).stderr
+    with pytest.raises(InvalidSettings, match=r"max_tokens is 900, this model takes 3\.\.24"):
+        offramp("model", "predict", texts, "-m", model, "--max-tokens", "900")
+    with pytest.raises(InvalidSettings, match="--out must name a folder"):
+        offramp("model", "predict", texts, texts, "-m", model)
+
+
+def test_starts_without_torch():
+    """The commands are there at once: torch and transformers load only when one runs."""
+    code = "import sys, consumer.cli.model.inspect; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_bench(tmp_path):
+    """Speed is reported for every exit and precision asked for; of `auto` for what it chose."""
+    model = write_tiny_model(tmp_path / "model")
+    result = offramp(
+        "model", "bench", model, "--texts", "4", "--words", "5", "--repeat", "1",
+        "--precision", "fp32", "-o", "json",
+    )  # fmt: skip
+    rows = json.loads(result.stdout)
+    assert [(row["exit"], row["layer"]) for row in rows] == [(0, 1), (1, 2), (2, 4)]
+    assert all(row["texts/s"] > 0 for row in rows)
+    chosen = offramp(
+        "model",
+        "bench",
+        model,
+        "--texts",
+        "4",
+        "--repeat",
+        "1",
+        "--precision",
+        "auto",
+        "-o",
+        "json",
+    )
+    assert {row["precision"] for row in json.loads(chosen.stdout)} <= {"fp32", "bf16"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_is_one_line(tmp_path):
+    """A device that is not there is told, without a traceback."""
+    model = write_tiny_model(tmp_path / "model")
+    for command in (("bench", model), ("predict", tmp_path / "absent.txt", "-m", model)):
+        with pytest.raises(InvalidSettings, match=r"^device is 'cuda', but torch .* no GPU here$"):
+            offramp("model", *command, "--device", "cuda")
+
+
+def test_calibrate_makes_int8_and_costs(tmp_path):
+    """Both files are written beside the model, and what a worker loads there takes them."""
+    config = tiny_config(exit_layers=(1, 3), hidden_size=64, labels=("negative", "positive"))
+    model = write_tiny_model(tmp_path / "model", config=config)
+    texts = tmp_path / "texts.txt"
+    chance = random.Random(0)
+    lines = [" ".join(chance.choices(WORDS, k=chance.randrange(1, 20))) for _ in range(240)]
+    texts.write_text("\n".join(lines))
+    with pytest.raises(InvalidSettings, match="give --int8, --costs or both"):
+        offramp("model", "calibrate", model, "--texts-file", texts)
+    command = ("model", "calibrate", model, "--texts-file", texts, "--costs", "--precision", "fp32")
+    assert "cost (cpu, fp32)" in offramp(*command).stdout
+    found = json.loads(offramp(*command, "-o", "json").stdout)
+    assert (found["costs"]["precision"], found["costs"]["costs"][-1]) == ("fp32", 1.0)
+
+    named = {"model.path": model, "model.device": "cpu", "policy.cost": "measured"}
+    settings = load_settings(options={**named, "model.precision": "fp32"})
+    _, opened = open_policy(settings, load_engine(settings), MemoryStore())
+    assert opened.meta.settings.cost == pytest.approx(found["costs"]["costs"], abs=1e-4)
+    settings = load_settings(options={**named, "model.precision": "bf16"})
+    with pytest.raises(ModelError, match="fp32, this engine has bf16"):
+        open_policy(settings, load_engine(settings), MemoryStore())
+
+    try:
+        result = offramp("model", "calibrate", model, "--texts-file", texts, "--int8", "-o", "json")
+    except (AttributeError, RuntimeError, AssertionError) as error:
+        pytest.skip(f"no int8 products in this build of torch: {error}")
+    agreement = json.loads(result.stdout)["int8"]
+    assert agreement["texts"] == 120
+    assert min(agreement["shares"]) > 0.6
+    exact = load_engine(settings)
+    print_ = exact.fingerprint
+    ranges = read_int8(model, exact.config, fingerprint=print_, least_agreement=0.6)
+    write_int8(model, ranges, fingerprint=print_, agreement=Agreement((0.7, 0.6), texts=120))
+    asked = {**named, "model.precision": "int8", "model.least_int8_agreement": 0.5}
+    assert load_engine(load_settings(options=asked)).precision == "int8"
+    with pytest.raises(
+        ModelError, match=r"60\.00% of 120 texts in int8, at least 65\.00% is asked"
+    ):
+        load_engine(load_settings(options={**asked, "model.least_int8_agreement": 0.65}))

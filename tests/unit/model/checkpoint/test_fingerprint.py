@@ -1,0 +1,102 @@
+"""Fingerprints: folders that can label a text differently have different ones."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from model.batches import encode, predict
+from model.checkpoint.folder import fingerprint, load_model, load_tokenizer
+from tests.support.tiny_model import write_tiny_model
+
+CHANGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "num_attention_heads": st.sampled_from([1, 2, 4, 8]),
+        "layer_norm_eps": st.sampled_from([1e-12, 1e-5, 0.1]),
+        "num_output_layers": st.sampled_from([[1, 1, 0, 1], [1, 1, 0, True]]),
+        "id2label": st.permutations(["a", "b", "c"]).map(lambda n: dict(enumerate(n))),
+        "hidden_dropout_prob": st.sampled_from([0.0, 0.5]),
+        "attention_probs_dropout_prob": st.sampled_from([0.0, 0.5]),
+        "pad_token_id": st.sampled_from([0, 1, None]),
+        "model_type": st.sampled_from(["bert", "elasticbert"]),
+        "anything": st.integers(),
+    },
+)
+SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "do_lower_case": st.booleans(),
+        "strip_accents": st.sampled_from([None, True, False]),
+        "tokenize_chinese_chars": st.booleans(),
+        "clean_text": st.booleans(),
+        "model_max_length": st.integers(1, 9),
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def cased(tmp_path_factory):
+    """A folder whose vocabulary knows case, accents and Chinese, and weights that mind them."""
+    folder = tmp_path_factory.mktemp("cased")
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces += [
+        *"abcdefghijABCDEFGHIJ\u00e9\u00c9\u597d\u7247",
+        *(f"##{c}" for c in "abcABC\u597d\u7247"),
+    ]
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    write_tiny_model(folder, seed=3)
+    (folder / "tokenizer.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    return folder, config
+
+
+def answers(folder):
+    """Return fingerprint and the names of the labels of every exit, for some texts."""
+    network, tokenizer = load_model(folder), load_tokenizer(folder)
+    letters = "aBC\u00e9\u00c9\u597d\u7247\x07"
+    texts = [f"{a}{b}a" for a in letters for b in letters]
+    said = predict(network, encode(tokenizer, texts, 24)).argmax(-1).tolist()
+    return fingerprint(folder), [[network.config.labels[i] for i in row] for row in said]
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.tuples(CHANGES, SETTINGS), st.tuples(CHANGES, SETTINGS))
+def test_folders_of_one_fingerprint_give_the_same_labels(cased, one, other):
+    """Whatever of config or tokenizer differs: either the fingerprint does, or no label."""
+    folder, config = cased
+    found = []
+    for changes, said in (one, other):
+        (folder / "config.json").write_text(json.dumps(config | changes))
+        (folder / "tokenizer_config.json").write_text(json.dumps(said))
+        found.append(answers(folder))
+    (print_1, labels_1), (print_2, labels_2) = found
+    assert print_1 != print_2 or labels_1 == labels_2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_attention_heads": 2},
+        {"layer_norm_eps": 0.1},
+        {"do_lower_case": False},
+        {"strip_accents": False},
+        {"tokenize_chinese_chars": False},
+        {"clean_text": False},
+    ],
+)
+def test_each_setting_that_changes_labels_changes_the_fingerprint(cased, change):
+    """Heads, epsilon, and each part of the normaliser: labels differ, and so do fingerprints."""
+    folder, config = cased
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer_config.json").write_text("{}")
+    print_1, labels_1 = answers(folder)
+    of_config = change.keys() <= config.keys()
+    (folder / "config.json").write_text(json.dumps(config | (change if of_config else {})))
+    (folder / "tokenizer_config.json").write_text(json.dumps({} if of_config else change))
+    print_2, labels_2 = answers(folder)
+    assert labels_1 != labels_2
+    assert print_1 != print_2
