@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from deploy.local.redis_server import RedisServer
     from tests.chaos.arena import Arena
     from tests.chaos.outcome import Report
-    from tests.support.kafka_cluster import KafkaCluster
-    from tests.support.proxies import Proxy
+    from tests.support.servers.kafka_cluster import KafkaCluster
+    from tests.support.servers.proxies import Proxy
 
 FAULTS = (
     "cut_in_a_commit",

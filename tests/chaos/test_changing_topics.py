@@ -17,8 +17,8 @@ from tests.chaos.other_client import read_keys, write_transactions
 from tests.chaos.storm import Arena, Report, Storm, check
 from tests.integration.kafka.test_remade_topics import make_anew
 from tests.integration.worker.test_stream import wait_for
-from tests.support.kafka_cluster import KafkaCluster
 from tests.support.long_form import IS_LONG
+from tests.support.servers.kafka_cluster import KafkaCluster
 
 EVENTS = 4_000 if IS_LONG else 400  # at each change
 

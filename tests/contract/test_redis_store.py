@@ -24,7 +24,7 @@ from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store.admin import Pin
 from policy_state.store.port import PartitionDeltas, PolicyMeta, Status
 from policy_state.store.redis.store import RedisStore
-from tests.support.flavours import FLAVOURS
+from tests.support.servers.flavours import FLAVOURS
 
 META = PolicyMeta(name="sentiment", fingerprint="f1", layers=(1, 3, 7, 12))
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)

@@ -15,7 +15,7 @@ from policy_state.errors import StoreCorrupt, StoreError, StoreRefused, StoreUna
 from policy_state.stats import ExitStats
 from policy_state.store.port import PartitionDeltas, PolicyMeta, Status
 from policy_state.store.redis.store import RedisStore
-from tests.support.flavours import FLAVOURS
+from tests.support.servers.flavours import FLAVOURS
 
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)

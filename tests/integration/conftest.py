@@ -8,7 +8,7 @@ from deploy.local.redis_server import RedisServer
 from deploy.local.services import start_redis
 from tests.chaos.storm import Arena, Storm
 from tests.integration.worker.test_stream import wait_for
-from tests.support.secured_kafka import SecuredKafka
+from tests.support.servers.secured_kafka import SecuredKafka
 
 
 @pytest.fixture(scope="session")

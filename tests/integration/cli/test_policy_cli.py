@@ -26,7 +26,7 @@ from policy_state.store.admin import Freeze, Pin, Reset, Unpin
 from policy_state.store.port import DomainSnapshot, PartitionDeltas, PolicyMeta
 from policy_state.store.redis.store import RedisStore
 from tests.support.policy_cli import data, offramp_policy
-from tests.support.proxies import proxy
+from tests.support.servers.proxies import proxy
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12), PolicySettings("uee-ucb", cost="layers"))
 HOSTILE = ["旅館 🏨", "=1+1", "a b'; rm -rf / #", "$(reboot)", "[red]x[/red]", "x\u0301\u200b"]

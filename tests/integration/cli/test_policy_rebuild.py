@@ -29,7 +29,7 @@ from policy_state.store.port import DomainSnapshot, PartitionDeltas, PolicyMeta
 from policy_state.store.redis.store import RedisStore
 from policy_state.transfer.transfer import export_policy
 from tests.support.kafka_admin import set_offsets
-from tests.support.proxies import proxy
+from tests.support.servers.proxies import proxy
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12))
 TEXTS = 300

@@ -17,7 +17,7 @@ from consumer.worker.preflight import check_registry
 from policy_state.store.port import PolicyMeta
 from policy_state.store.redis.store import RedisStore
 from tests.support.kafka_admin import configure
-from tests.support.registry import SchemaRegistry
+from tests.support.servers.registry import SchemaRegistry
 from tests.support.tiny_model import write_tiny_model
 
 # kafka-python leaves the socket of a refused login to the garbage collector.

@@ -15,7 +15,7 @@ from consumer.kafka.stream import KafkaStream
 from consumer.kafka.topics import create_topics
 from consumer.kafka.writing.transactions import Outgoing
 from consumer.settings.settings import BatchSettings
-from tests.support.secured_kafka import token
+from tests.support.servers.secured_kafka import token
 
 # kafka-python leaves the socket of a failed TLS handshake to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

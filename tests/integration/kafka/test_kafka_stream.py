@@ -18,7 +18,7 @@ from demo.fleet import read_all
 from deploy.local.kafka_server import broker_answers
 from deploy.local.process import wait_until
 from deploy.local.services import start_kafka
-from tests.support.proxies import proxy
+from tests.support.servers.proxies import proxy
 
 EVENTS = 20
 SESSION_S = 6

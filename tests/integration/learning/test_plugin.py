@@ -16,7 +16,7 @@ from consumer.offramp import Offramp, Record, load_settings
 from policy_state.errors import StoreUnavailable
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
-from tests.support.proxies import Proxy
+from tests.support.servers.proxies import Proxy
 from tests.support.tiny_model import write_tiny_model
 
 REPOSITORY = Path(__file__).parents[3]

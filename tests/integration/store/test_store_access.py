@@ -25,8 +25,8 @@ from policy_state.store.redis.keeping import Keeping
 from policy_state.store.redis.store import RedisStore
 from policy_state.store.routes import StoredRoutes
 from policy_state.transfer.transfer import export_policy, import_policy
-from tests.support.flavours import FLAVOURS
-from tests.support.proxies import proxy
+from tests.support.servers.flavours import FLAVOURS
+from tests.support.servers.proxies import proxy
 
 USERS = Path(__file__).parents[3] / "deploy" / "redis" / "users.acl"
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))

@@ -17,7 +17,7 @@ from policy_state.store.pending import Pending
 from policy_state.store.port import Limits, PartitionDeltas, PolicyMeta
 from policy_state.store.redis.stats import Server
 from policy_state.store.redis.store import RedisStore
-from tests.support.proxies import Proxy, proxy
+from tests.support.servers.proxies import Proxy, proxy
 
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
 DOMAINS = ["hotels", "books", "music", "旅館"]

@@ -18,9 +18,9 @@ from policy_state.store.pending import Pending
 from policy_state.store.port import PartitionDeltas, PolicyMeta
 from policy_state.store.redis.keeping import Keeping
 from policy_state.store.redis.store import RedisStore
-from tests.support.flavours import FLAVOURS
-from tests.support.proxies import proxy
-from tests.support.redis_sets import Sentinel, command
+from tests.support.servers.flavours import FLAVOURS
+from tests.support.servers.proxies import proxy
+from tests.support.servers.redis_sets import Sentinel, command
 
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)

@@ -17,8 +17,8 @@ from policy_state.errors import StoreRefused, StoreUnavailable
 from policy_state.stats import ExitStats
 from policy_state.store.port import PartitionDeltas, PolicyMeta
 from policy_state.store.redis.store import RedisStore
-from tests.support.flavours import FLAVOURS
-from tests.support.proxies import Proxy, proxy
+from tests.support.servers.flavours import FLAVOURS
+from tests.support.servers.proxies import Proxy, proxy
 
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)

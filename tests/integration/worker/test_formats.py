@@ -9,7 +9,7 @@ from kafka import KafkaProducer
 
 from tests.integration.worker.test_stream import fleet, model_folder, read_topic, topic_of, wait_for
 from tests.support.long_form import IS_LONG
-from tests.support.registry import SchemaRegistry, framed, protobuf_class
+from tests.support.servers.registry import SchemaRegistry, framed, protobuf_class
 
 __all__ = ["fleet", "model_folder"]
 

@@ -22,7 +22,7 @@ from policy_state.store.redis.store import RedisStore
 from tests.chaos.storm import Arena, Storm
 from tests.support.kafka_records import committed_reader
 from tests.support.long_form import IS_LONG
-from tests.support.proxies import proxy
+from tests.support.servers.proxies import proxy
 
 OUTAGE_S = 20 if IS_LONG else 5
 STALL_S = 4.0  # one timeout of 2 s, in the compute or the commit of a batch, and some air

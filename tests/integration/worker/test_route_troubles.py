@@ -18,7 +18,7 @@ from tests.integration.worker.test_stream import (
     wait_for,
 )
 from tests.support.kafka_admin import configure
-from tests.support.registry import SchemaRegistry, framed
+from tests.support.servers.registry import SchemaRegistry, framed
 
 __all__ = ["fleet", "model_folder"]
 

@@ -19,7 +19,7 @@ from policy_state.store.port import PolicyMeta
 from policy_state.store.redis.store import RedisStore
 from tests.integration.worker.test_produce_errors import good, ids, send
 from tests.integration.worker.test_stream import wait_for
-from tests.support.proxies import proxy
+from tests.support.servers.proxies import proxy
 from tests.support.started import workers
 
 IN, OUT, DEAD = "starts.films", "starts.out", "starts.dead"

@@ -18,7 +18,7 @@ from consumer.events.codec import Fields, parse
 from consumer.events.formats import FORMS
 from consumer.events.record import Record
 from consumer.events.registry import Registry, RegistrySettings
-from tests.support.registry import SchemaRegistry, framed, protobuf_class
+from tests.support.servers.registry import SchemaRegistry, framed, protobuf_class
 
 AVRO = {
     "type": "record",

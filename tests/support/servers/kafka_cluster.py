@@ -11,7 +11,7 @@ from kafka.errors import KafkaError
 from deploy.local.kafka_files import KafkaFiles, find_kafka
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.process import HOST, free_port, wait_until
-from tests.support.proxies import Proxy
+from tests.support.servers.proxies import Proxy
 
 _READY_S = 60.0
 
