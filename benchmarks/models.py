@@ -24,7 +24,7 @@ from demo.texts import read_texts, sample_files
 from model.checkpoint.folder import fingerprint
 from model.config import ModelConfig, read_config
 from model.engine.engine import Engine
-from model.evaluation import ExitReport, report
+from model.evaluation import ExitScores, report
 from model.texts.data import LabelledTexts, read_labelled, write_matrix
 from policy_state.simulation.matrix import read_matrix
 
@@ -51,7 +51,7 @@ class Measured:
     name: str
     config: ModelConfig
     fingerprint: str
-    reports: dict[str, ExitReport]
+    reports: dict[str, ExitScores]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def measure(folder: Path, domains: Sequence[Domain], out: Path, settings: Settin
     """Run one model over the domains that have its number of classes."""
     config = read_config(folder)
     digest = fingerprint(folder)
-    reports: dict[str, ExitReport] = {}
+    reports: dict[str, ExitScores] = {}
     engine: Engine | None = None
     for domain in domains:
         if domain.classes != len(config.labels):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from consumer.processor import Outcome, Peers
+    from consumer.processor import BatchOutcome, Peers
     from consumer.routes.table import RouteTable
     from consumer.worker.assembly import Inference
     from policy_state.store.port import Applied
@@ -85,7 +85,7 @@ class Offramp:
 
     def process(
         self, records: Sequence[Record], *, begins: Mapping[tuple[str, int], int] | None = None
-    ) -> Outcome:
+    ) -> BatchOutcome:
         """Predict and learn from a micro-batch.
 
         Args:
@@ -106,7 +106,7 @@ class Offramp:
         """
         if self._routes is not self._watch.latest:
             self._routes = self._watch.latest
-            self._step = self._step.playing(self._policy, self._routes.routes)
+            self._step = self._step.with_policy(self._policy, self._routes.routes)
         self._presence.keep_up(lambda: {"group": self._group, "routes": self._watch.latest.version})
         prepared = self._step.prepare(records)
         outcome = self._step.run(prepared, self._counting.current, self._presence.peers)

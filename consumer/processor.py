@@ -71,14 +71,14 @@ class ModelFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BatchOutcome:
     """What became of a micro-batch: a prediction or a dead letter for every record."""
 
     predictions: tuple[Prediction, ...]
     dead_letters: tuple[DeadLetter, ...]
     epochs: Mapping[str, int] = field(default_factory=dict)  # of the counters decided with
 
-    def with_letters(self, letters: Sequence[DeadLetter]) -> Outcome:
+    def with_letters(self, letters: Sequence[DeadLetter]) -> BatchOutcome:
         """Return the outcome with dead letters of earlier steps."""
         return replace(self, dead_letters=(*letters, *self.dead_letters))
 
@@ -101,7 +101,7 @@ class Peers:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Processor:
     """Offramp without a stream: give it records and the counters, get predictions back.
 
     Every event stops at an exit that `policy` chooses from its domain's counters; the labels of all
@@ -161,7 +161,7 @@ class Step:
         prepared: Prepared,
         current: Callable[[set[str]], Mapping[str, DomainSnapshot]],
         peers: Peers = Peers(),
-    ) -> Outcome:
+    ) -> BatchOutcome:
         """Do the rest: decide with what `current` knows of the domains, infer."""
         events = prepared.events
         snapshots = current({event.domain for event in events})
@@ -179,7 +179,7 @@ class Step:
             snapshot.stats, count, rng=self.rng, workers=peers.workers, pool=peers.pool
         )
 
-    def playing(self, settings: PolicySettings, routes: Sequence[Route]) -> Step:
+    def with_policy(self, settings: PolicySettings, routes: Sequence[Route]) -> Processor:
         """Return the step with other settings of its policy, or other routes.
 
         A route's cost weight takes the place of the policy's where its texts are decided on. The
@@ -196,7 +196,7 @@ class Step:
 
     def predict(
         self, events: Sequence[Event], exits: Sequence[int], tokens: Tokens = None
-    ) -> Outcome:
+    ) -> BatchOutcome:
         """Run the model once over the mixed batch.
 
         If that fails, halves are tried until the texts are found that it fails on: these become
@@ -206,7 +206,7 @@ class Step:
             ModelFailed: it fails on a plain text too, so it is not the texts that are to blame.
         """
         try:
-            return Outcome(tuple(self._run(events, exits, tokens)), ())
+            return BatchOutcome(tuple(self._run(events, exits, tokens)), ())
         except Exception as error:  # noqa: BLE001  (a text may make the model raise anything)
             log.warning("model failed events=%d error=%r", len(events), error)
             outcome = self._bisect(events, exits, error)
@@ -222,10 +222,14 @@ class Step:
             message = f"the model fails on a plain text too: {type(error).__name__}: {error}"
             raise ModelFailed(message) from error
 
-    def _bisect(self, events: Sequence[Event], exits: Sequence[int], error: Exception) -> Outcome:
+    def _bisect(
+        self, events: Sequence[Event], exits: Sequence[int], error: Exception
+    ) -> BatchOutcome:
         if len(events) == 1:
             message = f"the model failed on this text: {type(error).__name__}: {error}"
-            return Outcome((), (DeadLetter(events[0].record, "infer", "model-failed", message),))
+            return BatchOutcome(
+                (), (DeadLetter(events[0].record, "infer", "model-failed", message),)
+            )
         predictions: list[Prediction] = []
         letters: list[DeadLetter] = []
         middle = len(events) // 2
@@ -236,7 +240,7 @@ class Step:
                 found = self._bisect(events[half], exits[half], again)
                 predictions += found.predictions
                 letters += found.dead_letters
-        return Outcome(tuple(predictions), tuple(letters))
+        return BatchOutcome(tuple(predictions), tuple(letters))
 
     def _run(
         self, events: Sequence[Event], exits: Sequence[int], tokens: Tokens = None
@@ -280,7 +284,7 @@ class Step:
             domain = route.domain_of(record, body)
         return Event(
             record=record,
-            id=record.place if body.id is None else str(body.id),
+            id=record.position if body.id is None else str(body.id),
             text=body.text,
             domain=domain,
             timestamp_ms=record.timestamp_ms if body.timestamp is None else body.timestamp,

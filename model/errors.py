@@ -4,7 +4,7 @@ ModelError
 ├── InvalidConfig      config.json describes no network that can be built
 ├── InvalidCheckpoint  the weights do not fit the config
 ├── InvalidData        a training or evaluation file cannot be read
-├── InvalidSettings    a training or an engine is asked for what cannot be done
+├── InvalidOptions    a training or an engine is asked for what cannot be done
 ├── TrainingFailed     a training went wrong half way
 └── OutOfMemory        a single text does not fit into the device's memory
 """
@@ -26,7 +26,7 @@ class InvalidData(ModelError):
     """A file of texts and labels cannot be read."""
 
 
-class InvalidSettings(ModelError, ValueError):
+class InvalidOptions(ModelError, ValueError):
     """A setting is out of range, or does not go with another one, the model or the machine."""
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class ExitReport:
+class ExitScores:
     """Figures of one set of texts; shares are 0..1, tuples have one entry per exit."""
 
     texts: int
@@ -39,7 +39,7 @@ class ExitReport:
         return asdict(self)
 
 
-def report(labels: NDArray[np.integer[Any]], truth: Sequence[int]) -> ExitReport:
+def report(labels: NDArray[np.integer[Any]], truth: Sequence[int]) -> ExitScores:
     """Measure an exit matrix against the truth.
 
     >>> report(np.array([[1, 1], [1, 0], [0, 0], [0, 1]]), [1, 1, 0, 1]).accuracy
@@ -51,7 +51,7 @@ def report(labels: NDArray[np.integer[Any]], truth: Sequence[int]) -> ExitReport
     """
     right = labels == np.asarray(truth)[:, None]  # (texts, exits)
     per_class = np.stack([right[np.asarray(truth) == c].mean(0) for c in sorted(set(truth))])
-    return ExitReport(
+    return ExitScores(
         texts=len(truth),
         accuracy=_tuple(right.mean(0)),
         balanced_accuracy=_tuple(per_class.mean(0)),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from model.config import default_labels
-from model.errors import InvalidData, InvalidSettings
+from model.errors import InvalidData, InvalidOptions
 
 CLASSES_MOST: Final = 1000
 """More different labels than this are ids or texts: somebody named the wrong column."""
@@ -96,7 +96,7 @@ def classes_of(
 
     Raises:
         InvalidData: there is one class only, there are too many, or one is none of `named`.
-        InvalidSettings: `named` are not two or more different names.
+        InvalidOptions: `named` are not two or more different names.
     """
     found = {_plain(label) for label in labels}
     if len(found) == 1:
@@ -128,7 +128,7 @@ def classes_of(
 
 def _named(named: tuple[str, ...], rising: list[str], where: str, *, numeric: bool) -> Classes:
     if len(set(named)) < max(2, len(named)) or not all(named):
-        raise InvalidSettings(
+        raise InvalidOptions(
             f"--labels {','.join(named)}: expected two or more different names with commas"
         )
     classes = Classes(named, "as --labels has them")

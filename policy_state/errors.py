@@ -4,7 +4,7 @@ PolicyStateError
 ├── InvalidInput (also a ValueError)   the caller passed something wrong
 │   ├── InvalidDomain                  a domain name that cannot be a key
 │   ├── InvalidCosts                   a cost vector that does not fit the exits
-│   ├── InvalidSettings                policy settings or a store address
+│   ├── InvalidPolicySettings                policy settings or a store address
 │   ├── InvalidStats                   counters, labels, offsets
 │   └── InvalidMatrix                  a file of exit labels that cannot be read
 └── StoreError                         the store could not do it; nothing was written by the call
@@ -40,7 +40,7 @@ class InvalidCosts(InvalidInput):
     """A cost vector that does not fit the exits."""
 
 
-class InvalidSettings(InvalidInput):
+class InvalidPolicySettings(InvalidInput):
     """Policy settings, or the address of a store, that make no sense."""
 
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from policy_state.errors import InvalidSettings
+from policy_state.errors import InvalidPolicySettings
 from policy_state.suggesting import did_you_mean
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def parse_options(options: Iterable[str]) -> dict[str, Any]:
     for option in options:
         name, equals, text = option.partition("=")
         if not equals or not name:
-            raise InvalidSettings(f"{option!r}: expected NAME=VALUE")
+            raise InvalidPolicySettings(f"{option!r}: expected NAME=VALUE")
         if name in found:
-            raise InvalidSettings(f"{name!r} is given twice")
+            raise InvalidPolicySettings(f"{name!r} is given twice")
         try:
             found[name] = json.loads(text)
         except (ValueError, RecursionError):
@@ -55,14 +55,14 @@ def with_values(old: T, wanted: Mapping[str, Any]) -> T:
     """Return the settings with some values changed, each of the kind that it was.
 
     Raises:
-        InvalidSettings: No field of that name, a value of another kind, or one refused by `old`.
+        InvalidPolicySettings: No field of that name, a value of another kind, or refused by `old`.
     """
     known = {field.name: str(field.type) for field in fields(old)}
     values = {}
     for name, value in wanted.items():
         if name not in known:
             meant = did_you_mean(name, known) or f", expected one of {', '.join(known)}"
-            raise InvalidSettings(f"{name!r} is unknown{meant}")
+            raise InvalidPolicySettings(f"{name!r} is unknown{meant}")
         values[name] = _as_kind(name, known[name], value)
     return replace(old, **values)
 
@@ -74,7 +74,7 @@ def parse_costs(text: str) -> str | tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise InvalidSettings(
+        raise InvalidPolicySettings(
             f"cost {text!r}, expected layers, split, or one number per exit with commas between"
         ) from None
 
@@ -93,4 +93,4 @@ def _as_kind(name: str, kind: str, value: Any) -> Any:  # noqa: ANN401 - whateve
         return float(value)
     if kind == "str" and isinstance(value, str):
         return value
-    raise InvalidSettings(f"{name} {value!r:.100}, expected {_SAID.get(kind, kind)}")
+    raise InvalidPolicySettings(f"{name} {value!r:.100}, expected {_SAID.get(kind, kind)}")

@@ -13,7 +13,7 @@ from benchmarks.policy.cases import Case
 from benchmarks.report import Goal, Report, Table
 from policy_state.algorithms.base import build
 from policy_state.algorithms.settings import PolicySettings
-from policy_state.simulation.outcomes import Outcome, outcome
+from policy_state.simulation.outcomes import ReplayResult, outcome
 from policy_state.simulation.replay import Fleet, Replay, replay
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Played:
     """What one policy did in a case."""
 
     replay: Replay
-    outcome: Outcome
+    outcome: ReplayResult
     regrets: NDArray[np.float64]  # (trials,): at the end
     seconds: float  # of one core, for the replay
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from policy_state.simulation.outcomes import Outcome
+from policy_state.simulation.outcomes import ReplayResult
 from policy_state.simulation.plots import regret_curves
 
 
-def plot_curves(cases: Mapping[str, Mapping[str, Outcome]], path: Path) -> None:
+def plot_curves(cases: Mapping[str, Mapping[str, ReplayResult]], path: Path) -> None:
     """Write a panel for every case, with a curve for every policy, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -31,7 +31,7 @@ from benchmarks.policy.drift import drift_part
 from benchmarks.policy.duels import Duel, duel, play, worst_part
 from benchmarks.policy.plot import plot_curves
 from benchmarks.report import Goal, Report, Table, hand_in, parser
-from policy_state.simulation.outcomes import Outcome
+from policy_state.simulation.outcomes import ReplayResult
 from policy_state.simulation.replay import Fleet
 
 FLEETS = {"1 x 1": Fleet(), "4 x 128": Fleet(4, 128), "16 x 512": Fleet(16, 512)}
@@ -115,9 +115,9 @@ def measure(
 
 def _reference_part(
     report: Report, cases: Sequence[Case], size: Size, duels: list[Duel]
-) -> dict[str, dict[str, Outcome]]:
+) -> dict[str, dict[str, ReplayResult]]:
     rows, worst_share, worst_growth, seconds = [], [], [], []
-    curves: dict[str, dict[str, Outcome]] = {}
+    curves: dict[str, dict[str, ReplayResult]] = {}
     rescued = None
     for case in cases:
         fought = {

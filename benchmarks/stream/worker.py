@@ -13,7 +13,7 @@ from typing import TypeVar
 from consumer.events.record import DeadLetter, Event, Prediction, Record
 from consumer.kafka.stream import Batch, KafkaStream
 from consumer.kafka.writing.writes import Outgoing
-from consumer.processor import Outcome, Peers, Step, Tokens
+from consumer.processor import BatchOutcome, Peers, Processor, Tokens
 from consumer.routes.route import subscription
 from consumer.routes.watch import RouteWatch
 from consumer.settings.settings import BatchSettings, Settings, load_settings
@@ -178,7 +178,7 @@ class TimedStream(KafkaStream):
 
 
 @dataclass(frozen=True)
-class TimedStep(Step):
+class TimedProcessor(Processor):
     """Times its parts, and keeps what it answered."""
 
     marks: Marks = field(default_factory=Marks)
@@ -201,7 +201,7 @@ class TimedStep(Step):
 
     def predict(
         self, events: Sequence[Event], exits: Sequence[int], tokens: Tokens = None
-    ) -> Outcome:
+    ) -> BatchOutcome:
         """Predict, timed."""
         with self.marks.stage("infer"):
             outcome = super().predict(events, exits, tokens)
@@ -254,7 +254,7 @@ def run_worker(
                 store.change(domain, Pin(job.pin), by="bench", reason="bench")
         own = {f.name: getattr(opened_step, f.name) for f in fields(opened_step)}
         own["tokenise"] = marks.timed("tokenise", own["tokenise"])
-        step = TimedStep(**own, marks=marks, answers=[] if job.keep else None)
+        step = TimedProcessor(**own, marks=marks, answers=[] if job.keep else None)
         stream = TimedStream(settings, marks)
         worker = Worker(stream, step, store, opened, settings, RouteWatch(settings, store))
         thread = threading.Thread(target=worker.run, args=(stop,), name="worker")

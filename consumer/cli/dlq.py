@@ -103,7 +103,7 @@ def list_(
     print_table(
         [
             {
-                "place": letter.place,
+                "position": letter.position,
                 "source": letter.source,
                 "stage": letter.error.get("stage"),
                 "class": letter.error.get("class"),
@@ -121,7 +121,7 @@ def list_(
 
 @app.command("show", epilog=SHOW_EXAMPLES)
 def show(
-    place: Annotated[str, typer.Argument(help="PARTITION@OFFSET, as `dlq list` prints it.")],
+    position: Annotated[str, typer.Argument(help="PARTITION@OFFSET, as `dlq list` prints it.")],
     config: Config = None,
     bootstrap_servers: Bootstrap = None,
     dead_letters: Dead = None,
@@ -130,11 +130,11 @@ def show(
 ) -> None:
     """Show one dead letter: its error, headers, and value, made safe for the terminal."""
     letters = _letters(config, bootstrap_servers, dead_letters, None, None, set_)
-    letter = next((found for found in letters if found.place == place), None)
+    letter = next((found for found in letters if found.position == position), None)
     if letter is None:
         from consumer.errors import InvalidSettings
 
-        raise InvalidSettings(f"no dead letter at {printable(place)}; see `offramp dlq list`")
+        raise InvalidSettings(f"no dead letter at {printable(position)}; see `offramp dlq list`")
     if output is Output.JSON:
         print_json(_facts(letter))
         return
@@ -247,7 +247,7 @@ def _check_class(name: str | None, *, found: bool) -> None:
 
 def _facts(letter: Letter) -> dict[str, object]:
     return {
-        "place": letter.place,
+        "position": letter.position,
         **letter.error,
         "replays": letter.replays,
         "key": None if letter.key is None else letter.key.decode(errors="backslashreplace"),

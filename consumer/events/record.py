@@ -46,7 +46,7 @@ class Record(NamedTuple):
     topic_id: str | None = None
 
     @property
-    def place(self) -> str:
+    def position(self) -> str:
         """Where it stands, as shown in logs and errors: `reviews[3]@1289`, or `..@1289-1301`."""
         last = "" if self.fault is None else f"-{self.fault.last_offset}"
         return f"{self.topic}[{self.partition}]@{self.offset}{last}"

@@ -70,7 +70,7 @@ class Letter:
     replays: int  # how often it was sent back before
 
     @property
-    def place(self) -> str:
+    def position(self) -> str:
         """Where it stands in the dead-letter topic, as `show` takes it."""
         return f"{self.partition}@{self.offset}"
 
@@ -141,7 +141,7 @@ def read_letters(
                 for rows in polled.values():
                     for record in rows:
                         if record.fault is not None:
-                            log.warning("left out %s: %s", record.place, record.fault.message)
+                            log.warning("left out %s: %s", record.position, record.fault.message)
                             continue
                         letter = _letter(record)
                         if stage in {None, letter.error.get("stage")} and reason in {
@@ -188,7 +188,7 @@ def replay(
                 writer.send(
                     target,
                     letter.value,
-                    place=f"the letter at {letter.place}",
+                    origin=f"the letter at {letter.position}",
                     key=letter.key,
                     headers=headers,
                 )

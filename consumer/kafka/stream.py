@@ -20,8 +20,8 @@ from consumer.kafka.client import connect
 from consumer.kafka.group.beginning import begun_group
 from consumer.kafka.group.committed import to_commit
 from consumer.kafka.group.group_kind import ASSIGNOR, explained
-from consumer.kafka.group.holding import Held
-from consumer.kafka.group.placing import Placing
+from consumer.kafka.group.holding import LostPartitions
+from consumer.kafka.group.placing import StartOffsets
 from consumer.kafka.group.resting import Resting
 from consumer.kafka.reading.buffer import Buffer
 from consumer.kafka.reading.fetching import Fetching
@@ -342,13 +342,13 @@ class KafkaStream:
 
     def _join(self) -> None:
         """Begin with a new consumer that has read nothing; if there is none, nothing changes."""
-        settings, held = self._settings, Held()
+        settings, held = self._settings, LostPartitions()
         consumer = KafkaConsumer(
             **self._client,
             group_id=settings.group,
             group_instance_id=self._name,
             enable_auto_commit=False,
-            auto_offset_reset="none",  # see `Placing`
+            auto_offset_reset="none",  # see `StartOffsets`
             isolation_level="read_committed",
             metrics_enabled=False,  # nobody reads them
             metadata_max_age_ms=int(settings.metadata_max_age_s * 1000),
@@ -358,7 +358,7 @@ class KafkaStream:
         consumer.subscribe(pattern=self._topics, listener=held)
         self._consumer, self._held = consumer, held
         self._resting = Resting()
-        self._placing = Placing(
+        self._placing = StartOffsets(
             consumer,
             self.positions,
             self.topic_id,

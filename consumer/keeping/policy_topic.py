@@ -57,7 +57,9 @@ class PolicyTopic:
                 except ValueError as error:
                     flaws += 1
                     if flaws <= _FLAWS_SHOWN:
-                        log.warning("left out %s: no record of a policy: %s", record.place, error)
+                        log.warning(
+                            "left out %s: no record of a policy: %s", record.position, error
+                        )
         return found
 
     def write(self, news: Mapping[Key, Mapping[str, str] | None]) -> None:
@@ -73,7 +75,7 @@ class PolicyTopic:
                     topic,
                     None if value is None else orjson.dumps(value),
                     key=orjson.dumps([self._settings.group, *key]),
-                    place=f"record {'/'.join(key)}",
+                    origin=f"record {'/'.join(key)}",
                 )
 
     def _take(self, record: Record, found: Records) -> None:

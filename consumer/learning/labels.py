@@ -27,7 +27,7 @@ Label = int | str
 
 
 @dataclass(slots=True)
-class LabelledTexts:
+class JoinedLabels:
     """The labelled texts of one domain."""
 
     exit_labels: list[tuple[int, ...]] = field(default_factory=list)
@@ -38,7 +38,7 @@ class LabelledTexts:
 class Joined:
     """Predictions and labels that belong together, and how many do not."""
 
-    domains: dict[str, LabelledTexts]
+    domains: dict[str, JoinedLabels]
     unlabelled: int  # predictions of the model whose id has no label
     skipped: int  # records that are no predictions of the model
     unknown: Counter[str]  # labels that are no class of the model
@@ -159,7 +159,7 @@ def join(
     classes = _classes(seen, highest, names)
     domains, unknown, example = {}, Counter[str](), ""
     for domain, texts in found.items():
-        kept = LabelledTexts()
+        kept = JoinedLabels()
         for exit_labels, id_, label in texts:
             truth = classes.number(str(label))
             if truth is None:

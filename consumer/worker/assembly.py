@@ -19,7 +19,7 @@ from consumer.keeping.keeper import Keeper
 from consumer.learning.opening import open_store
 from consumer.process.log_lines import log_to_stderr
 from consumer.process.signals import START_S, Heed, Stopped, finish_on_signal
-from consumer.processor import ModelFacts, Step, TextResult, Tokens
+from consumer.processor import ModelFacts, Processor, TextResult, Tokens
 from consumer.routes.route import subscription
 from consumer.routes.watch import RouteWatch
 from consumer.worker.starting import wait_for
@@ -162,7 +162,7 @@ def _run(settings: Settings, engine: Inference, reached: Callable[[str], None]) 
 
 def _of_the_store(
     settings: Settings, engine: Inference, store: RedisStore
-) -> tuple[RouteWatch, Step, OpenedPolicy]:
+) -> tuple[RouteWatch, Processor, OpenedPolicy]:
     prove_rights(settings, store)
     return RouteWatch(settings, store), *open_policy(settings, engine, store)
 
@@ -194,7 +194,7 @@ def loaded_code_spared() -> Iterator[None]:
 
 def open_policy(
     settings: Settings, engine: Inference, store: PolicyAdmin
-) -> tuple[Step, OpenedPolicy]:
+) -> tuple[Processor, OpenedPolicy]:
     """Open the policy, creating it on first use, and return a step that plays it, without routes.
 
     Raises:
@@ -215,7 +215,7 @@ def open_policy(
         facts.fingerprint,
         ",".join(map(str, facts.layers)),
     )
-    step = Step(
+    step = Processor(
         infer=engine.run_tokens,
         tokenise=engine.tokenise,
         model=facts,

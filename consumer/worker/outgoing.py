@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from consumer.events.record import Prediction
-    from consumer.processor import Outcome
+    from consumer.processor import BatchOutcome
 
 
 def encoded(
-    outcome: Outcome,
+    outcome: BatchOutcome,
     *,
     dead_letters: str,
     instance: str,
     kept: Callable[[DeadLetter], bool],
-) -> tuple[Outcome, list[Outgoing]]:
+) -> tuple[BatchOutcome, list[Outgoing]]:
     """Return what is to be written, predictions first, and the outcome that it stands for.
 
     A prediction that cannot be encoded becomes the dead letter of its record.

@@ -62,7 +62,7 @@ _LOGIN_REFUSED = {401, 403}  # HTTP
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What one look showed."""
 
     check: str
@@ -71,7 +71,7 @@ class Finding:
     advice: str = ""  # what to do, where it is not well
 
 
-def check(settings: Settings) -> Iterator[Finding]:
+def check(settings: Settings) -> Iterator[CheckResult]:
     """Yield what is found, in the order in which a worker would need it.
 
     Nothing is read, written or joined: workers may run meanwhile. What builds on something that
@@ -84,9 +84,9 @@ def check(settings: Settings) -> Iterator[Finding]:
         engine.run_tokens(engine.tokenise([_TEXT]), [len(layers) - 1])
         runs = f"predicts in {engine.precision} on {engine.device.type}"
         said = f"{engine.fingerprint}, {counted(len(layers), 'exit')}, {runs}"
-        yield Finding("model", True, said)
+        yield CheckResult("model", True, said)
     except ModelError as error:
-        yield Finding("model", False, str(error), "see model.path, `offramp model check`")
+        yield CheckResult("model", False, str(error), "see model.path, `offramp model check`")
     with open_store(settings) as store:
         yield from _store(settings, store, engine)
         table, finding = _routes(settings, store)
@@ -99,11 +99,11 @@ def check(settings: Settings) -> Iterator[Finding]:
     try:
         client = connect(settings.kafka, name=f"offramp-{settings.instance}-check")
     except ConsumerError as error:
-        yield Finding("kafka", False, str(error), "see kafka.bootstrap_servers, kafka.security")
+        yield CheckResult("kafka", False, str(error), "see kafka.bootstrap_servers, kafka.security")
         return
     security = settings.kafka.security
     way = " ".join(filter(None, (security.protocol, security.mechanism)))
-    yield Finding("kafka", True, f"connected to {settings.kafka.bootstrap_servers}: {way}")
+    yield CheckResult("kafka", True, f"connected to {settings.kafka.bootstrap_servers}: {way}")
     with translated("connecting"), KafkaAdminClient(**client) as admin:
         if routes:
             yield _inputs(routes, admin)
@@ -119,7 +119,9 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield _transactions(settings, client)
 
 
-def _store(settings: Settings, store: RedisStore, engine: Inference | None) -> Iterator[Finding]:
+def _store(
+    settings: Settings, store: RedisStore, engine: Inference | None
+) -> Iterator[CheckResult]:
     try:
         prove_rights(settings, store)
         stored = store.find(settings.policy.name)
@@ -127,51 +129,51 @@ def _store(settings: Settings, store: RedisStore, engine: Inference | None) -> I
             store.open(stored)
             store.apply((), watch=("default",))
     except PolicyStateError as error:
-        yield Finding("redis", False, str(error), "see redis.url and the user's rights")
+        yield CheckResult("redis", False, str(error), "see redis.url and the user's rights")
         return
-    yield Finding("redis", True, "answers, may be written to")
+    yield CheckResult("redis", True, "answers, may be written to")
     yield _memory(store)
     name = settings.policy.name
     if stored is None:
-        yield Finding("policy", True, f"{name} does not exist yet: the first worker creates it")
+        yield CheckResult("policy", True, f"{name} does not exist yet: the first worker creates it")
     elif engine is not None:
         try:
             check_same_model(
                 PolicyMeta(name, engine.fingerprint, engine.config.exit_layers), stored
             )
-            yield Finding("policy", True, f"{name} belongs to this model")
+            yield CheckResult("policy", True, f"{name} belongs to this model")
         except FingerprintMismatch as error:
-            yield Finding(
+            yield CheckResult(
                 "policy", False, str(error), "see model.path, store.on_mismatch, policy.name"
             )
 
 
-def _memory(store: RedisStore) -> Finding:
+def _memory(store: RedisStore) -> CheckResult:
     """Say whether a full Redis deletes what was learnt."""
     try:
         policies = store.evictions()
     except StoreRefused as error:
         said = f"what it does when it is full may not be asked: {error}"
-        return Finding("redis memory", True, said, "allow INFO")
+        return CheckResult("redis memory", True, said, "allow INFO")
     wrong = [f for f in eviction_findings(policies) if f.severity is Severity.PROBLEM]
     if wrong:
-        return Finding("redis memory", False, wrong[0].text, wrong[0].mend)
-    return Finding("redis memory", True, f"maxmemory-policy is {', '.join(sorted(policies))}")
+        return CheckResult("redis memory", False, wrong[0].text, wrong[0].mend)
+    return CheckResult("redis memory", True, f"maxmemory-policy is {', '.join(sorted(policies))}")
 
 
-def _routes(settings: Settings, store: RedisStore) -> tuple[RouteTable | None, Finding]:
+def _routes(settings: Settings, store: RedisStore) -> tuple[RouteTable | None, CheckResult]:
     """Return the routes in force, and say whether there are any."""
     try:
         table = routes_in_force(settings, store)
     except (PolicyStateError, ConsumerError) as error:
-        return None, Finding("routes", False, str(error), "see `offramp route list`")
+        return None, CheckResult("routes", False, str(error), "see `offramp route list`")
     if not table.routes:
-        return table, Finding("routes", False, "there are none", "see `offramp route add`")
+        return table, CheckResult("routes", False, "there are none", "see `offramp route add`")
     said = ", ".join(route.topics for route in table.routes[:_LISTED])
-    return table, Finding("routes", True, said)
+    return table, CheckResult("routes", True, said)
 
 
-def _policy_topic(settings: Settings, table: RouteTable | None) -> Finding:
+def _policy_topic(settings: Settings, table: RouteTable | None) -> CheckResult:
     """Say whether the policy topic can be read, and has no routes that Redis has lost."""
     name = f"policy topic {settings.kafka.policy_topic}"
     try:
@@ -180,15 +182,15 @@ def _policy_topic(settings: Settings, table: RouteTable | None) -> Finding:
             check_known(settings, table, kept)
     except TopicMissing as error:
         said = f"{error}: what people set is in Redis alone"
-        return Finding(name, True, said, "`offramp topics init` creates it")
+        return CheckResult(name, True, said, "`offramp topics init` creates it")
     except RoutesGone as error:
-        return Finding(name, False, str(error), "`offramp policy rebuild`")
+        return CheckResult(name, False, str(error), "`offramp policy rebuild`")
     except ConsumerError as error:
-        return Finding(name, False, str(error), "allow Read, Write and Describe on it")
-    return Finding(name, True, f"has {len(kept)} records of the group")
+        return CheckResult(name, False, str(error), "allow Read, Write and Describe on it")
+    return CheckResult(name, True, f"has {len(kept)} records of the group")
 
 
-def check_registry(settings: KafkaSettings) -> Finding:
+def check_registry(settings: KafkaSettings) -> CheckResult:
     """Say whether the schema registry answers, and has schemas of the format."""
     advice = "see kafka.registry.url"
     try:
@@ -200,33 +202,35 @@ def check_registry(settings: KafkaSettings) -> Finding:
             advice = "see kafka.registry.username, kafka.registry.password_file"
         elif isinstance(error, InvalidSettings):
             advice = "see kafka.format, kafka.registry"
-        return Finding("registry", False, str(error), advice)
-    return Finding("registry", True, f"{settings.registry.url} answers, has {settings.format}")
+        return CheckResult("registry", False, str(error), advice)
+    return CheckResult("registry", True, f"{settings.registry.url} answers, has {settings.format}")
 
 
-def _codecs() -> Finding:
+def _codecs() -> CheckResult:
     """Say whether topics can be read however they are compressed: nobody asks their readers."""
     found = codecs()
     if faults := list(filter(None, found.values())):
-        return Finding("codecs", False, "; ".join(faults), "install these packages")
-    return Finding("codecs", True, f"reads {', '.join(found)}")
+        return CheckResult("codecs", False, "; ".join(faults), "install these packages")
+    return CheckResult("codecs", True, f"reads {', '.join(found)}")
 
 
-def _inputs(routes: Sequence[Route], admin: KafkaAdminClient) -> Finding:
+def _inputs(routes: Sequence[Route], admin: KafkaAdminClient) -> CheckResult:
     """Say whether there are topics to read, and whether we may."""
     pattern = re.compile(subscription(routes))
     names = sorted(name for name in admin.list_topics() if pattern.match(name))
     if not names:
         advice = "`offramp topics init TOPIC`, allow Describe, or see `offramp route list`"
-        return Finding("input topics", False, "no topic matches a route", advice)
+        return CheckResult("input topics", False, "no topic matches a route", advice)
     refused = [
         topic["name"]
         for topic in admin.describe_topics(names)
         if "READ" not in topic["authorized_operations"]
     ]
     if refused:
-        return Finding("input topics", False, f"may not read {_some(refused)}", "allow Read on it")
-    return Finding("input topics", True, f"may read {_some(names)}")
+        return CheckResult(
+            "input topics", False, f"may not read {_some(refused)}", "allow Read on it"
+        )
+    return CheckResult("input topics", True, f"may read {_some(names)}")
 
 
 def _former_outputs(settings: Settings, store: RedisStore) -> set[str]:
@@ -236,12 +240,14 @@ def _former_outputs(settings: Settings, store: RedisStore) -> set[str]:
     return set()
 
 
-def _formerly(topics: Sequence[str], admin: KafkaAdminClient) -> Iterator[Finding]:
+def _formerly(topics: Sequence[str], admin: KafkaAdminClient) -> Iterator[CheckResult]:
     """Yield the former outputs that are there and may not be read, for a repair reads them too."""
     there = set(admin.list_topics())
     for topic in topics:
         if topic in there and "READ" not in _rights(admin.describe_topics([topic])[0]):
-            yield Finding(f"topic {topic}", False, f"a route wrote to it, {_UNREAD}", _read(topic))
+            yield CheckResult(
+                f"topic {topic}", False, f"a route wrote to it, {_UNREAD}", _read(topic)
+            )
 
 
 def _rights(described: Mapping[str, Any]) -> Collection[str]:
@@ -252,22 +258,22 @@ def _read(topic: str) -> str:
     return f"{allow(topic, 'Read')}, or store.repair_records = 0"
 
 
-def _target(topic: str, admin: KafkaAdminClient, *, read: bool = False) -> Finding:
+def _target(topic: str, admin: KafkaAdminClient, *, read: bool = False) -> CheckResult:
     """Say whether a topic is there and may be written to, and read if asked."""
     what = f"topic {topic}"
     found = admin.describe_topics([topic])[0]
     if (refused := described_refusal(found)) is not None:
-        return Finding(what, False, refused.cause, refused.advice)
+        return CheckResult(what, False, refused.cause, refused.advice)
     if read and "READ" not in _rights(found):
-        return Finding(what, False, _UNREAD, _read(topic))
+        return CheckResult(what, False, _UNREAD, _read(topic))
     said = f"{counted(len(found['partitions']), 'partition')}, may be written to"
     if is_compacted(admin, topic):
         refused = keyless(topic)
-        return Finding(what, True, f"{said}, but {refused.cause}", refused.advice)
-    return Finding(what, True, said)
+        return CheckResult(what, True, f"{said}, but {refused.cause}", refused.advice)
+    return CheckResult(what, True, said)
 
 
-def _group(settings: KafkaSettings, admin: KafkaAdminClient) -> Finding:
+def _group(settings: KafkaSettings, admin: KafkaAdminClient) -> CheckResult:
     """Say whether we may join the group: ask to take out a member that it never had."""
     what = f"group {settings.group}"
     nobody = MemberToRemove(member_id=f"offramp-check-{uuid.uuid4()}")
@@ -278,18 +284,18 @@ def _group(settings: KafkaSettings, admin: KafkaAdminClient) -> Finding:
         except kafka_errors.UnknownMemberIdError:
             pass
         except kafka_errors.GroupAuthorizationFailedError:
-            return Finding(what, False, "may not be joined", "allow Describe and Read on it")
+            return CheckResult(what, False, "may not be joined", "allow Describe and Read on it")
         except kafka_errors.RetriableError:  # a cluster's first group: its coordinator starts
             if time.monotonic() > deadline:
                 raise
             time.sleep(_PAUSE_S)
             continue
         if (told := foreign(admin, settings.group)) is not None:
-            return Finding(what, False, told, ADVICE)
-        return Finding(what, True, "may be joined")
+            return CheckResult(what, False, told, ADVICE)
+        return CheckResult(what, True, "may be joined")
 
 
-def _transactions(settings: Settings, client: Client) -> Finding:
+def _transactions(settings: Settings, client: Client) -> CheckResult:
     """Say whether we may write transactions, under a name that fences no worker."""
     name = f"{settings.kafka.group}-{settings.instance}-check"
     what = f"transactional id {name}"
@@ -300,8 +306,8 @@ def _transactions(settings: Settings, client: Client) -> Finding:
             ).close()
     except StreamUnavailable as error:
         advice = f"allow Write and Describe on those that begin with {settings.kafka.group}-"
-        return Finding(what, False, str(error), advice)
-    return Finding(what, True, "may be used")
+        return CheckResult(what, False, str(error), advice)
+    return CheckResult(what, True, "may be used")
 
 
 def _some(names: Sequence[str]) -> str:

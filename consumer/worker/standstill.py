@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from consumer.events.codec import EventBody
     from consumer.events.record import Record
     from consumer.kafka.stream import Batch, KafkaStream
-    from consumer.processor import Outcome, Prepared, Step
+    from consumer.processor import BatchOutcome, Prepared, Processor
     from consumer.routes.route import Route
     from consumer.worker.obstacles import Partition
 
@@ -73,7 +73,7 @@ class Standstill:
             self._obstacles.keep(outputs, busy=busy, written=self._written)
         self._stream.stand_still(self._obstacles.standing())
 
-    def prepare(self, step: Step, records: Sequence[Record]) -> Prepared:
+    def prepare(self, step: Processor, records: Sequence[Record]) -> Prepared:
         """Prepare the records that can be read now; what cannot stands still."""
         while True:
             try:
@@ -82,7 +82,7 @@ class Standstill:
                 obstacle = Obstacle(f"texts of {error.topic}", error.cause, _REGISTRY_ADVICE)
                 self._obstacles.stop(obstacle, {(error.topic, error.partition): error.offset})
 
-    def left_out(self, batch: Batch, outcome: Outcome) -> tuple[Batch, Outcome]:
+    def left_out(self, batch: Batch, outcome: BatchOutcome) -> tuple[Batch, BatchOutcome]:
         """Return a batch and what became of it without the partitions that stand still."""
         if not self._obstacles:
             return batch, outcome
@@ -96,7 +96,7 @@ class Standstill:
             dead_letters=tuple(d for d in outcome.dead_letters if _key(d.record) in kept),
         )
 
-    def refused(self, error: TopicRefused, outcome: Outcome) -> None:
+    def refused(self, error: TopicRefused, outcome: BatchOutcome) -> None:
         """Let the partitions stand still that have a record for a topic which does not take it.
 
         Raises:

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from consumer.events.record import Prediction
-    from consumer.processor import Outcome
+    from consumer.processor import BatchOutcome
 
 
 def set_aside(
-    outcome: Outcome, refused: Collection[int], *, kept: Callable[[DeadLetter], bool]
-) -> Outcome:
+    outcome: BatchOutcome, refused: Collection[int], *, kept: Callable[[DeadLetter], bool]
+) -> BatchOutcome:
     """Return the outcome with other dead letters in place of what was refused.
 
     Args:
@@ -57,5 +57,5 @@ def _smaller(letter: DeadLetter) -> DeadLetter:
         less = record._replace(key=None, headers=())
         omitted = (("key", len(record.key or b"")), ("headers", headers))
     else:
-        raise StoppedByError(f"{record.place}: not even an empty dead letter may be written")
+        raise StoppedByError(f"{record.position}: not even an empty dead letter may be written")
     return replace(letter, record=less, omitted_bytes=letter.omitted_bytes + omitted)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from consumer.events.record import DeadLetter
     from consumer.kafka.writing.writes import Outgoing
-    from consumer.processor import Outcome, Prepared, Step
+    from consumer.processor import BatchOutcome, Prepared, Processor
     from consumer.routes.watch import RouteWatch
     from consumer.settings.settings import Settings
     from policy_state.store.port import Applied, OpenedPolicy
@@ -60,7 +60,7 @@ class Worker:
     def __init__(  # noqa: PLR0913, PLR0917 - what `wiring` has put together
         self,
         stream: KafkaStream,
-        step: Step,
+        step: Processor,
         store: RedisStore,
         opened: OpenedPolicy,
         settings: Settings,
@@ -74,7 +74,7 @@ class Worker:
         self._routes = routes.latest
         self._policy = opened.meta.settings
         step = replace(step, parse=waiting_for_schemas(step.parse))
-        self._step = step.playing(self._policy, self._routes.routes)
+        self._step = step.with_policy(self._policy, self._routes.routes)
         self._settings = settings
         self._counting = Counting(
             store,
@@ -85,7 +85,7 @@ class Worker:
         self._still = Standstill(
             stream, self._routes.routes, dead_letters=settings.kafka.dead_letters
         )
-        self._pipeline: Pipeline[Batch, Prepared, Outcome] = Pipeline(
+        self._pipeline: Pipeline[Batch, Prepared, BatchOutcome] = Pipeline(
             self._prepare, self._compute, self._commit
         )
         self._repairs = Repairs(
@@ -157,7 +157,7 @@ class Worker:
     def _prepare(self, batch: Batch) -> Prepared:
         return self._still.prepare(self._step, batch.records)
 
-    def _compute(self, prepared: Prepared) -> Outcome:
+    def _compute(self, prepared: Prepared) -> BatchOutcome:
         outcome = self._step.run(prepared, self._counting.current, self._presence.peers)
         return replace(outcome, dead_letters=tuple(filter(self._kept, outcome.dead_letters)))
 
@@ -165,14 +165,14 @@ class Worker:
         """Go on with settings that were changed for all workers."""
         log.info("settings changed revision=%d settings=%s", answer.revision, answer.settings)
         self._policy = answer.settings
-        self._step = self._step.playing(self._policy, self._routes.routes)
+        self._step = self._step.with_policy(self._policy, self._routes.routes)
 
     def _take_routes(self) -> None:
         """Go on with other routes; nothing is under way that was read by the old ones."""
         table = self._watch.latest
         log.info("routes changed now=%s routes=%s", table.version, ",".join(table.names))
         self._stream.subscribe(subscription(table.routes))
-        self._step = self._step.playing(self._policy, table.routes)
+        self._step = self._step.with_policy(self._policy, table.routes)
         self._still.follow(table.routes)
         self._routes = table
 
@@ -180,12 +180,12 @@ class Worker:
         """Say whether a dead letter is to be written; stop the worker where the settings say so."""
         action = getattr(self._settings.errors, letter.stage)
         if action == "stop":
-            raise StoppedByError(f"{letter.record.place}: {letter.stage}: {letter.message}")
+            raise StoppedByError(f"{letter.record.position}: {letter.stage}: {letter.message}")
         if action == "skip":
-            log.warning("skipped place=%s reason=%s", letter.record.place, letter.reason)
+            log.warning("skipped position=%s reason=%s", letter.record.position, letter.reason)
         return bool(action == "dead-letter")
 
-    def _commit(self, batch: Batch, outcome: Outcome) -> None:
+    def _commit(self, batch: Batch, outcome: BatchOutcome) -> None:
         while True:
             batch, outcome = self._still.left_out(batch, outcome)
             if not batch.records:
@@ -207,7 +207,9 @@ class Worker:
                 log.warning("refused records=%d: they are too large", len(error.places))
                 outcome = set_aside(outcome, error.places, kept=self._kept)
 
-    def _commit_once(self, batch: Batch, outcome: Outcome, outgoing: Sequence[Outgoing]) -> None:
+    def _commit_once(
+        self, batch: Batch, outcome: BatchOutcome, outgoing: Sequence[Outgoing]
+    ) -> None:
         begun = time.monotonic()
         predictions, letters = outcome.predictions, outcome.dead_letters
         self._stream.commit(

@@ -24,7 +24,7 @@ _TEXT = "A short text, to see that it runs."
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FolderFault:
     """What was looked at, whether it is in order, and what was found."""
 
     part: str
@@ -32,7 +32,7 @@ class Finding:
     found: str
 
 
-def check_folder(folder: Path, *, allow_pickle: bool = False) -> list[Finding]:
+def check_folder(folder: Path, *, allow_pickle: bool = False) -> list[FolderFault]:
     """Return a finding for config, weights, tokenizer and one forward pass."""
     return [
         _look("config", lambda: _config(folder)),
@@ -42,11 +42,11 @@ def check_folder(folder: Path, *, allow_pickle: bool = False) -> list[Finding]:
     ]
 
 
-def _look(part: str, look: Callable[[], str]) -> Finding:
+def _look(part: str, look: Callable[[], str]) -> FolderFault:
     try:
-        return Finding(part, ok=True, found=look())
+        return FolderFault(part, ok=True, found=look())
     except ModelError as error:
-        return Finding(part, ok=False, found=str(error))
+        return FolderFault(part, ok=False, found=str(error))
 
 
 def _config(folder: Path) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from model.checkpoint.folder import check_tokenizer, load_model, load_tokenizer, save_model
 from model.checkpoint.hub import locate
-from model.errors import InvalidSettings
+from model.errors import InvalidOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,11 +23,11 @@ def export(reference: str, to: Path, *, allow_pickle: bool = False) -> ModelConf
         allow_pickle: read an old pytorch_model.bin.
 
     Raises:
-        InvalidSettings: `to` is in use.
+        InvalidOptions: `to` is in use.
         ModelError: the checkpoint cannot be found or loaded, or its tokenizer does not fit.
     """
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise InvalidSettings(f"{to}: is not empty; give another folder")
+        raise InvalidOptions(f"{to}: is not empty; give another folder")
     folder = locate(reference, allow_pickle=allow_pickle)
     network = load_model(folder, allow_pickle=allow_pickle)
     tokenizer = load_tokenizer(folder)

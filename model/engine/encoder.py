@@ -26,7 +26,7 @@ from model.engine.kernels import (
     same,
     tanh_gelu,
 )
-from model.errors import InvalidSettings
+from model.errors import InvalidOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -220,7 +220,7 @@ class PackedEncoder:
         found["blocks"] = by_spans(blocks, heads=heads)
         name = next(iter(found)) if asked is None else asked
         if name not in found:
-            raise InvalidSettings(f"attention is {name!r}, on this machine: {', '.join(found)}")
+            raise InvalidOptions(f"attention is {name!r}, on this machine: {', '.join(found)}")
         return name, found[name]
 
     def _layer_norm(self, norm: nn.LayerNorm) -> Norm:

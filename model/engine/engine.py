@@ -18,7 +18,7 @@ from model.engine.encoder import PackedEncoder
 from model.engine.int8 import read_int8
 from model.engine.kernels import bf16_wins
 from model.engine.packing import Packed, pack, packing_order
-from model.errors import InvalidCheckpoint, InvalidSettings
+from model.errors import InvalidCheckpoint, InvalidOptions
 from model.tokeniser import Tokeniser, Tokens
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Engine:
             least_int8_agreement: share of labels, at every exit, on which int8 must equal fp32.
 
         Raises:
-            InvalidSettings: an argument is not one that the model or this machine can take.
+            InvalidOptions: an argument is not one that the model or this machine can take.
             ModelError: the folder cannot be loaded, int8 is asked and not fit for this model, or
                 one text of `max_tokens` does not fit into memory.
         """
@@ -112,11 +112,11 @@ class Engine:
         limit = self.config.max_position_embeddings
         self.max_tokens = limit if max_tokens is None else max_tokens
         if not 3 <= self.max_tokens <= limit:  # noqa: PLR2004  ([CLS], one token, [SEP])
-            raise InvalidSettings(f"max_tokens is {max_tokens}, this model takes 3..{limit}")
+            raise InvalidOptions(f"max_tokens is {max_tokens}, this model takes 3..{limit}")
         usual = max(_DEFAULT_BATCH_TOKENS[self.device.type], self.max_tokens)
         most = usual if max_batch_tokens is None else max_batch_tokens
         if most < self.max_tokens:
-            raise InvalidSettings(
+            raise InvalidOptions(
                 f"max_batch_tokens is {most}, "
                 f"less than the {self.max_tokens} that one text may have"
             )
@@ -315,9 +315,9 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name not in _DEFAULT_BATCH_TOKENS:
-        raise InvalidSettings(f"device is {name!r}, expected auto, cpu or cuda")
+        raise InvalidOptions(f"device is {name!r}, expected auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise InvalidSettings(f"device is 'cuda', but torch {torch.__version__} finds no GPU here")
+        raise InvalidOptions(f"device is 'cuda', but torch {torch.__version__} finds no GPU here")
     return torch.device(name)
 
 
@@ -325,12 +325,12 @@ def chosen_precision(name: str, device: torch.device, *, width: int) -> str:
     """Return the precision that `name` means on this device, for layers of `width`.
 
     Raises:
-        InvalidSettings: there is none of this name, or not on this device.
+        InvalidOptions: there is none of this name, or not on this device.
     """
     if name not in PRECISIONS:
-        raise InvalidSettings(f"precision is {name!r}, expected one of {', '.join(PRECISIONS)}")
+        raise InvalidOptions(f"precision is {name!r}, expected one of {', '.join(PRECISIONS)}")
     if name == "int8" and device.type != "cpu":
-        raise InvalidSettings("precision is 'int8', which runs on the CPU only")
+        raise InvalidOptions("precision is 'int8', which runs on the CPU only")
     if name == "auto":
         return "bf16" if bf16_wins(device, width=width) else "fp32"
     return name

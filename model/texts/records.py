@@ -22,7 +22,7 @@ _SHOWN_CHARACTERS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class FileRecord:
     """One record: where it begins, and its fields by the names of their columns."""
 
     line: int  # of the file, from 1
@@ -30,7 +30,7 @@ class Record:
     raw: str | None = None  # of JSON lines: the line
 
 
-def read_records(path: Path, form: Format = Format.AUTO) -> Iterator[Record]:
+def read_records(path: Path, form: Format = Format.AUTO) -> Iterator[FileRecord]:
     """Yield the records of a file, packed or not; `-` is stdin. Blank lines are none.
 
     Raises:
@@ -75,13 +75,13 @@ def no_column(
     )
 
 
-def _tsv(lines: Iterable[str], name: str) -> Iterator[Record]:
+def _tsv(lines: Iterable[str], name: str) -> Iterator[FileRecord]:
     cells = (line.rstrip("\r\n").split("\t") for line in lines)
     numbered = ((n, row) for n, row in enumerate(cells, start=1) if row != [""])
     return _table(numbered, name)
 
 
-def _csv(lines: Iterator[str], name: str) -> Iterator[Record]:
+def _csv(lines: Iterator[str], name: str) -> Iterator[FileRecord]:
     return _table(_csv_rows(lines, name), name)
 
 
@@ -123,7 +123,7 @@ def _explained(error: csv.Error) -> str:
     return f"not CSV: {said}"
 
 
-def _table(rows: Iterator[tuple[int, Sequence[str]]], name: str) -> Iterator[Record]:
+def _table(rows: Iterator[tuple[int, Sequence[str]]], name: str) -> Iterator[FileRecord]:
     _, header = next(rows, (1, ()))
     columns = [cell.strip() for cell in header]
     twice = next((column for column in columns if columns.count(column) > 1), None)
@@ -134,12 +134,12 @@ def _table(rows: Iterator[tuple[int, Sequence[str]]], name: str) -> Iterator[Rec
             raise InvalidData(
                 f"{name}:{line}: {len(row)} columns, expected {len(columns)} as in the header"
             )
-        yield Record(line, dict(zip(columns, row, strict=True)))
+        yield FileRecord(line, dict(zip(columns, row, strict=True)))
     if columns == []:
         raise InvalidData(f"{name}: is empty")
 
 
-def _jsonl(lines: Iterable[str], name: str) -> Iterator[Record]:
+def _jsonl(lines: Iterable[str], name: str) -> Iterator[FileRecord]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -158,7 +158,7 @@ def _jsonl(lines: Iterable[str], name: str) -> Iterator[Record]:
             raise InvalidData(f"{place}: expected a JSON object, got {type(fields).__name__}")
         if "\\u" in line and _has_lone_surrogate(fields):
             raise InvalidData(f"{place}: half of a surrogate pair (\\ud800-\\udfff): not Unicode")
-        yield Record(number, fields, raw=line.strip())
+        yield FileRecord(number, fields, raw=line.strip())
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -173,11 +173,11 @@ def _has_lone_surrogate(fields: Mapping[str, Any]) -> bool:
     return False
 
 
-def _lines(lines: Iterable[str], name: str) -> Iterator[Record]:
+def _lines(lines: Iterable[str], name: str) -> Iterator[FileRecord]:
     del name
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            yield Record(number, {_TEXT: line.rstrip("\r\n")})
+            yield FileRecord(number, {_TEXT: line.rstrip("\r\n")})
 
 
 def _short(name: str) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from model.texts.records import Record
+    from model.texts.records import FileRecord
 
 TEXT_OPTION = "--text-column"
 LABEL_OPTION = "--label-column"
@@ -64,7 +64,7 @@ def read_rows(path: Path, layout: Layout | None = None) -> Iterator[Row]:
         raise InvalidData(f"{name}: no texts")
 
 
-def _row(record: Record, layout: Layout, name: str) -> Row:
+def _row(record: FileRecord, layout: Layout, name: str) -> Row:
     place = f"{name}:{record.line}"
     if layout.text not in record.fields:
         # Tables have their columns in the first line, JSON lines each their own.
@@ -78,7 +78,7 @@ def _row(record: Record, layout: Layout, name: str) -> Row:
     return Row(record.line, text, _label(record, layout, name), record.fields, record.raw)
 
 
-def _label(record: Record, layout: Layout, name: str) -> str | None:
+def _label(record: FileRecord, layout: Layout, name: str) -> str | None:
     if layout.label is None:
         return None
     if layout.labelled and layout.label not in record.fields:
@@ -96,7 +96,7 @@ def _label(record: Record, layout: Layout, name: str) -> str | None:
     return said or None
 
 
-def _columns_of(record: Record, name: str) -> str:
+def _columns_of(record: FileRecord, name: str) -> str:
     return f"{name}:{1 if record.raw is None else record.line}"
 
 

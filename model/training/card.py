@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from model.config import ModelConfig
-    from model.evaluation import ExitReport
+    from model.evaluation import ExitScores
     from model.labels import Classes
 
 
@@ -35,7 +35,7 @@ class Facts:
     held_out: int  # texts of the training's file that were kept to measure on
     classes: Classes
     settings: Mapping[str, object]
-    reports: Mapping[str, ExitReport]
+    reports: Mapping[str, ExitScores]
     parameters: int
     training_s: float
 
@@ -91,7 +91,7 @@ def _shape(config: ModelConfig, parameters: int) -> str:
     )
 
 
-def report_table(reports: Mapping[str, ExitReport]) -> list[str]:
+def report_table(reports: Mapping[str, ExitScores]) -> list[str]:
     """Return a Markdown table, one row per set of texts and figure, one column per exit."""
     exits = range(len(next(iter(reports.values())).accuracy))
     lines = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from model.checkpoint.hub import locate
 from model.config import read_config
-from model.errors import InvalidSettings
+from model.errors import InvalidOptions
 from model.labels import classes_of
 from model.texts.data import read_labelled, read_named, set_name
 from model.texts.formats import Format
@@ -42,7 +42,7 @@ def read_data(request: Request) -> tuple[LabelledTexts, Classes, dict[str, Label
     for path in request.evaluate_on:
         name = set_name(path)
         if name in sets:
-            raise InvalidSettings(f"--eval {path}: another file is called {name} in tables, too")
+            raise InvalidOptions(f"--eval {path}: another file is called {name} in tables, too")
         sets[name] = read_labelled(path, classes=classes, layout=beside(request.layout))
     if request.hold_out and not sets:
         seed = request.settings.seed

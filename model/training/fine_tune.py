@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from model.batches import pad, predict
-from model.evaluation import ExitReport, report
+from model.evaluation import ExitScores, report
 from model.training.losses import Loss, add_equilibrium, combined_loss
 from model.training.trainer import Job, run
 
@@ -63,7 +63,7 @@ def fine_tune(  # noqa: PLR0913  (each is a plain setting with a default)
         on_progress: called with each log line.
 
     Raises:
-        InvalidSettings: settings that do not go together.
+        InvalidOptions: settings that do not go together.
         TrainingFailed: the loss is not finite.
     """
     layers = network.config.exit_layers
@@ -105,7 +105,7 @@ def evaluate(
     *,
     bf16: bool = False,
     done: Callable[[int], None] = lambda _: None,
-) -> ExitReport:
+) -> ExitScores:
     """Return what every exit is worth on labelled texts."""
     probabilities = predict(network, texts.token_ids, bf16=bf16, done=done)
     return report(probabilities.argmax(-1).numpy(), texts.labels)

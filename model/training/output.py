@@ -6,7 +6,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from model.errors import InvalidSettings, TrainingFailed
+from model.errors import InvalidOptions, TrainingFailed
 from model.folder_files import read_object
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def open_output(out: Path, request: Mapping[str, Any], *, resume: bool) -> Path:
     What a training left that never came to a checkpoint is no obstacle to another one.
 
     Raises:
-        InvalidSettings: `out` is in use, or its training was asked for something else.
+        InvalidOptions: `out` is in use, or its training was asked for something else.
         TrainingFailed: there is nothing to resume.
     """
     work = out / CHECKPOINTS
@@ -34,15 +34,13 @@ def open_output(out: Path, request: Mapping[str, Any], *, resume: bool) -> Path:
         before = read_object(path, error=TrainingFailed)
         changed = sorted(name for name in request if request[name] != before.get(name))
         if changed:
-            raise InvalidSettings(
-                f"{out}: cannot resume with another value of {', '.join(changed)}"
-            )
+            raise InvalidOptions(f"{out}: cannot resume with another value of {', '.join(changed)}")
         return work
     left = set(out.iterdir()) if out.exists() else set()
     if left == {work} and not any(work.glob("checkpoint-*")):
         shutil.rmtree(work)
     elif left:
-        raise InvalidSettings(f"{out}: is not empty; give another folder, or --resume its training")
+        raise InvalidOptions(f"{out}: is not empty; give another folder, or --resume its training")
     work.mkdir(parents=True)
     path.write_text(json.dumps(request, indent=2) + "\n", encoding="utf-8")
     return work

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from model.errors import InvalidSettings
+from model.errors import InvalidOptions
 from model.texts.rows import Layout
 from model.training.losses import Loss
 from model.training.settings import TrainSettings
@@ -48,16 +48,16 @@ class Request:
         """Refuse what does not go together.
 
         Raises:
-            InvalidSettings: naming the settings.
+            InvalidOptions: naming the settings.
         """
         if (self.teacher is None) != (not self.unlabelled):
-            raise InvalidSettings("a teacher and unlabelled texts are given together or not at all")
+            raise InvalidOptions("a teacher and unlabelled texts are given together or not at all")
         if not 0 <= self.hold_out <= _HOLD_OUT_BELOW:
-            raise InvalidSettings(
+            raise InvalidOptions(
                 f"hold_out is {self.hold_out:g}, expected a share 0..{_HOLD_OUT_BELOW}"
             )
         if min(self.max_tokens, self.eval_max_tokens or self.max_tokens) < _LEAST_TOKENS:
-            raise InvalidSettings(
+            raise InvalidOptions(
                 f"max_tokens is {self.max_tokens}, eval_max_tokens {self.eval_max_tokens}, "
                 f"expected at least {_LEAST_TOKENS}"
             )

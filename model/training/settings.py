@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.checkpoint.key_map import is_head
-from model.errors import InvalidSettings
+from model.errors import InvalidOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,16 +35,16 @@ class TrainSettings:
         """Refuse numbers that cannot be trained with.
 
         Raises:
-            InvalidSettings: naming the setting, its value and the limit.
+            InvalidOptions: naming the setting, its value and the limit.
         """
         for name in ("epochs", "batch_size", "evaluate_every", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise InvalidSettings(f"{name} is {value}, expected at least 1")
+                raise InvalidOptions(f"{name} is {value}, expected at least 1")
         for name in ("body_rate", "head_rate"):
             value = getattr(self, name)
             if not 0 < value < 1:
-                raise InvalidSettings(f"{name} is {value}, expected a number between 0 and 1")
+                raise InvalidOptions(f"{name} is {value}, expected a number between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from model.batches import encode, predict
 from model.checkpoint.folder import load_model, load_tokenizer
-from model.errors import InvalidSettings
+from model.errors import InvalidOptions
 from model.texts.data import read_sentences
 from model.training.settings import training_device
 
@@ -35,13 +35,13 @@ class Unlabelled:
         """Read `FILE` or `FILE=SENTENCES`.
 
         Raises:
-            InvalidSettings: what follows the `=` is no number of at least 1.
+            InvalidOptions: what follows the `=` is no number of at least 1.
         """
         name, equals, number = text.rpartition("=")
         if not equals:
             return cls(Path(text))
         if not number.isdecimal() or len(number) > _MOST_DIGITS or int(number) < 1:
-            raise InvalidSettings(
+            raise InvalidOptions(
                 f"{text[:200]}: expected FILE or FILE=SENTENCES, a number of at least 1"
             )
         return cls(Path(name), int(number))
@@ -87,17 +87,17 @@ def soft_labels(  # noqa: PLR0913  (each is a plain setting)
 
     Raises:
         ModelError: the folder cannot be loaded.
-        InvalidSettings: an exit the teacher does not have, or another number of classes.
+        InvalidOptions: an exit the teacher does not have, or another number of classes.
     """
     network = load_model(teacher, allow_pickle=allow_pickle)
     last = network.config.exits - 1
     chosen = [last] if exits is None else list(exits)
     for exit_ in chosen:
         if not 0 <= exit_ <= last:
-            raise InvalidSettings(f"teacher exit {exit_} asked, {teacher} has exits 0..{last}")
+            raise InvalidOptions(f"teacher exit {exit_} asked, {teacher} has exits 0..{last}")
     known = network.config.labels
     if len(known) != len(labels):
-        raise InvalidSettings(f"{teacher} knows {len(known)} classes, the student {len(labels)}")
+        raise InvalidOptions(f"{teacher} knows {len(known)} classes, the student {len(labels)}")
     most = min(max_tokens, network.config.max_position_embeddings)
     ids = encode(load_tokenizer(teacher), texts, most)
     network.to(training_device())

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from model.config import ModelConfig
-    from model.evaluation import ExitReport
+    from model.evaluation import ExitScores
     from model.labels import Classes
     from model.network import MultiExitEncoder
     from model.texts.data import LabelledTexts
@@ -56,12 +56,12 @@ _SOFT_LABELS = "soft_labels.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Trained:
     """What a training gave."""
 
     config: ModelConfig
     classes: Classes
-    reports: dict[str, ExitReport]
+    reports: dict[str, ExitScores]
     steps: int
     training_s: float
 
@@ -81,7 +81,7 @@ def train(
     command: Sequence[str],
     resume: bool = False,
     listener: Listener | None = None,
-) -> Outcome:
+) -> Trained:
     """Train as asked and write the model folder: weights, tokenizer, card, curves, metrics.
 
     Args:
@@ -129,7 +129,7 @@ def train(
     training_s = time.monotonic() - started
     save_model(network, tokenizer, request.out)
     reports = _measure(request, sets, listener)
-    outcome = Outcome(network.config, classes, reports, int(history[-1]["step"]), training_s)
+    outcome = Trained(network.config, classes, reports, int(history[-1]["step"]), training_s)
     plot_curves(history, request.out / CURVES)
     _write_metrics(request, outcome, history)
     card = model_card(_facts(request, outcome, data, len(extra), network, command), network.config)
@@ -191,7 +191,7 @@ def _taught(
 
 def _measure(
     request: Request, sets: Mapping[str, EncodedSet], listener: Listener
-) -> dict[str, ExitReport]:
+) -> dict[str, ExitScores]:
     """Measure the weights as saved, in fp32."""
     saved = load_model(request.out).to(training_device())
     reports = {}
@@ -201,7 +201,7 @@ def _measure(
     return reports
 
 
-def _write_metrics(request: Request, outcome: Outcome, history: Sequence[dict[str, float]]) -> None:
+def _write_metrics(request: Request, outcome: Trained, history: Sequence[dict[str, float]]) -> None:
     metrics = {
         "request": request.to_dict(),
         "exit_layers": outcome.config.exit_layers,
@@ -215,7 +215,7 @@ def _write_metrics(request: Request, outcome: Outcome, history: Sequence[dict[st
 
 def _facts(  # noqa: PLR0913, PLR0917  (one caller; it has them all at hand)
     request: Request,
-    outcome: Outcome,
+    outcome: Trained,
     data: LabelledTexts,
     taught: int,
     network: MultiExitEncoder,

@@ -23,7 +23,7 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from model.batches import LengthBatches
-from model.errors import InvalidSettings, TrainingFailed
+from model.errors import InvalidOptions, TrainingFailed
 from model.training.settings import Progress, TrainSettings, optimizer_for
 
 if TYPE_CHECKING:
@@ -69,11 +69,11 @@ def run(
         report: called with each log line.
 
     Raises:
-        InvalidSettings: patience without an evaluation.
+        InvalidOptions: patience without an evaluation.
         TrainingFailed: the loss is not finite.
     """
     if settings.patience is not None and job.evaluate is None:
-        raise InvalidSettings(
+        raise InvalidOptions(
             f"patience is {settings.patience}, but there is nothing to evaluate on"
         )
     checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None

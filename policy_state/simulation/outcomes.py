@@ -91,7 +91,7 @@ class Regret:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReplayResult:
     """What one policy did in all trials."""
 
     accuracy: float | None
@@ -117,7 +117,7 @@ class Outcome:
         }
 
 
-def outcome(replay: Replay, scale: Scale) -> Outcome:
+def outcome(replay: Replay, scale: Scale) -> ReplayResult:
     """Return what the plays of a replay come to on its matrix."""
     plays = replay.exits.astype(np.intp)
     exits, texts = len(scale.costs), plays.shape[1]
@@ -130,7 +130,7 @@ def outcome(replay: Replay, scale: Scale) -> Outcome:
     at = [texts_ for texts_ in HORIZONS if texts_ <= texts]
     points = np.unique(np.geomspace(1, texts, _CURVE_POINTS).astype(np.intp))
     curve = [(int(n), Regret.of(regret[:, n - 1])) for n in points]
-    return Outcome(
+    return ReplayResult(
         accuracy=accuracy,
         cost=float((counts @ np.array(scale.costs)).mean() / texts),
         layers=float((counts @ np.array(scale.layers)).mean() / texts),

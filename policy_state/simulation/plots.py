@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from policy_state.simulation.outcomes import Outcome
+    from policy_state.simulation.outcomes import ReplayResult
 
 _LOWEST_SHOWN: Final = 0.1
 _ENDINGS: Final = (".png", ".svg", ".pdf")
@@ -28,7 +28,7 @@ def check_plot_path(path: Path) -> None:
         raise InvalidInput(f"plot {path}: folder {path.parent} does not exist")
 
 
-def plot_replay(outcomes: Mapping[str, Outcome], path: Path, *, title: str) -> None:
+def plot_replay(outcomes: Mapping[str, ReplayResult], path: Path, *, title: str) -> None:
     """Write regret curves with intervals, and exit shares, as PNG, SVG or PDF by the ending.
 
     Raises:
@@ -49,7 +49,7 @@ def plot_replay(outcomes: Mapping[str, Outcome], path: Path, *, title: str) -> N
         raise InvalidInput(f"plot {path}: cannot be written: {error}") from error
 
 
-def regret_curves(axes: Axes, outcomes: Mapping[str, Outcome]) -> None:
+def regret_curves(axes: Axes, outcomes: Mapping[str, ReplayResult]) -> None:
     """Draw the mean regret of each policy over the texts, with its interval."""
     for name, outcome in outcomes.items():
         texts, mean, low, high = np.array(outcome.curve).T
@@ -67,7 +67,7 @@ def regret_curves(axes: Axes, outcomes: Mapping[str, Outcome]) -> None:
     axes.legend(fontsize=8)
 
 
-def _arm_shares(axes: Axes, outcomes: Mapping[str, Outcome]) -> None:
+def _arm_shares(axes: Axes, outcomes: Mapping[str, ReplayResult]) -> None:
     names = list(outcomes)
     plays = np.array([np.sum(outcome.counts, axis=0) for outcome in outcomes.values()])
     shares = plays / plays.sum(axis=1, keepdims=True)

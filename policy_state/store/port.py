@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.domains import OVERFLOW_DOMAIN, domain_key
-from policy_state.errors import FingerprintMismatch, InvalidSettings, InvalidStats
+from policy_state.errors import FingerprintMismatch, InvalidPolicySettings, InvalidStats
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store.offsets import Range, Status
 from policy_state.wording import counted
@@ -50,11 +50,13 @@ class Limits:
     def __post_init__(self) -> None:
         """Refuse what would keep nothing."""
         if not 1 <= self.domains <= COUNT_MAX:
-            raise InvalidSettings(f"{counted(self.domains, 'domain')}, expected 1 or more")
+            raise InvalidPolicySettings(f"{counted(self.domains, 'domain')}, expected 1 or more")
         if not (1 <= self.idle_ms <= COUNT_MAX and 1 <= self.rare_idle_ms <= COUNT_MAX):
-            raise InvalidSettings(f"idle after {self.idle_ms} and {self.rare_idle_ms} ms, from 1")
+            raise InvalidPolicySettings(
+                f"idle after {self.idle_ms} and {self.rare_idle_ms} ms, from 1"
+            )
         if not 0 <= self.rare_texts <= COUNT_MAX:
-            raise InvalidSettings(f"rare_texts {self.rare_texts}, expected 0 or more")
+            raise InvalidPolicySettings(f"rare_texts {self.rare_texts}, expected 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class PolicyMeta:
         """Refuse names that cannot be told apart or shown."""
         domain_key(self.name)
         if not self.fingerprint or not self.layers:
-            raise InvalidSettings(f"policy {self.name!r} has no fingerprint or no layers")
+            raise InvalidPolicySettings(f"policy {self.name!r} has no fingerprint or no layers")
 
     @property
     def exits(self) -> int:
@@ -318,10 +320,10 @@ def check_same_model(asked: PolicyMeta, stored: PolicyMeta) -> None:
 
 
 def check_heartbeat(instance: str, fields: Mapping[str, str | int], ttl_s: float) -> None:
-    """Raise `InvalidSettings` for a heartbeat that cannot be kept."""
+    """Raise `InvalidPolicySettings` for a heartbeat that cannot be kept."""
     domain_key(instance)
     if not fields or not ttl_s > 0:
-        raise InvalidSettings(
+        raise InvalidPolicySettings(
             f"heartbeat of {instance}: {counted(len(fields), 'field')} for {ttl_s} s, "
             f"expected 1 or more, "
             "and a time above 0"

@@ -7,7 +7,7 @@ import pytest
 
 from policy_state.algorithms.base import build
 from policy_state.algorithms.settings import PolicySettings
-from policy_state.simulation.outcomes import Outcome, Scale, outcome
+from policy_state.simulation.outcomes import ReplayResult, Scale, outcome
 from policy_state.simulation.replay import Fleet, Replay, replay, shuffles
 from policy_state.simulation.synthetic import SyntheticDomain
 
@@ -39,7 +39,7 @@ def test_the_default_finds_the_exit_at_half_the_regret(
 ) -> None:
     """Over 4,000 texts most are played at the best exit, in every trial; regret halves."""
     domain, orders = SyntheticDomain(errors, classes=classes), shuffles(4000, 5)
-    found: dict[str, Outcome] = {}
+    found: dict[str, ReplayResult] = {}
     for policy in ("default", "uee-ucb"):
         plays, scale = played(domain, policy, orders)
         found[policy] = outcome(plays, scale)

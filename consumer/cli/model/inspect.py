@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from model.engine.engine import Engine
-    from model.evaluation import ExitReport
+    from model.evaluation import ExitScores
     from model.texts.rows import Layout
 
 __all__ = ["app", "pretrain", "train"]
@@ -76,7 +76,7 @@ class Predicted:
     matrix: Path | None
     texts: int
     cut: int
-    report: ExitReport | None
+    report: ExitScores | None
 
     @property
     def summary(self) -> dict[str, object]:
@@ -223,17 +223,17 @@ def bench(
 
 def _targets(files: list[Path], out: Path | None) -> list[Path | None]:
     """Return where the matrix of each file goes; None is stdout."""
-    from model.errors import InvalidSettings
+    from model.errors import InvalidOptions
     from model.texts.data import set_name
 
     if len(files) == 1:
         return [out]
     if out is None:
-        raise InvalidSettings(f"{len(files)} files: --out must name a folder for their matrices")
+        raise InvalidOptions(f"{len(files)} files: --out must name a folder for their matrices")
     names = [set_name(path).replace("/", "-") for path in files]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InvalidSettings(f"{twice[0]}: the name of two of the files, run them one by one")
+        raise InvalidOptions(f"{twice[0]}: the name of two of the files, run them one by one")
     return [out / f"{name}.tsv" for name in names]
 
 

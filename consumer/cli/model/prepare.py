@@ -103,15 +103,15 @@ def calibrate(
     from model.config import read_config
     from model.engine.calibrate import calibrate_int8
     from model.engine.costs import measure_costs, write_costs
-    from model.errors import InvalidSettings
+    from model.errors import InvalidOptions
     from model.texts.data import read_texts
 
     if not (int8 or costs):
-        raise InvalidSettings("nothing to do: give --int8, --costs or both")
+        raise InvalidOptions("nothing to do: give --int8, --costs or both")
     if not costs:
         without_effect(ctx, {"device", "precision"}, "without --costs")
     if not os.access(folder, os.W_OK):
-        raise InvalidSettings(f"{folder}: cannot be written; calibrate a copy of it")
+        raise InvalidOptions(f"{folder}: cannot be written; calibrate a copy of it")
     chance = random.Random(0)
     sample: list[str] = []
     for path in texts_file:

@@ -90,15 +90,15 @@ def start_of(
 ) -> str | NewModel:
     """Return what the weights start from: exactly one of a checkpoint and a size."""
     from model.config import SIZES
-    from model.errors import InvalidSettings
+    from model.errors import InvalidOptions
     from model.training.new_model import NewModel
 
     if (start is None) == (new is None):
-        raise InvalidSettings("give either --from FOLDER|HUB_ID or --new SIZE")
+        raise InvalidOptions("give either --from FOLDER|HUB_ID or --new SIZE")
     if start is not None:
         return start
     if new not in SIZES:
-        raise InvalidSettings(f"--new {new}: expected one of {', '.join(SIZES)}")
+        raise InvalidOptions(f"--new {new}: expected one of {', '.join(SIZES)}")
     depth, width, attention = SIZES[str(new)]
     width = hidden or width
     return NewModel(
@@ -115,15 +115,15 @@ def numbers_of(text: str | None, option: str) -> tuple[int, ...] | None:
     """Return the numbers of `1,3,7`; None where the option is not given.
 
     Raises:
-        InvalidSettings: they are none; names the option.
+        InvalidOptions: they are none; names the option.
     """
-    from model.errors import InvalidSettings
+    from model.errors import InvalidOptions
 
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and len(part) <= _LAYER_DIGITS for part in parts):
-        raise InvalidSettings(
+        raise InvalidOptions(
             f"{option} {text[:40]}: expected whole numbers with commas, e.g. 1,3,7,12"
         )
     return tuple(map(int, parts))
@@ -133,11 +133,11 @@ def loss_of(name: str) -> Loss:
     """Return the loss of this name.
 
     Raises:
-        InvalidSettings: there is none; lists those that there are.
+        InvalidOptions: there is none; lists those that there are.
     """
-    from model.errors import InvalidSettings
+    from model.errors import InvalidOptions
     from model.training.losses import Loss
 
     if name not in set(Loss):
-        raise InvalidSettings(f"--loss {name}: expected one of {', '.join(Loss)}")
+        raise InvalidOptions(f"--loss {name}: expected one of {', '.join(Loss)}")
     return Loss(name)

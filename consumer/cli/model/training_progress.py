@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-    from model.evaluation import ExitReport
+    from model.evaluation import ExitScores
     from model.training.settings import Progress
 
 
 def exit_rows(
-    reports: dict[str, ExitReport], exit_layers: tuple[int, ...]
+    reports: dict[str, ExitScores], exit_layers: tuple[int, ...]
 ) -> list[dict[str, object]]:
     """Return table rows, one per set of texts and exit."""
     return [

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from policy_state.algorithms.settings import PolicySettings
-    from policy_state.simulation.outcomes import Outcome, Scale
+    from policy_state.simulation.outcomes import ReplayResult, Scale
     from policy_state.simulation.replay import Fleet
 
 REPLAY_EXAMPLES = """Examples:
@@ -245,7 +245,7 @@ def _run(
     scale: Scale,
     orders: NDArray[np.intp],
     fleet: Fleet,
-) -> dict[str, Outcome]:
+) -> dict[str, ReplayResult]:
     """Return what every policy comes to, then what choices that learn nothing do."""
     from policy_state.algorithms.base import build
     from policy_state.simulation.outcomes import baselines, outcome
@@ -265,7 +265,7 @@ def _run(
 
 
 def _show(
-    outcomes: dict[str, Outcome],
+    outcomes: dict[str, ReplayResult],
     scale: Scale,
     settings: dict[str, PolicySettings],
     plot: Path | None,
@@ -306,7 +306,7 @@ def _show(
         typer.echo(f"note: {printable(warning)}", err=True)
 
 
-def _row(name: str, found: Outcome) -> dict[str, Any]:
+def _row(name: str, found: ReplayResult) -> dict[str, Any]:
     regrets = {
         f"regret @{at}": f"{regret.mean:.1f} ± {regret.high - regret.mean:.1f}"
         for at, regret in found.regret.items()

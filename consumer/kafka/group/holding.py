@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kafka.structs import ConsumerGroupMetadata
 
 
-class Held(ConsumerRebalanceListener):
+class LostPartitions(ConsumerRebalanceListener):
     """Tells which partitions may have been another member's since they were last asked for.
 
     As a listener it runs on the client's own thread, so it only takes note.

@@ -29,7 +29,7 @@ _PAUSE_S = 1.0
 _LONGEST_S = 120.0  # a transaction that was left open is ended after a minute
 
 
-class Placing:
+class StartOffsets:
     """Places partitions that were assigned or given back.
 
     They are read from the offset that Kafka has; where it has none, from that which Redis has;

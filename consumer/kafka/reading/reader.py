@@ -139,7 +139,7 @@ class TopicReader:
                     heard_at = time.monotonic()
                     for record in records:
                         if record.fault is not None:
-                            log.warning("left out %s: %s", record.place, record.fault.message)
+                            log.warning("left out %s: %s", record.position, record.fault.message)
                         elif record.offset < spans[tp][1]:
                             yield tp, record
                 left = {tp for tp in left if self._consumer.position(tp) < spans[tp][1]}

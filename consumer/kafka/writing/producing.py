@@ -79,7 +79,7 @@ def produce_file(  # noqa: PLR0913  (what and where to; the rest is keyword-only
     try:
         with writer:
             for sent, (line, event) in enumerate(chain(first, events), start=1):
-                confirmed = writer.send(topic, event, place=f"{shown(path)}:{line}")
+                confirmed = writer.send(topic, event, origin=f"{shown(path)}:{line}")
                 if often is not None and sent % often == 0:
                     writer.flush()
                     confirmed = True

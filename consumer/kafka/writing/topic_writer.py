@@ -32,7 +32,7 @@ _NOT_AUTHORIZED: Final = 29
 @dataclass(slots=True)
 class _Pending:
     topic: str
-    place: str
+    origin: str
     future: Any  # of kafka-python
 
 
@@ -94,7 +94,7 @@ class TopicWriter:
         topic: str,
         value: bytes | None,
         *,
-        place: str,
+        origin: str,
         key: bytes | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> bool:
@@ -103,7 +103,7 @@ class TopicWriter:
         Args:
             topic: it must exist.
             value: of the record.
-            place: where the record comes from, for errors.
+            origin: where the record comes from, for errors.
             key: of the record.
             headers: of the record.
 
@@ -111,14 +111,16 @@ class TopicWriter:
             InvalidSettings: no topic can have such a name.
             StreamUnavailable: there is no such topic, or Kafka did not take a record.
         """
-        self._check(topic, place)
+        self._check(topic, origin)
         try:
             future = self._producer.send(topic, value, key=key, headers=list(headers))
         except MessageSizeTooLargeError as error:
-            raise StreamUnavailable(f"{place}: too large for a record of Kafka: {error}") from error
+            raise StreamUnavailable(
+                f"{origin}: too large for a record of Kafka: {error}"
+            ) from error
         except KafkaError as error:
-            raise StreamUnavailable(f"{place}: writing to {topic}: {error!r}") from error
-        self._pending.append(_Pending(topic, place, future))
+            raise StreamUnavailable(f"{origin}: writing to {topic}: {error!r}") from error
+        self._pending.append(_Pending(topic, origin, future))
         self._pending_bytes += len(value or b"") + len(key or b"")
         if len(self._pending) < _FLUSH_RECORDS and self._pending_bytes < _FLUSH_BYTES:
             return False
@@ -131,7 +133,7 @@ class TopicWriter:
         Raises:
             StreamUnavailable: it did not take a record, or does not answer in time.
         """
-        first = self._pending[0].place if self._pending else ""
+        first = self._pending[0].origin if self._pending else ""
         with translated(f"writing what begins with {first}"):
             self._producer.flush(timeout=self._timeout_s)
         failed = next((p for p in self._pending if p.future.exception is not None), None)
@@ -139,7 +141,7 @@ class TopicWriter:
         if failed is not None:
             error = failed.future.exception
             raise StreamUnavailable(
-                f"{failed.place}: writing to {failed.topic}: {error!r}"
+                f"{failed.origin}: writing to {failed.topic}: {error!r}"
             ) from error
 
     def _count(self) -> None:
@@ -149,7 +151,7 @@ class TopicWriter:
         self._pending = [p for p in self._pending if not p.future.is_done]
         self._pending_bytes = 0
 
-    def _check(self, topic: str, place: str) -> None:
+    def _check(self, topic: str, origin: str) -> None:
         """Make sure that a topic is there: the producer asks for it until its time is over.
 
         Raises:
@@ -161,7 +163,7 @@ class TopicWriter:
         try:
             check_topic(topic)
         except ValueError as error:
-            raise InvalidSettings(f"{place}: {error}") from error
+            raise InvalidSettings(f"{origin}: {error}") from error
         with translated(f"asking for topic {topic}"):
             (found,) = self._admin.describe_topics([topic])
         if found["error_code"] == _UNKNOWN_TOPIC:

@@ -23,7 +23,7 @@ from policy_state.store.admin import (
 from policy_state.store.offsets import format_gaps, read_counted
 from policy_state.store.port import DomainSnapshot, Limits, OpenedPolicy, checked_domains
 from policy_state.store.redis import wire
-from policy_state.store.redis.routes import ScriptedRoutes, audit_entry
+from policy_state.store.redis.routes import RedisRoutes, audit_entry
 from policy_state.store.samples import Sample
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _PAGE = 500
 _SHOWN = 5  # damaged watermarks that an error names
 
 
-class ScriptedAdmin(ScriptedRoutes):
+class RedisAdmin(RedisRoutes):
     """Implements `PolicyAdmin` on a server that runs the scripts beside this file."""
 
     def describe(self) -> OpenedPolicy:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from policy_state.store.kept import Key, Records
     from policy_state.store.port import PolicyMeta
-    from policy_state.store.redis.stats import ScriptedStats
+    from policy_state.store.redis.stats import RedisStats
 
 _ROUTES: Final = ("routes",)
 _META: Final = ("fingerprint", "layers", "schema", "settings", "revision", *wire.LIMITS)
@@ -46,7 +46,7 @@ class Restored:
 class Keeping:
     """Compares the copy of what a group and its policy have set with what the store has of it."""
 
-    def __init__(self, store: ScriptedStats, *, group: str, policy: str) -> None:
+    def __init__(self, store: RedisStats, *, group: str, policy: str) -> None:
         """Ask nothing yet; the policy need not be open, nor exist."""
         self._server = store.server
         self._group = group

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from policy_state.domains import encode_domain
 from policy_state.store.positions import StoredPositions
 from policy_state.store.redis import wire
-from policy_state.store.redis.stats import ScriptedStats
+from policy_state.store.redis.stats import RedisStats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _BEGAN: Final = "began"
 
 
-class ScriptedPositions(ScriptedStats):
+class RedisPositions(RedisStats):
     """Implements `PositionStore` on a server that runs the scripts beside this file."""
 
     def group_began(self, group: ConsumerGroup) -> bool:

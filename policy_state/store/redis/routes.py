@@ -11,14 +11,14 @@ from policy_state.domains import encode_domain
 from policy_state.errors import StoreCorrupt
 from policy_state.store.admin import AUDIT_ENTRIES, AuditEntry, check_signed
 from policy_state.store.redis import wire
-from policy_state.store.redis.positions import ScriptedPositions
+from policy_state.store.redis.positions import RedisPositions
 from policy_state.store.routes import StoredRoutes, conflict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class ScriptedRoutes(ScriptedPositions):
+class RedisRoutes(RedisPositions):
     """Implements `RouteStore` on a server that runs the scripts beside this file."""
 
     def routes(self, group: str) -> StoredRoutes:

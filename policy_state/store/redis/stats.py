@@ -46,7 +46,7 @@ class Server(Protocol):
         ...
 
 
-class ScriptedStats:
+class RedisStats:
     """Implements `StatsStore` on a server that runs the scripts beside this file."""
 
     def __init__(self, server: Server) -> None:

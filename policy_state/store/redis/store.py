@@ -15,9 +15,9 @@ from redis.credentials import CredentialProvider
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from policy_state.errors import InvalidSettings, StoreCorrupt, StoreRefused, StoreUnavailable
+from policy_state.errors import InvalidPolicySettings, StoreCorrupt, StoreRefused, StoreUnavailable
 from policy_state.store.redis.address import Address, parse_address
-from policy_state.store.redis.admin import ScriptedAdmin
+from policy_state.store.redis.admin import RedisAdmin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ _NO_PERMISSION: Final = re.compile(r"(?i)no permission|user executing the script
 _CLIENT: Final = re.compile(r"<redis\.client\.Redis\(.*?\)>\)>\)>")
 
 
-class RedisStore(ScriptedAdmin):
+class RedisStore(RedisAdmin):
     """Implements `PolicyAdmin`, `RouteStore` and `PositionStore`.
 
     It runs on a Redis 6.2 or newer, or a Valkey 8 or newer.
@@ -177,7 +177,7 @@ class _Login(CredentialProvider):
             try:
                 password = self._file.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
-                raise InvalidSettings(f"password file {self._file}: {error}") from error
+                raise InvalidPolicySettings(f"password file {self._file}: {error}") from error
         if self._username is not None:
             return self._username, password or ""
         return (password or "",)

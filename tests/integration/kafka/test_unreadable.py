@@ -125,7 +125,7 @@ def check_commands(broker):
     assert f"{IN}[0]@32-41" in listed
     (raw,) = json.loads(dlq("list", "--class", "invalid-utf8", "-o", "json").stdout)
     assert raw["headers"] == {"\\xffname": "\x00value"}
-    assert "header \\xffname: \\x00value" in dlq("show", raw["place"]).stdout
+    assert "header \\xffname: \\x00value" in dlq("show", raw["position"]).stdout
     replayed = dlq("replay", "--yes")
     assert "2 letters left out: they hold no record but a batch" in replayed.stderr
     assert f"1 letter sent to {IN}" in replayed.stderr
@@ -139,7 +139,7 @@ def test_skip_and_stop_hold_for_what_cannot_be_read(broker, start):
     assert f"StoppedByError: {IN}[0]@32-41: read: the checksum" in log().splitlines()[-1]
     worker, log = start(broker.address, ERRORS__READ="skip")
     assert len(ids(broker.address, OUT, want=41)) == 41, log()
-    assert f"skipped place={IN}[0]@32-41 reason=wrong-checksum" in log()
+    assert f"skipped position={IN}[0]@32-41 reason=wrong-checksum" in log()
     assert wait_for(lambda: committed(broker).get(0) == 52)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from consumer.errors import ModelFailed, ServiceRefused, ServiceUnavailable
 from consumer.events.codec import EventBody
 from consumer.events.record import Record
-from consumer.processor import ModelFacts, Step
+from consumer.processor import ModelFacts, Processor
 from consumer.routes.route import Route
 from policy_state.algorithms.base import UeeUcb
 from policy_state.algorithms.settings import PolicySettings
@@ -43,7 +43,7 @@ def step():
 
 
 def make_step(infer):
-    return Step(
+    return Processor(
         infer=infer,
         model=ModelFacts("f1", LAYERS, ("negative", "positive")),
         policy=UeeUcb(costs=(0.1, 0.2, 1.0)),
@@ -90,7 +90,7 @@ def test_a_frozen_domain_is_not_explored(step):
 
 def test_a_cost_weight_of_a_route_counts_for_its_texts_alone(step):
     """Texts of one domain, decided from the same counters, part where their routes do."""
-    step = step.playing(
+    step = step.with_policy(
         PolicySettings("uee-ucb", cost_weight=0.1),
         (
             Route(topics="cheap", domain="fixed:films", cost_weight=5.0),

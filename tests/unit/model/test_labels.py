@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.errors import InvalidData, InvalidSettings
+from model.errors import InvalidData, InvalidOptions
 from model.labels import Classes, classes_of
 
 WORLD = ("world", "sports", "business", "technology")
@@ -51,8 +51,8 @@ def test_numbers_from_one_are_named_in_their_order():
         (map(str, range(1001)), None, InvalidData, "1,001 different labels, at most 1,000"),
         (["a", "c"], ("a", "b"), InvalidData, "a.tsv: label 'c' is none of --labels a,b"),
         (["0", "5"], WORLD, InvalidData, "label '5' is none of --labels world"),
-        (["a", "b"], ("a", "a"), InvalidSettings, "--labels a,a: expected two or more different"),
-        (["a", "b"], ("a", ""), InvalidSettings, "--labels a,: expected two or more different"),
+        (["a", "b"], ("a", "a"), InvalidOptions, "--labels a,a: expected two or more different"),
+        (["a", "b"], ("a", ""), InvalidOptions, "--labels a,: expected two or more different"),
     ],
 )  # fmt: skip
 def test_labels_that_make_no_classes_are_refused(labels, named, error, message):

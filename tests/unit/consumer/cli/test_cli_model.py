@@ -13,7 +13,7 @@ from consumer.settings.settings import load_settings
 from consumer.worker.assembly import load_engine, open_policy
 from model.checkpoint.folder import load_model
 from model.engine.int8 import Agreement, read_int8, write_int8
-from model.errors import InvalidSettings, ModelError, TrainingFailed
+from model.errors import InvalidOptions, ModelError, TrainingFailed
 from policy_state.store.memory.store import MemoryStore
 from tests.support.model_cli import offramp
 from tests.support.tiny_model import WORDS, tiny_config, write_tiny_model
@@ -81,13 +81,13 @@ def test_pretrain_then_train(tmp_path, data):
 def test_out_folder_is_not_overwritten(tmp_path, data):
     """A folder with something in it is refused; a resume of another command too."""
     model = write_tiny_model(tmp_path / "model")
-    with pytest.raises(InvalidSettings, match="is not empty"):
+    with pytest.raises(InvalidOptions, match="is not empty"):
         offramp("train", data, "--from", model, "--out", model)
     with pytest.raises(TrainingFailed, match="no training to resume"):
         offramp("train", data, "--from", model, "--out", tmp_path / "new", "--resume")
     with pytest.raises(ModelError, match="3 classes, expected 2"):
         offramp("train", data, "--from", model, "--out", tmp_path / "new")
-    with pytest.raises(InvalidSettings, match="another value of loss"):
+    with pytest.raises(InvalidOptions, match="another value of loss"):
         offramp(
             "train", data, "--from", model, "--out", tmp_path / "new", "--resume",
             "--loss", "weighted",
@@ -149,7 +149,7 @@ def test_export_makes_an_old_checkpoint_usable(tmp_path, data):
         offramp("model", "predict", data, "-m", tmp_path / "new").stdout
         == offramp("model", "predict", data, "-m", usable).stdout
     )
-    with pytest.raises(InvalidSettings, match="is not empty"):
+    with pytest.raises(InvalidOptions, match="is not empty"):
         offramp("model", "export", usable, "--out", tmp_path / "new")
 
 
@@ -205,9 +205,9 @@ def test_predict_counts_cut_texts(tmp_path):
     texts = tmp_path / "long.txt"
     texts.write_text("good " * 50 + "\nbad\n")
     assert "1 of 2 texts were cut" in offramp("model", "predict", texts, "-m", model).stderr
-    with pytest.raises(InvalidSettings, match=r"max_tokens is 900, this model takes 3\.\.24"):
+    with pytest.raises(InvalidOptions, match=r"max_tokens is 900, this model takes 3\.\.24"):
         offramp("model", "predict", texts, "-m", model, "--max-tokens", "900")
-    with pytest.raises(InvalidSettings, match="--out must name a folder"):
+    with pytest.raises(InvalidOptions, match="--out must name a folder"):
         offramp("model", "predict", texts, texts, "-m", model)
 
 
@@ -248,7 +248,7 @@ def test_cuda_without_a_gpu_is_one_line(tmp_path):
     """A device that is not there is told, without a traceback."""
     model = write_tiny_model(tmp_path / "model")
     for command in (("bench", model), ("predict", tmp_path / "absent.txt", "-m", model)):
-        with pytest.raises(InvalidSettings, match=r"^device is 'cuda', but torch .* no GPU here$"):
+        with pytest.raises(InvalidOptions, match=r"^device is 'cuda', but torch .* no GPU here$"):
             offramp("model", *command, "--device", "cuda")
 
 
@@ -260,7 +260,7 @@ def test_calibrate_makes_int8_and_costs(tmp_path):
     chance = random.Random(0)
     lines = [" ".join(chance.choices(WORDS, k=chance.randrange(1, 20))) for _ in range(240)]
     texts.write_text("\n".join(lines))
-    with pytest.raises(InvalidSettings, match="give --int8, --costs or both"):
+    with pytest.raises(InvalidOptions, match="give --int8, --costs or both"):
         offramp("model", "calibrate", model, "--texts-file", texts)
     command = ("model", "calibrate", model, "--texts-file", texts, "--costs", "--precision", "fp32")
     assert "cost (cpu, fp32)" in offramp(*command).stdout

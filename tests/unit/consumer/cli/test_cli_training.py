@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from model.checkpoint.folder import load_model
-from model.errors import InvalidData, InvalidSettings
+from model.errors import InvalidData, InvalidOptions
 from model.training.pretrain import run_pretraining
 from model.training.request import PretrainRequest, Request
 from model.training.settings import TrainSettings
@@ -173,7 +173,7 @@ def test_a_pretraining_is_resumed(tmp_path, start, data):
         "pretrain", data, "--from", start, "--rate", "1e-2", "--checkpoint-every", "2",
         "--batch-size", "16", "--seed", "3", "--fp32", "--out", out, "-o", "json",
     ]  # fmt: skip
-    with pytest.raises(InvalidSettings, match="is not empty"):
+    with pytest.raises(InvalidOptions, match="is not empty"):
         offramp(*command)
     assert json.loads(offramp(*command, "--resume").stdout)["steps"] == 6
     assert (out / "model.safetensors").exists()

@@ -14,7 +14,7 @@ from consumer.events.codec import Fields, parse
 from consumer.events.prediction import read_prediction
 from consumer.events.record import Record
 from consumer.learning.labels import join, labels_of_records
-from consumer.processor import ModelFacts, Step
+from consumer.processor import ModelFacts, Processor
 from consumer.routes.route import Route
 from consumer.worker.outgoing import encoded
 from policy_state.algorithms.base import UeeUcb
@@ -92,7 +92,7 @@ def infer(texts, exits):
 
 
 def make_step(form, fields, source):
-    return Step(
+    return Processor(
         infer=infer,
         model=ModelFacts("f1", (1, 2), ("no", "yes")),
         policy=UeeUcb(costs=(0.1, 1.0)),

@@ -126,7 +126,7 @@ def test_a_damaged_record_costs_none_before_it():
     assert (found[2].offset, found[2].fault.last_offset) == (2, PER_BATCH - 1)
     assert found[2].fault.reason == "invalid-record"
     assert found[2].value == bytes(made[third:])
-    assert found[2].place == "films[3]@2-3"
+    assert found[2].position == "films[3]@2-3"
     assert (len(found), following) == (3, PER_BATCH)
 
 

@@ -13,7 +13,7 @@ from torch.profiler import profile
 from model.checkpoint.check import check_folder
 from model.checkpoint.folder import fingerprint
 from model.engine.engine import Engine
-from model.errors import InvalidCheckpoint, InvalidSettings
+from model.errors import InvalidCheckpoint, InvalidOptions
 from tests.support.tiny_model import write_tiny_model
 
 if TYPE_CHECKING:
@@ -191,5 +191,5 @@ def test_the_first_batch_finds_a_warm_engine(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_cuda_without_a_gpu_is_refused(tmp_path: Path) -> None:
     """The error says what is missing, in one line, as an error of this package."""
-    with pytest.raises(InvalidSettings, match=r"device is 'cuda', but torch .* finds no GPU here"):
+    with pytest.raises(InvalidOptions, match=r"device is 'cuda', but torch .* finds no GPU here"):
         Engine(write_tiny_model(tmp_path), device="cuda")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from model.engine.calibrate import calibrate_int8, label_agreement
 from model.engine.engine import Engine, chosen_precision
 from model.engine.int8 import INT8_FILE, Agreement, read_int8, write_int8
-from model.errors import InvalidCheckpoint, InvalidData, InvalidSettings
+from model.errors import InvalidCheckpoint, InvalidData, InvalidOptions
 from tests.support.tiny_model import WORDS, tiny_config, write_tiny_model
 
 
@@ -112,5 +112,5 @@ def test_too_few_texts_cannot_calibrate(folder: Path) -> None:
 
 def test_int8_is_for_the_cpu() -> None:
     """On CUDA the error says so at once."""
-    with pytest.raises(InvalidSettings, match="runs on the CPU only"):
+    with pytest.raises(InvalidOptions, match="runs on the CPU only"):
         chosen_precision("int8", torch.device("cuda"), width=32)

@@ -13,7 +13,7 @@ from model.engine.attention import fastest_attention, kernels_of, offset_kernels
 from model.engine.encoder import PackedEncoder
 from model.engine.engine import Engine
 from model.engine.kernels import bf16_wins, fastest, fastest_builder, plain, prepacked
-from model.errors import InvalidSettings
+from model.errors import InvalidOptions
 from tests.support.tiny_model import tiny_config, tiny_network, write_tiny_model
 
 CPU = torch.device("cpu")
@@ -139,7 +139,7 @@ def test_attention_over_offsets_takes_what_the_build_has() -> None:
 @pytest.mark.parametrize("asked", ["varlen", "flash"])
 def test_attention_that_cannot_run_here_is_refused(asked: str) -> None:
     """A CPU has no kernel over offsets: it takes blocks, and says so."""
-    with pytest.raises(InvalidSettings, match=f"attention is '{asked}', on this machine: blocks"):
+    with pytest.raises(InvalidOptions, match=f"attention is '{asked}', on this machine: blocks"):
         PackedEncoder(tiny_network(tiny_config()), precision="bf16", device=CPU, attention=asked)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from model.errors import InvalidData, InvalidSettings
+from model.errors import InvalidData, InvalidOptions
 from model.labels import Classes
 from model.texts.data import (
     LabelledTexts,
@@ -140,5 +140,5 @@ def test_unlabelled():
     """A cap may follow a file's name; what follows must be a number."""
     assert Unlabelled.parse("a=b.txt=30") == Unlabelled(Path("a=b.txt"), 30)
     assert Unlabelled.parse("b.txt") == Unlabelled(Path("b.txt"))
-    with pytest.raises(InvalidSettings, match=r"b\.txt=many: expected FILE or FILE=SENTENCES"):
+    with pytest.raises(InvalidOptions, match=r"b\.txt=many: expected FILE or FILE=SENTENCES"):
         Unlabelled.parse("b.txt=many")

@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from model.batches import LengthBatches, encode, predict
 from model.checkpoint.folder import load_model
-from model.errors import InvalidSettings, TrainingFailed
+from model.errors import InvalidOptions, TrainingFailed
 from model.training.fine_tune import EncodedSet, Examples, fine_tune
 from model.training.losses import Loss, add_equilibrium, balanced_weights, combined_loss
 from model.training.settings import TrainSettings, optimizer_for
@@ -244,7 +244,7 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
 def test_patience_needs_an_evaluation(tmp_path):
     """Patience without anything to evaluate on is refused before training."""
     settings = TrainSettings(patience=2)
-    with pytest.raises(InvalidSettings, match="patience is 2, but there is nothing to evaluate on"):
+    with pytest.raises(InvalidOptions, match="patience is 2, but there is nothing to evaluate on"):
         fine_tune(toy_network(), examples(), settings, tmp_path)
 
 
@@ -259,7 +259,7 @@ def test_patience_needs_an_evaluation(tmp_path):
 )
 def test_settings_out_of_range(change, message):
     """A setting that cannot be trained with is named with its value and the limit."""
-    with pytest.raises(InvalidSettings, match=message):
+    with pytest.raises(InvalidOptions, match=message):
         TrainSettings(**change)
 
 

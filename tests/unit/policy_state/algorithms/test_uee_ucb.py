@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from policy_state.algorithms.base import UeeUcb, build
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.algorithms.uee_ucb import best_exit, choose_exit, indices
-from policy_state.errors import InvalidCosts, InvalidSettings
+from policy_state.errors import InvalidCosts, InvalidPolicySettings
 from policy_state.simulation.replay import shuffles, uee_ucb_one_by_one
 from policy_state.stats import ExitStats
 
@@ -93,10 +93,10 @@ def test_the_default_weighs_cost_a_tenth() -> None:
 
 def test_settings_that_make_no_sense_are_refused() -> None:
     """An unknown policy and an alpha that is no number of 0 or more are named."""
-    with pytest.raises(InvalidSettings, match="'ucb' is unknown"):
+    with pytest.raises(InvalidPolicySettings, match="'ucb' is unknown"):
         PolicySettings(policy="ucb")
     for alpha in (-1.0, math.nan, math.inf):
-        with pytest.raises(InvalidSettings, match="alpha"):
+        with pytest.raises(InvalidPolicySettings, match="alpha"):
             PolicySettings(alpha=alpha)
 
 

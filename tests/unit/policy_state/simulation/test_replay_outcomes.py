@@ -7,7 +7,7 @@ import pytest
 
 from policy_state.algorithms.base import UeeUcb
 from policy_state.algorithms.settings import PolicySettings
-from policy_state.errors import InvalidCosts, InvalidInput, InvalidMatrix, InvalidSettings
+from policy_state.errors import InvalidCosts, InvalidInput, InvalidMatrix, InvalidPolicySettings
 from policy_state.options import parse_costs, parse_options, with_values
 from policy_state.simulation.outcomes import Regret, Scale, baselines, outcome, parse_layers
 from policy_state.simulation.replay import Fleet, Replay, replay, shuffles
@@ -146,9 +146,9 @@ def test_the_best_exit_of_a_made_up_domain() -> None:
     labels, _ = domain.texts(50, np.random.default_rng(0))
     assert not labels[:, 1].any()
     for wrong in ({"errors": ()}, {"errors": (1.5,)}, {"errors": (0.1,), "violations": -0.1}):
-        with pytest.raises(InvalidSettings, match=r"expected shares in 0\.\.1"):
+        with pytest.raises(InvalidPolicySettings, match=r"expected shares in 0\.\.1"):
             SyntheticDomain(**wrong)
-    with pytest.raises(InvalidSettings, match="2 classes or more"):
+    with pytest.raises(InvalidPolicySettings, match="2 classes or more"):
         SyntheticDomain((0.1,), classes=1)
 
 
@@ -183,5 +183,5 @@ def test_options_are_read_as_their_kind() -> None:
 )
 def test_options_that_cannot_be_are_named(option: str, message: str) -> None:
     """An unknown name, another kind of value, and a value out of range say what was expected."""
-    with pytest.raises(InvalidSettings, match=message):
+    with pytest.raises(InvalidPolicySettings, match=message):
         with_values(PolicySettings(), parse_options([option]))
