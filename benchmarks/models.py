@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.report import Report, Table, hand_in, parser
-from consumer.settings.settings import PRETRAINED
+from consumer.settings.sections import PRETRAINED
 from demo.texts import read_texts, sample_files
 from model.checkpoint.folder import fingerprint
 from model.config import ModelConfig, read_config

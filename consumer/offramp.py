@@ -10,7 +10,7 @@ from consumer.learning.counter import Counting
 from consumer.learning.opening import open_store
 from consumer.learning.presence import Presence
 from consumer.routes.watch import RouteWatch
-from consumer.settings.settings import Settings, load_settings
+from consumer.settings.load import Settings, load_settings
 from consumer.worker.assembly import load_engine, open_policy
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ def _named_file(text: str) -> tuple[str, Path]:
 
 
 def _arguments() -> argparse.Namespace:
-    from consumer.settings.settings import PRETRAINED
+    from consumer.settings.sections import PRETRAINED
     from demo.texts import sample_files
 
     parser = argparse.ArgumentParser(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from consumer.errors import ConsumerError
 from consumer.kafka.topics import NewTopic, create_new_topics
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from demo.fleet import WorkerDied, check_alive, feeding, read_all, workers
 from demo.screen import Screen
 from demo.texts import Text, draw, read_texts

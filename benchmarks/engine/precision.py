@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.report import Goal, Report, Table, hand_in, parser
-from consumer.settings.settings import PRETRAINED
+from consumer.settings.sections import PRETRAINED
 from demo.texts import read_texts as read_samples
 from demo.texts import sample_files
 from model.engine.calibrate import calibrate_int8, label_agreement

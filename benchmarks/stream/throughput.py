@@ -19,7 +19,7 @@ from benchmarks.stream.processes import shared
 from benchmarks.stream.size import FULL, QUICK
 from benchmarks.stream.worker import DEAD_LETTERS, OUTPUT
 from consumer.kafka.topics import create_topics
-from consumer.settings.settings import PRETRAINED
+from consumer.settings.sections import PRETRAINED
 from deploy.local.services import local_services
 
 

@@ -16,7 +16,8 @@ from consumer.kafka.writing.writes import Outgoing
 from consumer.processor import BatchOutcome, Peers, Processor, Tokens
 from consumer.routes.route import subscription
 from consumer.routes.watch import RouteWatch
-from consumer.settings.settings import BatchSettings, Settings, load_settings
+from consumer.settings.load import Settings, load_settings
+from consumer.settings.sections import BatchSettings
 from consumer.worker.assembly import Inference, loaded_code_spared, open_policy
 from consumer.worker.worker import Worker
 from deploy.local.services import Services

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from consumer.settings.settings import Settings
+    from consumer.settings.load import Settings
 
 
 _NUMERIC: Final = frozenset("0123456789.%-: ")  # numbers, lists of them, times
@@ -92,7 +92,7 @@ def read_settings(
         InvalidSettings: naming the field and the value.
     """
     from consumer.errors import InvalidSettings
-    from consumer.settings.settings import load_settings
+    from consumer.settings.load import load_settings
 
     options: dict[str, object] = {}
     for assignment in assignments or ():

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from consumer.kafka.topic_plan import Planned
     from consumer.kafka.topics import TopicLag
     from consumer.routes.table import RouteTable
-    from consumer.settings.settings import KafkaSettings
+    from consumer.settings.sections import KafkaSettings
     from policy_state.store.positions import PositionStore
 
 _LAG = (*ASKED, "kafka.start")

@@ -22,7 +22,7 @@ from consumer.cli.common import (
 from consumer.cli.together import without_effect
 
 if TYPE_CHECKING:
-    from consumer.settings.settings import Settings
+    from consumer.settings.load import Settings
 
 _EXIT_FOUND = 4
 _EACH_ITS_OWN = ("instance=", "worker.liveness_file=")  # of workers that one command starts

@@ -23,7 +23,7 @@ from consumer.secret_files import read_secret
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from consumer.settings.settings import KafkaSettings
+    from consumer.settings.sections import KafkaSettings
 
 Client = dict[str, Any]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from consumer.routes.route import Route
-    from consumer.settings.settings import Settings
+    from consumer.settings.load import Settings
     from policy_state.store.routes import RouteStore
 
 _NEVER: Final = 10**15  # ms, of a route that goes on

@@ -33,7 +33,7 @@ from consumer.kafka.writing.writes import Outgoing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from consumer.settings.settings import BatchSettings, KafkaSettings
+    from consumer.settings.sections import BatchSettings, KafkaSettings
     from policy_state.store.positions import PositionStore
 
 log = logging.getLogger("offramp.stream")

@@ -17,7 +17,7 @@ from consumer.kafka.calls import translated
 from consumer.kafka.client import connect
 from consumer.kafka.group.committed import offset_in
 from consumer.kafka.targets import is_compacted
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from policy_state.errors import StoreUnavailable
 from policy_state.store.positions import ConsumerGroup, StoredPositions
 

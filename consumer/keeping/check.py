@@ -23,7 +23,7 @@ from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from consumer.routes.table import RouteTable
-    from consumer.settings.settings import Settings
+    from consumer.settings.load import Settings
     from policy_state.store.kept import Records
     from policy_state.store.redis.store import RedisStore
 

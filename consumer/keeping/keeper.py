@@ -17,7 +17,7 @@ from policy_state.store.redis.keeping import Keeping
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from consumer.settings.settings import Settings
+    from consumer.settings.load import Settings
     from policy_state.store.kept import Records
     from policy_state.store.redis.keeping import Restored
     from policy_state.store.redis.store import RedisStore

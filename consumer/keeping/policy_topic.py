@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from consumer.events.record import Record
-    from consumer.settings.settings import KafkaSettings
+    from consumer.settings.sections import KafkaSettings
     from policy_state.store.kept import Key, Records
 
 log = logging.getLogger("offramp.keeping")

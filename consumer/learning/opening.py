@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from policy_state.store.redis.store import RedisStore
 
 if TYPE_CHECKING:
-    from consumer.settings.settings import Settings
+    from consumer.settings.load import Settings
 
 
 def open_store(settings: Settings) -> RedisStore:

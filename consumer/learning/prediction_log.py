@@ -20,7 +20,7 @@ from policy_state.health.rebuild import PredictedText
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from consumer.settings.settings import KafkaSettings
+    from consumer.settings.sections import KafkaSettings
 
 _COMMIT_WAIT_S: Final = 10.0
 _COMMIT_POLL_S: Final = 0.2

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kafka import TopicPartition
 
     from consumer.kafka.predicted_to import Former, PredictedTo
-    from consumer.settings.settings import KafkaSettings
+    from consumer.settings.sections import KafkaSettings
     from policy_state.store.admin import PolicyAdmin
     from policy_state.store.offsets import Range
 

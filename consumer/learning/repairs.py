@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from consumer.kafka.predicted_to import Former
     from consumer.routes.route import Route
-    from consumer.settings.settings import Settings
+    from consumer.settings.load import Settings
     from policy_state.store.offsets import Range
     from policy_state.store.redis.store import RedisStore
 

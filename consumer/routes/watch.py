@@ -13,7 +13,7 @@ from policy_state.errors import PolicyStateError
 from policy_state.store.routes import StoredRoutes
 
 if TYPE_CHECKING:
-    from consumer.settings.settings import Settings
+    from consumer.settings.load import Settings
     from policy_state.store.routes import RouteStore
 
 log = logging.getLogger("offramp.routes")

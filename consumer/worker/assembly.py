@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     from consumer.events.codec import EventBody
     from consumer.events.record import Record
-    from consumer.settings.settings import KafkaSettings, Settings
+    from consumer.settings.load import Settings
+    from consumer.settings.sections import KafkaSettings
     from model.engine.engine import Engine
     from policy_state.store.admin import PolicyAdmin
     from policy_state.store.port import OpenedPolicy

@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 
     from consumer.kafka.client import Client
     from consumer.routes.table import RouteTable
-    from consumer.settings.settings import KafkaSettings, Settings
+    from consumer.settings.load import Settings
+    from consumer.settings.sections import KafkaSettings
     from consumer.worker.assembly import Inference
     from model.engine.engine import Engine
     from policy_state.store.redis.store import RedisStore

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from consumer.kafka.writing.writes import Outgoing
     from consumer.processor import BatchOutcome, Prepared, Processor
     from consumer.routes.watch import RouteWatch
-    from consumer.settings.settings import Settings
+    from consumer.settings.load import Settings
     from policy_state.store.port import Applied, OpenedPolicy
     from policy_state.store.redis.store import RedisStore
 

@@ -11,7 +11,7 @@ from kafka import KafkaProducer
 
 from consumer.kafka.topics import create_topics
 from consumer.learning.prediction_log import kafka_state
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from policy_state.errors import PolicyNotFound, StoreUnavailable
 from policy_state.health.doctor import Severity, examine
 from policy_state.reports.domain import read_reports

@@ -13,7 +13,7 @@ import pytest
 
 from consumer.kafka.topics import NewTopic, create_new_topics, create_topics
 from consumer.keeping.policy_topic import PolicyTopic
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from deploy.local.services import start_redis
 from policy_state.store.redis.store import RedisStore
 from tests.chaos.mixed import ASIDE, FAULTS, REMADE, Weather

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from consumer.cli.app import app
 from consumer.kafka.topics import create_topics
 from consumer.keeping.policy_topic import PolicyTopic
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from policy_state.errors import PolicyStateError
 from policy_state.reports.domain import read_reports
 from policy_state.stats import ExitStats

@@ -22,7 +22,7 @@ import typer
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from consumer.cli.app import app, main
-from consumer.settings.settings import Settings
+from consumer.settings.load import Settings
 from consumer.settings.variables import setting_names
 
 LIMIT_S = 60.0  # for one command; the first to need torch takes 20 s where others load the machine

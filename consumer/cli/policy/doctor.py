@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from consumer.learning.prediction_log import KafkaState
-    from consumer.settings.settings import KafkaSettings, Settings
+    from consumer.settings.load import Settings
+    from consumer.settings.sections import KafkaSettings
     from policy_state.health.doctor import Finding
     from policy_state.store.redis.store import RedisStore
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from consumer.learning.labels import Joined, Label
-    from consumer.settings.settings import KafkaSettings
+    from consumer.settings.sections import KafkaSettings
     from policy_state.reports.labels import Judgement
     from policy_state.store.port import DomainSnapshot
     from policy_state.store.redis.store import RedisStore

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
     from consumer.learning.prediction_log import PredictionLog
     from consumer.routes.route import Route
-    from consumer.settings.settings import KafkaSettings, Settings
+    from consumer.settings.load import Settings
+    from consumer.settings.sections import KafkaSettings
     from policy_state.health.rebuild import Loss
     from policy_state.store.kept import Records
     from policy_state.store.port import PolicyMeta

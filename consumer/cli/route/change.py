@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from consumer.kafka.topics import Cluster
     from consumer.routes.route import Route
     from consumer.routes.table import RouteTable
-    from consumer.settings.settings import KafkaSettings, Settings
+    from consumer.settings.load import Settings
+    from consumer.settings.sections import KafkaSettings
     from policy_state.store.redis.store import RedisStore
 
 ADD_EXAMPLES = r"""Examples:

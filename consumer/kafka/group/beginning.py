@@ -19,7 +19,7 @@ from policy_state.store.positions import ConsumerGroup
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient
 
-    from consumer.settings.settings import KafkaSettings
+    from consumer.settings.sections import KafkaSettings
     from policy_state.store.positions import PositionStore
 
 log = logging.getLogger("offramp.stream")

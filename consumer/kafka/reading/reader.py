@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from consumer.events.record import Record
-    from consumer.settings.settings import KafkaSettings
+    from consumer.settings.sections import KafkaSettings
 
 log = logging.getLogger("offramp.reading")
 

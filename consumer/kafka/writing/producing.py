@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from consumer.settings.settings import KafkaSettings
+    from consumer.settings.sections import KafkaSettings
     from model.texts.rows import Row
 
 FIELDS = ("id", "domain", "timestamp")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from consumer.settings.settings import KafkaSettings
+    from consumer.settings.sections import KafkaSettings
 
 _FLUSH_RECORDS: Final = 1000
 _FLUSH_BYTES: Final = 8 << 20  # kafka-python's buffer has no limit

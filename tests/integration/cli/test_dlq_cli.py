@@ -11,7 +11,7 @@ from consumer.cli.app import app
 from consumer.errors import StreamUnavailable
 from consumer.kafka.dead_letters import read_letters
 from consumer.kafka.topics import create_topics
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from deploy.local.services import start_kafka
 from tests.integration.worker.test_stream import read_topic
 from tests.support.long_form import IS_LONG

@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from consumer.kafka.topics import create_topics, describe_cluster
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from demo.fleet import read_all
 
 

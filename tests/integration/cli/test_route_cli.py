@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from consumer.cli.app import app
 from consumer.kafka.topics import NewTopic, create_new_topics, create_topics, describe_cluster
-from consumer.settings.settings import KafkaSettings, load_settings
+from consumer.settings.load import load_settings
+from consumer.settings.sections import KafkaSettings
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.store.port import PartitionDeltas, PolicyMeta

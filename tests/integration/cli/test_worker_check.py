@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from consumer.cli.app import app
 from consumer.kafka.topics import create_topics
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from consumer.worker.preflight import check_registry
 from policy_state.store.port import PolicyMeta
 from policy_state.store.redis.store import RedisStore

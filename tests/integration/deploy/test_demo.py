@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from consumer.kafka.topics import compacted, create_new_topics, describe_cluster
-from consumer.settings.settings import PRETRAINED, KafkaSettings
+from consumer.settings.sections import PRETRAINED, KafkaSettings
 from demo.running import PREDICTIONS, topics_of
 from demo.texts import draw, read_texts, sample_files
 from tests.integration.worker.test_stream import wait_for

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from consumer.routes.table import BUILT_IN
-from consumer.settings.settings import Settings, load_settings
+from consumer.settings.load import Settings, load_settings
 from deploy.local.kafka_files import kafka_version
 from deploy.local.kafka_server import broker_settings
 from policy_state.store.redis.store import RedisStore

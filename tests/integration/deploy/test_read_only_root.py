@@ -12,7 +12,7 @@ import pytest
 
 from consumer.kafka.topics import create_topics
 from consumer.kafka.writing.producing import produce_file
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from demo.fleet import read_all
 from tests.support.tiny_model import write_tiny_model
 

@@ -59,7 +59,7 @@ def test_installed_wheel_is_imported_and_finds_its_data(installed, tmp_path):
     """Outside the repository the packages are the wheel's, with scripts and model beside them."""
     code = (
         "import consumer, model, policy_state; from pathlib import Path;"
-        "from consumer.settings.settings import PRETRAINED; import policy_state.store.redis.store;"
+        "from consumer.settings.sections import PRETRAINED; import policy_state.store.redis.store;"
         "print(*(p.__file__ for p in (consumer, model, policy_state)), PRETRAINED, sep='\\n');"
         "assert any(PRETRAINED.iterdir())"
     )

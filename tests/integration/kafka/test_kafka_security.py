@@ -14,7 +14,7 @@ from consumer.kafka.client import connect
 from consumer.kafka.stream import KafkaStream
 from consumer.kafka.topics import create_topics
 from consumer.kafka.writing.transactions import Outgoing
-from consumer.settings.settings import BatchSettings
+from consumer.settings.sections import BatchSettings
 from tests.support.servers.secured_kafka import token
 
 # kafka-python leaves the socket of a failed TLS handshake to the garbage collector.

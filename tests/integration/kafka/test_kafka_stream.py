@@ -13,7 +13,7 @@ from consumer.errors import StreamUnavailable, WorkerFenced
 from consumer.kafka.stream import Batch, KafkaStream
 from consumer.kafka.topics import create_topics
 from consumer.kafka.writing.transactions import Outgoing
-from consumer.settings.settings import BatchSettings, KafkaSettings
+from consumer.settings.sections import BatchSettings, KafkaSettings
 from demo.fleet import read_all
 from deploy.local.kafka_server import broker_answers
 from deploy.local.process import wait_until

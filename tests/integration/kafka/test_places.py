@@ -11,7 +11,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from consumer.errors import StreamUnavailable
 from consumer.kafka.stream import KafkaStream
 from consumer.kafka.topics import create_topics
-from consumer.settings.settings import BatchSettings, KafkaSettings
+from consumer.settings.sections import BatchSettings, KafkaSettings
 from deploy.local.services import start_kafka, start_redis
 from policy_state.store.memory.store import MemoryStore
 from policy_state.store.redis.store import RedisStore

@@ -15,7 +15,7 @@ from consumer.events.header_names import header_name
 from consumer.kafka.dead_letters import read_letters
 from consumer.kafka.reading.reader import TopicReader
 from consumer.kafka.topics import create_topics
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from deploy.local.services import start_kafka
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from consumer.cli.app import app
 from consumer.kafka.topics import create_topics
 from consumer.keeping.policy_topic import PolicyTopic
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from policy_state.store.redis.store import RedisStore
 from tests.integration.routes.test_live_routes import Fleet
 from tests.support.tiny_model import write_tiny_model

@@ -12,7 +12,7 @@ from consumer.cli.app import app
 from consumer.kafka.predicted_to import PredictedTo
 from consumer.kafka.topics import create_topics
 from consumer.learning.repair import Repaired, repair
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
 from tests.integration.routes.test_live_routes import Fleet

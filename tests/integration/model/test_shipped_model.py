@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from consumer.settings.settings import PRETRAINED
+from consumer.settings.sections import PRETRAINED
 from model.engine.engine import Engine
 from model.texts.data import read_labelled
 

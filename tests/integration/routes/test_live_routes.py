@@ -18,7 +18,8 @@ from consumer.errors import StreamUnavailable
 from consumer.kafka.stream import KafkaStream
 from consumer.kafka.topics import create_topics
 from consumer.routes.watch import RouteWatch
-from consumer.settings.settings import BatchSettings, KafkaSettings, load_settings
+from consumer.settings.load import load_settings
+from consumer.settings.sections import BatchSettings, KafkaSettings
 from deploy.local.services import start_redis
 from policy_state.store.redis.store import RedisStore
 from tests.support.kafka_records import committed_records

@@ -9,7 +9,7 @@ import pytest
 from consumer.errors import InvalidRoute
 from consumer.routes.table import RouteTable, table_to_change
 from consumer.routes.watch import RouteWatch
-from consumer.settings.settings import load_settings
+from consumer.settings.load import load_settings
 from policy_state.store.kept import Records
 from policy_state.store.redis.keeping import Keeping
 from policy_state.store.redis.store import RedisStore

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from consumer.cli.app import app
 from consumer.learning.prediction_log import kafka_state
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from deploy.local.process import wait_until
 from deploy.local.services import start_redis
 from policy_state.health.doctor import examine

@@ -9,7 +9,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
 from consumer.kafka.topics import NewTopic, create_new_topics, create_topics
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from tests.integration.worker.test_stream import (
     fleet,
     model_folder,

@@ -11,7 +11,7 @@ from kafka.coordinator.assignors.range import RangePartitionAssignor
 
 from consumer.kafka.group.group_kind import ASSIGNOR, foreign
 from consumer.kafka.topics import create_topics
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from consumer.worker.preflight import _group
 from deploy.local.services import start_kafka
 from tests.integration.worker.test_produce_errors import good, ids, send

@@ -22,7 +22,7 @@ from kafka.admin import (
 from kafka.admin import ACLResourcePatternType as PatternType
 from kafka.errors import NoError
 
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from deploy.local.services import start_kafka
 
 USER = "worker"

@@ -9,7 +9,7 @@ import os
 import signal
 
 from benchmarks.free_model import FreeModel
-from consumer.settings.settings import load_settings
+from consumer.settings.load import load_settings
 from consumer.worker.assembly import run_worker
 
 

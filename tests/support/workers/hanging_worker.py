@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from benchmarks.free_model import FreeModel
-from consumer.settings.settings import load_settings
+from consumer.settings.load import load_settings
 from consumer.worker.assembly import run_worker
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from consumer.settings.settings import load_settings
+from consumer.settings.load import load_settings
 from consumer.worker.assembly import load_engine, open_policy
 from model.checkpoint.folder import load_model
 from model.engine.int8 import Agreement, read_int8, write_int8

@@ -6,7 +6,7 @@ import pytest
 
 from consumer.errors import InvalidSettings
 from consumer.kafka.writing.producing import produce_file, read_events
-from consumer.settings.settings import KafkaSettings
+from consumer.settings.sections import KafkaSettings
 from model.texts.rows import Layout
 
 RENAMED = Layout(text="review", label="stars")

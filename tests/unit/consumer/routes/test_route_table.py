@@ -13,7 +13,7 @@ from consumer.routes.table import (
     stored_table,
 )
 from consumer.routes.watch import RouteWatch, routes_in_force
-from consumer.settings.settings import load_settings
+from consumer.settings.load import load_settings
 from policy_state.store.memory.store import MemoryStore
 from policy_state.store.routes import ROUTES_MAX, StoredRoutes
 

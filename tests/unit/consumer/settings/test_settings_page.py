@@ -8,7 +8,8 @@ from typing import Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from consumer.settings.settings import PRETRAINED, Settings
+from consumer.settings.load import Settings
+from consumer.settings.sections import PRETRAINED
 
 DOCS = Path(__file__).parents[4] / "docs"
 PAGE = (DOCS / "configuration.md").read_text(encoding="utf-8")
