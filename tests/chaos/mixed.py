@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING
 
 from redis import Redis
 
-from tests.chaos.fleet import wait
 from tests.chaos.other_client import write_transactions
 from tests.chaos.outcome import restart_dead, stop
 from tests.chaos.settling import doctor
 from tests.chaos.storm import CRASH_STEPS
-from tests.integration.kafka.test_remade_topics import make_anew
+from tests.support.kafka_admin import make_anew
+from tests.support.workers.storm_fleet import wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deploy.local.redis_server import RedisServer
-    from tests.chaos.arena import Arena
     from tests.chaos.outcome import Report
     from tests.support.servers.kafka_cluster import KafkaCluster
     from tests.support.servers.proxies import Proxy
+    from tests.support.workers.arena import Arena
 
 FAULTS = (
     "cut_in_a_commit",

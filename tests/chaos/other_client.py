@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 if TYPE_CHECKING:
     from random import Random
 
-    from tests.chaos.storm import Arena
+    from tests.support.workers.arena import Arena
 
 _ANSWER_S = 30.0
 _EVENTS_MAX = 40  # in a transaction

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from tests.chaos.fleet import HUNG
+from tests.support.workers.storm_fleet import HUNG
 
 if TYPE_CHECKING:
-    from tests.chaos.arena import Arena
-    from tests.chaos.fleet import Fleet
+    from tests.support.workers.arena import Arena
+    from tests.support.workers.storm_fleet import Fleet
 
 
 @dataclass

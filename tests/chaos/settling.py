@@ -19,8 +19,8 @@ from tests.chaos.outcome import restart_dead, source
 from tests.support.kafka_records import committed_reader
 
 if TYPE_CHECKING:
-    from tests.chaos.arena import Arena
     from tests.chaos.outcome import Report
+    from tests.support.workers.arena import Arena
 
 
 @dataclass(frozen=True)

@@ -5,38 +5,13 @@ from __future__ import annotations
 import random
 import signal
 import time
-from dataclasses import dataclass
 
 from consumer.kafka.topics import create_topics
-from tests.chaos.arena import Arena
-from tests.chaos.fleet import wait
-from tests.chaos.outcome import Report, check, restart_dead, stop
-
-__all__ = ["CRASH_STEPS", "Arena", "Report", "Storm", "check", "weather"]
+from tests.chaos.outcome import Report, restart_dead, stop
+from tests.support.workers.arena import Arena
+from tests.support.workers.storm_fleet import wait
 
 CRASH_STEPS = ("begin", "write", "offsets", "count", "commit", "committed")
-
-
-@dataclass(frozen=True)
-class Storm:
-    """What is to happen. Times are in seconds."""
-
-    events: int = 3_000
-    partitions: int = 8
-    workers: int = 3
-    kills: int = 6
-    zombies: int = 1
-    seed: int = 0
-    bad_share: float = 0.05
-    new_topics: int = 1
-    rolling_restarts: int = 0
-    scalings: int = 0  # down to one worker, up to four, down to one
-    broker_restarts: int = 0
-    redis_freezes: int = 0
-    brokers: int = 1  # these and the next are of a storm of faults that meet
-    faults: tuple[str, ...] = ()
-    quiet_s: float = 1.0  # between two blows
-    settle_s: float = 120.0  # after the last blow, until everything has to be through
 
 
 def weather(  # noqa: C901, PLR0912, PLR0915  (one branch a kind of blow)

@@ -9,8 +9,10 @@ import pytest
 import redis
 
 from deploy.local.services import start_kafka, start_redis
-from tests.chaos.storm import CRASH_STEPS, Arena, Report, Storm, check, weather
+from tests.chaos.outcome import Report, check
+from tests.chaos.storm import CRASH_STEPS, weather
 from tests.support.long_form import IS_LONG
+from tests.support.workers.arena import Arena, Storm
 
 SHORT = Storm()
 LONG = Storm(

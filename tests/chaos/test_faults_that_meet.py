@@ -19,11 +19,11 @@ from policy_state.store.redis.store import RedisStore
 from tests.chaos.mixed import ASIDE, FAULTS, REMADE, Weather
 from tests.chaos.outcome import Report, stop
 from tests.chaos.settling import Answers, offramp, other_client_agrees, wait_for_books
-from tests.chaos.storm import Arena, Storm
-from tests.integration.worker.test_stream import wait_for
 from tests.support.long_form import IS_LONG
 from tests.support.servers.kafka_cluster import KafkaCluster
 from tests.support.servers.proxies import Proxy
+from tests.support.waiting import wait_for
+from tests.support.workers.arena import Arena, Storm
 
 SHORT = Storm(
     events=1_500,

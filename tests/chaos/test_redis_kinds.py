@@ -22,10 +22,10 @@ from policy_state.stats import ExitStats
 from policy_state.store.admin import Pin
 from policy_state.store.redis.store import RedisStore
 from policy_state.store.redis.wire import PolicyKeys, policy_id
-from tests.chaos.storm import Arena, Storm
-from tests.integration.worker.test_stream import wait_for
 from tests.support.long_form import IS_LONG
 from tests.support.servers.redis_sets import RedisClusterSet, SentinelSet, command
+from tests.support.waiting import wait_for
+from tests.support.workers.arena import Arena, Storm
 
 MENDED_S = 60.0
 LOST_S = 4.0 if IS_LONG else 1.5  # of counts that get to no replica

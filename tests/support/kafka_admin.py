@@ -14,6 +14,8 @@ from kafka.errors import (
 )
 from kafka.structs import OffsetAndMetadata
 
+from consumer.kafka.topics import create_topics
+
 ANSWERING = {
     "alter_configs",
     "alter_group_offsets",
@@ -55,3 +57,33 @@ def configure(admin: KafkaAdminClient, topic: str, **configs: str) -> None:
     values = {name.replace("_", "."): value for name, value in configs.items()}
     answers = admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, values)])
     assert answers == {"topic": {topic: "OK"}}, answers
+
+
+def set_limit(kafka, topic, size_bytes):
+    """Let a topic take records up to a size only."""
+    with KafkaAdminClient(bootstrap_servers=kafka) as admin:
+        admin.delete_topics([topic])
+        deadline = time.monotonic() + 20
+        while topic in admin.list_topics() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        limit = {"max.message.bytes": str(size_bytes)}
+        admin.create_topics({topic: {"num_partitions": 1, "configs": limit}})
+    create_topics(kafka, {topic: 1})  # waits until it has a leader
+
+
+def make_anew(admin, topic, *, partitions=1, copies=1):
+    """Delete a topic and create it; return the ids before and after."""
+    before = str(admin.describe_topics([topic])[0]["topic_id"])
+    begun = time.monotonic()
+    admin.delete_topics([topic])
+    while True:
+        try:
+            admin.create_topics(
+                {topic: {"num_partitions": partitions, "replication_factor": copies}}
+            )
+            break
+        except Exception:  # noqa: BLE001  (it is not yet gone)
+            assert time.monotonic() < begun + 5
+    while (after := str(admin.describe_topics([topic])[0]["topic_id"])) in {before, "None"}:
+        assert time.monotonic() < begun + 5
+    return before, after

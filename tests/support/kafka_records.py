@@ -2,7 +2,8 @@
 
 import time
 
-from kafka import KafkaConsumer, TopicPartition
+import orjson
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 _TIMEOUT_S = 60.0
 
@@ -37,3 +38,39 @@ def committed_records(bootstrap: str, topic: str) -> list:
         found += [r for rows in consumer.poll(timeout_ms=200).values() for r in rows]
     consumer.close()
     return found
+
+
+def read_topic(bootstrap, topic, *, want, timeout_s=_TIMEOUT_S):
+    """Return the committed records of a topic, once there are `want` and no more come for 2 s."""
+    consumer = committed_reader(bootstrap, topic)
+    found, deadline, quiet_since = [], time.monotonic() + timeout_s, time.monotonic()
+    while time.monotonic() < deadline:
+        polled = [r for rows in consumer.poll(timeout_ms=200).values() for r in rows]
+        found += polled
+        if polled or len(found) < want:
+            quiet_since = time.monotonic()
+        if time.monotonic() - quiet_since > 2:
+            break
+    consumer.close()
+    return found
+
+
+def send(kafka, topic, records):
+    producer = KafkaProducer(
+        bootstrap_servers=kafka, acks="all", linger_ms=20, max_request_size=4 << 20
+    )
+    for key, value in records:
+        producer.send(topic, key=key, value=value, partition=0)
+    producer.flush(timeout=30)
+    producer.close()
+
+
+def good(count=300, *, first=0):
+    return [
+        (b"k%d" % i, orjson.dumps({"id": f"e{i}", "text": "good film .", "domain": "films"}))
+        for i in range(first, first + count)
+    ]
+
+
+def ids(kafka, topic, *, want):
+    return [orjson.loads(r.value)["id"] for r in read_topic(kafka, topic, want=want)]

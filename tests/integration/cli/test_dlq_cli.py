@@ -13,7 +13,7 @@ from consumer.kafka.dead_letters import read_letters
 from consumer.kafka.topics import create_topics
 from consumer.settings.sections import KafkaSettings
 from deploy.local.services import start_kafka
-from tests.integration.worker.test_stream import read_topic
+from tests.support.kafka_records import read_topic
 from tests.support.long_form import IS_LONG
 
 LETTERS = (  # value, what is said of the error

@@ -18,7 +18,6 @@ from policy_state.store.port import PolicyMeta
 from policy_state.store.redis.store import RedisStore
 from tests.support.kafka_admin import configure
 from tests.support.servers.registry import SchemaRegistry
-from tests.support.tiny_model import write_tiny_model
 
 # kafka-python leaves the socket of a refused login to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -28,11 +27,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 def _leave_no_socket():
     yield
     gc.collect()
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    return write_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 class World:

@@ -17,7 +17,7 @@ from consumer.kafka.topics import compacted, create_new_topics, describe_cluster
 from consumer.settings.sections import PRETRAINED, KafkaSettings
 from demo.running import PREDICTIONS, topics_of
 from demo.texts import draw, read_texts, sample_files
-from tests.integration.worker.test_stream import wait_for
+from tests.support.waiting import wait_for
 
 
 def test_the_samples_are_enough_and_labelled():

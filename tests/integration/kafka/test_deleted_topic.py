@@ -9,11 +9,8 @@ from kafka import KafkaAdminClient
 
 from consumer.kafka.topics import create_topics
 from deploy.local.services import start_kafka
-from tests.integration.worker.test_produce_errors import good, ids, send
-from tests.integration.worker.test_stream import wait_for
-from tests.integration.worker.test_worker_ends import start
-
-__all__ = ["start"]
+from tests.support.kafka_records import good, ids, send
+from tests.support.waiting import wait_for
 
 KEPT, GONE, OUT, DEAD = "ends.films", "ends.gone", "ends.out", "ends.dead"
 

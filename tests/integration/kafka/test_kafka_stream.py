@@ -3,91 +3,20 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from consumer.errors import StreamUnavailable, WorkerFenced
-from consumer.kafka.stream import Batch, KafkaStream
 from consumer.kafka.topics import create_topics
-from consumer.kafka.writing.transactions import Outgoing
-from consumer.settings.sections import BatchSettings, KafkaSettings
+from consumer.settings.sections import BatchSettings
 from demo.fleet import read_all
 from deploy.local.kafka_server import broker_answers
 from deploy.local.process import wait_until
 from deploy.local.services import start_kafka
+from tests.support.members import AT_ONCE, EVENTS, SESSION_S, Members, produce, read_until
 from tests.support.servers.proxies import proxy
-
-EVENTS = 20
-SESSION_S = 6
-AT_ONCE = BatchSettings(max_wait_ms=0)
-
-
-class Members:
-    """Streams of one group on a topic."""
-
-    def __init__(
-        self, kafka: str, *, partitions: int = 1, bootstrap: str | None = None, **settings
-    ) -> None:
-        self.kafka = kafka
-        self.topic = f"m{time.time_ns()}"
-        self.out = f"{self.topic}-out"
-        create_topics(kafka, {self.topic: partitions, self.out: 1})
-        settings = {"session_timeout_s": SESSION_S, **settings}
-        self.settings = KafkaSettings(
-            bootstrap_servers=bootstrap or kafka, group=self.topic, **settings
-        )
-        self.streams: list[KafkaStream] = []
-        self.produced = 0
-
-    def join(self, instance: str, reached=lambda _: None) -> KafkaStream:
-        stream = KafkaStream(
-            self.settings, instance=instance, topics=f"{self.topic}$", reached=reached
-        )
-        self.streams.append(stream)
-        return stream
-
-    def close(self) -> None:
-        for stream in self.streams:
-            stream.close()
-
-    def copy(self, stream: KafkaStream, upto: int) -> None:
-        """Copy batches, again where that fails, until so many records are in the output."""
-        deadline = time.monotonic() + 60
-        while len(read_all(self.kafka, self.out)) < upto:
-            assert time.monotonic() < deadline
-            batch = None
-            try:
-                batch = stream.collect(AT_ONCE)
-                if batch is not None:
-                    self.commit(stream, batch)
-            except StreamUnavailable:
-                with suppress(StreamUnavailable):
-                    stream.rewind([] if batch is None else [batch])
-
-    def commit(self, stream: KafkaStream, batch: Batch) -> None:
-        outgoing = [Outgoing(self.out, r.key, r.value, (), r.partition) for r in batch.records]
-        stream.commit(batch, outgoing, before_commit=lambda: None)
-
-
-@pytest.fixture
-def members(kafka):
-    members = Members(kafka)
-    yield members
-    members.close()
-
-
-def produce(members: Members, events: int = EVENTS, *, partition: int | None = None) -> None:
-    """Write so many records; their values count on from the last ones."""
-    producer = KafkaProducer(bootstrap_servers=members.kafka, acks="all")
-    for number in range(members.produced, members.produced + events):
-        value = str(number).encode()
-        producer.send(members.topic, value, key=value, partition=partition)
-    members.produced += events
-    producer.flush(timeout=30)
-    producer.close()
 
 
 def test_a_member_let_go_while_it_joins_does_not_commit_again_what_others_did(members):
@@ -122,14 +51,6 @@ def test_a_member_let_go_while_it_joins_does_not_commit_again_what_others_did(me
     members.copy(frozen, 3 * EVENTS)
     copied = read_all(members.kafka, members.out)
     assert copied == list(range(3 * EVENTS))
-
-
-def read_until(stream, condition, timeout_s=30):
-    """Let a stream read ahead until something is so."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        stream.keep_up(100)
 
 
 @pytest.mark.parametrize("step", ["begin", "commit"])

@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from consumer.cli.app import app
 from deploy.local.process import wait_until
-from tests.integration.kafka.test_kafka_stream import AT_ONCE, SESSION_S, Members
+from tests.support.members import AT_ONCE, SESSION_S, Members
 
 
 def test_the_group_keeps_the_place_of_a_member_that_ends(kafka):

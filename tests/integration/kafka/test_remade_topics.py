@@ -18,19 +18,10 @@ from policy_state.reports.domain import read_reports
 from policy_state.store.memory.positions import MemoryPositions
 from policy_state.store.offsets import Counted
 from policy_state.store.redis.store import RedisStore
-from tests.integration.kafka.test_kafka_stream import (
-    AT_ONCE,
-    EVENTS,
-    members,
-    produce,
-    read_until,
-)
-from tests.integration.worker.test_produce_errors import good, ids, send
-from tests.integration.worker.test_stream import read_topic, wait_for
-from tests.integration.worker.test_worker_ends import start
-from tests.support.kafka_admin import set_offsets
-
-__all__ = ["members", "start"]
+from tests.support.kafka_admin import make_anew, set_offsets
+from tests.support.kafka_records import good, ids, read_topic, send
+from tests.support.members import AT_ONCE, EVENTS, produce, read_until
+from tests.support.waiting import wait_for
 
 OLD, NEW, BUSY = 600, 1050, 100
 
@@ -60,24 +51,6 @@ class Remade:
     def answered(self, count):
         """Wait for so many answers; say how many each id has."""
         return Counter(ids(self.kafka, self.out, want=count))
-
-
-def make_anew(admin, topic, *, partitions=1, copies=1):
-    """Delete a topic and create it; return the ids before and after."""
-    before = str(admin.describe_topics([topic])[0]["topic_id"])
-    begun = time.monotonic()
-    admin.delete_topics([topic])
-    while True:
-        try:
-            admin.create_topics(
-                {topic: {"num_partitions": partitions, "replication_factor": copies}}
-            )
-            break
-        except Exception:  # noqa: BLE001  (it is not yet gone)
-            assert time.monotonic() < begun + 5
-    while (after := str(admin.describe_topics([topic])[0]["topic_id"])) in {before, "None"}:
-        assert time.monotonic() < begun + 5
-    return before, after
 
 
 @pytest.fixture

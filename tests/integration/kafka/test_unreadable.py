@@ -19,17 +19,9 @@ from consumer.settings.sections import KafkaSettings
 from deploy.local.services import start_kafka
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
-from tests.integration.worker.test_produce_errors import good, ids, send
-from tests.integration.worker.test_stream import (
-    fleet,
-    model_folder,
-    offramp_json,
-    topic_of,
-    wait_for,
-)
-from tests.integration.worker.test_worker_ends import start
-
-__all__ = ["fleet", "model_folder", "start"]
+from tests.support.kafka_records import good, ids, send
+from tests.support.waiting import wait_for
+from tests.support.workers.fleet import offramp_json, topic_of
 
 IN, OUT, DEAD = "ends.films", "ends.out", "ends.dead"  # what `start` has its workers read and write
 RAW = (header_name(b"\xffname"), b"\x00value")

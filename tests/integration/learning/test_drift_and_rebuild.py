@@ -12,9 +12,9 @@ from consumer.cli.app import app
 from deploy.local.services import start_redis
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
-from tests.chaos.storm import Arena, Storm
-from tests.integration.worker.test_stream import wait_for
 from tests.support.long_form import IS_LONG
+from tests.support.waiting import wait_for
+from tests.support.workers.arena import Arena, Storm
 
 TEXTS = 3_000 if IS_LONG else 400
 ROUNDS = 10 if IS_LONG else 3

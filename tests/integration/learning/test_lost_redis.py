@@ -13,18 +13,12 @@ from consumer.kafka.topics import create_topics
 from consumer.keeping.policy_topic import PolicyTopic
 from consumer.settings.sections import KafkaSettings
 from policy_state.store.redis.store import RedisStore
-from tests.integration.routes.test_live_routes import Fleet
-from tests.support.tiny_model import write_tiny_model
+from tests.support.workers.routed_fleet import RoutedFleet
 
 SECONDS = 60
 
 
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    return write_tiny_model(tmp_path_factory.mktemp("model"))
-
-
-class Kept(Fleet):
+class Kept(RoutedFleet):
     """A fleet with a route of its own, whose topic another fleet's route would not read."""
 
     def __init__(self, *args) -> None:

@@ -15,9 +15,9 @@ from consumer.learning.repair import Repaired, repair
 from consumer.settings.sections import KafkaSettings
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
-from tests.integration.routes.test_live_routes import Fleet
-from tests.integration.worker.test_stream import wait_for
 from tests.support.tiny_model import write_tiny_model
+from tests.support.waiting import wait_for
+from tests.support.workers.routed_fleet import RoutedFleet
 
 FOUND = 4
 
@@ -112,7 +112,7 @@ def test_texts_whose_predictions_are_too_far_back_are_left_and_told(arena, serve
     assert arena.counted() == 200
 
 
-class Moved(Fleet):
+class Moved(RoutedFleet):
     """A fleet whose route writes somewhere else after a while."""
 
     def counted(self) -> int:

@@ -5,10 +5,9 @@ from collections import Counter
 import orjson
 import psutil
 
-from tests.integration.worker.test_produce_errors import good, ids, send
-from tests.integration.worker.test_stream import fleet, model_folder, read_topic, topic_of, wait_for
-
-__all__ = ["fleet", "model_folder"]
+from tests.support.kafka_records import good, ids, read_topic, send
+from tests.support.waiting import wait_for
+from tests.support.workers.fleet import topic_of
 
 EVENTS = 5_000
 EVERY = 20  # one bad event in so many

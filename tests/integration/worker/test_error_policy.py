@@ -6,10 +6,9 @@ import orjson
 
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
-from tests.integration.worker.test_produce_errors import good, ids, send, set_limit
-from tests.integration.worker.test_stream import fleet, model_folder, read_topic, topic_of
-
-__all__ = ["fleet", "model_folder"]
+from tests.support.kafka_admin import set_limit
+from tests.support.kafka_records import good, ids, read_topic, send
+from tests.support.workers.fleet import topic_of
 
 BAD_PARSE = (b"k", b"\xff")
 BAD_ROUTE = (b"k", b'{"text": "good", "domain": "a\\u0000b"}')

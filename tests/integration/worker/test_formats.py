@@ -7,11 +7,11 @@ import orjson
 import pytest
 from kafka import KafkaProducer
 
-from tests.integration.worker.test_stream import fleet, model_folder, read_topic, topic_of, wait_for
+from tests.support.kafka_records import read_topic
 from tests.support.long_form import IS_LONG
 from tests.support.servers.registry import SchemaRegistry, framed, protobuf_class
-
-__all__ = ["fleet", "model_folder"]
+from tests.support.waiting import wait_for
+from tests.support.workers.fleet import topic_of
 
 SCHEMA = {
     "type": "record",

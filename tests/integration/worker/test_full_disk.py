@@ -13,8 +13,9 @@ from consumer.process.liveness import LivenessFile
 from deploy.local.kafka_files import find_kafka
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.services import start_redis
-from tests.chaos.storm import Arena, Storm
-from tests.integration.worker.test_redis_trouble import doctor, fleet, settle, wait_for
+from tests.support.waiting import wait_for
+from tests.support.workers.arena import Arena, Storm
+from tests.support.workers.loaded import doctor, loaded, settle
 
 FILES = 4_000  # of a disk, at most
 
@@ -64,10 +65,10 @@ def test_redis_on_a_full_disk_stops_no_prediction(kafka, tmp_path):
     with (
         disk(tmp_path, "4m") as small,
         start_redis(args=("--dir", str(small.path))) as server,
-        fleet(kafka, server.url, tmp_path) as (arena, load),
+        loaded(kafka, server.url, tmp_path) as (arena, load),
     ):
         small.fill()
-        assert wait_for(lambda: "it cannot save to disk" in arena.fleet.log("w0"))
+        wait_for(lambda: "it cannot save to disk" in arena.fleet.log("w0"))
         counted, predicted = arena.counted(), load.predictions
         time.sleep(3)
         assert arena.counted() == counted
@@ -79,18 +80,18 @@ def test_redis_on_a_full_disk_stops_no_prediction(kafka, tmp_path):
 
 def test_a_worker_without_space_for_logs_and_liveness_file_goes_on(kafka, redis_url, tmp_path):
     """Nothing of what it writes to its own disk is needed to predict and count."""
-    with disk(tmp_path, "1m") as small, fleet(kafka, redis_url, small.path) as (arena, load):
+    with disk(tmp_path, "1m") as small, loaded(kafka, redis_url, small.path) as (arena, load):
         arena.fleet.kill("w0")
         arena.fleet._environ["OFFRAMP_WORKER__LIVENESS_FILE"] = str(small.path / "alive")
         small.fill()
         arena.fleet.start("w0")
         predicted = load.predictions
-        assert wait_for(lambda: load.predictions > predicted + 100)
+        wait_for(lambda: load.predictions > predicted + 100)
         assert arena.fleet.running["w0"].poll() is None
         small.free()
         settle(arena, load)
-        assert wait_for((small.path / "alive").exists, 20)
-        assert wait_for(lambda: arena.fleet.log("w0"), 20)
+        wait_for((small.path / "alive").exists, 20)
+        wait_for(lambda: arena.fleet.log("w0"), 20)
 
 
 def test_a_liveness_file_that_a_full_disk_refuses_is_told_once_and_made_later(tmp_path, caplog):
@@ -121,16 +122,16 @@ def test_a_broker_whose_disk_was_full_costs_no_event(redis_url, tmp_path):
             try:
                 arena.fleet.start("w0")
                 arena.produce(100)
-                assert wait_for(lambda: arena.counted() == 100)
+                wait_for(lambda: arena.counted() == 100)
                 arena.fleet.signal("w0", signal.SIGSTOP)
                 arena.produce(2_000)
                 small.fill()
                 arena.fleet.signal("w0", signal.SIGCONT)
-                assert wait_for(lambda: not server.running), server.log_tail(5)
-                assert wait_for(lambda: "no broker" in arena.fleet.log("w0").lower(), 40)
+                wait_for(lambda: not server.running), server.log_tail(5)
+                wait_for(lambda: "no broker" in arena.fleet.log("w0").lower(), 40)
                 small.free()
                 server.start()
-                assert wait_for(lambda: arena.counted() == len(arena.sent)), arena.fleet.log("w0")
+                wait_for(lambda: arena.counted() == len(arena.sent)), arena.fleet.log("w0")
                 predicted = sorted(r.key for r in arena.read(arena.out))
                 assert predicted == sorted(map(str.encode, arena.sent))
                 assert arena.fleet.running["w0"].poll() is None

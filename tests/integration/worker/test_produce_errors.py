@@ -9,51 +9,18 @@ from contextlib import contextmanager
 import orjson
 import psutil
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
 
 from consumer.kafka.topics import create_topics
 from deploy.local.services import start_kafka
-from tests.integration.worker.test_stream import fleet, model_folder, read_topic, topic_of, wait_for
+from tests.support.kafka_admin import set_limit
+from tests.support.kafka_records import good, ids, read_topic, send
 from tests.support.long_form import IS_LONG
-
-__all__ = ["fleet", "model_folder"]
+from tests.support.waiting import wait_for
+from tests.support.workers.fleet import topic_of
 
 FREE_WORKER = "tests.support.workers.crashing_worker"  # it starts without torch
 GOOD = 300
 AWAY_S = 30 if IS_LONG else 6
-
-
-def set_limit(kafka, topic, size_bytes):
-    """Let a topic take records up to a size only."""
-    with KafkaAdminClient(bootstrap_servers=kafka) as admin:
-        admin.delete_topics([topic])
-        deadline = time.monotonic() + 20
-        while topic in admin.list_topics() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        limit = {"max.message.bytes": str(size_bytes)}
-        admin.create_topics({topic: {"num_partitions": 1, "configs": limit}})
-    create_topics(kafka, {topic: 1})  # waits until it has a leader
-
-
-def send(kafka, topic, records):
-    producer = KafkaProducer(
-        bootstrap_servers=kafka, acks="all", linger_ms=20, max_request_size=4 << 20
-    )
-    for key, value in records:
-        producer.send(topic, key=key, value=value, partition=0)
-    producer.flush(timeout=30)
-    producer.close()
-
-
-def good(count=GOOD, *, first=0):
-    return [
-        (b"k%d" % i, orjson.dumps({"id": f"e{i}", "text": "good film .", "domain": "films"}))
-        for i in range(first, first + count)
-    ]
-
-
-def ids(kafka, topic, *, want):
-    return [orjson.loads(r.value)["id"] for r in read_topic(kafka, topic, want=want)]
 
 
 def test_what_is_too_large_is_set_aside_and_the_rest_goes_on(fleet, kafka):

@@ -9,7 +9,7 @@ from consumer.learning.counter import Counting
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.store.port import Limits, PolicyMeta
 from policy_state.store.redis.store import RedisStore
-from tests.integration.worker.test_stream import wait_for
+from tests.support.waiting import wait_for
 
 
 @pytest.mark.parametrize("how", ["frozen", "killed"])

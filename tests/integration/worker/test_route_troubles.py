@@ -10,17 +10,11 @@ from kafka import KafkaAdminClient, KafkaProducer
 
 from consumer.kafka.topics import NewTopic, create_new_topics, create_topics
 from consumer.settings.sections import KafkaSettings
-from tests.integration.worker.test_stream import (
-    fleet,
-    model_folder,
-    offramp_json,
-    read_topic,
-    wait_for,
-)
 from tests.support.kafka_admin import configure
+from tests.support.kafka_records import read_topic
 from tests.support.servers.registry import SchemaRegistry, framed
-
-__all__ = ["fleet", "model_folder"]
+from tests.support.waiting import wait_for
+from tests.support.workers.fleet import offramp_json
 
 FREE_WORKER = "tests.support.workers.crashing_worker"  # it starts without torch
 COUNT = 200

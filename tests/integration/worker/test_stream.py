@@ -1,137 +1,20 @@
 """The whole path on a real Kafka and a real Redis: two workers, four topics, 5,000 events."""
 
-import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from collections import Counter
-from pathlib import Path
 
 import orjson
-import pytest
 from kafka import KafkaProducer
 
-from consumer.kafka.topics import create_topics
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
-from tests.support.kafka_records import committed_reader
-from tests.support.tiny_model import write_tiny_model
+from tests.support.kafka_records import read_topic
+from tests.support.waiting import wait_for
+from tests.support.workers.fleet import DOMAINS, offramp_json, topic_of
 
-DOMAINS = ("films", "hotels", "news", "zürich+food")
 EVENTS = 5_000
 TIMEOUT_S = 90
-
-
-def topic_of(prefix, domain):
-    return f"{prefix}.{DOMAINS.index(domain)}"
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    return write_tiny_model(tmp_path_factory.mktemp("model"))
-
-
-class Fleet:
-    """Worker processes with one configuration."""
-
-    def __init__(self, environ, logs: Path) -> None:
-        self.environ = environ
-        self.logs = logs
-        self.running: dict[str, subprocess.Popen] = {}
-
-    def start(self, name: str, module: str = "consumer") -> subprocess.Popen:
-        with (self.logs / f"{name}.log").open("ab") as log:
-            self.running[name] = subprocess.Popen(
-                [sys.executable, "-m", module, "worker"],
-                env={
-                    **os.environ,
-                    **self.environ,
-                    "OFFRAMP_INSTANCE": name,
-                    "OMP_NUM_THREADS": "1",
-                },
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        return self.running[name]
-
-    def log(self, name: str) -> str:
-        return (self.logs / f"{name}.log").read_text(errors="replace")
-
-    def stop(self) -> None:
-        for process in self.running.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        for process in self.running.values():
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-@pytest.fixture
-def fleet(kafka, redis_url, model_folder, tmp_path):
-    prefix = f"t{time.time_ns()}"
-    environ = {
-        "OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": kafka,
-        "OFFRAMP_KAFKA__GROUP": prefix,
-        "OFFRAMP_KAFKA__DEAD_LETTERS": f"{prefix}-dead",
-        "OFFRAMP_REDIS__URL": redis_url,
-        "OFFRAMP_MODEL__PATH": str(model_folder),
-        "OFFRAMP_ROUTES": orjson.dumps(
-            [
-                {
-                    "topics": rf"{prefix}\.\d",
-                    "domain": "field:domain",
-                    "output": f"{prefix}-out",
-                }
-            ]
-        ).decode(),
-    }
-    topics = {topic_of(prefix, domain): 2 for domain in DOMAINS}
-    create_topics(kafka, {**topics, f"{prefix}-out": 3, f"{prefix}-dead": 1})
-    fleet = Fleet(environ, tmp_path)
-    fleet.prefix = prefix
-    yield fleet
-    fleet.stop()
-
-
-def wait_for(condition, timeout_s=120):
-    """Return what `condition` returns once it is true; fail where it is not in time."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not true after {timeout_s} s"
-        time.sleep(0.2)
-    return found
-
-
-def offramp_json(fleet, *args):
-    """Return what a command prints."""
-    result = subprocess.run(
-        [sys.executable, "-m", "consumer", *args, "-o", "json"],
-        env={**os.environ, **fleet.environ},
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
-    return orjson.loads(result.stdout)
-
-
-def read_topic(bootstrap, topic, *, want, timeout_s=TIMEOUT_S):
-    """Return the committed records of a topic, once there are `want` and no more come for 2 s."""
-    consumer = committed_reader(bootstrap, topic)
-    found, deadline, quiet_since = [], time.monotonic() + timeout_s, time.monotonic()
-    while time.monotonic() < deadline:
-        polled = [r for rows in consumer.poll(timeout_ms=200).values() for r in rows]
-        found += polled
-        if polled or len(found) < want:
-            quiet_since = time.monotonic()
-        if time.monotonic() - quiet_since > 2:
-            break
-    consumer.close()
-    return found
 
 
 def test_two_workers_predict_each_event_once_and_learn_together(fleet, kafka, redis_url):

@@ -13,9 +13,9 @@ import pytest
 
 from consumer.kafka.topics import create_topics
 from policy_state.store.redis.store import RedisStore
-from tests.integration.worker.test_stream import wait_for
 from tests.support.long_form import IS_LONG
 from tests.support.tiny_model import write_tiny_model
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ from consumer.kafka.topics import create_topics
 from consumer.settings.sections import KafkaSettings
 from consumer.worker.preflight import _group
 from deploy.local.services import start_kafka
-from tests.integration.worker.test_produce_errors import good, ids, send
-from tests.integration.worker.test_stream import wait_for
-from tests.support.started import workers
+from tests.support.kafka_records import good, ids, send
+from tests.support.waiting import wait_for
 
 IN, OUT, DEAD = "ends.films", "ends.out", "ends.dead"
 
@@ -27,24 +26,6 @@ def broker():
     with start_kafka() as server:
         create_topics(server.address, {IN: 1, OUT: 1, DEAD: 1})
         yield server
-
-
-@pytest.fixture
-def start(redis_url, tmp_path):
-    """Return what starts a worker, and reads its log."""
-    shared = {
-        "KAFKA__GROUP": "ends",
-        "KAFKA__DEAD_LETTERS": DEAD,
-        "REDIS__URL": redis_url,
-        "ROUTES": f'[{{"topics": "{IN}", "output": "{OUT}"}}]',
-        "INSTANCE": "w",
-    }
-    with workers(tmp_path, **shared) as run:
-
-        def started(kafka, module="tests.support.workers.hanging_worker", **settings):
-            return run(module, **{"KAFKA__BOOTSTRAP_SERVERS": kafka, **settings})
-
-        yield started
 
 
 def test_an_idle_worker_says_that_no_broker_answers_and_ends(broker, start):

@@ -17,10 +17,10 @@ from deploy.local.redis_server import RedisServer, find_redis
 from deploy.local.services import start_kafka, start_redis
 from policy_state.store.port import PolicyMeta
 from policy_state.store.redis.store import RedisStore
-from tests.integration.worker.test_produce_errors import good, ids, send
-from tests.integration.worker.test_stream import wait_for
+from tests.support.kafka_records import good, ids, send
 from tests.support.servers.proxies import proxy
 from tests.support.started import workers
+from tests.support.waiting import wait_for
 
 IN, OUT, DEAD = "starts.films", "starts.out", "starts.dead"
 USERS = Path(__file__).parents[3] / "deploy" / "redis" / "users.acl"

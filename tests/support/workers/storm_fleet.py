@@ -43,7 +43,7 @@ class Fleet:
             self.running[name] = subprocess.Popen(
                 [
                     sys.executable,
-                    str(Path(__file__).parents[1] / "support" / "workers" / "crashing_worker.py"),
+                    str(Path(__file__).with_name("crashing_worker.py")),
                 ],
                 env={
                     **os.environ,
@@ -54,7 +54,7 @@ class Fleet:
                     "CRASH_AT": crash_at,
                     "CRASH_AFTER": str(after),
                     "CRASH_BY": by.name,
-                    "PYTHONPATH": str(Path(__file__).parents[2]),
+                    "PYTHONPATH": str(Path(__file__).parents[3]),
                 },
                 stdout=log,
                 stderr=subprocess.STDOUT,

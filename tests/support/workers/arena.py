@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
@@ -16,17 +17,38 @@ from policy_state.errors import PolicyNotFound, StoreUnavailable
 from policy_state.health.doctor import Severity, examine
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
-from tests.chaos.fleet import Fleet
 from tests.support.kafka_records import committed_records
+from tests.support.workers.storm_fleet import Fleet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from tests.chaos.outcome import Report
-    from tests.chaos.storm import Storm
 
 DOMAINS = ("a", "b", "c")
+
+
+@dataclass(frozen=True)
+class Storm:
+    """What is to happen. Times are in seconds."""
+
+    events: int = 3_000
+    partitions: int = 8
+    workers: int = 3
+    kills: int = 6
+    zombies: int = 1
+    seed: int = 0
+    bad_share: float = 0.05
+    new_topics: int = 1
+    rolling_restarts: int = 0
+    scalings: int = 0  # down to one worker, up to four, down to one
+    broker_restarts: int = 0
+    redis_freezes: int = 0
+    brokers: int = 1  # these and the next are of a storm of faults that meet
+    faults: tuple[str, ...] = ()
+    quiet_s: float = 1.0  # between two blows
+    settle_s: float = 120.0  # after the last blow, until everything has to be through
 
 
 class Arena:
