@@ -1,6 +1,7 @@
 """Habits of the project that nothing else holds."""
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
@@ -15,3 +16,20 @@ def test_no_test_module_is_imported() -> None:
         if isinstance(node, ast.ImportFrom) and ".test_" in f".{node.module}"
     }
     assert imported == set()
+
+
+def test_the_index_of_decisions_lists_each_page_as_its_head_has_it() -> None:
+    """Number, title, date and status; what is superseded names a page that is there."""
+    folder = ROOT / "docs" / "decisions"
+    rows = []
+    for page in sorted(folder.glob("[0-9]*.md")):
+        title, _, head = page.read_text(encoding="utf-8").splitlines()[:3]
+        number = page.name[:4]
+        found = re.fullmatch(r"(\d{4}-\d\d-\d\d), (accepted|superseded by (\d{4}))", head)
+        assert found is not None, f"{page.name}:3: {head!r} is no date with a status"
+        if found[3]:
+            assert list(folder.glob(f"{found[3]}-*.md")), f"{page.name}:3: no page {found[3]}"
+        link = f"[{number}]({page.name})"
+        rows.append(f"| {link} | {title.removeprefix('# ')} | {found[1]} | {found[2]} |")
+    index = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in index if line.startswith("| [")] == rows
