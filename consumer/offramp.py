@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Self
 
-from consumer.events.record import Record
+from consumer.events.record import BatchOutcome, Record
 from consumer.learning.counter import Counting
 from consumer.learning.opening import open_store
 from consumer.learning.presence import Presence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from consumer.processor import BatchOutcome, Peers
+    from consumer.processor import Peers
     from consumer.routes.table import RouteTable
     from consumer.worker.assembly import Inference
     from policy_state.store.port import Applied

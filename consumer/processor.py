@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from consumer.errors import InvalidEvent, ModelFailed
 from consumer.events.blame import blamed
 from consumer.events.codec import EventBody, parse
-from consumer.events.record import DeadLetter, Event, Prediction, Record
+from consumer.events.record import BatchOutcome, DeadLetter, Event, Prediction, Record
 from consumer.routes.route import Route, route_for
 from policy_state.algorithms.base import build
 from policy_state.algorithms.settings import PolicySettings
@@ -68,19 +68,6 @@ class ModelFacts:
     def exits(self) -> int:
         """How many exits the model has."""
         return len(self.layers)
-
-
-@dataclass(frozen=True, slots=True)
-class BatchOutcome:
-    """What became of a micro-batch: a prediction or a dead letter for every record."""
-
-    predictions: tuple[Prediction, ...]
-    dead_letters: tuple[DeadLetter, ...]
-    epochs: Mapping[str, int] = field(default_factory=dict)  # of the counters decided with
-
-    def with_letters(self, letters: Sequence[DeadLetter]) -> BatchOutcome:
-        """Return the outcome with dead letters of earlier steps."""
-        return replace(self, dead_letters=(*letters, *self.dead_letters))
 
 
 @dataclass(frozen=True, slots=True)

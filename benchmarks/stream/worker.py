@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
-from consumer.events.record import DeadLetter, Event, Prediction, Record
+from consumer.events.outgoing import Outgoing
+from consumer.events.record import BatchOutcome, DeadLetter, Event, Prediction, Record
 from consumer.kafka.stream import Batch, KafkaStream
-from consumer.kafka.writing.writes import Outgoing
-from consumer.processor import BatchOutcome, Peers, Processor, Tokens
+from consumer.processor import Peers, Processor, Tokens
 from consumer.routes.route import subscription
 from consumer.routes.watch import RouteWatch
 from consumer.settings.load import Settings, load_settings

@@ -5,7 +5,8 @@ Those of which there is one a text are named tuples: a frozen dataclass takes th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 _OVERHEAD_BYTES = 64
@@ -103,3 +104,16 @@ class DeadLetter:
     reason: str
     message: str
     omitted_bytes: tuple[tuple[str, int], ...] = ()  # parts that were too large to be kept
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOutcome:
+    """What became of a micro-batch: a prediction or a dead letter for every record."""
+
+    predictions: tuple[Prediction, ...]
+    dead_letters: tuple[DeadLetter, ...]
+    epochs: Mapping[str, int] = field(default_factory=dict)  # of the counters decided with
+
+    def with_letters(self, letters: Sequence[DeadLetter]) -> BatchOutcome:
+        """Return the outcome with dead letters of earlier steps."""
+        return replace(self, dead_letters=(*letters, *self.dead_letters))

@@ -28,11 +28,11 @@ from consumer.kafka.reading.fetching import Fetching
 from consumer.kafka.sources import described_id, look
 from consumer.kafka.targets import described_refusal
 from consumer.kafka.writing.transactions import Transactions
-from consumer.kafka.writing.writes import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from consumer.events.outgoing import Outgoing
     from consumer.settings.sections import BatchSettings, KafkaSettings
     from policy_state.store.positions import PositionStore
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from consumer.errors import TopicRefused
     from consumer.events.codec import EventBody
-    from consumer.events.record import Record
+    from consumer.events.record import BatchOutcome, Record
     from consumer.kafka.stream import Batch, KafkaStream
-    from consumer.processor import BatchOutcome, Prepared, Processor
+    from consumer.processor import Prepared, Processor
     from consumer.routes.route import Route
     from consumer.worker.obstacles import Partition
 

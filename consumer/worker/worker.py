@@ -19,16 +19,15 @@ from consumer.errors import (
     TopicRefused,
     WorkerStuck,
 )
+from consumer.events.outgoing import encoded, set_aside
 from consumer.kafka.stream import Batch, KafkaStream
 from consumer.learning.counter import Counting
 from consumer.learning.presence import Presence
 from consumer.learning.repairs import MENDS, Repairs
 from consumer.process.liveness import LivenessFile
 from consumer.routes.route import subscription
-from consumer.worker.outgoing import encoded
 from consumer.worker.pipeline import Abandoned, Pipeline
 from consumer.worker.standstill import Standstill, waiting_for_schemas
-from consumer.worker.too_large import set_aside
 from consumer.worker.trouble import Trouble
 from policy_state.errors import StoreUnavailable
 
@@ -36,9 +35,9 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
 
-    from consumer.events.record import DeadLetter
-    from consumer.kafka.writing.writes import Outgoing
-    from consumer.processor import BatchOutcome, Prepared, Processor
+    from consumer.events.outgoing import Outgoing
+    from consumer.events.record import BatchOutcome, DeadLetter
+    from consumer.processor import Prepared, Processor
     from consumer.routes.watch import RouteWatch
     from consumer.settings.load import Settings
     from policy_state.store.port import Applied, OpenedPolicy

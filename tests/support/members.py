@@ -6,9 +6,9 @@ from contextlib import suppress
 from kafka import KafkaProducer
 
 from consumer.errors import StreamUnavailable
+from consumer.events.outgoing import Outgoing
 from consumer.kafka.stream import Batch, KafkaStream
 from consumer.kafka.topics import create_topics
-from consumer.kafka.writing.transactions import Outgoing
 from consumer.settings.sections import BatchSettings, KafkaSettings
 from demo.fleet import read_all
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kafka import KafkaProducer
 
-    from consumer.kafka.writing.writes import Outgoing
+    from consumer.events.outgoing import Outgoing
 
 _FORMAT: Final = 2  # of batches, since Kafka 0.11
 _MIX: Final = 0x5BD1E995  # of murmur2

@@ -12,12 +12,14 @@ from kafka import errors as kafka_errors
 from consumer.errors import RecordsTooLarge, SourceGone, StreamUnavailable, TopicRefused
 from consumer.kafka.calls import translated
 from consumer.kafka.client import check_login
-from consumer.kafka.writing.writes import BatchRefused, Outgoing, find, write, write_singly
+from consumer.kafka.writing.writes import BatchRefused, find, write, write_singly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
+
+    from consumer.events.outgoing import Outgoing
 
 log = logging.getLogger("offramp.stream")
 

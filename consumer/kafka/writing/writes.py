@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from kafka import errors as kafka_errors
 
 from consumer.errors import RecordsTooLarge, StreamUnavailable, TopicRefused
-from consumer.events.record import Headers, headers_bytes
 from consumer.kafka.targets import missing, refusal, unseen
 from consumer.kafka.writing.bulk import Sent, hand_over
 
@@ -17,29 +16,11 @@ if TYPE_CHECKING:
 
     from kafka import KafkaProducer
 
+    from consumer.events.outgoing import Outgoing
+
 _LOOK_S: Final = 1.0  # what a broker that answers does not tell of in this time is not there
 _SIZE_MARGIN_BYTES: Final = 64  # of what a record takes beside its parts
 _TOO_LARGE: Final = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
-
-
-class Outgoing(NamedTuple):
-    """One record to be written."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    source_partition: int  # where it came from: keeps records without a key in order
-
-    @property
-    def content(self) -> bytes | None:
-        """What is written as its value: kafka-python takes no record without key and value."""
-        return b"" if self.value is None and self.key is None else self.value
-
-    @property
-    def size_bytes(self) -> int:
-        """How large its parts are together."""
-        return len(self.key or b"") + len(self.value or b"") + headers_bytes(self.headers)
 
 
 class BatchRefused(Exception):

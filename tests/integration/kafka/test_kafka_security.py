@@ -10,10 +10,10 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer
 
 from consumer.errors import StreamUnavailable
+from consumer.events.outgoing import Outgoing
 from consumer.kafka.client import connect
 from consumer.kafka.stream import KafkaStream
 from consumer.kafka.topics import create_topics
-from consumer.kafka.writing.transactions import Outgoing
 from consumer.settings.sections import BatchSettings
 from tests.support.servers.secured_kafka import token
 

@@ -8,8 +8,9 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from consumer.errors import StreamUnavailable, WorkerFenced
+from consumer.events.outgoing import Outgoing
 from consumer.kafka.topics import create_topics
-from consumer.kafka.writing.transactions import Outgoing, Transactions
+from consumer.kafka.writing.transactions import Transactions
 from demo.fleet import read_all
 from deploy.local.services import start_kafka
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.events.codec import Fields, parse
+from consumer.events.outgoing import encoded
 from consumer.events.prediction import read_prediction
 from consumer.events.record import Record
 from consumer.learning.labels import join, labels_of_records
 from consumer.processor import ModelFacts, Processor
 from consumer.routes.route import Route
-from consumer.worker.outgoing import encoded
 from policy_state.algorithms.base import UeeUcb
 from tests.support.results import Result
 

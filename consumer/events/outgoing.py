@@ -1,0 +1,122 @@
+"""What is written for a micro-batch: predictions and dead letters, encoded and small enough."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from consumer import __version__
+from consumer.errors import InvalidEvent, StoppedByError
+from consumer.events.blame import blamed
+from consumer.events.codec import dead_letter_headers, encode_prediction
+from consumer.events.record import DeadLetter, Headers, headers_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from consumer.events.record import BatchOutcome, Prediction
+
+
+class Outgoing(NamedTuple):
+    """One record to be written."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    source_partition: int  # where it came from: keeps records without a key in order
+
+    @property
+    def content(self) -> bytes | None:
+        """What is written as its value: kafka-python takes no record without key and value."""
+        return b"" if self.value is None and self.key is None else self.value
+
+    @property
+    def size_bytes(self) -> int:
+        """How large its parts are together."""
+        return len(self.key or b"") + len(self.value or b"") + headers_bytes(self.headers)
+
+
+def encoded(
+    outcome: BatchOutcome,
+    *,
+    dead_letters: str,
+    instance: str,
+    kept: Callable[[DeadLetter], bool],
+) -> tuple[BatchOutcome, list[Outgoing]]:
+    """Return what is to be written, predictions first, and the outcome that it stands for.
+
+    A prediction that cannot be encoded becomes the dead letter of its record.
+
+    Args:
+        outcome: what the step made of the batch.
+        dead_letters: the topic of dead letters.
+        instance: this worker, for the dead letters' headers.
+        kept: whether a new dead letter is to be written.
+    """
+    predictions: list[Prediction] = []
+    letters = list(outcome.dead_letters)
+    outgoing: list[Outgoing] = []
+    for prediction in outcome.predictions:
+        record = prediction.event.record
+        try:
+            with blamed("produce"):
+                value = encode_prediction(prediction)
+        except InvalidEvent as error:
+            letter = DeadLetter(record, error.stage, error.reason, str(error))
+            letters += filter(kept, [letter])
+            continue
+        predictions.append(prediction)
+        target = prediction.event.output
+        outgoing.append(Outgoing(target, record.key, value, (), record.partition))
+    for letter in letters:
+        record = letter.record
+        headers = dead_letter_headers(letter, instance=instance, version=__version__)
+        outgoing.append(Outgoing(dead_letters, record.key, record.value, headers, record.partition))
+    return replace(outcome, predictions=tuple(predictions), dead_letters=tuple(letters)), outgoing
+
+
+def set_aside(
+    outcome: BatchOutcome, refused: Collection[int], *, kept: Callable[[DeadLetter], bool]
+) -> BatchOutcome:
+    """Return the outcome with other dead letters in place of what was refused.
+
+    Args:
+        outcome: what was to be written.
+        refused: places in predictions, then dead letters.
+        kept: whether a new dead letter is to be written.
+
+    Raises:
+        StoppedByError: a dead letter is refused though nothing of the record is left in it.
+    """
+    predictions = outcome.predictions
+    new = [_letter(p) for i, p in enumerate(predictions) if i in refused]
+    letters = [
+        _smaller(letter) if len(predictions) + i in refused else letter
+        for i, letter in enumerate(outcome.dead_letters)
+    ]
+    return replace(
+        outcome,
+        predictions=tuple(p for i, p in enumerate(predictions) if i not in refused),
+        dead_letters=(*letters, *filter(kept, new)),
+    )
+
+
+def _letter(prediction: Prediction) -> DeadLetter:
+    message = f"with its key the prediction is larger than {prediction.event.output} takes"
+    return DeadLetter(prediction.event.record, "produce", "prediction-too-large", message)
+
+
+def _smaller(letter: DeadLetter) -> DeadLetter:
+    """Leave out the value, then key and headers, and say how large they were."""
+    record = letter.record
+    omitted: tuple[tuple[str, int], ...]
+    if record.value is not None:
+        less, omitted = record._replace(value=None), (("value", len(record.value)),)
+    elif record.key is not None or record.headers:
+        headers = headers_bytes(record.headers)
+        less = record._replace(key=None, headers=())
+        omitted = (("key", len(record.key or b"")), ("headers", headers))
+    else:
+        raise StoppedByError(f"{record.position}: not even an empty dead letter may be written")
+    return replace(letter, record=less, omitted_bytes=letter.omitted_bytes + omitted)
