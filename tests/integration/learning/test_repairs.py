@@ -146,6 +146,7 @@ def test_predictions_of_a_former_route_are_found_or_told(moved, server):
     create_topics(moved.kafka, {texts: 1, there: 1})
     route = ["route", "add", texts.replace(".", r"\."), "--name", "mine", "--yes", "--to"]
     moved.offramp(*route, moved.out)
+    moved.offramp("route", "remove", "texts", "--yes")  # it reads topics of other tests
     moved.start("a")
     moved.produce(texts, 0, 20)
     wait_for(lambda: moved.counted() == 20)
