@@ -23,6 +23,7 @@ from consumer.worker.worker import Worker
 from deploy.local.services import Services
 from policy_state.store.admin import Pin
 from policy_state.store.port import DomainSnapshot
+from policy_state.store.positions import PositionStore
 from policy_state.store.redis.store import RedisStore
 
 T = TypeVar("T")
@@ -136,9 +137,12 @@ def _client_threads_s() -> dict[str, float]:
 class TimedStream(KafkaStream):
     """Times polling and committing, and notes what was committed."""
 
-    def __init__(self, settings: Settings, marks: Marks) -> None:
+    def __init__(self, settings: Settings, store: PositionStore, marks: Marks) -> None:
         super().__init__(
-            settings.kafka, instance=settings.instance, topics=subscription(settings.routes or ())
+            settings.kafka,
+            instance=settings.instance,
+            topics=subscription(settings.routes or ()),
+            store=store,
         )
         self._marks = marks
         self._left_s = 0.0
@@ -256,7 +260,7 @@ def run_worker(
         own = {f.name: getattr(opened_step, f.name) for f in fields(opened_step)}
         own["tokenise"] = marks.timed("tokenise", own["tokenise"])
         step = TimedProcessor(**own, marks=marks, answers=[] if job.keep else None)
-        stream = TimedStream(settings, marks)
+        stream = TimedStream(settings, store, marks)
         worker = Worker(stream, step, store, opened, settings, RouteWatch(settings, store))
         thread = threading.Thread(target=worker.run, args=(stop,), name="worker")
         with loaded_code_spared():

@@ -67,7 +67,7 @@ class KafkaStream:
         *,
         instance: str,
         topics: str,
-        store: PositionStore | None = None,
+        store: PositionStore,
         reached: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Connect, end what a predecessor of the same name left open, and join the group.
@@ -76,7 +76,7 @@ class KafkaStream:
             settings: addresses, group, limits.
             instance: name of this worker; a second one with the same name fences the first.
             topics: regular expression of the input topics.
-            store: keeps positions for longer than Kafka; default: while this object lives.
+            store: keeps positions for longer than Kafka.
             reached: called with the name of each step of a commit before it is done; chaos tests
                 end the process there.
 

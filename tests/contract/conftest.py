@@ -8,9 +8,9 @@ import pytest
 import redis
 
 from deploy.local.services import Flavour, RedisServer, start_redis
-from policy_state.store.memory.store import MemoryStore
 from policy_state.store.port import StatsStore
 from policy_state.store.redis.store import RedisStore
+from tests.support.memory.store import MemoryStore
 from tests.support.servers.flavours import FLAVOURS
 
 ServerOf = Callable[[Flavour], RedisServer]

@@ -11,6 +11,7 @@ from consumer.kafka.stream import Batch, KafkaStream
 from consumer.kafka.topics import create_topics
 from consumer.settings.sections import BatchSettings, KafkaSettings
 from demo.fleet import read_all
+from tests.support.memory.positions import MemoryPositions
 
 EVENTS = 20
 SESSION_S = 6
@@ -36,7 +37,11 @@ class Members:
 
     def join(self, instance: str, reached=lambda _: None) -> KafkaStream:
         stream = KafkaStream(
-            self.settings, instance=instance, topics=f"{self.topic}$", reached=reached
+            self.settings,
+            instance=instance,
+            topics=f"{self.topic}$",
+            store=MemoryPositions(),
+            reached=reached,
         )
         self.streams.append(stream)
         return stream

@@ -13,7 +13,6 @@ from kafka.errors import RetriableError
 
 from consumer.kafka.group.positions import Positions
 from consumer.kafka.topics import partition_sources
-from policy_state.store.memory.positions import MemoryPositions
 from policy_state.store.positions import ConsumerGroup
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ _RETRY_S: Final = 0.2
 
 
 def begun_group(
-    admin: KafkaAdminClient, settings: KafkaSettings, topics: str, store: PositionStore | None
+    admin: KafkaAdminClient, settings: KafkaSettings, topics: str, store: PositionStore
 ) -> Positions:
     """Return the positions of a group, which begins now where it has not.
 
@@ -39,13 +38,12 @@ def begun_group(
         admin: connected.
         settings: name the group and say how it starts.
         topics: regular expression of the input topics.
-        store: where positions are kept; None: as long as this object lives.
+        store: where positions are kept.
 
     Raises:
         KafkaError: the broker does not tell.
         StoreError: the store refuses, or does not answer.
     """
-    store = store or MemoryPositions()
     group = ConsumerGroup(str(admin.describe_cluster()["cluster_id"]), settings.group)
     if not store.group_began(group):
         timeout_s = settings.request_timeout_s

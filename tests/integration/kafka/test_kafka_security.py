@@ -15,6 +15,7 @@ from consumer.kafka.client import connect
 from consumer.kafka.stream import KafkaStream
 from consumer.kafka.topics import create_topics
 from consumer.settings.sections import BatchSettings
+from tests.support.memory.positions import MemoryPositions
 from tests.support.servers.secured_kafka import token
 
 # kafka-python leaves the socket of a failed TLS handshake to the garbage collector.
@@ -44,7 +45,7 @@ def copy_one(settings, prefix):
     producer = KafkaProducer(**client)
     producer.send(f"{prefix}-in", value=b"text").get(20)
     producer.close()
-    stream = KafkaStream(settings, instance="a", topics=f"{prefix}-in")
+    stream = KafkaStream(settings, instance="a", topics=f"{prefix}-in", store=MemoryPositions())
     deadline, batch = time.monotonic() + 30, None
     while batch is None and time.monotonic() < deadline:
         batch = stream.collect(BatchSettings(max_wait_ms=0))

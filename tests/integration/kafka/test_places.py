@@ -13,9 +13,9 @@ from consumer.kafka.stream import KafkaStream
 from consumer.kafka.topics import create_topics
 from consumer.settings.sections import BatchSettings, KafkaSettings
 from deploy.local.services import start_kafka, start_redis
-from policy_state.store.memory.store import MemoryStore
 from policy_state.store.redis.store import RedisStore
 from tests.support.long_form import IS_LONG
+from tests.support.memory.store import MemoryStore
 
 SECONDS = 40
 AT_ONCE = BatchSettings(max_wait_ms=0)

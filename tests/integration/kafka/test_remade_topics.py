@@ -15,12 +15,12 @@ from consumer.kafka.group.committed import to_commit
 from consumer.kafka.topics import create_topics, group_lag
 from consumer.learning.prediction_log import PredictionLog
 from policy_state.reports.domain import read_reports
-from policy_state.store.memory.positions import MemoryPositions
 from policy_state.store.offsets import Counted
 from policy_state.store.redis.store import RedisStore
 from tests.support.kafka_admin import make_anew, set_offsets
 from tests.support.kafka_records import good, ids, read_topic, send
 from tests.support.members import AT_ONCE, EVENTS, produce, read_until
+from tests.support.memory.positions import MemoryPositions
 from tests.support.waiting import wait_for
 
 OLD, NEW, BUSY = 600, 1050, 100

@@ -15,6 +15,7 @@ from consumer.settings.load import load_settings
 from consumer.settings.sections import BatchSettings, KafkaSettings
 from deploy.local.services import start_redis
 from policy_state.store.redis.store import RedisStore
+from tests.support.memory.positions import MemoryPositions
 from tests.support.workers.routed_fleet import METADATA_MAX_AGE_S, RoutedFleet
 
 SECONDS = 60
@@ -109,7 +110,12 @@ def test_new_topics_are_shared_by_all_workers_as_they_come(kafka):
     stop, streams = threading.Event(), {}
 
     def read(name):
-        stream = KafkaStream(settings, instance=name, topics=rf"^(?:{prefix}\..+)$")
+        stream = KafkaStream(
+            settings,
+            instance=name,
+            topics=rf"^(?:{prefix}\..+)$",
+            store=MemoryPositions(),
+        )
         streams[name] = stream
         while not stop.is_set():
             try:

@@ -14,7 +14,7 @@ from consumer.worker.assembly import load_engine, open_policy
 from model.checkpoint.folder import load_model
 from model.engine.int8 import Agreement, read_int8, write_int8
 from model.errors import InvalidOptions, ModelError, TrainingFailed
-from policy_state.store.memory.store import MemoryStore
+from tests.support.memory.store import MemoryStore
 from tests.support.model_cli import offramp
 from tests.support.tiny_model import WORDS, tiny_config, write_tiny_model
 

@@ -14,8 +14,8 @@ from consumer.routes.table import (
 )
 from consumer.routes.watch import RouteWatch, routes_in_force
 from consumer.settings.load import load_settings
-from policy_state.store.memory.store import MemoryStore
 from policy_state.store.routes import ROUTES_MAX, StoredRoutes
+from tests.support.memory.store import MemoryStore
 
 
 def write(store, *routes, revision, group="offramp"):

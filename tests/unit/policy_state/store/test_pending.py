@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy_state.stats import ExitStats
-from policy_state.store.memory.store import MemoryStore
 from policy_state.store.pending import Pending, PendingLimits
 from policy_state.store.port import OVERFLOW_DOMAIN, PartitionDeltas, PolicyMeta, Status
+from tests.support.memory.store import MemoryStore
 
 ONE = ExitStats.from_labels([0, 1], exits=2)
 META = PolicyMeta("p", "f", (1, 2))

@@ -1,4 +1,4 @@
-"""The statistics store in this process's memory: for tests, replays and a worker on its own."""
+"""The stores in this process's memory: the model that the scripts are held against."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from policy_state.stats import ExitStats
 from policy_state.store import admin
 from policy_state.store.admin import AuditEntry, Change, Changed, Freeze, Pin, Reset
 from policy_state.store.changes import changed
-from policy_state.store.memory.routes import MemoryRoutes
-from policy_state.store.memory.stats import unpinned, wall_clock_ms
 from policy_state.store.offsets import Counted
 from policy_state.store.port import DomainSnapshot, Limits, OpenedPolicy, Totals, checked_domains
 from policy_state.store.samples import Sample
+from tests.support.memory.routes import MemoryRoutes
+from tests.support.memory.stats import unpinned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from policy_state.algorithms.settings import PolicySettings
-
-__all__ = ["MemoryStore", "wall_clock_ms"]
 
 
 class MemoryStore(MemoryRoutes):

@@ -12,7 +12,6 @@ from policy_state.errors import PolicyNotOpen
 from policy_state.stats import ExitStats
 from policy_state.store import admin
 from policy_state.store.admin import AuditEntry
-from policy_state.store.memory.adding import Adding
 from policy_state.store.offsets import Counted
 from policy_state.store.port import (
     OVERFLOW_DOMAIN,
@@ -28,6 +27,7 @@ from policy_state.store.port import (
     checked_domains,
 )
 from policy_state.store.samples import SAMPLES, Sample, sample_step
+from tests.support.memory.adding import Adding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

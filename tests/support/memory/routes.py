@@ -6,9 +6,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from policy_state.store.admin import AUDIT_ENTRIES, AuditEntry, check_signed
-from policy_state.store.memory.positions import MemoryPositions
-from policy_state.store.memory.stats import wall_clock_ms
 from policy_state.store.routes import StoredRoutes, conflict
+from tests.support.memory.positions import MemoryPositions
+from tests.support.memory.stats import wall_clock_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

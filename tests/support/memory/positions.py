@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from policy_state.store.memory.stats import MemoryStats, wall_clock_ms
 from policy_state.store.positions import StoredPositions
+from tests.support.memory.stats import MemoryStats, wall_clock_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

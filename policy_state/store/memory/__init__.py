@@ -1,1 +1,0 @@
-"""The ports in this process's memory, for tests."""
