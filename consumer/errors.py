@@ -30,14 +30,14 @@ class ConsumerError(Exception):
 class InvalidEvent(ConsumerError):
     """A record that cannot be used.
 
-    `stage` is the step that refused it ("parse", "route" or "infer"), `reason` a short stable
-    word for machines, the message is for people.
+    `stage` is the step that refused it ("parse", "route" or "infer"), `error_class` a short
+    stable word for machines, the message is for people.
     """
 
-    def __init__(self, stage: str, reason: str, message: str) -> None:
+    def __init__(self, stage: str, error_class: str, message: str) -> None:
         super().__init__(message)
         self.stage = stage
-        self.reason = reason
+        self.error_class = error_class
 
 
 class InvalidRoute(ConsumerError):

@@ -113,7 +113,7 @@ class Processor:
             try:
                 events.append(self._event(record, known))
             except InvalidEvent as error:
-                letters.append(DeadLetter(record, error.stage, error.reason, str(error)))
+                letters.append(DeadLetter(record, error.stage, error.error_class, str(error)))
         return events, letters
 
     def decide(
@@ -260,7 +260,7 @@ class Processor:
 
     def _event(self, record: Record, known: dict[str, Route]) -> Event:
         if record.fault is not None:
-            raise InvalidEvent("read", record.fault.reason, record.fault.message)
+            raise InvalidEvent("read", record.fault.error_class, record.fault.message)
         with blamed("parse"):
             body = self.parse(record)
         with blamed("route"):

@@ -30,7 +30,7 @@ from policy_state.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from consumer.kafka.dead_letters import Letter
+    from consumer.kafka.dead_letters import ReadLetter
 
 app = typer.Typer(
     help="Dead letters: list, look into one, send back.\n\n"
@@ -173,18 +173,18 @@ def replay(
     settings = read_settings(config, set_, uses=_USED, kafka__bootstrap_servers=bootstrap_servers)
     from consumer.kafka import dead_letters as letters
 
-    def read() -> Generator[Letter]:
+    def read() -> Generator[ReadLetter]:
         return _letters(config, bootstrap_servers, dead_letters, stage, class_, set_)
 
     last: dict[int, int] = {}  # of each partition; read twice, as all at once may not fit in memory
-    reasons: Counter[str | None] = Counter()
+    hindrances: Counter[str | None] = Counter()
     for letter in read():
         last[letter.partition] = letter.offset
-        reasons[letter.hindrance(topic)] += 1
-    _check_class(class_, found=bool(reasons))
-    count = reasons.pop(None, 0)
-    for reason, left_out in sorted(reasons.items(), key=str):
-        typer.echo(f"{counted(left_out, 'letter')} left out: {reason}", err=True)
+        hindrances[letter.hindrance(topic)] += 1
+    _check_class(class_, found=bool(hindrances))
+    count = hindrances.pop(None, 0)
+    for hindrance, left_out in sorted(hindrances.items(), key=str):
+        typer.echo(f"{counted(left_out, 'letter')} left out: {hindrance}", err=True)
     if count:
         where = "where they came from" if topic is None else printable(topic)
         confirm(f"letters to be sent to {where}: {count}", yes=yes)
@@ -216,9 +216,9 @@ def _letters(
     bootstrap_servers: str | None,
     topic: str | None,
     stage: Stage | None,
-    reason: str | None,
+    class_: str | None,
     set_: list[str] | None,
-) -> Generator[Letter]:
+) -> Generator[ReadLetter]:
     settings = read_settings(
         config,
         set_,
@@ -228,7 +228,7 @@ def _letters(
     )
     from consumer.kafka.dead_letters import read_letters
 
-    return read_letters(settings.kafka, stage=stage, reason=reason)
+    return read_letters(settings.kafka, stage=stage, error_class=class_)
 
 
 def _check_class(name: str | None, *, found: bool) -> None:
@@ -245,7 +245,7 @@ def _check_class(name: str | None, *, found: bool) -> None:
         )
 
 
-def _facts(letter: Letter) -> dict[str, object]:
+def _facts(letter: ReadLetter) -> dict[str, object]:
     return {
         "position": letter.position,
         **letter.error,

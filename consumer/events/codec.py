@@ -190,13 +190,13 @@ def _checked(read: Callable[[], EventBody]) -> EventBody:
             raise InvalidEvent("parse", "invalid-json", first.said) from error
         where = first.path[0] if first.path else "event"
         missing = where == "text" and (first.kind == "missing" or first.value is None)
-        reason = "missing-text" if missing else "invalid-field"
+        error_class = "missing-text" if missing else "invalid-field"
         if where == "text" and first.value == "":
-            reason = "empty-text"
+            error_class = "empty-text"
         shown = " " if first.kind == "missing" else f" is {_shown(first.value)}, "
         expected = first.said if first.kind == "missing" else _EXPECTED.get(where, first.said)
         msg = f"{where}{shown}{expected}"
-        raise InvalidEvent("parse", reason, msg) from error
+        raise InvalidEvent("parse", error_class, msg) from error
 
 
 def _picked(found: Any, fields: Fields) -> Any:  # noqa: ANN401  (what JSON or a schema makes of it)
@@ -259,7 +259,7 @@ def dead_letter_headers(letter: DeadLetter, *, instance: str, version: str) -> H
     record = letter.record
     said = {
         "stage": letter.stage,
-        "class": letter.reason,
+        "class": letter.error_class,
         "message": _CONTROL.sub(" ", letter.message)[:1024],
         "topic": record.topic,
         **({} if record.topic_id is None else {"topic_id": record.topic_id}),

@@ -63,7 +63,7 @@ def encoded(
             with blamed("produce"):
                 value = encode_prediction(prediction)
         except InvalidEvent as error:
-            letter = DeadLetter(record, error.stage, error.reason, str(error))
+            letter = DeadLetter(record, error.stage, error.error_class, str(error))
             letters += filter(kept, [letter])
             continue
         predictions.append(prediction)

@@ -24,7 +24,7 @@ class Fault:
     """Why a batch of records, or the rest of one, cannot be read."""
 
     last_offset: int
-    reason: str  # a short stable word for machines
+    error_class: str  # a short stable word for machines
     message: str
 
 
@@ -101,7 +101,7 @@ class DeadLetter:
 
     record: Record
     stage: str
-    reason: str
+    error_class: str
     message: str
     omitted_bytes: tuple[tuple[str, int], ...] = ()  # parts that were too large to be kept
 

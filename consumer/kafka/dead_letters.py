@@ -58,7 +58,7 @@ _COUNT_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class ReadLetter:
     """One record of the dead-letter topic."""
 
     partition: int  # of the dead-letter topic
@@ -103,14 +103,14 @@ class Letter:
 
 
 def read_letters(
-    settings: KafkaSettings, *, stage: str | None = None, reason: str | None = None
-) -> Generator[Letter]:
+    settings: KafkaSettings, *, stage: str | None = None, error_class: str | None = None
+) -> Generator[ReadLetter]:
     """Yield the committed letters of a topic up to its end at the time of the call, oldest first.
 
     Args:
         settings: where Kafka is, and the dead-letter topic.
         stage: only those of this stage, such as "parse".
-        reason: only those of this class, such as "invalid-json".
+        error_class: only those of this class, such as "invalid-json".
 
     Raises:
         StreamUnavailable: Kafka does not answer, or there is no such topic.
@@ -144,7 +144,7 @@ def read_letters(
                             log.warning("left out %s: %s", record.position, record.fault.message)
                             continue
                         letter = _letter(record)
-                        if stage in {None, letter.error.get("stage")} and reason in {
+                        if stage in {None, letter.error.get("stage")} and error_class in {
                             None,
                             letter.error.get("class"),
                         }:
@@ -157,7 +157,7 @@ def read_letters(
 
 def replay(
     settings: KafkaSettings,
-    letters: Iterable[Letter],
+    letters: Iterable[ReadLetter],
     *,
     topic: str | None = None,
     sent: Counter[str] | None = None,
@@ -197,7 +197,7 @@ def replay(
     return sent
 
 
-def _letter(record: Record) -> Letter:
+def _letter(record: Record) -> ReadLetter:
     headers = [(name, value or b"") for name, value in record.headers]
     said = {
         name.removeprefix(_PREFIX): value.decode(errors="replace")
@@ -206,7 +206,7 @@ def _letter(record: Record) -> Letter:
     }
     replays = [value for name, value in headers if name == _REPLAYS]
     own = tuple(h for h in headers if not h[0].startswith(_PREFIX) and h[0] != _REPLAYS)
-    return Letter(
+    return ReadLetter(
         partition=record.partition,
         offset=record.offset,
         key=record.key,

@@ -181,7 +181,7 @@ class Worker:
         if action == "stop":
             raise StoppedByError(f"{letter.record.position}: {letter.stage}: {letter.message}")
         if action == "skip":
-            log.warning("skipped position=%s reason=%s", letter.record.position, letter.reason)
+            log.warning("skipped position=%s class=%s", letter.record.position, letter.error_class)
         return bool(action == "dead-letter")
 
     def _commit(self, batch: Batch, outcome: BatchOutcome) -> None:

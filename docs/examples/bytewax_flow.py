@@ -38,7 +38,9 @@ def predict(batch: list[Record]) -> list[str]:
     """Run a micro-batch; what cannot be used is named instead."""
     outcome = offramp.process(batch)
     said = [encode_prediction(prediction).decode() for prediction in outcome.predictions]
-    return said + [f"{letter.record.position}: {letter.reason}" for letter in outcome.dead_letters]
+    return said + [
+        f"{letter.record.position}: {letter.error_class}" for letter in outcome.dead_letters
+    ]
 
 
 flow = Dataflow("offramp")

@@ -227,7 +227,7 @@ class _Records(Fetcher.PartitionRecords):
             raise CorruptRecordError(msg) from error
         self.next_fetch_offset = last + 1
         timestamp_ms = batch.max_timestamp if new else -1
-        fault = Fault(last, error.reason, str(error))
+        fault = Fault(last, error.error_class, str(error))
         return Record(
             *(tp.topic, tp.partition, first, timestamp_ms, None, error.rest),
             fault=fault,

@@ -28,9 +28,9 @@ _MORE = 0x80  # of a varint: a byte that is not its last one
 class Unreadable(Exception):
     """The rest of a batch cannot be decoded; `rest` is what was read of it, as bytes."""
 
-    def __init__(self, reason: str, message: str, rest: bytes) -> None:
+    def __init__(self, error_class: str, message: str, rest: bytes) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.error_class = error_class
         self.rest = rest
 
 

@@ -131,7 +131,7 @@ def test_skip_and_stop_hold_for_what_cannot_be_read(broker, start):
     assert f"StoppedByError: {IN}[0]@32-41: read: the checksum" in log().splitlines()[-1]
     worker, log = start(broker.address, ERRORS__READ="skip")
     assert len(ids(broker.address, OUT, want=41)) == 41, log()
-    assert f"skipped position={IN}[0]@32-41 reason=wrong-checksum" in log()
+    assert f"skipped position={IN}[0]@32-41 class=wrong-checksum" in log()
     assert wait_for(lambda: committed(broker).get(0) == 52)
 
 

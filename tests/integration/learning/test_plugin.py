@@ -36,7 +36,7 @@ def test_records_given_twice_are_predicted_twice_and_counted_once(redis_url, mod
         for _ in range(2):
             outcome = offramp.process([*records, broken])
             assert [p.event.record.offset for p in outcome.predictions] == [0, 1, 2, 3, 4]
-            assert [letter.reason for letter in outcome.dead_letters] == ["invalid-utf8"]
+            assert [letter.error_class for letter in outcome.dead_letters] == ["invalid-utf8"]
     with RedisStore(redis_url) as store:
         (report,) = read_reports(store, "default")
     assert (report.domain, report.texts) == ("films", 5)

@@ -36,14 +36,14 @@ EARLY = b'{"id": "early", "text": "good", "timestamp": "0001-01-01T00:00:00+01:0
 
 
 def test_bad_events_are_dead_letters_and_all_others_are_predicted_once(fleet, kafka):
-    """Each bad event has its reason, each other one prediction, and memory stays as it was."""
+    """Each bad event has its class, each other one prediction, and memory stays as it was."""
     topic = topic_of(fleet.prefix, "films")
     records = good(EVENTS)
     expected: Counter[str] = Counter()
     for n, place in enumerate(range(EVERY - 1, EVENTS, EVERY)):
-        value, reason = BAD[n % len(BAD)]
+        value, error_class = BAD[n % len(BAD)]
         records[place] = (b"\xff\x00\x80" + b"%d" % n, value)  # the key is binary, too
-        expected[reason] += 1
+        expected[error_class] += 1
     records[EVENTS // 2] = (b"\x00", HUGE)
     records[EVENTS // 2 + 1] = (None, EARLY)
     worker = fleet.start("a")

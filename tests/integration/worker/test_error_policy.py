@@ -31,9 +31,9 @@ def test_skipped_records_are_written_nowhere_and_the_batch_goes_on(fleet, kafka,
     fleet.start("a", WORKER)
     expected = Counter(f"e{i}" for i in range(300) if i not in {10, 20, 30, 40})
     assert Counter(ids(kafka, out, want=296)) == expected, fleet.log("a")[-3000:]
-    reasons = ("invalid-utf8", "invalid-domain", "model-failed", "prediction-too-large")
-    for place, reason in zip((10, 20, 30, 40), reasons, strict=True):
-        assert f"skipped position={topic}[0]@{place} reason={reason}" in fleet.log("a")
+    classes = ("invalid-utf8", "invalid-domain", "model-failed", "prediction-too-large")
+    for offset, error_class in zip((10, 20, 30, 40), classes, strict=True):
+        assert f"skipped position={topic}[0]@{offset} class={error_class}" in fleet.log("a")
     assert read_topic(kafka, dead, want=0, timeout_s=3) == []
     with RedisStore(redis_url) as store:
         (films,) = read_reports(store, "default")

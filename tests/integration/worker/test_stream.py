@@ -91,7 +91,7 @@ def test_unusable_records_become_dead_letters_and_the_rest_goes_on(fleet, kafka,
     letters = read_topic(kafka, f"{fleet.prefix}-dead", want=len(bad))
     assert [r.value for r in letters] == [value for value, _ in bad], fleet.log("a")[-2000:]
     headers = [dict(r.headers) for r in letters]
-    assert [h["offramp.error.class"].decode() for h in headers] == [reason for _, reason in bad]
+    assert [h["offramp.error.class"].decode() for h in headers] == [class_ for _, class_ in bad]
     assert [int(h["offramp.error.offset"]) for h in headers] == list(range(1, len(bad) + 1))
     assert {h["trace"] for h in headers} == {b"t1"}
     assert {h["offramp.error.topic"].decode() for h in headers} == {topic}

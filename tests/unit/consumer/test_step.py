@@ -64,7 +64,7 @@ def test_each_record_becomes_an_event_or_a_dead_letter(step):
         ("texts.films[0]@0", "a", "films"),
         ("x", "b", "films"),
     ]
-    assert [(letter.stage, letter.reason) for letter in letters] == [
+    assert [(letter.stage, letter.error_class) for letter in letters] == [
         ("parse", "invalid-utf8"),
         ("route", "no-route"),
     ]
@@ -135,7 +135,7 @@ def test_texts_that_the_model_fails_on_are_dead_letters_and_no_others(poisonous)
     assert [p.exit for p in outcome.predictions] == [i % 3 for i in good]
     letters = outcome.dead_letters
     assert [x.record.offset for x in letters] == [i for i, bad in enumerate(poisonous) if bad]
-    assert all((x.stage, x.reason) == ("infer", "model-failed") for x in letters)
+    assert all((x.stage, x.error_class) == ("infer", "model-failed") for x in letters)
     assert all("ValueError: cannot take this" in x.message for x in letters)
 
 
@@ -195,7 +195,7 @@ def test_whatever_reading_a_record_raises_is_its_dead_letter(error):
     step = replace(make_step(infer), parse=parse)
     events, letters = step.read(records(b"a", b"b", b"c"))
     assert [event.record.offset for event in events] == [0, 2]
-    assert [(x.record.offset, x.stage, x.reason) for x in letters] == [
+    assert [(x.record.offset, x.stage, x.error_class) for x in letters] == [
         (1, "parse", "unexpected-error")
     ]
     assert re.fullmatch(rf"{type(error).__name__} at test_step\.py:\d+", letters[0].message)
@@ -234,4 +234,4 @@ def test_a_score_that_is_no_number_is_a_failure_of_the_model():
     events, _ = step.read(records(b"a", b"poison", b"c"))
     outcome = step.predict(events, [0, 1, 2])
     assert [p.event.text for p in outcome.predictions] == ["a", "c"]
-    assert [x.reason for x in outcome.dead_letters] == ["model-failed"]
+    assert [x.error_class for x in outcome.dead_letters] == ["model-failed"]

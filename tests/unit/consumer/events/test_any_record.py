@@ -115,7 +115,7 @@ def test_any_record_is_predicted_or_a_dead_letter(record, form, fields, source):
     outcome = step.run(step.prepare([record]), lambda _: {})
     outcome, outgoing = encoded(outcome, dead_letters="d", instance="w", kept=lambda _: True)
     (written,) = outgoing
-    assert not [x for x in outcome.dead_letters if x.reason == "unexpected-error"]
+    assert not [x for x in outcome.dead_letters if x.error_class == "unexpected-error"]
     assert all(isinstance(value, bytes) and name.encode() for name, value in written.headers)
     if outcome.predictions:
         body = orjson.loads(written.value)

@@ -39,7 +39,7 @@ def test_plain_text_is_the_text():
 
 
 @pytest.mark.parametrize(
-    ("value", "form", "reason"),
+    ("value", "form", "error_class"),
     [
         (None, "auto", "null-value"),
         (b"", "auto", "empty-text"),
@@ -63,11 +63,11 @@ def test_plain_text_is_the_text():
         (b"{" * 100_000, "auto", "invalid-json"),
     ],
 )
-def test_bad_values_are_refused_with_a_reason(value, form, reason):
-    """Each kind of bad input has its own stable reason."""
+def test_bad_values_are_refused_with_a_class(value, form, error_class):
+    """Each kind of bad input has its stable class."""
     with pytest.raises(InvalidEvent) as caught:
         parse(record(value), form=form)
-    assert (caught.value.stage, caught.value.reason) == ("parse", reason)
+    assert (caught.value.stage, caught.value.error_class) == ("parse", error_class)
 
 
 @given(st.binary(max_size=300))
@@ -104,7 +104,7 @@ def test_auto_refuses_what_may_be_something_else_than_text(value):
     """What begins like JSON or a frame and is no event is never predicted, unless text is set."""
     with pytest.raises(InvalidEvent, match=r"kafka\.format") as caught:
         parse(record(value), form="auto")
-    assert caught.value.reason == "unclear-format"
+    assert caught.value.error_class == "unclear-format"
     assert parse(record(value), form="text").text == value.removeprefix(b"\xef\xbb\xbf").decode()
 
 
@@ -193,7 +193,7 @@ def test_prediction_has_the_documented_fields():
 
 
 def test_dead_letter_headers_say_what_and_where():
-    """The headers name stage, reason and place, and cannot carry control characters."""
+    """The headers name stage, class and position, and cannot carry control characters."""
     source = Record("t", 1, 2, 3, None, b"v", (("own", b"1"), ("null", None)))
     letter = DeadLetter(source, "parse", "invalid-json", "bad\x1b[31m\u202e value\ud800")
     headers = dict(dead_letter_headers(letter, instance="w", version="1"))
@@ -227,7 +227,7 @@ def test_fields_are_found_by_path():
 
 
 @pytest.mark.parametrize(
-    ("value", "reason"),
+    ("value", "error_class"),
     [
         (b'{"text": "a"}', "missing-text"),
         (b'{"payload": "a"}', "missing-text"),
@@ -240,11 +240,11 @@ def test_fields_are_found_by_path():
         (b'{"payload": {"text": " "}}', "empty-text"),
     ],
 )
-def test_what_is_wrong_behind_a_path_is_told_too(value, reason):
+def test_what_is_wrong_behind_a_path_is_told_too(value, error_class):
     """Where fields have paths, the classes of errors are the same."""
     with pytest.raises(InvalidEvent) as caught:
         parse(record(value), form="json", fields=Fields(text="payload.text"))
-    assert caught.value.reason == reason
+    assert caught.value.error_class == error_class
 
 
 def test_a_text_of_another_kind_is_told_as_what_it_is() -> None:
@@ -255,4 +255,4 @@ def test_a_text_of_another_kind_is_told_as_what_it_is() -> None:
         parse(record(b'{"text": ""}'), form="json")
     with pytest.raises(InvalidEvent, match=r"^text is missing$"):
         parse(record(b"{}"), form="json")
-    assert (number.value.reason, empty.value.reason) == ("invalid-field", "empty-text")
+    assert (number.value.error_class, empty.value.error_class) == ("invalid-field", "empty-text")

@@ -123,7 +123,7 @@ def test_json_schema_is_read_and_checked(registry):
     assert read(registry, good, form="json-schema").text == "fine"
     with pytest.raises(InvalidEvent, match="stars: against properties/stars/maximum") as caught:
         read(registry, framed(2, b'{"text": "secret", "stars": 6}'), form="json-schema")
-    assert caught.value.reason == "schema-mismatch"
+    assert caught.value.error_class == "schema-mismatch"
     assert "secret" not in str(caught.value)
 
 
@@ -177,7 +177,7 @@ def test_protoc_says_what_is_wrong_with_a_schema(registry, capfd):
     decode = Registry(RegistrySettings(url=registry.url), form="protobuf")
     with pytest.raises(InvalidEvent, match=r' 1: schema.proto:2:18: "strin" is not defi') as caught:
         decode(framed(6, b"\0"))
-    assert caught.value.reason == "invalid-schema"
+    assert caught.value.error_class == "invalid-schema"
     assert capfd.readouterr() == ("", "")
 
 
@@ -233,7 +233,7 @@ def test_hostile_protobuf_values_are_refused_or_read(read_protobuf, review_class
     try:
         found = read_protobuf(framed(6, value))
     except InvalidEvent as error:
-        found = {"refused": error.reason}
+        found = {"refused": error.error_class}
     assert isinstance(found, dict)
     assert found.get("refused") in {None, "invalid-framing", "invalid-protobuf"}
 
@@ -265,7 +265,7 @@ def test_a_form_whose_libraries_are_not_there_says_what_to_install(form):
 
 
 @pytest.mark.parametrize(
-    ("form", "value", "reason"),
+    ("form", "value", "error_class"),
     [
         ("avro", b"", "invalid-framing"),
         ("avro", b'{"text": "plain"}', "invalid-framing"),
@@ -303,7 +303,7 @@ def test_a_form_whose_libraries_are_not_there_says_what_to_install(form):
         ("protobuf", framed(12, b"\x00"), "invalid-protobuf"),  # is a string, not fields
     ],
 )
-def test_values_that_cannot_be_read_say_why(registry, form, value, reason):
+def test_values_that_cannot_be_read_say_why(registry, form, value, error_class):
     """Whatever is wrong with a value is one refusal of the parse stage with its own class."""
     registry.add(2, JSON, kind="JSON")
     registry.add(3, {"type": "nothing"})
@@ -318,7 +318,7 @@ def test_values_that_cannot_be_read_say_why(registry, form, value, reason):
     registry.add(12, DURATION, kind="PROTOBUF")
     with pytest.raises(InvalidEvent) as caught:
         read(registry, value, form=form, missing_s=0)
-    assert (caught.value.stage, caught.value.reason) == ("parse", reason)
+    assert (caught.value.stage, caught.value.error_class) == ("parse", error_class)
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])

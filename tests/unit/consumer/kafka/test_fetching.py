@@ -100,7 +100,7 @@ def test_one_wrong_byte_costs_its_batch_at_most():
         found = read_on(segment)
         (fault,) = [r for r in found if r.fault]
         assert (fault.offset, fault.next_offset) == (PER_BATCH, 2 * PER_BATCH), place
-        assert fault.fault.reason == "wrong-checksum"
+        assert fault.fault.error_class == "wrong-checksum"
         assert fault.value == bytes(spoilt)
         assert [r for r in found if not r.fault] == [
             r for i, r in whole.items() if not PER_BATCH <= i < 2 * PER_BATCH
@@ -124,22 +124,23 @@ def test_a_damaged_record_costs_none_before_it():
     found, following = read(signed(made), end=PER_BATCH)
     assert [r.key for r in found[:2]] == [b"k0", b"k1"]
     assert (found[2].offset, found[2].fault.last_offset) == (2, PER_BATCH - 1)
-    assert found[2].fault.reason == "invalid-record"
+    assert found[2].fault.error_class == "invalid-record"
     assert found[2].value == bytes(made[third:])
     assert found[2].position == "films[3]@2-3"
     assert (len(found), following) == (3, PER_BATCH)
 
 
 @pytest.mark.parametrize(
-    ("codec", "reason"), [(7, "no-codec"), (3, "invalid-compression"), (1, "invalid-compression")]
+    ("codec", "error_class"),
+    [(7, "no-codec"), (3, "invalid-compression"), (1, "invalid-compression")],
 )
-def test_what_cannot_be_decompressed_is_one_letter(codec, reason):
+def test_what_cannot_be_decompressed_is_one_letter(codec, error_class):
     """A codec of a later Kafka, or bytes that are not what their codec writes."""
     made = batch(0)
     made[22] = codec
     (only,), following = read(signed(made), end=PER_BATCH)
     assert (only.offset, only.next_offset, following) == (0, PER_BATCH, PER_BATCH)
-    assert (only.fault.reason, only.value) == (reason, bytes(made))
+    assert (only.fault.error_class, only.value) == (error_class, bytes(made))
 
 
 @pytest.mark.parametrize("last", [-1, PER_BATCH, 2**31 - 1])

@@ -67,7 +67,7 @@ def test_hostile_domains_are_refused(domain):
     body = EventBody.model_construct(text="x", domain=domain)
     with pytest.raises(InvalidEvent) as caught:
         Route(topics=".*", domain="field:domain").domain_of(record(), body)
-    assert (caught.value.stage, caught.value.reason) == ("route", "invalid-domain")
+    assert (caught.value.stage, caught.value.error_class) == ("route", "invalid-domain")
 
 
 def test_domain_must_be_a_string():
