@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tests.chaos.outcome import Report
     from tests.support.workers.arena import Arena
 
+_ANSWERS_S = 60.0
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -55,7 +57,9 @@ class Answers:
         """Return what is new."""
         before = len(self.found)
         ends = self._consumer.end_offsets(self._partitions)
+        deadline = time.monotonic() + _ANSWERS_S
         while any(self._consumer.position(tp) < ends[tp] for tp in self._partitions):
+            assert time.monotonic() < deadline, f"not read up to {ends} in {_ANSWERS_S:.0f} s"
             for records in self._consumer.poll(timeout_ms=200).values():
                 for r in records:
                     place, is_text = (r.topic, r.partition), r.topic == self._out

@@ -35,6 +35,7 @@ from policy_state.store.port import (
     Refusal,
     Status,
 )
+from tests.support.waiting import wait_for
 
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)
@@ -95,8 +96,7 @@ def test_the_longest_pin_is_one_like_any_other(store: PolicyAdmin) -> None:
 def test_a_pin_ends_by_itself(store: PolicyAdmin) -> None:
     """When its time is over a pin is gone from every answer, without anybody doing anything."""
     change(store, "hotels", Pin(1, for_ms=1))
-    while store.read(["hotels"])["hotels"].pin is not None:
-        pass
+    wait_for(lambda: store.read(["hotels"])["hotels"].pin is None, 10)
     after = store.apply([part(0, 1, {"hotels": ONE})]).snapshots["hotels"]
     assert (after.pin, after.pin_until_ms, after.pin_reason) == (None, None, "")
     assert after.stats == ONE

@@ -27,6 +27,7 @@ from policy_state.store.port import DomainSnapshot, PartitionDeltas, PolicyMeta
 from policy_state.store.redis.store import RedisStore
 from tests.support.policy_cli import data, offramp_policy
 from tests.support.servers.proxies import proxy
+from tests.support.waiting import wait_for_output
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12), PolicySettings("uee-ucb", cost="layers"))
 HOSTILE = ["旅館 🏨", "=1+1", "a b'; rm -rf / #", "$(reboot)", "[red]x[/red]", "x\u0301\u200b"]
@@ -473,12 +474,7 @@ def test_a_change_without_an_answer_may_have_been_done(redis_url: str, store: Re
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        assert process.stderr is not None
-        said = b""
-        while b"Change it?" not in said:
-            read = os.read(process.stderr.fileno(), 4096)
-            assert read, said
-            said += read
+        wait_for_output(process.stderr, b"Change it?")
         between.answers_to_lose = 1_000
         os.write(ours, b"y\n")
         _, said = process.communicate(timeout=30)
@@ -517,17 +513,14 @@ def test_watch_draws_again_until_it_is_stopped(redis_url: str, store: RedisStore
         [sys.executable, "-m", "consumer", "policy", "list", "--watch", "-o", "csv"],
         env={**os.environ, "OFFRAMP_REDIS__URL": redis_url},
         stdout=subprocess.PIPE,
-        text=True,
     )
-    assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(4)]
-    count(store, {"fresh": stats(1, 0)})
-    lines += [process.stdout.readline() for _ in range(5)]
-    process.send_signal(2)
-    assert process.wait(10) == 0
-    process.stdout.close()
-    assert [line.split(",")[0] for line in lines].count("domain") == 2
-    assert any(line.startswith("fresh,") for line in lines)
+    with process:
+        wait_for_output(process.stdout, b"domain,")
+        count(store, {"fresh": stats(1, 0)})
+        again = wait_for_output(process.stdout, b"\nfresh,")
+        process.send_signal(2)
+        assert process.wait(10) == 0
+    assert b"domain," in again
 
 
 def test_what_texts_get_is_the_same_everywhere(store: RedisStore, offramp: Any) -> None:

@@ -206,7 +206,7 @@ def test_a_member_with_a_backlog_makes_room_for_another(kafka):
             except StreamUnavailable:
                 busy.rewind([])
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
         other = members.join("other")
@@ -214,7 +214,8 @@ def test_a_member_with_a_backlog_makes_room_for_another(kafka):
         assert busy._buffer.events > 0, "a backlog all the time"
     finally:
         stop.set()
-        thread.join()
+        thread.join(30)
+        assert not thread.is_alive(), "a stream is not read to its end"
     members.close()
 
 

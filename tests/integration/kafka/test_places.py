@@ -16,6 +16,7 @@ from deploy.local.services import start_kafka, start_redis
 from policy_state.store.redis.store import RedisStore
 from tests.support.long_form import IS_LONG
 from tests.support.memory.store import MemoryStore
+from tests.support.waiting import wait_for
 
 SECONDS = 40
 AT_ONCE = BatchSettings(max_wait_ms=0)
@@ -250,7 +251,9 @@ def test_a_topic_whose_route_comes_back_late_is_read_on(make_group):
     group.write("hotels", "2")
     assert sorted(group.read(3)) == ["0", "1", "2"]
     stream.subscribe(rf"^{group.prefix}\.hotels$")
+    deadline = time.monotonic() + SECONDS
     while any("films" in place for place in stream.assigned()):
+        assert time.monotonic() < deadline, f"still reads {stream.assigned()}"
         assert group.read(0) == []
     group.forget_offsets(group.tp("films"))
     group.write("films", "3")
@@ -258,8 +261,7 @@ def test_a_topic_whose_route_comes_back_late_is_read_on(make_group):
     assert group.read(1) == ["3"]
     group.stop()
     group.admin.delete_topics([group.tp("films").topic])
-    while group.tp("films").topic in group.admin.list_topics():
-        time.sleep(0.1)
+    wait_for(lambda: group.tp("films").topic not in group.admin.list_topics(), SECONDS)
     group.create("films")
     group.write("films", "4")
     group.start()
@@ -294,7 +296,7 @@ def test_a_new_partition_waits_for_redis_and_holds_up_no_other(make_group, said)
         group.write("hotels", "1")
         deadline = time.monotonic() + SECONDS
         while not said("waiting for redis"):
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, "nothing is said of redis"
             assert group.read(0, idle_s=0.2) == []
         group.write("films", "2")
         assert group.read(1) == ["2"]
@@ -314,10 +316,7 @@ def test_a_group_goes_on_after_its_offsets_have_expired():
         group.write("films", "0")
         assert group.read(1) == ["0"]
         group.stop()
-        deadline = time.monotonic() + 150
-        while group.admin.list_group_offsets([group.prefix])[group.prefix]:
-            assert time.monotonic() < deadline
-            time.sleep(2)
+        wait_for(lambda: not group.admin.list_group_offsets([group.prefix])[group.prefix], 150)
         group.write("films", "1")
         group.start()
         assert group.read(1) == ["1"]

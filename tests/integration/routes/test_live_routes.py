@@ -124,7 +124,7 @@ def test_new_topics_are_shared_by_all_workers_as_they_come(kafka):
                 stream.rewind([])
         stream.close()
 
-    threads = [threading.Thread(target=read, args=(name,)) for name in "ab"]
+    threads = [threading.Thread(target=read, args=(name,), daemon=True) for name in "ab"]
     for thread in threads:
         thread.start()
     try:
@@ -139,7 +139,8 @@ def test_new_topics_are_shared_by_all_workers_as_they_come(kafka):
     finally:
         stop.set()
         for thread in threads:
-            thread.join()
+            thread.join(30)
+            assert not thread.is_alive(), "a stream is not read to its end"
 
 
 def write(store, *routes, revision):

@@ -15,6 +15,7 @@ import pytest
 from consumer.entry import own_command
 from consumer.kafka.topics import create_topics
 from deploy.local.services import start_kafka
+from tests.support.waiting import wait_for_output
 
 IN, OUT, DEAD = "stops.films", "stops.out", "stops.dead"
 SOON_S = 9.0  # below the ten seconds of `docker stop`; two and a half where the machine is not busy
@@ -180,11 +181,11 @@ def test_a_second_signal_ends_a_start_at_once():
         "    except KeyboardInterrupt:\n"
         "        print('kept', flush=True)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     with process:
-        assert process.stdout.readline() == "ready\n"
+        wait_for_output(process.stdout, b"ready\n")
         process.send_signal(signal.SIGTERM)
-        assert process.stdout.readline() == "kept\n"
+        wait_for_output(process.stdout, b"kept\n")
         process.send_signal(signal.SIGTERM)
         assert process.wait(SOON_S) == 143
 
@@ -204,8 +205,8 @@ def test_one_signal_is_enough_where_the_exception_is_lost(code, expected):
         "    except BaseException:\n"
         "        pass\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     with process:
-        assert process.stdout.readline() == "ready\n"
+        wait_for_output(process.stdout, b"ready\n")
         process.send_signal(signal.SIGTERM)
         assert process.wait(SOON_S) == expected
