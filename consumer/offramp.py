@@ -67,7 +67,7 @@ class Offramp:
         self._store = open_store(settings)
         try:
             self._step, opened = open_policy(settings, engine, self._store)
-            self._watch = RouteWatch(settings, self._store)
+            self._watch = RouteWatch(settings.group_routes, self._store, instance=settings.instance)
         except BaseException:
             self._store.close()
             raise

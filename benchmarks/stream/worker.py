@@ -261,7 +261,8 @@ def run_worker(
         own["tokenise"] = marks.timed("tokenise", own["tokenise"])
         step = TimedProcessor(**own, marks=marks, answers=[] if job.keep else None)
         stream = TimedStream(settings, store, marks)
-        worker = Worker(stream, step, store, opened, settings, RouteWatch(settings, store))
+        watch = RouteWatch(settings.group_routes, store, instance=settings.instance)
+        worker = Worker(stream, step, store, opened, settings, watch)
         thread = threading.Thread(target=worker.run, args=(stop,), name="worker")
         with loaded_code_spared():
             thread.start()

@@ -100,9 +100,7 @@ def init(
         settings,
         store,
     ):
-        from consumer.routes.watch import routes_in_force
-
-        table = routes_in_force(settings, store)
+        table = settings.group_routes.in_force(store)
     from consumer.kafka.topic_plan import Sizes, needed_topics
     from consumer.kafka.topics import create_new_topics, describe_cluster
     from consumer.keeping.check import check_known

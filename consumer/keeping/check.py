@@ -14,7 +14,6 @@ from consumer.kafka.client import connect
 from consumer.kafka.group.beginning import committed_topics
 from consumer.keeping.policy_topic import PolicyTopic
 from consumer.routes.table import BUILT_IN
-from consumer.routes.watch import routes_gone
 from policy_state.health.findings import Finding, note, problem
 from policy_state.store.kept import entry_time_ms
 from policy_state.store.positions import ConsumerGroup
@@ -50,7 +49,7 @@ def check_known(settings: Settings, table: RouteTable, kept: Records | None = No
     except TopicMissing:
         return
     if ("routes",) in kept:
-        raise routes_gone(settings, f"which had revision {kept['routes',]['revision']}")
+        raise settings.group_routes.gone(f"which had revision {kept['routes',]['revision']}")
 
 
 def check_in_force(settings: Settings, store: RedisStore, table: RouteTable) -> None:
@@ -73,7 +72,7 @@ def check_committed(settings: Settings, store: RedisStore) -> None:
         StreamUnavailable: the broker does not tell.
     """
     kafka = settings.kafka
-    if store.routes_revision(kafka.group):
+    if store.routes(kafka.group).revision:
         return
     with translated("reading the group's offsets"), KafkaAdminClient(**connect(kafka)) as admin:
         cluster = str(admin.describe_cluster()["cluster_id"])
@@ -82,7 +81,7 @@ def check_committed(settings: Settings, store: RedisStore) -> None:
         topics = committed_topics(admin, kafka.group, timeout_s=kafka.request_timeout_s)
     others = sorted(name for name in topics if re.fullmatch(BUILT_IN.topics, name) is None)
     if others:
-        raise routes_gone(settings, f"of a group that has read {others[0]}")
+        raise settings.group_routes.gone(f"of a group that has read {others[0]}")
 
 
 def kept_findings(settings: Settings, store: RedisStore, *, policy: str) -> list[Finding]:

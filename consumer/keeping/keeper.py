@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from consumer.errors import ConsumerError, TopicMissing
 from consumer.keeping.check import check_committed
 from consumer.keeping.policy_topic import PolicyTopic
-from consumer.routes.watch import routes_gone
 from policy_state.errors import PolicyStateError
 from policy_state.store.redis.keeping import Keeping
 
@@ -73,7 +72,8 @@ class Keeper:
         lost = self._keeping.lost(kept)
         if self._settings.routes is None:
             if "routes" in lost:
-                raise routes_gone(self._settings, f"with {lost['routes']} changes of them")
+                said = f"with {lost['routes']} changes of them"
+                raise self._settings.group_routes.gone(said)
             check_committed(self._settings, self._store)
         if "policy" in lost:
             self._say_restored(self._restore(kept, routes=False))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from consumer.errors import InvalidRoute
+from consumer.errors import InvalidRoute, RoutesGone
 from consumer.routes.route import Route, route_for
 from consumer.wording import complaints
 from policy_state.store.routes import ROUTES_MAX
@@ -17,7 +17,7 @@ from policy_state.suggesting import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from policy_state.store.routes import StoredRoutes
+    from policy_state.store.routes import RouteStore, StoredRoutes
 
 BUILT_IN = Route(name="texts", topics=r"texts\.(?P<domain>.+)")
 """What a group reads whose routes were never changed."""
@@ -67,7 +67,7 @@ class RouteTable:
         Args:
             route: with a name or without, then it gets one.
             before: the name of the route that it goes before.
-            instead: it takes the place of the route of its name.
+            instead: it replaces the route of its name.
 
         Raises:
             InvalidRoute: the name is taken, or is not there where it should be.
@@ -148,39 +148,73 @@ def route_from(fields: Mapping[str, object]) -> Route:
         raise InvalidRoute(f"route, {where}{shown}: {said}") from error
 
 
-def check_routes(
-    routes: Sequence[Route], *, dead_letters: str, policy_topic: str | None = None
-) -> None:
-    """Refuse routes that cannot be together.
+@dataclass(frozen=True, slots=True)
+class GroupRoutes:
+    """What the settings say of the routes of a group."""
 
-    Raises:
-        InvalidRoute: too many, two of a name, one that would read what a worker writes, or one
-            that writes predictions among the dead letters or into the policy topic.
-    """
-    if len(routes) > ROUTES_MAX:
-        raise InvalidRoute(f"{len(routes)} routes, limit {ROUTES_MAX}")
-    names = [route.name for route in routes if route.name is not None]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InvalidRoute(f"two routes have the name {twice!r}")
-    own = {dead_letters: "the dead-letter topic"}
-    if policy_topic is not None:
-        own[policy_topic] = "the policy topic"
-    mixed = next((route for route in routes if route.output in own), None)
-    if mixed is not None:
-        raise InvalidRoute(
-            f"route {mixed.name or mixed.topics!r}: output {mixed.output} is {own[mixed.output]}; "
-            "predictions need one of their own"
+    group: str
+    given: tuple[Route, ...] | None  # these and no others; None: those in Redis
+    dead_letters: str
+    policy_topic: str
+
+    def in_force(self, store: RouteStore) -> RouteTable:
+        """Return the routes that are given; where none are, those of the group in Redis.
+
+        Raises:
+            InvalidRoute: what is stored cannot be used here.
+            StoreError: the store could not answer.
+        """
+        if self.given is not None:
+            return settings_table(self.given)
+        return self.usable(store.routes(self.group))
+
+    def usable(self, stored: StoredRoutes) -> RouteTable:
+        """Return the routes that a store has, if they can be used here.
+
+        Raises:
+            InvalidRoute: they cannot.
+        """
+        table = stored_table(stored)
+        self.check(table.routes)
+        return table
+
+    def check(self, routes: Sequence[Route]) -> None:
+        """Refuse routes that cannot be together.
+
+        Raises:
+            InvalidRoute: too many, two of a name, one that would read what a worker writes, or one
+                that writes predictions among the dead letters or into the policy topic.
+        """
+        if len(routes) > ROUTES_MAX:
+            raise InvalidRoute(f"{len(routes)} routes, limit {ROUTES_MAX}")
+        names = [route.name for route in routes if route.name is not None]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InvalidRoute(f"two routes have the name {twice!r}")
+        own = {self.dead_letters: "the dead-letter topic", self.policy_topic: "the policy topic"}
+        written = dict(own)
+        for route in routes:
+            shown = f"route {route.name or route.topics!r}"
+            if route.output in own:
+                raise InvalidRoute(
+                    f"{shown}: output {route.output} is {own[route.output]}; predictions need one "
+                    "of their own"
+                )
+            written[route.output] = f"the output of {shown}"
+        for topic, what in written.items():
+            if (reading := route_for(routes, topic)) is not None:
+                raise InvalidRoute(
+                    f"route {reading.name or reading.topics!r} would read {topic}, {what}: "
+                    "what a worker writes would come back to it"
+                )
+
+    def gone(self, why: str) -> RoutesGone:
+        """Return the error that Redis has lost the routes of the group."""
+        return RoutesGone(
+            f"the routes of group {self.group} are gone from Redis, {why}; nothing is read by "
+            f"guess: `offramp policy rebuild` brings them back from topic {self.policy_topic}; "
+            "where that has none, `offramp route add` them again"
         )
-    written = own | {
-        route.output: f"the output of route {route.name or route.topics!r}" for route in routes
-    }
-    for topic, what in written.items():
-        if (reading := route_for(routes, topic)) is not None:
-            raise InvalidRoute(
-                f"route {reading.name or reading.topics!r} would read {topic}, {what}: "
-                "what a worker writes would come back to it"
-            )
 
 
 def _free_name(pattern: str, taken: Sequence[str]) -> str:

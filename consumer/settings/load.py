@@ -20,7 +20,7 @@ from pydantic_settings import (
 
 from consumer.errors import InvalidRoute, InvalidSettings
 from consumer.routes.route import Route
-from consumer.routes.table import check_routes
+from consumer.routes.table import GroupRoutes
 from consumer.settings.file import read_settings_file
 from consumer.settings.problems import in_lines
 from consumer.settings.sections import (
@@ -68,6 +68,11 @@ class Settings(BaseSettings, Unsettable):
         description="unique name of this worker in its group, the same after a restart",
     )
 
+    @property
+    def group_routes(self) -> GroupRoutes:
+        """What is known of the group's routes before Redis is asked."""
+        return self.kafka.group_routes(self.routes)
+
     @field_validator("routes")
     @classmethod
     def _checked_routes(
@@ -75,10 +80,7 @@ class Settings(BaseSettings, Unsettable):
     ) -> tuple[Route, ...] | None:
         try:
             if routes is not None and "kafka" in info.data:
-                kafka = info.data["kafka"]
-                check_routes(
-                    routes, dead_letters=kafka.dead_letters, policy_topic=kafka.policy_topic
-                )
+                info.data["kafka"].group_routes(routes).check(routes)
         except InvalidRoute as error:
             raise ValueError(str(error)) from error
         return routes

@@ -18,6 +18,8 @@ from pydantic import (
 from consumer.events.codec import Fields, Format
 from consumer.events.formats import FORMS
 from consumer.events.registry import RegistrySettings
+from consumer.routes.route import Route
+from consumer.routes.table import GroupRoutes
 from consumer.settings.addresses import check_servers
 from consumer.settings.problems import redacted_url
 from consumer.settings.security import KafkaSecurity
@@ -90,6 +92,10 @@ class KafkaSettings(Section):
         16 << 20, description="records read ahead, at most; the partitions share it"
     )
     security: KafkaSecurity = KafkaSecurity()
+
+    def group_routes(self, given: tuple[Route, ...] | None) -> GroupRoutes:
+        """Return what is known of the group's routes; `given` are those of the settings."""
+        return GroupRoutes(self.group, given, self.dead_letters, self.policy_topic)
 
     @model_validator(mode="after")
     def _registry_is_named(self) -> Self:

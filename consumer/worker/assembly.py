@@ -165,7 +165,8 @@ def _of_the_store(
     settings: Settings, engine: Inference, store: RedisStore
 ) -> tuple[RouteWatch, Processor, OpenedPolicy]:
     prove_rights(settings, store)
-    return RouteWatch(settings, store), *open_policy(settings, engine, store)
+    watch = RouteWatch(settings.group_routes, store, instance=settings.instance)
+    return watch, *open_policy(settings, engine, store)
 
 
 def prove_rights(settings: Settings, store: RedisStore) -> None:

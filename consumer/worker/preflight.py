@@ -35,7 +35,6 @@ from consumer.keeping.check import check_known
 from consumer.keeping.policy_topic import PolicyTopic
 from consumer.learning.opening import open_store
 from consumer.routes.route import Route, subscription
-from consumer.routes.watch import routes_in_force
 from consumer.worker.assembly import load_engine, prove_rights
 from model.errors import ModelError
 from policy_state.errors import FingerprintMismatch, PolicyStateError, StoreRefused
@@ -165,7 +164,7 @@ def _memory(store: RedisStore) -> CheckResult:
 def _routes(settings: Settings, store: RedisStore) -> tuple[RouteTable | None, CheckResult]:
     """Return the routes in force, and say whether there are any."""
     try:
-        table = routes_in_force(settings, store)
+        table = settings.group_routes.in_force(store)
     except (PolicyStateError, ConsumerError) as error:
         return None, CheckResult("routes", False, str(error), "see `offramp route list`")
     if not table.routes:

@@ -37,11 +37,7 @@ class RouteStore(Protocol):
     """
 
     def routes(self, group: str) -> StoredRoutes:
-        """Return the routes of a group."""
-        ...
-
-    def routes_revision(self, group: str) -> int:
-        """Return only the revision: cheap enough to ask for every other second."""
+        """Return the routes of a group: cheap enough to ask for every other second."""
         ...
 
     def write_routes(  # noqa: PLR0913 - a change, and who makes it and why

@@ -20,7 +20,7 @@ def test_a_group_without_routes_is_at_revision_0(make_store):
     """Before anything was written there are no routes, and that is no error."""
     store = make_store()
     assert store.routes("g") == StoredRoutes(0)
-    assert store.routes_revision("g") == 0
+    assert store.routes("g").revision == 0
     assert store.route_history("g") == ()
 
 
@@ -31,7 +31,7 @@ def test_routes_keep_their_order_and_their_values(make_store):
     assert other.routes("g") == StoredRoutes(1, (HOTELS, FILMS))
     write(other, [], revision=1)
     assert one.routes("g") == StoredRoutes(2)
-    assert one.routes_revision("g") == 2
+    assert one.routes("g").revision == 2
 
 
 def test_groups_have_routes_of_their_own(make_store):
@@ -41,7 +41,7 @@ def test_groups_have_routes_of_their_own(make_store):
     write(store, [HOTELS], revision=0, group="ä {x}")
     assert store.routes("a:b}").routes == (FILMS,)
     assert store.routes("ä {x}").routes == (HOTELS,)
-    assert store.routes_revision("a") == 0
+    assert store.routes("a").revision == 0
 
 
 def test_of_two_changes_at_the_same_time_one_is_told(make_store):

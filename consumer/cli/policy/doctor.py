@@ -186,9 +186,8 @@ def _repair(settings: Settings, store: RedisStore, topics: Sequence[str]) -> Non
     from consumer.kafka.predicted_to import former_routes, where_predicted
     from consumer.keeping.check import check_in_force
     from consumer.learning.repair import repair
-    from consumer.routes.watch import routes_in_force
 
-    table = routes_in_force(settings, store)
+    table = settings.group_routes.in_force(store)
     check_in_force(settings, store, table)
     former = former_routes(store, settings.kafka.group)
     where = where_predicted(settings, table.routes, former, named=topics)

@@ -188,10 +188,9 @@ def _topics(
     from consumer.errors import InvalidRoute, InvalidSettings
     from consumer.kafka.predicted_to import former_routes, where_predicted
     from consumer.keeping.check import check_in_force
-    from consumer.routes.watch import routes_in_force
 
     try:
-        table = routes_in_force(settings, store)
+        table = settings.group_routes.in_force(store)
     except InvalidRoute:
         if not named:
             raise

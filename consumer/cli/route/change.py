@@ -137,7 +137,7 @@ def add(
         old = table_to_change(store.routes(settings.kafka.group))
         new = old.with_route(route, before=before, instead=replace)
         added = next(r for r in new.routes if r.name == name or r.name not in old.names)
-        _check(settings, new)
+        settings.group_routes.check(new.routes)
         cluster = cluster_if_there(settings.kafka)
         if cluster is not None:
             check_known(settings, old)
@@ -189,7 +189,7 @@ def remove(
 
         old = table_to_change(store.routes(settings.kafka.group))
         gone, new = old.named(name), old.without(name)
-        _check(settings, new)
+        settings.group_routes.check(new.routes)
         cluster = cluster_if_there(settings.kafka)
         if cluster is not None:
             check_known(settings, old)
@@ -200,13 +200,6 @@ def remove(
             lines.append(f"  no longer read: {listing(unread)}")
         confirm("\n".join([_title(settings, gone, "remove"), *lines]), yes=yes)
         _write(settings, store, new, gone, "route-remove", by, reason, output)
-
-
-def _check(settings: Settings, table: RouteTable) -> None:
-    from consumer.routes.table import check_routes
-
-    kafka = settings.kafka
-    check_routes(table.routes, dead_letters=kafka.dead_letters, policy_topic=kafka.policy_topic)
 
 
 def _title(settings: Settings, route: Route, verb: str) -> str:

@@ -66,7 +66,6 @@ def route_store(
 def complete_route(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the names of routes that begin so."""
     from consumer.errors import ConsumerError
-    from consumer.routes.watch import routes_in_force
     from policy_state.errors import PolicyStateError
 
     given = ctx.params
@@ -75,7 +74,7 @@ def complete_route(ctx: typer.Context, incomplete: str) -> list[str]:
             settings,
             store,
         ):
-            names = routes_in_force(settings, store).names
+            names = settings.group_routes.in_force(store).names
     except (ConsumerError, PolicyStateError):
         return []
     return [name for name in names if name.startswith(incomplete)]
@@ -95,9 +94,7 @@ def shown_routes(settings: Settings, store: RedisStore) -> RouteTable:
     Raises:
         RoutesGone: the group had others, which Redis has lost.
     """
-    from consumer.routes.watch import routes_in_force
-
-    table = routes_in_force(settings, store)
+    table = settings.group_routes.in_force(store)
     if table.source != "built-in":
         return table
     from consumer.errors import StreamUnavailable

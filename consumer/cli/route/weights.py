@@ -26,10 +26,9 @@ def known_routes(
 ) -> tuple[Route, ...]:
     """Return the routes in force, none where they cannot be told."""
     from consumer.errors import InvalidRoute
-    from consumer.routes.watch import routes_in_force
 
     try:
-        return tuple(routes_in_force(read_settings(config, set_), store).routes)
+        return tuple(read_settings(config, set_).group_routes.in_force(store).routes)
     except InvalidRoute:
         return ()  # `offramp route list` tells
 

@@ -35,15 +35,6 @@ class RedisRoutes(RedisPositions):
         except (KeyError, ValueError) as error:
             raise StoreCorrupt(f"{key}: {type(error).__name__} {error}") from error
 
-    def routes_revision(self, group: str) -> int:
-        """Return only the revision."""
-        key, _ = route_keys(group)
-        text = self.server.command("HGET", key, "revision")
-        try:
-            return int(text or "0")
-        except ValueError as error:
-            raise StoreCorrupt(f"{key} field revision: {error}") from error
-
     def write_routes(  # noqa: PLR0913 - see the port
         self,
         group: str,

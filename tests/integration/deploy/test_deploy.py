@@ -283,7 +283,7 @@ def test_compose_creates_the_topics_that_are_used(services, monkeypatch, kafka, 
     assert topics.keys() == inputs | outputs
     assert {name for name, row in topics.items() if row["role"] == "input"} == inputs
     with RedisStore(redis_url) as store:  # where nobody wrote routes, as in a new compose project
-        assert store.routes_revision(settings.kafka.group) == 0
+        assert store.routes(settings.kafka.group).revision == 0
 
 
 def test_liveness_file_of_a_former_run_does_not_count(tmp_path):

@@ -73,7 +73,7 @@ def test_a_route_that_goes_in_the_middle_of_its_texts_loses_none(fleet):
     with RedisStore(fleet.redis_url) as store:
 
         def write(*routes):
-            revision = store.routes_revision(fleet.name)
+            revision = store.routes(fleet.name).revision
             store.write_routes(
                 *(fleet.name, routes),
                 revision=revision,
@@ -153,7 +153,7 @@ def test_a_watch_keeps_the_last_routes_while_the_store_is_away():
     """A server that ends takes no route away; what it tells when it is back is taken."""
     with start_redis() as server, RedisStore(server.url, timeout_s=0.3) as store:
         write(store, {"name": "x", "topics": "x"}, revision=0)
-        watch = RouteWatch(load_settings(), store)
+        watch = RouteWatch(load_settings().group_routes, store, instance="w-1")
         server.pause()
         watch.look()
         assert watch.latest.names == ("x",)

@@ -14,7 +14,7 @@ from policy_state.store.kept import Records
 from policy_state.store.redis.keeping import Keeping
 from policy_state.store.redis.store import RedisStore
 
-SETTINGS = load_settings(options={"instance": "w-1"})
+SETTINGS = load_settings()
 GROUP = SETTINGS.kafka.group
 ROUTES = [{"name": "x", "topics": "x", "output": "o"}]
 TABLE = f"offramp:{{routes:{GROUP}}}:table"
@@ -33,7 +33,7 @@ def store(redis_url: str) -> Iterator[RedisStore]:
 
 def test_a_running_worker_puts_lost_routes_back(store: RedisStore) -> None:
     """Its last routes are written again, once, and the history says that a worker did it."""
-    first, second = RouteWatch(SETTINGS, store), RouteWatch(SETTINGS, store)
+    first, second = (RouteWatch(SETTINGS.group_routes, store, instance="w-1") for _ in range(2))
     store.server.command("DEL", TABLE)
     for watch in (first, second, first):
         watch.look()
@@ -50,7 +50,7 @@ def test_a_new_worker_does_not_guess_lost_routes(store: RedisStore) -> None:
     """It stops, and says how they are added again; the first one added is the only one."""
     store.server.command("DEL", TABLE)
     with pytest.raises(InvalidRoute, match=r"missing in Redis.*`offramp route history`"):
-        RouteWatch(SETTINGS, store)
+        RouteWatch(SETTINGS.group_routes, store, instance="w-1")
     assert table_to_change(store.routes(GROUP)) == RouteTable((), "redis")
 
 
@@ -84,7 +84,7 @@ def test_whoever_writes_lost_routes_first_the_latest_are_in_force(
     What neither knows of all that is there cannot come back: the copy is what is left then.
     """
     keeping = Keeping(store, group=GROUP, policy="default")
-    watch = RouteWatch(SETTINGS, store)
+    watch = RouteWatch(SETTINGS.group_routes, store, instance="w-1")
     kept = copied(keeping, {})
     add(store, 2, "x", "y")
     if behind != "worker":
@@ -114,7 +114,7 @@ def test_a_worker_that_looks_while_the_keeper_restores_changes_nothing(
 ) -> None:
     """At each command of the keeper a worker looks, and the table may go once more in between."""
     keeping = Keeping(store, group=GROUP, policy="default")
-    watch = RouteWatch(SETTINGS, store)
+    watch = RouteWatch(SETTINGS.group_routes, store, instance="w-1")
     add(store, 2, "x", "y")
     watch.look()
     kept = copied(keeping, {})

@@ -103,7 +103,7 @@ def test_a_worker_may_do_everything_a_store_does(server: RedisServer) -> None:
         assert store.audit()
         write_routes(store)
         assert store.routes("g").routes == (ROUTE,)
-        assert store.routes_revision("g") == 1
+        assert store.routes("g").revision == 1
         assert store.route_history("g")
         assert store.begin_group(GROUP, {"t1/0": 3})
         store.keep_positions(GROUP, {"t1/0": 5})

@@ -29,10 +29,6 @@ class MemoryRoutes(MemoryPositions):
             lost = StoredRoutes(0, lost=bool(self._route_history.get(group)))
             return self._routes.get(group, lost)
 
-    def routes_revision(self, group: str) -> int:
-        """Return only the revision."""
-        return self.routes(group).revision
-
     def write_routes(  # noqa: PLR0913 - see the port
         self,
         group: str,

@@ -6,13 +6,13 @@ from consumer.errors import InvalidRoute, InvalidSettings, RoutesGone
 from consumer.routes.route import Route
 from consumer.routes.table import (
     BUILT_IN,
+    GroupRoutes,
     RouteTable,
-    check_routes,
     route_from,
     settings_table,
     stored_table,
 )
-from consumer.routes.watch import RouteWatch, routes_in_force
+from consumer.routes.watch import RouteWatch
 from consumer.settings.load import load_settings
 from policy_state.store.routes import ROUTES_MAX, StoredRoutes
 from tests.support.memory.store import MemoryStore
@@ -63,7 +63,7 @@ def test_a_route_gets_a_name_from_its_pattern():
 def test_routes_that_cannot_be_together_are_refused(routes, said):
     """No route reads what a worker writes or mixes it, names are unique, and not too many."""
     with pytest.raises(InvalidRoute, match=said):
-        check_routes([Route(**fields) for fields in routes], dead_letters="dead")
+        GroupRoutes("g", None, "dead", "policy").check([Route(**fields) for fields in routes])
 
 
 def test_settings_refuse_such_routes_too():
@@ -83,21 +83,19 @@ def test_routes_of_the_settings_win_over_those_in_redis():
     """Given in the settings they are used; else those of the group; else the built-in one."""
     store = MemoryStore()
     plain = load_settings()
-    assert routes_in_force(plain, store).routes == (BUILT_IN,)
+    assert plain.group_routes.in_force(store).routes == (BUILT_IN,)
     write(store, {"name": "x", "topics": "x"}, revision=0)
     write(store, {"name": "y", "topics": "y"}, revision=0, group="other")
-    assert routes_in_force(plain, store).names == ("x",)
+    assert plain.group_routes.in_force(store).names == ("x",)
     own = load_settings(options={"routes": [{"topics": "mine"}]})
-    assert (routes_in_force(own, store).names, routes_in_force(own, store).version) == (
-        ("mine",),
-        "settings",
-    )
+    table = own.group_routes.in_force(store)
+    assert (table.names, table.version) == (("mine",), "settings")
 
 
 def test_a_watch_takes_changes_and_keeps_the_last_good_routes():
     """New routes come at the next look; broken ones change nothing, lost ones are put back."""
     store = MemoryStore()
-    watch = RouteWatch(load_settings(), store)
+    watch = RouteWatch(load_settings().group_routes, store, instance="w-1")
     assert watch.latest.routes == (BUILT_IN,)
     write(store, {"name": "x", "topics": "x"}, revision=0)
     watch.look()
@@ -113,7 +111,7 @@ def test_a_watch_takes_changes_and_keeps_the_last_good_routes():
     store._routes.clear()  # as if the server had lost its data
     watch.look()
     assert watch.latest.routes == taken.routes
-    assert store.routes_revision("offramp") == 1  # they are there again
+    assert store.routes("offramp").revision == 1  # they are there again
     write(store, {"name": "new", "topics": "new"}, revision=1)
     watch.look()
     assert watch.latest.names == ("new",)
@@ -123,7 +121,7 @@ def test_routes_that_stay_gone_end_a_worker_with_what_mends_it():
     """Those that were known are in force until then; routes that are back are no trouble."""
     store = MemoryStore()
     write(store, {"name": "x", "topics": "x"}, revision=0)
-    watch = RouteWatch(load_settings(), store, gone_s=0.0)
+    watch = RouteWatch(load_settings().group_routes, store, instance="w-1", gone_s=0.0)
     kept, history = dict(store._routes), dict(store._route_history)
     store._routes.clear()
     store._route_history.clear()  # or they would be put back
@@ -142,7 +140,11 @@ def test_routes_that_stay_gone_end_a_worker_with_what_mends_it():
 
 def test_a_group_without_routes_in_redis_misses_none():
     """The built-in route, or those of the settings, cannot be gone from Redis."""
-    for options in ({}, {"routes": [{"topics": "mine"}]}):
-        watch = RouteWatch(load_settings(options=options), MemoryStore(), gone_s=0.0)
-        watch.look()
-        watch.check()
+    watch = RouteWatch(load_settings().group_routes, MemoryStore(), instance="w-1", gone_s=0.0)
+    watch.look()
+    watch.check()
+    own = load_settings(options={"routes": [{"topics": "mine"}]})
+    watch = RouteWatch(own.group_routes, MemoryStore(), instance="w-1", gone_s=0.0)
+    watch.start()
+    assert not watch._thread.is_alive()  # nobody looks
+    watch.check()
