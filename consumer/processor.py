@@ -10,8 +10,7 @@ from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol
 
-from consumer.errors import InvalidEvent, ModelFailed
-from consumer.events.blame import blamed
+from consumer.errors import InvalidEvent, ModelFailed, blamed
 from consumer.events.codec import EventBody, parse
 from consumer.events.record import BatchOutcome, DeadLetter, Event, Prediction, Record
 from consumer.routes.route import Route, route_for

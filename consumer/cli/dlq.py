@@ -24,7 +24,7 @@ from consumer.cli.common import (
     read_settings,
 )
 from consumer.cli.policy.common import Yes, clock, confirm
-from consumer.events.header_names import shown_name
+from consumer.events.record import shown_name
 from policy_state.wording import counted
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from consumer import __version__
-from consumer.errors import InvalidEvent, StoppedByError
-from consumer.events.blame import blamed
+from consumer.errors import InvalidEvent, StoppedByError, blamed
 from consumer.events.codec import dead_letter_headers, encode_prediction
 from consumer.events.record import DeadLetter, Headers, headers_bytes
 

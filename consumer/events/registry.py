@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consumer.errors import InvalidEvent, InvalidSettings, ServiceRefused, ServiceUnavailable
 from consumer.events.formats import FORMS, Decode
-from consumer.http_calls import fetch_json
-from consumer.secret_files import read_secret
+from consumer.http import fetch_json, read_secret
 from consumer.unset import Unsettable
 from policy_state.wording import counted
 

@@ -17,8 +17,8 @@ from consumer.errors import (
     StreamUnavailable,
     UntrustedService,
 )
+from consumer.http import read_secret
 from consumer.kafka.tokens import token_provider
-from consumer.secret_files import read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from consumer.errors import InvalidSettings, ServiceUnavailable
-from consumer.http_calls import fetch_json
-from consumer.secret_files import read_secret
+from consumer.http import fetch_json, read_secret
 
 if TYPE_CHECKING:
     from consumer.settings.security import KafkaSecurity

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from kafka.errors import UnsupportedCodecError
 from kafka.record.util import decode_varint
 
-from consumer.events.blame import is_failure
-from consumer.events.header_names import header_name
+from consumer.errors import is_failure
+from consumer.events.record import header_name
 from policy_state.wording import counted
 
 if TYPE_CHECKING:

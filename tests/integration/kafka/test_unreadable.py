@@ -11,7 +11,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from typer.testing import CliRunner
 
 from consumer.cli.app import app
-from consumer.events.header_names import header_name
+from consumer.events.record import header_name
 from consumer.kafka.dead_letters import read_letters
 from consumer.kafka.reading.reader import TopicReader
 from consumer.kafka.topics import create_topics

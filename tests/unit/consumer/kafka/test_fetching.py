@@ -7,7 +7,7 @@ from kafka import TopicPartition
 from kafka.record import MemoryRecords, MemoryRecordsBuilder
 from kafka.record.util import calc_crc32c
 
-from consumer.events.header_names import header_name
+from consumer.events.record import header_name
 from consumer.kafka.reading.fetching import _Records
 
 TP = TopicPartition("films", 3)

@@ -1,4 +1,4 @@
-"""JSON over HTTP: one request, one answer, within a time."""
+"""JSON over HTTP: one request, one answer, within a time; and the secrets that it needs."""
 
 from __future__ import annotations
 
@@ -84,3 +84,20 @@ def fetch_json(  # noqa: PLR0913  (the request's, by keyword)
         said = f"{url}: answers with a {type(found).__name__}, expected a {expected.__name__}"
         raise ServiceUnavailable(said)
     return found
+
+
+def read_secret(path: Path) -> str:
+    """Return what a file holds, without the white space around it.
+
+    Raises:
+        InvalidSettings: it cannot be read, or is empty.
+    """
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise InvalidSettings(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidSettings(f"{path}: not UTF-8") from error
+    if not secret:
+        raise InvalidSettings(f"{path}: is empty, expected a secret")
+    return secret
