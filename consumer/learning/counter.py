@@ -137,7 +137,7 @@ class Counting:
         found = {domain: snapshot for domain, (snapshot, _) in known.items()}
         old = {d for d in domains if d not in known or known[d][1] < now - _FRESH_S}
         if old and not self._away:
-            answer = self._ask(lambda: self._store.apply((), watch=old))
+            answer = self._ask(lambda: self._store.apply((), also_read=old))
             if answer is not None:
                 found |= answer.snapshots
         return found

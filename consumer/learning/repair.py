@@ -92,7 +92,7 @@ def repair(  # noqa: PLR0913 - the limits that a worker has and a command has no
         if not where.topics:  # nothing can be found where nothing is looked through
             return Repaired(left=tuple(sorted(wanted)))
         back = _Back(predictions, wanted, where.gone, most_records=most_records, go_on=go_on)
-        done = rebuild(store, back.texts(), upto=upto, left_out=back.not_found, replay=False)
+        done = rebuild(store, back.texts(), upto=upto, left_out=back.not_found, frozen_too=False)
     left = back.not_found()
     offsets = sum(
         last - first

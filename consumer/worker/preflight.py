@@ -127,7 +127,7 @@ def _store(
         stored = store.find(settings.policy.name)
         if stored is not None:
             store.open(stored)
-            store.apply((), watch=("default",))
+            store.apply((), also_read=("default",))
     except PolicyStateError as error:
         yield CheckResult("redis", False, str(error), "see redis.url and the user's rights")
         return

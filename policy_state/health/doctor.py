@@ -12,8 +12,7 @@ from policy_state.health.findings import COUNT_ANEW, Finding, Severity, note, pr
 from policy_state.health.missing import missing_findings
 from policy_state.store.offsets import Counted
 from policy_state.store.port import DomainSnapshot
-from policy_state.store.reading import read_each
-from policy_state.transfer.transfer import list_domains
+from policy_state.store.reading import list_domains, read_each
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from policy_state.store.admin import PolicyAdmin
     from policy_state.store.offsets import Range
     from policy_state.store.port import Totals
-
-__all__ = ["Examination", "Finding", "Severity", "examine"]
 
 _PAGE: Final = 200
 _REPAIR: Final = "offramp policy doctor --repair"
@@ -89,7 +86,7 @@ def examine(
     with _told(findings, "watermarks"):
         marks = store.watermarks()
     # Where watermarks went missing, nothing tells what of their partitions is counted.
-    are_all_there = all(found.place != "watermarks" for found in findings)
+    are_all_there = all(found.subject != "watermarks" for found in findings)
     known = marks.keys() | (committed or {}).keys() if are_all_there else marks.keys()
     for source in sorted(known):
         findings += _gap_findings(source, marks.get(source, Counted()), logs, committed)
@@ -98,12 +95,12 @@ def examine(
 
 
 @contextmanager
-def _told(findings: list[Finding], place: str) -> Iterator[None]:
+def _told(findings: list[Finding], subject: str) -> Iterator[None]:
     """Make a finding of what cannot be read."""
     try:
         yield
     except StoreCorrupt as error:
-        findings.append(problem("corrupt", place, str(error), COUNT_ANEW))
+        findings.append(problem("corrupt", subject, str(error), COUNT_ANEW))
 
 
 def _total_findings(before: Totals, after: Totals, domains: int, texts: int) -> list[Finding]:
@@ -142,8 +139,8 @@ def _domain_findings(name: str, record: DomainSnapshot, exits: int) -> list[Find
     return findings
 
 
-def _counter_findings(place: str, stats: ExitStats) -> list[Finding]:
-    return [problem("counters", place, text, COUNT_ANEW) for text in stats.contradictions()]
+def _counter_findings(subject: str, stats: ExitStats) -> list[Finding]:
+    return [problem("counters", subject, text, COUNT_ANEW) for text in stats.contradictions()]
 
 
 def _mark_findings(

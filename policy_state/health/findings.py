@@ -24,16 +24,16 @@ class Finding:
     severity: Severity
     check: str  # a short stable word: counters, index, ledger, pin, watermark, gaps, lost, corrupt,
     # log, kept, meta, settings, audit, routes, memory
-    place: str  # a domain, a partition, a topic, "all domains", "index", "watermarks", a group, ..
+    subject: str  # a domain, a partition, a topic, "all domains", "index", "watermarks", ..
     text: str
     mend: str = ""  # the command that mends it, where there is one
 
 
-def problem(check: str, place: str, text: str, mend: str = "") -> Finding:
+def problem(check: str, subject: str, text: str, mend: str = "") -> Finding:
     """Return a finding that means trouble."""
-    return Finding(Severity.PROBLEM, check, place, text, mend)
+    return Finding(Severity.PROBLEM, check, subject, text, mend)
 
 
-def note(check: str, place: str, text: str, mend: str = "") -> Finding:
+def note(check: str, subject: str, text: str, mend: str = "") -> Finding:
     """Return a finding that may be as it should."""
-    return Finding(Severity.NOTE, check, place, text, mend)
+    return Finding(Severity.NOTE, check, subject, text, mend)

@@ -13,8 +13,7 @@ from policy_state.health.missing import without_marks
 from policy_state.stats import ExitStats
 from policy_state.store.offsets import Counted
 from policy_state.store.port import OVERFLOW_DOMAIN, PartitionDeltas, Refusal, Status
-from policy_state.store.reading import read_each
-from policy_state.transfer.transfer import all_domains, list_domains
+from policy_state.store.reading import all_domains, list_domains, read_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -81,8 +80,8 @@ class _Partition(_Offsets):
 
     def sums_at(self, offset: int) -> dict[str, ExitStats] | None:
         """Return the sums of the piece that holds an offset; None where it was counted before."""
-        place = bisect_right(self.starts, offset) - 1
-        return self.sums[place] if place >= 0 and offset < self.pieces[place][1] else None
+        piece = bisect_right(self.starts, offset) - 1
+        return self.sums[piece] if piece >= 0 and offset < self.pieces[piece][1] else None
 
 
 def rebuild(
@@ -91,7 +90,7 @@ def rebuild(
     *,
     upto: Mapping[tuple[str, int], int],
     left_out: Callable[[], Collection[str]] = tuple,
-    replay: bool = True,
+    frozen_too: bool = True,
 ) -> Rebuilt:
     """Count every text that is not counted yet. Workers may count on meanwhile.
 
@@ -106,7 +105,7 @@ def rebuild(
             group has committed. Texts from there on are left to the workers.
         left_out: Asked when all texts are read: partitions, by watermark name, of which not all
             texts were to be had. Nothing of them is counted.
-        replay: See `StatsStore.apply`.
+        frozen_too: Whether frozen domains count their texts, as in a rebuild and not in a repair.
 
     Raises:
         StoreCorrupt: Counters are without watermarks, so texts would be counted twice; nothing was
@@ -144,7 +143,7 @@ def rebuild(
             replace(part, epochs={d: epochs[d] for d in part.deltas if d in epochs})
             for part in call
         ]
-        answer = store.apply(of_epochs, replay=replay)
+        answer = store.apply(of_epochs, rebuild=frozen_too)
         stale = {d for d, why in answer.refused.items() if why is Refusal.STALE_EPOCH}
         for part, outcome in zip(call, answer.outcomes, strict=True):
             if outcome.status is Status.APPLIED:

@@ -166,7 +166,7 @@ class Applied:
     """The answer to `apply`."""
 
     outcomes: tuple[PartitionOutcome, ...]  # one per part, in the order given
-    snapshots: Mapping[str, DomainSnapshot]  # every domain of the parts and of `watch`, after it
+    snapshots: Mapping[str, DomainSnapshot]  # of the parts' domains and of `also_read`, after it
     refused: Mapping[str, Refusal]  # the domains not counted under their name; often none
     revision: int  # of the settings
     settings: PolicySettings  # those in force: where `revision` is new, take them
@@ -209,8 +209,8 @@ class StatsStore(Protocol):
         self,
         parts: Sequence[PartitionDeltas],
         *,
-        watch: Collection[str] = (),
-        replay: bool = False,
+        also_read: Collection[str] = (),
+        rebuild: bool = False,
     ) -> Applied:
         """Add the parts that were not counted before, all in one atomic step and one round trip.
 
@@ -225,11 +225,11 @@ class StatsStore(Protocol):
 
         Args:
             parts: What to add.
-            watch: Further domains to answer with.
-            replay: The texts are of the past (a rebuild): frozen domains count them too.
+            also_read: Further domains to answer with.
+            rebuild: The texts are of the past (a rebuild): frozen domains count them too.
 
         Raises:
-            InvalidDomain: In the parts or in `watch`; nothing was sent.
+            InvalidDomain: In the parts or in `also_read`; nothing was sent.
             InvalidStats: Counters for other exits, or too large; nothing was sent.
             FingerprintMismatch: The policy was replaced by another model's; nothing was written.
             PolicyNotFound: The policy is gone from the server; nothing was written.
@@ -277,11 +277,11 @@ class StatsStore(Protocol):
 
 
 def checked_domains(
-    parts: Sequence[PartitionDeltas], watch: Collection[str], *, exits: int
+    parts: Sequence[PartitionDeltas], also_read: Collection[str], *, exits: int
 ) -> tuple[str, ...]:
     """Return the domains of a call to `apply`, each once, or raise what is wrong with the call."""
     domains = dict.fromkeys(
-        [*(domain for part in parts for domain in part.deltas), *watch]  # in this order
+        [*(domain for part in parts for domain in part.deltas), *also_read]  # in this order
     )
     for domain in domains:
         domain_key(domain)

@@ -1,15 +1,53 @@
-"""Reads many domains so that one that cannot be read hides no other."""
+"""Reads many domains at once, and one with everything that it is judged by."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
+from policy_state.domains import OVERFLOW_DOMAIN
 from policy_state.errors import StoreCorrupt
+from policy_state.stats import COUNT_MAX, ExitStats
+from policy_state.store.port import DomainSnapshot, OpenedPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from policy_state.store.port import DomainSnapshot, StatsStore
+    from policy_state.store.admin import PolicyAdmin
+    from policy_state.store.port import StatsStore
+
+_PAGE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Domains of a policy, and what their counters are judged by."""
+
+    opened: OpenedPolicy  # with layers, and with the settings in force
+    pool: ExitStats  # everything that was counted, of all domains together
+    snapshots: dict[str, DomainSnapshot]  # of domains that have a record: counters, epoch, pin, ..
+    damaged: dict[str, str]  # why others cannot be read
+
+
+def read_domains(store: PolicyAdmin, names: Sequence[str]) -> Reading:
+    """Return everything about some domains; a name that is not known is in none of its parts.
+
+    Each snapshot is of one moment. Where there is no room for more domains, a store answers for an
+    unknown one with the record that these share: it is no record of theirs.
+    """
+    opened = store.describe()
+    found, damaged = read_each(store, [*dict.fromkeys([*names, OVERFLOW_DOMAIN])])
+    shared = found.get(OVERFLOW_DOMAIN)
+    unseen = DomainSnapshot.unseen(opened.meta.exits)
+    known = {
+        name: found[name]
+        for name in names
+        if name in found
+        and found[name] != unseen
+        and (name == OVERFLOW_DOMAIN or found[name] != shared)
+    }
+    damaged = {name: damaged[name] for name in names if name in damaged}
+    return Reading(opened, store.totals().stats, known, damaged)
 
 
 def read_each(
@@ -29,3 +67,18 @@ def read_each(
     half = len(names) // 2
     (found, damaged), (more, also) = read_each(store, names[:half]), read_each(store, names[half:])
     return found | more, damaged | also
+
+
+def list_domains(store: StatsStore) -> tuple[str, ...]:
+    """Return every domain of the open policy.
+
+    In one call: a list read page by page would miss those that a text moves to its front between.
+    """
+    return store.domains(limit=COUNT_MAX)
+
+
+def all_domains(store: StatsStore) -> Iterator[tuple[str, DomainSnapshot]]:
+    """Yield every domain of the open policy with its snapshot, read page by page."""
+    names = list_domains(store)
+    for first in range(0, len(names), _PAGE):
+        yield from store.read(names[first : first + _PAGE]).items()

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from policy_state.errors import FingerprintMismatch, InvalidInput
-from policy_state.stats import COUNT_MAX
 from policy_state.store.admin import AUDIT_ENTRIES, check_signed
 from policy_state.store.changes import scaled
 from policy_state.store.port import (
@@ -16,14 +15,14 @@ from policy_state.store.port import (
     checked_domains,
     is_same_model,
 )
+from policy_state.store.reading import all_domains
 from policy_state.transfer.document import PolicyDocument
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from policy_state.store.admin import PolicyAdmin
-    from policy_state.store.port import StatsStore
 
 ON_MISMATCH: Final = ("stop", "new", "warm-start")
 _FINGERPRINT_SHOWN: Final = 12  # characters
@@ -38,21 +37,6 @@ class Imported:
 
     written: int  # domains
     left_out: tuple[str, ...]  # known already, or no room
-
-
-def list_domains(store: StatsStore) -> tuple[str, ...]:
-    """Return every domain of the open policy.
-
-    In one call: a list read page by page would miss those that a text moves to its front between.
-    """
-    return store.domains(limit=COUNT_MAX)
-
-
-def all_domains(store: StatsStore) -> Iterator[tuple[str, DomainSnapshot]]:
-    """Yield every domain of the open policy with its snapshot, read page by page."""
-    names = list_domains(store)
-    for first in range(0, len(names), _PAGE):
-        yield from store.read(names[first : first + _PAGE]).items()
 
 
 def export_policy(store: PolicyAdmin) -> PolicyDocument:

@@ -75,7 +75,7 @@ def test_a_key_of_another_type_stops_the_whole_call(
     keys.retype(broken)
     before = keys.dump()
     with pytest.raises(StoreCorrupt) as caught:
-        store.apply([part(2, 3, {"hotels": ONE, "books": ONE})], watch=["music"])
+        store.apply([part(2, 3, {"hotels": ONE, "books": ONE})], also_read=["music"])
     assert caught.value.cause == "wrong-type"
     assert keys.dump() == before
 
@@ -94,7 +94,7 @@ def test_a_stored_value_that_is_no_count_stops_the_whole_call(
     keys.put(key, field, value)
     before = keys.dump()
     with pytest.raises(StoreCorrupt, match=rf"{key} field {field} holds .*nothing was written"):
-        store.apply([part(1, 2, {"hotels": ONE, "books": ONE})], watch=["music"])
+        store.apply([part(1, 2, {"hotels": ONE, "books": ONE})], also_read=["music"])
     assert keys.dump() == before
 
 
@@ -233,7 +233,7 @@ def test_the_doctor_reports_damage_and_goes_on(
     store.apply([part(0, 9, {"music": ONE, "books": ONE})])
     keys.put("d:books", "epoch", "x")
     keys.damage(name, damage)
-    found = {(finding.check, finding.place) for finding in examine(store).findings}
+    found = {(finding.check, finding.subject) for finding in examine(store).findings}
     assert ("corrupt", place) in found
     assert ("corrupt", "books") in found or name == "idx"
     with pytest.raises(StoreCorrupt):

@@ -9,7 +9,8 @@ import redis
 from deploy.local.services import RedisServer
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.errors import FingerprintMismatch, StoreCorrupt
-from policy_state.health.doctor import Severity, examine
+from policy_state.health.doctor import examine
+from policy_state.health.findings import Severity
 from policy_state.health.missing import eviction_findings, route_findings
 from policy_state.health.rebuild import PredictedText, rebuild
 from policy_state.stats import ExitStats
@@ -60,7 +61,7 @@ def found(store: RedisStore) -> set[tuple[str, str]]:
     Nothing is committed, so that offsets below the first part are no texts that are missing.
     """
     return {
-        (finding.check, finding.place)
+        (finding.check, finding.subject)
         for finding in examine(store, committed={}, now_ms=0).findings
         if finding.severity is Severity.PROBLEM
     }
@@ -237,7 +238,7 @@ def test_a_pin_or_freeze_that_is_gone_is_found(store: RedisStore, lose: Lose) ->
         lose(f"d:{name}")
     assert {place for check, place in found(store) if check == "pin"} == {"music", "unseen"}
     later = examine(store, now_ms=10**14).findings
-    assert {f.place for f in later if f.check == "pin"} == {"music"}
+    assert {f.subject for f in later if f.check == "pin"} == {"music"}
     store.load({"music": DomainSnapshot(ONE, 0, None)}, replace=True)
     store.note("import", {}, by="anna", reason="")
     assert not [place for check, place in found(store) if check == "pin"]

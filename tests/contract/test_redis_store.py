@@ -184,13 +184,13 @@ def test_the_doctor_sees_lost_and_unlisted_domains(
     store.apply([part(0, 9, {"hotels": ONE, "books": ONE + ONE})])
     raw.delete(prefix + "d:hotels")
     raw.zrem(prefix + "idx", "books")
-    assert {(f.check, f.place) for f in examine(store).findings} == {
+    assert {(f.check, f.subject) for f in examine(store).findings} == {
         ("index", "hotels"),
         ("ledger", "all domains"),
     }
     raw.hset(prefix + "d:music", "0", "x")
     raw.zadd(prefix + "idx", {"music": 1})
-    assert ("corrupt", "music") in {(f.check, f.place) for f in examine(store).findings}
+    assert ("corrupt", "music") in {(f.check, f.subject) for f in examine(store).findings}
 
 
 def test_scripts_are_loaded_again(store: RedisStore, raw: redis.Redis) -> None:

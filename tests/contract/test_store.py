@@ -58,9 +58,9 @@ def part(
 
 
 def test_applying_adds_and_answers_with_the_new_counters(store: StatsStore) -> None:
-    """Deltas are added per domain; the answer holds every domain of the parts and of `watch`."""
+    """Deltas are added per domain; the answer holds the domains of the parts and of `also_read`."""
     store.apply([part(0, 3, {"hotels": ONE + DEEP, "books": ONE})])
-    applied = store.apply([part(3, 4, {"hotels": ONE})], watch=["books", "new"])
+    applied = store.apply([part(3, 4, {"hotels": ONE})], also_read=["books", "new"])
     assert applied.outcomes == (PartitionOutcome(Status.APPLIED, 4),)
     assert applied.snapshots.keys() == {"hotels", "books", "new"}
     assert applied.snapshots["hotels"].stats == ONE + DEEP + ONE
@@ -73,7 +73,7 @@ def test_applying_adds_and_answers_with_the_new_counters(store: StatsStore) -> N
 
 def test_a_snapshot_says_when_the_domain_last_changed(store: StatsStore) -> None:
     """A changed domain carries the store's time; an unseen one has none and is of epoch 0."""
-    snapshots = store.apply([part(0, 1, {"hotels": ONE})], watch=["new"]).snapshots
+    snapshots = store.apply([part(0, 1, {"hotels": ONE})], also_read=["new"]).snapshots
     last_seen_ms = snapshots["hotels"].last_seen_ms
     assert last_seen_ms is not None
     assert last_seen_ms > 1_700_000_000_000
@@ -145,8 +145,8 @@ def test_partitions_and_topics_have_their_own_watermarks(store: StatsStore) -> N
 
 
 def test_a_domain_without_change_is_not_listed(store: StatsStore) -> None:
-    """Counters of zero and watched domains leave no trace."""
-    store.apply([part(0, 1, {"hotels": ExitStats.zeros(4)})], watch=["books"])
+    """Counters of zero and domains that are only read leave no trace."""
+    store.apply([part(0, 1, {"hotels": ExitStats.zeros(4)})], also_read=["books"])
     assert store.domains() == ()
     assert store.totals().domains == 0
 
@@ -172,14 +172,14 @@ def test_any_allowed_domain_name_is_only_a_name(store: StatsStore, name: str) ->
 
 
 def test_forbidden_domain_names_change_nothing(store: StatsStore) -> None:
-    """One bad name, in the parts or in `watch`, and nothing of the call is counted."""
-    for parts, watch in (
+    """One bad name, in the parts or in `also_read`, and nothing of the call is counted."""
+    for parts, also_read in (
         ([part(0, 1, {"hotels": ONE, "a\nb": ONE})], []),
         ([part(0, 1, {"hotels": ONE})], ["x" * 129]),
         ([part(0, 1, {"hotels": ONE})], ["\u202egnp"]),
     ):
         with pytest.raises(InvalidDomain):
-            store.apply(parts, watch=watch)
+            store.apply(parts, also_read=also_read)
     assert store.totals().stats.texts == 0
     assert store.apply([part(0, 1, {"hotels": ONE})]).outcomes[0].status is Status.APPLIED
 

@@ -125,7 +125,7 @@ def test_a_frozen_domain_counts_nothing_and_says_so(store: PolicyAdmin) -> None:
     assert applied.snapshots["hotels"].stats == applied.snapshots["books"].stats == ONE
     assert applied.snapshots["hotels"].frozen
     assert store.totals().skipped == 2
-    assert store.apply([part(5, 6, {"hotels": ONE})], replay=True).refused == {}
+    assert store.apply([part(5, 6, {"hotels": ONE})], rebuild=True).refused == {}
     change(store, "hotels", Unfreeze())
     applied = store.apply([part(6, 7, {"hotels": ONE})])
     assert applied.snapshots["hotels"].stats == ONE + ONE + ONE
@@ -325,7 +325,7 @@ def test_a_restart_counts_the_past_again_and_the_present_on(store: PolicyAdmin) 
     }
     assert (store.totals().stats, balance(store)) == (ZERO, 0)
     assert store.apply([part(10, 11, {"hotels": ONE})]).outcomes[0].status is Status.APPLIED
-    applied = store.apply([part(0, 4, {"hotels": ONE, "books": ONE})], replay=True)
+    applied = store.apply([part(0, 4, {"hotels": ONE, "books": ONE})], rebuild=True)
     assert applied.outcomes[0].status is Status.APPLIED
     assert applied.snapshots["hotels"].pin == 2
     assert applied.snapshots["books"].frozen
@@ -358,7 +358,7 @@ def test_a_new_epoch_is_sampled_anew_and_the_past_is_not(store: PolicyAdmin) -> 
     for epoch in (0, 1):
         store.apply([part(epoch, epoch + 1, {"hotels": sum([ONE] * 999, ONE)})])
         change(store, "hotels", Reset())
-    store.apply([part(2, 3, {"hotels": sum([ONE] * 99, ONE)})], replay=True)
+    store.apply([part(2, 3, {"hotels": sum([ONE] * 99, ONE)})], rebuild=True)
     assert [(s.record.epoch, s.record.stats.texts) for s in store.samples("hotels")] == [
         (1, 1000),
         (0, 1000),

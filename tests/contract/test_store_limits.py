@@ -18,6 +18,7 @@ from policy_state.store.port import (
     PolicyMeta,
     Refusal,
 )
+from policy_state.store.reading import read_domains
 
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)
@@ -54,7 +55,7 @@ def test_domains_beyond_the_cap_share_one(make_store: MakeStore) -> None:
     """New domains beyond the cap are counted and shown as one, and the answer says so."""
     store = limited(make_store, domains=2)
     store.apply([part(0, 2, {"a": ONE, "b": ONE})])
-    applied = store.apply([part(2, 6, {"c": ONE, "a": ONE, "d": DEEP})], watch=["e"])
+    applied = store.apply([part(2, 6, {"c": ONE, "a": ONE, "d": DEEP})], also_read=["e"])
     assert applied.refused == {"c": Refusal.OVER_CAP, "d": Refusal.OVER_CAP}
     for name in ("c", "d", "e"):
         assert applied.snapshots[name].stats == ONE + DEEP
@@ -65,6 +66,17 @@ def test_domains_beyond_the_cap_share_one(make_store: MakeStore) -> None:
     change(store, "b", Remove())
     assert store.apply([part(6, 7, {"c": ONE})]).snapshots["c"].stats == ONE
     assert (store.totals().stats.texts, balance(store)) == (6, 0)
+
+
+def test_a_domain_without_a_record_is_not_taken_for_the_shared_one(make_store: MakeStore) -> None:
+    """What is known of domains is told with settings and sums; of others nothing is made up."""
+    store = limited(make_store, domains=1)
+    store.apply([part(0, 3, {"a": ONE, "b": DEEP})])
+    change(store, "a", Pin(2))
+    found = read_domains(store, ["a", "b"])
+    assert (found.opened, found.pool, found.damaged) == (store.describe(), ONE + DEEP, {})
+    assert {name: (d.stats, d.pin) for name, d in found.snapshots.items()} == {"a": (ONE, 2)}
+    assert set(read_domains(store, [OVERFLOW_DOMAIN]).snapshots) == {OVERFLOW_DOMAIN}
 
 
 def test_idle_domains_make_room(make_store: MakeStore) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from policy_state.errors import FingerprintMismatch, InvalidInput
-from policy_state.health.doctor import Severity, examine
+from policy_state.health.doctor import examine
+from policy_state.health.findings import Severity
 from policy_state.health.rebuild import PredictedText, Rebuilt, rebuild
 from policy_state.stats import ExitStats
 from policy_state.store.admin import Freeze, Pin, PolicyAdmin, Reset
@@ -453,7 +454,7 @@ def test_the_doctor_names_what_does_not_hang_together(store: PolicyAdmin) -> Non
     }
     store.load({n: DomainSnapshot(s, 0, None) for n, s in broken.items()}, replace=True)
     examination = examine(store, logs={"t1/0": (0, 8)})
-    found = {(f.severity, f.check, f.place) for f in examination.findings}
+    found = {(f.severity, f.check, f.subject) for f in examination.findings}
     assert found == {
         (Severity.PROBLEM, "counters", "deeper"),
         (Severity.PROBLEM, "counters", "disagrees"),
@@ -472,7 +473,9 @@ def test_the_doctor_holds_what_is_counted_against_what_is_committed(store: Polic
 
     def found(committed: Mapping[str, int]) -> set[tuple[str, str]]:
         logs = {"t1/0": (0, 30), "t1/1": (0, 30)}
-        return {(f.check, f.place) for f in examine(store, logs=logs, committed=committed).findings}
+        return {
+            (f.check, f.subject) for f in examine(store, logs=logs, committed=committed).findings
+        }
 
     assert found({"t1/0": 9}) == set()
     assert found({"t1/0": 12}) == found({"t1/0": 20}) == {("gaps", "t1/0")}

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from consumer.learning.prediction_log import KafkaState
     from consumer.settings.load import Settings
     from consumer.settings.sections import KafkaSettings
-    from policy_state.health.doctor import Finding
+    from policy_state.health.findings import Finding
     from policy_state.store.redis.store import RedisStore
 
 _EXIT_UNSEEN: Final = 1
@@ -103,7 +103,8 @@ def doctor(
     uses = (*POLICY, *KAFKA, *ROUTES)
     settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
     with opened_policy(config, redis_url, policy, set_, uses=uses) as store:
-        from policy_state.health.doctor import Finding, Severity, examine
+        from policy_state.health.doctor import examine
+        from policy_state.health.findings import Finding, Severity
 
         if repair:
             _repair(settings, store, topic or ())
@@ -167,7 +168,7 @@ def _kafka(kafka: KafkaSettings) -> tuple[KafkaState | None, list[Finding]]:
     """Return the logs and what is committed, or None and that they cannot be looked at."""
     from consumer.errors import StreamUnavailable
     from consumer.learning.prediction_log import kafka_state
-    from policy_state.health.doctor import Finding, Severity
+    from policy_state.health.findings import Finding, Severity
 
     def unseen(what: str) -> list[Finding]:
         return [Finding(Severity.UNKNOWN, "log", kafka.bootstrap_servers, what)]

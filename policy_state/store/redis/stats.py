@@ -92,13 +92,13 @@ class RedisStats:
         self,
         parts: Sequence[PartitionDeltas],
         *,
-        watch: Collection[str] = (),
-        replay: bool = False,
+        also_read: Collection[str] = (),
+        rebuild: bool = False,
     ) -> Applied:
         """Add the parts that were not counted before, in one atomic step and one round trip."""
         keys, meta = self.bound()
         known = self._known or wire.InForce(0, meta.settings, meta.limits)
-        domains = checked_domains(parts, watch, exits=meta.exits)
+        domains = checked_domains(parts, also_read, exits=meta.exits)
         reply = self.server.script(
             "apply.lua",
             [
@@ -110,7 +110,7 @@ class RedisStats:
             [
                 meta.fingerprint,
                 known.revision,
-                int(replay),
+                int(rebuild),
                 wire.apply_request(parts, domains),
                 meta.exits,
                 wire.KINDS,
@@ -124,7 +124,7 @@ class RedisStats:
 
     def read(self, domains: Collection[str]) -> Mapping[str, DomainSnapshot]:
         """Return the snapshot of each of the domains."""
-        return self.apply((), watch=domains).snapshots
+        return self.apply((), also_read=domains).snapshots
 
     def domains(self, *, offset: int = 0, limit: int = 100) -> tuple[str, ...]:
         """Return a page of the domains."""

@@ -315,7 +315,7 @@ def test_doctor_finds_damage(store: RedisStore, offramp: Any) -> None:
     keys, _ = store.bound()
     store.server.command("HSET", keys.domain("books"), "1", "40 999 0")
     found = data(offramp("doctor", "--no-log", "-o", "json", code=4))
-    assert [(f["check"], f["place"]) for f in found["findings"]] == [("counters", "books")]
+    assert [(f["check"], f["subject"]) for f in found["findings"]] == [("counters", "books")]
 
 
 def test_doctor_does_not_call_healthy_what_it_could_not_see(

@@ -50,7 +50,7 @@ def test_one_damaged_domain_hides_no_other_and_can_be_removed(
     assert [row["domain"] for row in data(listed)["damaged"]] == ["books"]
     assert "books cannot be read: " in offramp("list").stderr
     found = data(offramp("doctor", "--no-log", "-o", "json", code=4))["findings"]
-    assert ("corrupt", "books") in {(f["check"], f["place"]) for f in found}
+    assert ("corrupt", "books") in {(f["check"], f["subject"]) for f in found}
     assert "cannot be read" in offramp("remove", "books", code=3).stderr
     offramp("remove", "books", "--yes")
     assert data(offramp("list", "-o", "json"))["damaged"] == []

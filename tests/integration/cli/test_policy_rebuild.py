@@ -350,12 +350,12 @@ def test_a_watermark_beyond_the_log_is_found(redis_url: str, world: World) -> No
         world.count(store, 0, 151)  # the log ends with a transaction's marker
         store.apply([PartitionDeltas("gone", 0, 0, 5, {})])
         doctor = offramp(redis_url, world, "doctor", "-o", "json").stdout
-        assert [f["place"] for f in json.loads(doctor)["findings"]] == ["gone/0"]
+        assert [f["subject"] for f in json.loads(doctor)["findings"]] == ["gone/0"]
         world.count(store, 151, 999)
         found = json.loads(offramp(redis_url, world, "doctor", "-o", "json", code=4).stdout)
         problems = [f for f in found["findings"] if f["severity"] == "problem"]
         assert {f["check"] for f in problems} == {"watermark"}
-        assert {f["place"] for f in problems} == {f"{world.topic_id}/0", f"{world.topic_id}/1"}
+        assert {f["subject"] for f in problems} == {f"{world.topic_id}/0", f"{world.topic_id}/1"}
 
 
 def test_an_absent_topic_or_group_is_told(redis_url: str, world: World) -> None:

@@ -230,7 +230,7 @@ def test_a_failover_is_survived_and_its_loss_is_shown(
         wait_until(counted, timeout_s=30, what="the failover")
         assert gaps == [10]
         (note,) = examine(store).findings
-        assert (note.check, note.place) == ("gaps", "t1/0")
+        assert (note.check, note.subject) == ("gaps", "t1/0")
         assert note.text.startswith("10 offsets below 30 are not counted")
         texts = [PredictedText("t1", 0, 15, name, (0, 1, 1)) for name in ("a", "b")]
         texts[1] = PredictedText("t1", 0, 16, "b", (0, 1, 1))

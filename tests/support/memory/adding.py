@@ -33,7 +33,7 @@ class Adding:
         *,
         room: int,
         exits: int,
-        replay: bool,
+        rebuild: bool,
     ) -> None:
         """Start from the records of the domains in question, and of `OVERFLOW_DOMAIN`."""
         self.records = dict(records)
@@ -45,7 +45,7 @@ class Adding:
         self._old_marks = marks
         self._room = room
         self._unseen = DomainSnapshot.unseen(exits)
-        self._replay = replay
+        self._rebuild = rebuild
 
     def add(self, part: PartitionDeltas) -> PartitionOutcome:
         """Add a part, if it was not counted before."""
@@ -78,7 +78,7 @@ class Adding:
         record = self.records.get(domain)
         if record is None:
             domain, record = self._new(domain, epoch)
-        elif record.frozen and not self._replay:
+        elif record.frozen and not self._rebuild:
             self._skip(domain, delta, Refusal.FROZEN)
             return
         elif 0 <= epoch < record.epoch:

@@ -92,13 +92,13 @@ class MemoryStats:
         self,
         parts: Sequence[PartitionDeltas],
         *,
-        watch: Collection[str] = (),
-        replay: bool = False,
+        also_read: Collection[str] = (),
+        rebuild: bool = False,
     ) -> Applied:
         """Add the parts that were not counted before, in one atomic step."""
         with self.lock:
             state = self.state()
-            domains = checked_domains(parts, watch, exits=state.meta.exits)
+            domains = checked_domains(parts, also_read, exits=state.meta.exits)
             now_ms = self.clock_ms()
             idle = _idle(state, set(domains), now_ms) if parts else []
             adding = Adding(
@@ -111,7 +111,7 @@ class MemoryStats:
                 state.totals,
                 room=state.room + len(idle),
                 exits=state.meta.exits,
-                replay=replay,
+                rebuild=rebuild,
             )
             outcomes = tuple(adding.add(part) for part in parts)
             if adding.moved:
@@ -124,7 +124,7 @@ class MemoryStats:
                     before = state.domains.pop(name, None)
                     record = replace(adding.records[name], last_seen_ms=now_ms)
                     state.domains[name] = record
-                    if not replay and _takes_sample(before, record):
+                    if not rebuild and _takes_sample(before, record):
                         state.samples.append((name, Sample(now_ms, record)))
                 state.marks.update(adding.marks)
                 state.totals = adding.totals
@@ -139,7 +139,7 @@ class MemoryStats:
 
     def read(self, domains: Collection[str]) -> Mapping[str, DomainSnapshot]:
         """Return the snapshot of each of the domains."""
-        return self.apply((), watch=domains).snapshots
+        return self.apply((), also_read=domains).snapshots
 
     def domains(self, *, offset: int = 0, limit: int = 100) -> tuple[str, ...]:
         """Return a page of the domains."""

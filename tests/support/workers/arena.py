@@ -14,7 +14,8 @@ from consumer.kafka.topics import create_topics
 from consumer.learning.prediction_log import kafka_state
 from consumer.settings.sections import KafkaSettings
 from policy_state.errors import PolicyNotFound, StoreUnavailable
-from policy_state.health.doctor import Severity, examine
+from policy_state.health.doctor import examine
+from policy_state.health.findings import Severity
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
 from tests.support.kafka_records import committed_records

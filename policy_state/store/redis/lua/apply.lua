@@ -31,7 +31,7 @@ local GAPS_MAX = 1000
 local UNPACKED = 2000 -- arguments of one call at most: Lua's stack holds 8000
 local meta_key, wm, gaps_key, idx, agg, overflow_key, samples = unpack(KEYS, 1, FIXED_KEYS)
 local prefix = domain_prefix(meta_key)
-local replay = ARGV[3] == '1'
+local rebuild = ARGV[3] == '1'
 local parts = cjson.decode(ARGV[4])
 local exits, size = tonumber(ARGV[5]), tonumber(ARGV[6])
 local problem
@@ -222,7 +222,7 @@ end
 -- Returns the record that takes the texts of asked[d], nil where none does.
 local function taker(d, epoch, texts)
   local record, refusal = asked[d], nil
-  if not replay and record.numbers.frozen then
+  if not rebuild and record.numbers.frozen then
     refusal = 'frozen'
   elseif epoch >= 0 and epoch < (record.numbers.epoch or 0) then
     refusal = 'stale-epoch'
@@ -350,7 +350,7 @@ if moved then
       call('ZADD', idx, unpack(scores))
       scores, length = {}, 0
     end
-    if not replay and sample_step(texts) > sample_step(texts - (record.new_texts or 0)) then
+    if not rebuild and sample_step(texts) > sample_step(texts - (record.new_texts or 0)) then
       -- Counting is more than its history: where a sample cannot be written, there is none.
       redis.pcall('XADD', samples, 'MAXLEN', '~', ARGV[7], '*',
                   'domain', record.name, 'record', snapshot(record, exits, size))
