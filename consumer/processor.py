@@ -22,7 +22,7 @@ from policy_state.store.port import DomainSnapshot
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from policy_state.algorithms.base import Policy
+    from policy_state.algorithms.base import Algorithm
     from policy_state.stats import ExitStats
 
 
@@ -90,18 +90,18 @@ class Peers:
 class Processor:
     """Offramp without a stream: give it records and the counters, get predictions back.
 
-    Every event stops at an exit that `policy` chooses from its domain's counters; the labels of all
-    exits up to it come with the prediction.
+    Every event stops at an exit that `algorithm` chooses from its domain's counters; the labels of
+    all exits up to it come with the prediction.
     """
 
     infer: Callable[[Tokens, Sequence[int]], Sequence[TextResult]]
     model: ModelFacts
-    policy: Policy
+    algorithm: Algorithm
     tokenise: Callable[[Sequence[str]], Tokens] = _as_they_are
     routes: tuple[Route, ...] = ()
     parse: Callable[[Record], EventBody] = _parse_any
     rng: random.Random = field(default_factory=random.Random)  # spreads probes over batches
-    weighted: Mapping[float, Policy] = field(default_factory=dict)  # for routes of own cost weight
+    weighted: Mapping[float, Algorithm] = field(default_factory=dict)  # by a route's cost weight
 
     def read(self, records: Sequence[Record]) -> tuple[list[Event], list[DeadLetter]]:
         """Parse and route: what can be used as events, what cannot as dead letters."""
@@ -128,8 +128,8 @@ class Processor:
         unseen = DomainSnapshot.unseen(self.model.exits)
         exits = [0] * len(events)
         for (domain, weight), rows in members.items():
-            policy = self.policy if weight is None else self.weighted[weight]
-            chosen = self._chosen(policy, snapshots.get(domain, unseen), len(rows), peers)
+            algorithm = self.algorithm if weight is None else self.weighted[weight]
+            chosen = self._chosen(algorithm, snapshots.get(domain, unseen), len(rows), peers)
             for i, choice in zip(rows, chosen, strict=True):
                 exits[i] = choice
         return exits
@@ -156,12 +156,12 @@ class Processor:
         return replace(outcome.with_letters(prepared.letters), epochs=epochs)
 
     def _chosen(
-        self, policy: Policy, snapshot: DomainSnapshot, count: int, peers: Peers
+        self, algorithm: Algorithm, snapshot: DomainSnapshot, count: int, peers: Peers
     ) -> tuple[int, ...]:
-        """Return the exits of one domain's events: the pinned one, or what the policy says."""
+        """Return the exits of one domain's events: the pinned one, or what the algorithm says."""
         if snapshot.pin is not None or snapshot.frozen:  # frozen: nothing would be learnt
-            return (exit_of(snapshot, policy, pool=peers.pool),) * count
-        return policy.decide(
+            return (exit_of(snapshot, algorithm, pool=peers.pool),) * count
+        return algorithm.decide(
             snapshot.stats, count, rng=self.rng, workers=peers.workers, pool=peers.pool
         )
 
@@ -175,7 +175,7 @@ class Processor:
         layers = self.model.layers
         return replace(
             self,
-            policy=build(settings, layers),
+            algorithm=build(settings, layers),
             routes=tuple(routes),
             weighted={w: build(replace(settings, cost_weight=w), layers) for w in weights},
         )

@@ -34,8 +34,8 @@ _SAID = {
 def parse_options(options: Iterable[str]) -> dict[str, Any]:
     """Return the values of `NAME=VALUE` options by name; values are JSON, or else plain words.
 
-    >>> parse_options(["alpha=0.5", "policy=uee-ucb"])
-    {'alpha': 0.5, 'policy': 'uee-ucb'}
+    >>> parse_options(["alpha=0.5", "algorithm=uee-ucb"])
+    {'alpha': 0.5, 'algorithm': 'uee-ucb'}
     """
     found: dict[str, Any] = {}
     for option in options:

@@ -68,7 +68,7 @@ class Duel:
 
 def play(case: Case, settings: PolicySettings, trials: int, fleet: Fleet = ALONE) -> Played:
     """Return what a policy did in a case, and what that came to."""
-    print(f"{case.name}: {settings.policy}, {fleet.workers} x {fleet.batch}", file=sys.stderr)
+    print(f"{case.name}: {settings.algorithm}, {fleet.workers} x {fleet.batch}", file=sys.stderr)
     scale, orders, policy = case.scale(settings), case.orders(trials), build(settings, case.layers)
     started = time.process_time()
     played = replay(policy, case.labels, orders, fleet=fleet, pool=case.pool)
@@ -80,7 +80,7 @@ def play(case: Case, settings: PolicySettings, trials: int, fleet: Fleet = ALONE
 def duel(group: str, case: Case, trials: int, fleet: Fleet = ALONE) -> Duel:
     """Return what both policies did in a case."""
     settings = case.settings()
-    theirs = play(case, replace(settings, policy="uee-ucb"), trials, fleet)
+    theirs = play(case, replace(settings, algorithm="uee-ucb"), trials, fleet)
     return Duel(group, case, fleet, play(case, settings, trials, fleet), theirs)
 
 

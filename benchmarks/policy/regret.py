@@ -47,7 +47,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "probe_cost = 0": {"probe_cost": 0.0},
     "screen = false": {"screen": False},
     "drift = 0": {"drift": 0.0},
-    "uee-ucb": {"policy": "uee-ucb"},
+    "uee-ucb": {"algorithm": "uee-ucb"},
 }
 
 

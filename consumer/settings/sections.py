@@ -148,7 +148,7 @@ class PolicyOptions(Section):
     """How an exit is chosen. Holds when the policy is created; later it is the store's."""
 
     name: str = Field("default", min_length=1, description="counters are kept under this name")
-    policy: Literal["default", "uee-ucb"] = Field(
+    algorithm: Literal["default", "uee-ucb"] = Field(
         "default", description="uee-ucb is exactly the published one"
     )
     cost: Literal["layers", "split", "measured"] | tuple[NonNegative, ...] = Field(

@@ -221,7 +221,7 @@ def open_policy(
         infer=engine.run_tokens,
         tokenise=engine.tokenise,
         model=facts,
-        policy=build(opened.meta.settings, facts.layers),
+        algorithm=build(opened.meta.settings, facts.layers),
         parse=_parser(settings.kafka),
     )
     return step, opened

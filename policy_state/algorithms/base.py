@@ -1,4 +1,4 @@
-"""Policies: from the counters of a domain to an exit for every event of a micro-batch."""
+"""Algorithms: from the counters of a domain to an exit for every event of a micro-batch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from policy_state.algorithms import uee_ucb
 from policy_state.algorithms.assessment import Assessment, known_values
 from policy_state.algorithms.costs import cost_vector
-from policy_state.algorithms.default import DefaultPolicy
-from policy_state.algorithms.tolerance import TolerancePolicy
+from policy_state.algorithms.default import DefaultAlgorithm
+from policy_state.algorithms.tolerance import ToleranceAlgorithm
 
 if TYPE_CHECKING:
     import random
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from policy_state.stats import ExitStats
 
 
-class Policy(Protocol):
+class Algorithm(Protocol):
     """Chooses exits. Pure: the same counters and the same generator give the same exits."""
 
     @property
     def name(self) -> str:
-        """The name in `PolicySettings.policy`."""
+        """The name in `PolicySettings.algorithm`."""
         ...
 
     @property
@@ -65,7 +65,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UeeUcb:
-    """The published policy, every event of a micro-batch playing the same index.
+    """The published algorithm, every event of a micro-batch playing the same index.
 
     The counters are those of before the batch, so the batch is one long play of one exit.
 
@@ -114,11 +114,11 @@ class UeeUcb:
         )
 
 
-def build(settings: PolicySettings, layers: Sequence[int]) -> Policy:
-    """Return the policy that `settings` describe, for a model with exits after `layers`."""
+def build(settings: PolicySettings, layers: Sequence[int]) -> Algorithm:
+    """Return the algorithm that `settings` describe, for a model with exits after `layers`."""
     costs = cost_vector(settings.cost, layers, weight=settings.cost_weight)
-    if settings.policy == "uee-ucb":
+    if settings.algorithm == "uee-ucb":
         return UeeUcb(costs=costs, alpha=settings.alpha)
     if settings.tolerance is not None:
-        return TolerancePolicy(settings, tuple(layers))
-    return DefaultPolicy(settings, tuple(layers))
+        return ToleranceAlgorithm(settings, tuple(layers))
+    return DefaultAlgorithm(settings, tuple(layers))

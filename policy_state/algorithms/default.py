@@ -48,7 +48,7 @@ class View(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DefaultPolicy(Configured):
+class DefaultAlgorithm(Configured):
     """Learns a domain's exit from paired gains; `docs/policy.md` tells how and why.
 
     Of a micro-batch some events are scouts and follow the upper bound; the others take the best
@@ -74,7 +74,7 @@ class DefaultPolicy(Configured):
         workers: int = 1,
         pool: ExitStats | None = None,
     ) -> tuple[int, ...]:
-        """Return an exit for each of the `count` events; see `Policy.decide`."""
+        """Return an exit for each of the `count` events; see `Algorithm.decide`."""
         if count < 1:
             return ()
         draw = (rng or random.Random(stats.texts)).random()
@@ -137,7 +137,7 @@ class DefaultPolicy(Configured):
         return np.where(view.moved, view.bounds.leader, last_best(gains - view.costs))
 
     def assess(self, stats: ExitStats, *, pool: ExitStats | None = None) -> Assessment:
-        """Return what the domain has settled on, and why; see `Policy.assess`."""
+        """Return what the domain has settled on, and why; see `Algorithm.assess`."""
         view = self.view(Counters.of(stats))
         anchor = self.last if view.moved else 0
         added = np.array(self.costs) - self.costs[anchor]

@@ -8,7 +8,7 @@ from typing import Final
 
 from policy_state.errors import InvalidPolicySettings
 
-POLICIES: Final = ("default", "uee-ucb")
+ALGORITHMS: Final = ("default", "uee-ucb")
 INDICES: Final = ("paired", "kl")
 
 
@@ -16,10 +16,10 @@ INDICES: Final = ("paired", "kl")
 class PolicySettings:
     """How exits are chosen from the counters. The counters themselves do not depend on it.
 
-    Everything from `index` on is for the default policy only.
+    Everything from `index` on is for the default only.
     """
 
-    policy: str = "default"  # or "uee-ucb", exactly as published
+    algorithm: str = "default"  # or "uee-ucb", exactly as published
     cost: str | tuple[float, ...] = "layers"  # see `costs.cost_vector`
     cost_weight: float = 0.1  # how much cost counts against disagreement; the paper has 1
     alpha: float = 1.0  # width of the exploration bonus; the paper's code has 1
@@ -34,7 +34,7 @@ class PolicySettings:
 
     def __post_init__(self) -> None:
         """Refuse what no exit can be chosen with."""
-        for name, allowed in (("policy", POLICIES), ("index", INDICES)):
+        for name, allowed in (("algorithm", ALGORITHMS), ("index", INDICES)):
             if getattr(self, name) not in allowed:
                 raise InvalidPolicySettings(
                     f"{name} {getattr(self, name)!r} is unknown, expected {' or '.join(allowed)}"

@@ -28,7 +28,7 @@ _UNDECIDED: Final = 30.0
 
 
 @dataclass(frozen=True)
-class TolerancePolicy(Configured):
+class ToleranceAlgorithm(Configured):
     """Plays the cheapest exit whose extra error over the last one is surely within a tolerance.
 
     The extra error of exit j is at most P(y_j != y_K), whatever the labels are and whether or not
@@ -59,7 +59,7 @@ class TolerancePolicy(Configured):
         workers: int = 1,
         pool: ExitStats | None = None,  # noqa: ARG002 - nothing is taken on trust
     ) -> tuple[int, ...]:
-        """Return an exit for each of the `count` events; see `Policy.decide`."""
+        """Return an exit for each of the `count` events; see `Algorithm.decide`."""
         if count < 1:
             return ()
         draw = (rng or random.Random(stats.texts)).random()

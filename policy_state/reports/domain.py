@@ -13,7 +13,7 @@ from policy_state.suggesting import no_such_policy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from policy_state.algorithms.base import Policy
+    from policy_state.algorithms.base import Algorithm
     from policy_state.stats import ExitStats
     from policy_state.store.port import DomainSnapshot, StatsStore
 
@@ -29,7 +29,7 @@ class ExitReport:
     share: float | None  # of all texts
     observed: int  # texts that computed this exit
     disagreement: float | None  # share of them whose label differed from exit 0's
-    reward: float | None  # what the policy thinks it gains, minus the cost added, over `anchor`
+    reward: float | None  # what it is thought to gain, minus the cost added, over `anchor`
     index: float | None  # the most that the reward may be, for all that is known
 
 
@@ -54,47 +54,47 @@ class DomainReport:
         return asdict(self) | {"warnings": list(self.diagnosis.warnings)}
 
 
-def exit_of(snapshot: DomainSnapshot, policy: Policy, *, pool: ExitStats | None) -> int:
+def exit_of(snapshot: DomainSnapshot, algorithm: Algorithm, *, pool: ExitStats | None) -> int:
     """Return the exit that a domain's texts get, but for those that explore.
 
-    The one that it is pinned to; else what the policy, of the cost weight of their route, has
-    settled on. A frozen domain's texts do not explore.
+    The one that it is pinned to; else what the algorithm, at the cost weight of their route,
+    has settled on. A frozen domain's texts do not explore.
 
     Args:
         snapshot: Of the domain.
-        policy: Of its texts' cost weight.
+        algorithm: At the cost weight of its texts.
         pool: Counters of all domains together, as workers have them from the store's totals: a
             domain with few texts goes by them.
     """
     if snapshot.pin is not None:
         return snapshot.pin
-    return policy.assess(snapshot.stats, pool=pool).exit
+    return algorithm.assess(snapshot.stats, pool=pool).exit
 
 
 def domain_report(
     domain: str,
     snapshot: DomainSnapshot,
     layers: Sequence[int],
-    policy: Policy,
+    algorithm: Algorithm,
     *,
     pool: ExitStats | None,
 ) -> DomainReport:
-    """Return the report of one domain, as its policy sees it.
+    """Return the report of one domain, as its algorithm sees it.
 
     Args:
         domain: Its name.
         snapshot: What is known of it.
         layers: One per exit.
-        policy: What chooses its exits.
+        algorithm: What chooses its exits.
         pool: As for `exit_of`.
     """
     stats = snapshot.stats
-    assessment = policy.assess(stats, pool=pool)
+    assessment = algorithm.assess(stats, pool=pool)
     rows = tuple(
         ExitReport(
             exit=j,
             layer=layer,
-            cost=policy.costs[j],
+            cost=algorithm.costs[j],
             played=stats.played[j],
             share=stats.played[j] / stats.texts if stats.texts else None,
             observed=stats.observed[j],
@@ -104,7 +104,7 @@ def domain_report(
         )
         for j, layer in enumerate(layers)
     )
-    texts_get = exit_of(snapshot, policy, pool=pool)
+    texts_get = exit_of(snapshot, algorithm, pool=pool)
     run = sum(count * layer for count, layer in zip(stats.played, layers, strict=True))
     return DomainReport(
         domain=domain,
@@ -118,7 +118,7 @@ def domain_report(
         anchor=assessment.anchor,
         exits=rows,
         diagnosis=diagnose(
-            stats, assessment, policy.costs, epoch=snapshot.epoch, drifts=snapshot.drifts
+            stats, assessment, algorithm.costs, epoch=snapshot.epoch, drifts=snapshot.drifts
         ),
     )
 
@@ -136,8 +136,8 @@ def read_reports(
     if found is None:
         raise PolicyNotFound(no_such_policy(policy, [meta.name for meta in store.policies()]))
     meta = store.open(found).meta
-    rules = build(meta.settings, meta.layers)
+    algorithm = build(meta.settings, meta.layers)
     names = store.domains(limit=limit) if domains is None else domains
     records = store.read(names)
     pool = store.totals().stats
-    return [domain_report(name, records[name], meta.layers, rules, pool=pool) for name in names]
+    return [domain_report(name, records[name], meta.layers, algorithm, pool=pool) for name in names]

@@ -22,7 +22,7 @@ _Z_95: Final = 1.959964
 def explain(report: DomainReport, snapshot: DomainSnapshot, *, settings: PolicySettings) -> str:
     """Return one paragraph: which exit the domain is at, why, by how much, what would change it."""
     sentences = _held(report, snapshot)
-    if settings.policy == "default" and settings.tolerance is not None:
+    if settings.algorithm == "default" and settings.tolerance is not None:
         sentences += _within(report, snapshot.stats, settings.tolerance)
     else:
         sentences += _chosen(report, snapshot.stats)

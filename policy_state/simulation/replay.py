@@ -1,4 +1,4 @@
-"""Replays: what a policy does on a recorded matrix of exit labels, text by text or in batches."""
+"""Replays: what an algorithm does on a recorded matrix, text by text or in batches."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 import random
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from policy_state.algorithms.arrays import Counters
 from policy_state.algorithms.base import UeeUcb
-from policy_state.algorithms.default import DefaultPolicy
+from policy_state.algorithms.default import DefaultAlgorithm
 from policy_state.algorithms.drift import BLOCK_TEXTS, DriftWatch, DriftWindow
-from policy_state.algorithms.tolerance import TolerancePolicy
+from policy_state.algorithms.tolerance import ToleranceAlgorithm
 from policy_state.errors import InvalidCosts, InvalidInput, InvalidMatrix
 from policy_state.stats import ExitStats
 from policy_state.wording import counted
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from policy_state.algorithms.base import Policy
-
-TRIALS: Final = 20
+    from policy_state.algorithms.base import Algorithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +82,19 @@ def shuffles(rows: int, trials: int, *, texts: int | None = None) -> NDArray[np.
 
 
 def replay(
-    policy: Policy,
+    algorithm: Algorithm,
     labels: NDArray[np.int8],
     orders: NDArray[np.intp],
     *,
     fleet: Fleet = Fleet(),
     pool: ExitStats | None = None,
 ) -> Replay:
-    """Return what the policy does when the rows of a matrix arrive in the given orders.
+    """Return what the algorithm does when the rows of a matrix arrive in the given orders.
 
-    Trial i draws from `random.Random(i)`. The default policy starts afresh where it sees drift.
+    Trial i draws from `random.Random(i)`. The default one starts afresh where it sees drift.
 
     Args:
-        policy: For as many exits as the matrix has columns.
+        algorithm: For as many exits as the matrix has columns.
         labels: The label of every exit on every text, (rows, exits).
         orders: From `shuffles`, or any other, (trials, texts).
         fleet: Who decides on what.
@@ -104,17 +102,19 @@ def replay(
     """
     if not orders.size:
         raise InvalidMatrix("a matrix without texts cannot be replayed")
-    if len(policy.costs) != labels.shape[1]:
+    if len(algorithm.costs) != labels.shape[1]:
         raise InvalidCosts(
-            f"{counted(len(policy.costs), 'cost')} for a matrix of "
+            f"{counted(len(algorithm.costs), 'cost')} for a matrix of "
             f"{counted(labels.shape[1], 'exit')}"
         )
-    if fleet.one_by_one and isinstance(policy, UeeUcb):
-        exits = uee_ucb_one_by_one(labels, orders, policy.costs, alpha=policy.alpha)
+    if fleet.one_by_one and isinstance(algorithm, UeeUcb):
+        exits = uee_ucb_one_by_one(labels, orders, algorithm.costs, alpha=algorithm.alpha)
         return Replay(orders, exits, ((),) * len(orders))
-    if fleet.one_by_one and isinstance(policy, DefaultPolicy | TolerancePolicy):
-        return _default_one_by_one(policy, labels, orders)
-    trials = [_in_batches(policy, labels[order], i, fleet, pool) for i, order in enumerate(orders)]
+    if fleet.one_by_one and isinstance(algorithm, DefaultAlgorithm | ToleranceAlgorithm):
+        return _default_one_by_one(algorithm, labels, orders)
+    trials = [
+        _in_batches(algorithm, labels[order], i, fleet, pool) for i, order in enumerate(orders)
+    ]
     return Replay(orders, np.stack([e for e, _ in trials]), tuple(r for _, r in trials))
 
 
@@ -154,9 +154,11 @@ def uee_ucb_one_by_one(
 
 
 def _default_one_by_one(
-    policy: DefaultPolicy | TolerancePolicy, labels: NDArray[np.int8], orders: NDArray[np.intp]
+    algorithm: DefaultAlgorithm | ToleranceAlgorithm,
+    labels: NDArray[np.int8],
+    orders: NDArray[np.intp],
 ) -> Replay:
-    """Return what the default policy does; all trials advance together, one text each per step."""
+    """Return what the default does; all trials advance together, one text each per step."""
     trials, texts = orders.shape
     each = _kinds_of_rows(labels)  # (rows, kinds, exits): what a text adds that runs to the end
     exits_ = labels.shape[1]
@@ -166,26 +168,26 @@ def _default_one_by_one(
     sums = np.zeros((trials, kinds, exits_))
     marks = sums.copy()  # the sums when drift was last looked for
     draws = np.stack([_draws(i, texts) for i in range(trials)], axis=1)
-    windows = [_window(policy, exits_) for _ in range(trials)]
+    windows = [_window(algorithm, exits_) for _ in range(trials)]
     resets: list[list[int]] = [[] for _ in range(trials)]
     exits = np.empty((texts, trials), dtype=np.int8)
     rows = np.ascontiguousarray(orders.T)
     for text in range(texts):
         counters = Counters(*sums.swapaxes(0, 1))
-        exits[text] = chosen = policy.decide_one_each(counters, draws[text])
+        exits[text] = chosen = algorithm.decide_one_each(counters, draws[text])
         sums += each[rows[text]] * reach[chosen]
-        if text % BLOCK_TEXTS == BLOCK_TEXTS - 1 and policy.drift:
+        if text % BLOCK_TEXTS == BLOCK_TEXTS - 1 and algorithm.drift:
             for trial, new in enumerate(sums - marks):
                 if windows[trial].add(Counters(*new), Counters(*sums[trial])):
                     sums[trial] = 0
-                    windows[trial] = _window(policy, exits_)
+                    windows[trial] = _window(algorithm, exits_)
                     resets[trial].append(text + 1)
             marks = sums.copy()
     return Replay(orders, exits.T, tuple(map(tuple, resets)))
 
 
 def _in_batches(
-    policy: Policy,
+    algorithm: Algorithm,
     labels: NDArray[np.int8],
     trial: int,
     fleet: Fleet,
@@ -193,7 +195,7 @@ def _in_batches(
 ) -> tuple[NDArray[np.int8], tuple[int, ...]]:
     """Return where the texts of one trial stop, and after how many it started afresh."""
     texts, exits_ = labels.shape
-    watches = [DriftWatch(exits_, evidence=policy.drift) for _ in range(fleet.workers)]
+    watches = [DriftWatch(exits_, evidence=algorithm.drift) for _ in range(fleet.workers)]
     generators = [random.Random(trial * 1000 + worker) for worker in range(fleet.workers)]
     generators[0].seed(trial)
     known, epoch = ExitStats.zeros(exits_), 0
@@ -205,7 +207,7 @@ def _in_batches(
         for worker, generator in enumerate(generators):
             start = round_start + worker * fleet.batch
             batch = labels[start : start + fleet.batch].copy()
-            chosen = policy.decide(
+            chosen = algorithm.decide(
                 known, len(batch), rng=generator, workers=fleet.workers, pool=pool
             )
             exits[start : start + len(batch)] = chosen
@@ -249,5 +251,5 @@ def _draws(trial: int, texts: int) -> NDArray[np.float64]:
     return np.array([generator.random() for _ in range(texts)])
 
 
-def _window(policy: DefaultPolicy | TolerancePolicy, exits: int) -> DriftWindow:
-    return DriftWindow(exits, evidence=policy.drift)
+def _window(algorithm: DefaultAlgorithm | ToleranceAlgorithm, exits: int) -> DriftWindow:
+    return DriftWindow(exits, evidence=algorithm.drift)

@@ -23,11 +23,11 @@ ERRORS = [
 
 
 def played(
-    domain: SyntheticDomain, policy: str, orders: np.ndarray, fleet: Fleet = ALONE
+    domain: SyntheticDomain, algorithm: str, orders: np.ndarray, fleet: Fleet = ALONE
 ) -> tuple[Replay, Scale]:
-    """Return what a policy with its usual settings does on one draw of the domain's texts."""
+    """Return what an algorithm with its usual settings does on one draw of the domain's texts."""
     labels, truth = domain.texts(int(orders.max()) + 1, np.random.default_rng(0))
-    chooser = build(PolicySettings(policy=policy), LAYERS)
+    chooser = build(PolicySettings(algorithm=algorithm), LAYERS)
     scale = Scale(labels, truth, chooser.costs, LAYERS)
     return replay(chooser, labels, orders, fleet=fleet), scale
 
@@ -40,13 +40,13 @@ def test_the_default_finds_the_exit_at_half_the_regret(
     """Over 4,000 texts most are played at the best exit, in every trial; regret halves."""
     domain, orders = SyntheticDomain(errors, classes=classes), shuffles(4000, 5)
     found: dict[str, ReplayResult] = {}
-    for policy in ("default", "uee-ucb"):
-        plays, scale = played(domain, policy, orders)
-        found[policy] = outcome(plays, scale)
+    for name in ("default", "uee-ucb"):
+        plays, scale = played(domain, name, orders)
+        found[name] = outcome(plays, scale)
     best = domain.best_exit(scale.costs)
     assert all(np.argmax(trial) == best for trial in found["default"].counts)
     assert max(found["default"].resets) == 0
-    ours, theirs = (found[policy].regret["end"].mean for policy in ("default", "uee-ucb"))
+    ours, theirs = (found[name].regret["end"].mean for name in ("default", "uee-ucb"))
     assert ours <= max(theirs / 2, 1)
 
 

@@ -1,4 +1,4 @@
-"""`offramp lab replay` and `simulate`: what a policy would have done, without a stream."""
+"""`offramp lab replay` and `simulate`: what an algorithm would have done, without a stream."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REPLAY_EXAMPLES = """Examples:
 
 `offramp lab replay imdb.tsv --exits 1,3,7,12`
 
-`offramp lab replay imdb.tsv --exits 1,3,7,12 --cost split --rule default --plot regret.png`
+`offramp lab replay imdb.tsv --exits 1,3,7,12 --cost split --algorithm default --plot regret.png`
 
 `offramp lab replay imdb.tsv --exits 1,3,7,12 --workers 16 --batch 512 -o json`
 
@@ -42,10 +42,10 @@ SIMULATE_EXAMPLES = """Examples:
 Layers = Annotated[
     str, typer.Option("--exits", metavar="LAYERS", help="Layers with an exit, e.g. 1,3,7,12.")
 ]
-Policies = Annotated[
+Algorithms = Annotated[
     list[str] | None,
     typer.Option(
-        "--rule", help="Replay this one: default or uee-ucb; may be repeated. Both if left out."
+        help="Replay this one: default or uee-ucb; may be repeated. Both if left out.",
     ),
 ]
 Cost = Annotated[str, typer.Option(help="layers, split, or one number per exit: 0.1,0.4,1.")]
@@ -78,7 +78,7 @@ Scouts = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--setting", metavar="NAME=VALUE", help="Any setting of the default policy."),
+    typer.Option("--setting", metavar="NAME=VALUE", help="Any setting of the default."),
 ]
 Plot = Annotated[
     Path | None, typer.Option(help="Write regret curves and exit shares: .png, .svg or .pdf.")
@@ -86,7 +86,8 @@ Plot = Annotated[
 
 
 app = typer.Typer(
-    help="Policies tried out on recorded or made-up texts, without a stream.", no_args_is_help=True
+    help="Algorithms, tried on recorded or made-up texts without a stream.",
+    no_args_is_help=True,
 )
 
 
@@ -94,7 +95,7 @@ app = typer.Typer(
 def replay(
     matrix: Annotated[Path, typer.Argument(help="Exit labels, tab or comma separated.")],
     layers: Layers,
-    policy: Policies = None,
+    algorithm: Algorithms = None,
     cost: Cost = "layers",
     cost_weight: CostWeight = 1.0,
     alpha: Alpha = 1.0,
@@ -107,7 +108,7 @@ def replay(
     plot: Plot = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Replay a recorded matrix of exit labels through policies, beside choices that learn nothing.
+    """Replay a recorded matrix of exit labels, beside choices that learn nothing.
 
     The file has a column per exit, shallowest first, named 0, 1, .., and may end with the true
     label, `op_labels`. Every trial sees the texts in another order. Reward is the paper's: error
@@ -118,7 +119,7 @@ def replay(
     from policy_state.simulation.outcomes import Scale, parse_layers
     from policy_state.simulation.replay import Fleet, shuffles
 
-    found = _settings(policy, cost, cost_weight, alpha, scouts, setting)
+    found = _settings(algorithm, cost, cost_weight, alpha, scouts, setting)
     _check_plot(plot)
     labels, truth = read_matrix(matrix)
     layer_numbers = parse_layers(layers)
@@ -145,7 +146,7 @@ def simulate(
     texts: Annotated[
         int, typer.Option(min=2, max=10_000_000, help="Texts in the stream.")
     ] = 10_000,
-    policy: Policies = None,
+    algorithm: Algorithms = None,
     cost: Cost = "layers",
     cost_weight: CostWeight = 0.1,
     alpha: Alpha = 1.0,
@@ -158,7 +159,7 @@ def simulate(
     plot: Plot = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Make up a domain whose best exit is known, and let policies find it.
+    """Make up a domain whose best exit is known, and let algorithms find it.
 
     With `--then` the domain changes half way, and regret is taken against the best exit of each
     half. With `--violations` exits that are right are followed by exits that are wrong.
@@ -170,7 +171,7 @@ def simulate(
     from policy_state.simulation.replay import Fleet
     from policy_state.simulation.synthetic import SyntheticDomain
 
-    found = _settings(policy, cost, cost_weight, alpha, scouts, setting)
+    found = _settings(algorithm, cost, cost_weight, alpha, scouts, setting)
     _check_plot(plot)
     halves = [
         SyntheticDomain(_numbers(part), violations=violations, classes=classes)
@@ -197,14 +198,14 @@ def simulate(
 
 
 def _settings(
-    policies: list[str] | None,
+    algorithms: list[str] | None,
     cost: str,
     cost_weight: float,
     alpha: float,
     scouts: int | None,
     options: list[str] | None,
 ) -> dict[str, PolicySettings]:
-    """Return the settings of each policy asked for; options are for the default policy."""
+    """Return the settings of each algorithm asked for; options are for the default."""
     from dataclasses import replace
 
     from policy_state.algorithms.settings import PolicySettings
@@ -213,9 +214,9 @@ def _settings(
     base = PolicySettings(cost=parse_costs(cost), cost_weight=cost_weight, alpha=alpha)
     if scouts is not None:
         base = replace(base, scouts=scouts)
-    names = dict.fromkeys(policies or ["default", "uee-ucb"])
+    names = dict.fromkeys(algorithms or ["default", "uee-ucb"])
     changed = with_values(base, parse_options(options or ()))
-    return {name: replace(changed, policy=name) for name in names}
+    return {name: replace(changed, algorithm=name) for name in names}
 
 
 def _check_plot(plot: Path | None) -> None:
@@ -246,7 +247,7 @@ def _run(
     orders: NDArray[np.intp],
     fleet: Fleet,
 ) -> dict[str, ReplayResult]:
-    """Return what every policy comes to, then what choices that learn nothing do."""
+    """Return what every algorithm comes to, then what choices that learn nothing do."""
     from policy_state.algorithms.base import build
     from policy_state.simulation.outcomes import baselines, outcome
     from policy_state.simulation.replay import Replay
@@ -296,7 +297,7 @@ def _show(
                 "costs": list(scale.costs),
                 "losses": scale.losses.tolist(),
                 "labelled": scale.truth is not None,
-                "policies": {name: found.to_dict() for name, found in outcomes.items()},
+                "algorithms": {name: found.to_dict() for name, found in outcomes.items()},
                 "diagnosis": asdict(diagnosis) | {"warnings": list(diagnosis.warnings)},
             }
         )
@@ -314,7 +315,7 @@ def _row(name: str, found: ReplayResult) -> dict[str, Any]:
     shares = _shares(found.counts)
     accuracy = "-" if found.accuracy is None else f"{found.accuracy:.2%}"
     return {
-        "policy": name,
+        "algorithm": name,
         "accuracy": accuracy,
         "cost": found.cost,
         "layers": found.layers,

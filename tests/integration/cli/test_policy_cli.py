@@ -120,7 +120,7 @@ def test_explain_is_one_paragraph(store: RedisStore, offramp: Any) -> None:
 
 def test_a_tolerance_is_explained_and_no_zero_is_negative(store: RedisStore, offramp: Any) -> None:
     """The paragraph names the tolerance; rewards of exits that differ in nothing are 0.000."""
-    offramp("set", "--setting", "policy=default", "--tolerance", "0.02", "--yes")
+    offramp("set", "--setting", "algorithm=default", "--tolerance", "0.02", "--yes")
     count(store, {"cars": stats(900, 0.5)})
     assert "certain to err at most 2 % more than the last" in offramp("explain", "cars").stdout
     shown = offramp("show", "cars").stdout
@@ -236,7 +236,7 @@ def test_set_changes_settings_for_all(store: RedisStore, offramp: Any) -> None:
     assert store.describe().revision == 2
     told = str(offramp("set", "--cost", "measured", "--yes", code=1).exception)
     assert "the model's costs.json when the policy is created; give its numbers here" in told
-    tolerance = ("set", "--setting", "policy=default", "--tolerance", "0.02")
+    tolerance = ("set", "--setting", "algorithm=default", "--tolerance", "0.02")
     assert "tolerance: none -> 0.02" in offramp(*tolerance, code=3).stderr
     offramp(*tolerance, "--yes")
     assert "tolerance: none -> 0.02" in offramp("audit").stdout
@@ -547,7 +547,7 @@ def test_a_domain_with_few_texts_is_shown_at_the_exit_that_workers_play(
     store: RedisStore, offramp: Any, tmp_path: Path
 ) -> None:
     """It goes by what all domains have shown, with workers and in every report alike."""
-    offramp("set", "--setting", "policy=default", "--yes")
+    offramp("set", "--setting", "algorithm=default", "--yes")
     deep = ExitStats.from_texts([(0, 0, 0, n % 2) for n in range(4000)], exits=4)
     count(store, {"forum": deep, "new": ExitStats.from_labels([0, 0, 0, 0], exits=4)})
     new, pool = store.read(["new"])["new"], store.totals().stats

@@ -46,7 +46,7 @@ def make_step(infer):
     return Processor(
         infer=infer,
         model=ModelFacts("f1", LAYERS, ("negative", "positive")),
-        policy=UeeUcb(costs=(0.1, 0.2, 1.0)),
+        algorithm=UeeUcb(costs=(0.1, 0.2, 1.0)),
         routes=(Route(topics=r"texts\.(?P<domain>.+)"),),
     )
 

@@ -44,36 +44,36 @@ def told(result: Result) -> dict[str, Any]:
     return dict(json.loads(result.stdout))
 
 
-def test_replay_tells_programs_all_of_every_policy(offramp: Offramp, tmp_path: Path) -> None:
-    """Both policies and the baselines: accuracy, cost, layers, regret, plays of each trial."""
+def test_replay_tells_programs_all_of_every_algorithm(offramp: Offramp, tmp_path: Path) -> None:
+    """Both algorithms and the baselines: accuracy, cost, layers, regret, plays of each trial."""
     path = written(tmp_path / "m.tsv")
     said = told(offramp("replay", path, "--exits", "1,6,12", "--trials", 3, "-o", "json"))
     assert (said["texts"], said["layers"], said["labelled"]) == (TEXTS, [1, 6, 12], True)
     assert said["costs"] == pytest.approx([1 / 12, 0.5, 1])
-    policies = said["policies"]
-    assert list(policies)[:2] == ["default", "uee-ucb"]
-    assert {"oracle", "last", "random", "exit 0", "exit 1", "exit 2"} <= policies.keys()
-    for found in policies.values():
+    algorithms = said["algorithms"]
+    assert list(algorithms)[:2] == ["default", "uee-ucb"]
+    assert {"oracle", "last", "random", "exit 0", "exit 1", "exit 2"} <= algorithms.keys()
+    for found in algorithms.values():
         assert found["regret"].keys() == {"1000", "end"}
         assert found["regret"]["end"].keys() == {"mean", "sd", "low", "high"}
         assert len(found["counts"]) == 3
         assert all(len(trial) == 3 and sum(trial) == TEXTS for trial in found["counts"])
         assert 0.5 < found["accuracy"] <= 1
         assert 1 <= found["layers"] <= 12
-    assert policies["oracle"]["regret"]["end"]["mean"] == 0
-    assert policies["exit 0"]["layers"] == 1
-    assert policies["last"]["cost"] == 1
+    assert algorithms["oracle"]["regret"]["end"]["mean"] == 0
+    assert algorithms["exit 0"]["layers"] == 1
+    assert algorithms["last"]["cost"] == 1
     assert {"violations", "certificate", "agreement", "warnings"} <= said["diagnosis"].keys()
 
 
-@pytest.mark.parametrize("policy", ["default", "uee-ucb"])
-def test_policies_named_are_the_ones_replayed(
-    offramp: Offramp, tmp_path: Path, policy: str
+@pytest.mark.parametrize("name", ["default", "uee-ucb"])
+def test_algorithms_named_are_the_ones_replayed(
+    offramp: Offramp, tmp_path: Path, name: str
 ) -> None:
-    """With `--rule` only that one stands beside the baselines, repeated or not."""
+    """With `--algorithm` only that one stands beside the baselines, repeated or not."""
     args = ["replay", written(tmp_path / "m"), "--exits", "1,6,12", "--trials", 1, "-o", "json"]
-    said = told(offramp(*args, "--rule", policy, "--rule", policy))
-    assert {"default", "uee-ucb"} & said["policies"].keys() == {policy}
+    said = told(offramp(*args, "--algorithm", name, "--algorithm", name))
+    assert {"default", "uee-ucb"} & said["algorithms"].keys() == {name}
     told_so = " ".join(offramp("replay", "--help").stdout.replace("│", " ").split())
     assert "Replay this one: default or uee-ucb; may be repeated. Both if left out." in told_so
 
@@ -88,24 +88,24 @@ def test_any_separator_with_or_without_truth(
     args = ["--exits", "1,6,12", "--cost-weight", 0.1, "--trials", 2]
     said = told(offramp("replay", path, *args, "-o", "json"))
     assert said["labelled"] is truth
-    for policy in ("default", "uee-ucb"):
-        assert (said["policies"][policy]["accuracy"] is None) is not truth
-    assert np.argmax(np.sum(said["policies"]["default"]["counts"], axis=0)) == 1
+    for name in ("default", "uee-ucb"):
+        assert (said["algorithms"][name]["accuracy"] is None) is not truth
+    assert np.argmax(np.sum(said["algorithms"]["default"]["counts"], axis=0)) == 1
     table = offramp("replay", path, *args).stdout
     assert "regret @end" in table
     assert all(name in table for name in ("default", "uee-ucb", "oracle", "exit 2"))
 
 
-def test_options_reach_the_policy(offramp: Offramp, tmp_path: Path) -> None:
+def test_options_reach_the_algorithm(offramp: Offramp, tmp_path: Path) -> None:
     """Costs, weight, fleet, scouts and any setting change what is played."""
     args = ["replay", written(tmp_path / "m"), "--exits", "1,6,12", "--trials", 1, "-o", "json"]
-    plain = told(offramp(*args, "--rule", "default"))["policies"]["default"]
+    plain = told(offramp(*args, "--algorithm", "default"))["algorithms"]["default"]
     listed = told(offramp(*args, "--cost", "0.1,0.2,0.3", "--cost-weight", 0.5))
     assert listed["costs"] == pytest.approx([0.05, 0.1, 0.15])
     assert told(offramp(*args, "--cost", "split"))["costs"] == [0.5, 0.5, 1]
     fleet = ["--workers", 4, "--batch", 32, "--delay", 1]
     for more in (fleet, [*fleet, "--scouts", 0], ["--alpha", 9], ["--setting", "tolerance=0.05"]):
-        assert told(offramp(*args, *more))["policies"]["default"]["counts"] != plain["counts"]
+        assert told(offramp(*args, *more))["algorithms"]["default"]["counts"] != plain["counts"]
 
 
 @pytest.mark.parametrize("ending", ["png", "svg"])
@@ -143,7 +143,7 @@ def test_a_bad_matrix_is_an_error_with_its_place(
     ("args", "message"),
     [
         (["--exits", "1,12,6"], "layers"),
-        (["--rule", "ucb"], "policy 'ucb' is unknown"),
+        (["--algorithm", "ucb"], "algorithm 'ucb' is unknown"),
         (["--cost", "cheap"], "cost 'cheap' is unknown"),
         (["--cost", "1,2"], "2 costs for 3 exits"),
         (["--setting", "scouts=-1"], "scouts -1.0"),
@@ -168,8 +168,8 @@ def test_simulate_finds_the_exit_it_made_best(offramp: Offramp, tmp_path: Path) 
     said = told(result)
     assert "best by error plus cost: exit 1" in result.stderr
     assert (said["texts"], said["labelled"]) == (2000, True)
-    assert list(said["policies"])[:2] == ["default", "uee-ucb"]
-    assert np.argmax(np.sum(said["policies"]["default"]["counts"], axis=0)) == 1
+    assert list(said["algorithms"])[:2] == ["default", "uee-ucb"]
+    assert np.argmax(np.sum(said["algorithms"]["default"]["counts"], axis=0)) == 1
     assert plot.exists()
 
 
@@ -179,9 +179,9 @@ def test_simulate_drifts_half_way(offramp: Offramp) -> None:
     fleet = ["--workers", 2, "--batch", 32, "--delay", 2]
     result = offramp(*args, "--texts", 6000, "--trials", 2, *fleet, "-o", "json")
     assert "exit 1 then exit 0" in result.stderr
-    policies = told(result)["policies"]
-    assert policies["default"]["resets"] == [1, 1]
-    assert policies["uee-ucb"]["resets"] == [0, 0]
+    algorithms = told(result)["algorithms"]
+    assert algorithms["default"]["resets"] == [1, 1]
+    assert algorithms["uee-ucb"]["resets"] == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -204,5 +204,5 @@ def test_a_domain_that_cannot_be_made_up_is_told(
 def test_several_classes_work_in_simulate(offramp: Offramp) -> None:
     """With four classes the default still plays the best exit most."""
     result = offramp("simulate", "--classes", 4, "--texts", 3000, "--trials", 2, "-o", "json")
-    counts = np.sum(told(result)["policies"]["default"]["counts"], axis=0)
+    counts = np.sum(told(result)["algorithms"]["default"]["counts"], axis=0)
     assert np.argmax(counts) == 1

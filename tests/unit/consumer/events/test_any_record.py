@@ -95,7 +95,7 @@ def make_step(form, fields, source):
     return Processor(
         infer=infer,
         model=ModelFacts("f1", (1, 2), ("no", "yes")),
-        policy=UeeUcb(costs=(0.1, 1.0)),
+        algorithm=UeeUcb(costs=(0.1, 1.0)),
         routes=(Route(topics=r"texts\.(?P<domain>.+)", domain=source),),
         parse=partial(parse, form=form, fields=fields),
         rng=random.Random(1),

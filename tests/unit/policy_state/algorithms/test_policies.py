@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy_state.algorithms.arrays import Counters, constant_exits
-from policy_state.algorithms.base import Policy, build
+from policy_state.algorithms.base import Algorithm, build
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.simulation.replay import Fleet, _default_one_by_one, _in_batches, replay, shuffles
 from policy_state.simulation.synthetic import SyntheticDomain
 from policy_state.stats import ExitStats
 
 OPTIONS: dict[str, Mapping[str, Any]] = {
-    "uee-ucb": {"policy": "uee-ucb"},
+    "uee-ucb": {"algorithm": "uee-ucb"},
     "default": {},
     "index=kl": {"index": "kl"},
     "monotone=false": {"monotone": False},
@@ -38,8 +38,8 @@ every_policy = pytest.mark.parametrize("name", OPTIONS)
 every_default = pytest.mark.parametrize("name", [n for n in OPTIONS if n != "uee-ucb"])
 
 
-def make(name: str, exits: int = 4) -> Policy:
-    """Return a new policy of that name for so many exits."""
+def make(name: str, exits: int = 4) -> Algorithm:
+    """Return a new algorithm of that name for so many exits."""
     return build(PolicySettings(**OPTIONS[name]), LAYERS[exits])
 
 

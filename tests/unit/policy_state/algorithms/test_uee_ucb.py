@@ -92,9 +92,9 @@ def test_the_default_weighs_cost_a_tenth() -> None:
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
-    """An unknown policy and an alpha that is no number of 0 or more are named."""
+    """An unknown algorithm and an alpha that is no number of 0 or more are named."""
     with pytest.raises(InvalidPolicySettings, match="'ucb' is unknown"):
-        PolicySettings(policy="ucb")
+        PolicySettings(algorithm="ucb")
     for alpha in (-1.0, math.nan, math.inf):
         with pytest.raises(InvalidPolicySettings, match="alpha"):
             PolicySettings(alpha=alpha)

@@ -81,7 +81,7 @@ def test_constant_exits_are_told() -> None:
     assert one.constant == (1,)
     assert [w for w in one.warnings if w.startswith("exit 1 gives (nearly) all texts")]
     assert not [w for w in one.warnings if "the reference" in w]
-    for settings in ({"policy": "uee-ucb"}, {"tolerance": 0.02}):  # which leave none out
+    for settings in ({"algorithm": "uee-ucb"}, {"tolerance": 0.02}):  # which leave none out
         told = " ".join(diagnosed([(0, 0, 0, 0), (0, 0, 1, 1)] * 300, **settings).warnings)
         assert "gives (nearly) all texts the same label; train" in told
         assert "the reference" not in told

@@ -178,7 +178,7 @@ def test_options_are_read_as_their_kind() -> None:
         ("index=best", "index 'best' is unknown, expected paired or kl"),
         ("tolerance=1", "tolerance 1.0, expected a share above 0, below 1"),
         ("cost=1,x", "cost '1,x', expected layers, split"),
-        ("policy=7", "policy 7, expected a name"),
+        ("algorithm=7", "algorithm 7, expected a name"),
     ],
 )
 def test_options_that_cannot_be_are_named(option: str, message: str) -> None:
