@@ -15,6 +15,7 @@ from consumer.kafka.topics import NewTopic, create_new_topics, create_topics
 from consumer.keeping.policy_topic import PolicyTopic
 from consumer.settings.sections import KafkaSettings
 from deploy.local.services import start_redis
+from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
 from tests.chaos.mixed import ASIDE, FAULTS, REMADE, Weather
 from tests.chaos.outcome import Report, stop
@@ -98,7 +99,7 @@ def run(storm, logs, **environ):
         weather.rage()
         settled_s, books, said = wait_for_books(arena, answers, report, within_s=storm.settle_s)
         with RedisStore(arena.redis_url) as store:
-            store.open(store.find("default"))
+            read_reports(store, "default", domains=[])  # opens it
             pin = store.read([PINNED])[PINNED].pin
         agrees = other_client_agrees(arena, answers)
         answers.close()

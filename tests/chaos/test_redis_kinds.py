@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import contextmanager
 from functools import partial
 from threading import Event, Lock, Thread
+from typing import Any
 
 import orjson
 import pytest
@@ -53,12 +54,12 @@ class Fleet(Arena):
     def begin(self):
         """Return when texts are counted and what was set is kept."""
         with RedisStore(self.redis_url) as store:
-            by = {"by": "anna", "reason": "a test"}
+            by: dict[str, Any] = {"by": "anna", "reason": "a test"}
             store.write_routes(self.prefix, self._routes, revision=0, action="add", detail={}, **by)
             self.start_workers()
             self.produce(40)
             wait_for(lambda: self.counted() == 40)
-            store.open(store.find("default"))
+            read_reports(store, "default", domains=[])  # opens it
             store.change("never-seen", Pin(1), **by)
         kept = ("domain", "default", "never-seen")
         wait_for(lambda: kept in PolicyTopic(self._kafka_settings).read())
@@ -92,7 +93,7 @@ class Fleet(Arena):
 
     def miscounted(self):
         """Return how far counters and predictions are apart, in all, by what should be there."""
-        wanted = {}
+        wanted: dict[str, ExitStats] = {}
         predictions = self.read(self.out)
         for record in predictions:
             body = orjson.loads(record.value)
@@ -101,7 +102,7 @@ class Fleet(Arena):
         with RedisStore(self.redis_url) as store:
             read_reports(store, "default", domains=[])  # opens it
             found = store.read(wanted)
-        apart = Counter()
+        apart: Counter[str] = Counter()
         for domain, stats in wanted.items():
             fields, others = stats.to_fields(), found[domain].stats.to_fields()
             for name in fields.keys() | others.keys():
@@ -116,7 +117,7 @@ class Fleet(Arena):
         try:
             apart = self.miscounted()
             with RedisStore(self.redis_url) as store:
-                store.open(store.find("default"))
+                read_reports(store, "default", domains=[])  # opens it
                 pin = store.read(["never-seen"])["never-seen"].pin
                 routes = [route["name"] for route in store.routes(self.prefix).routes]
         except (PolicyStateError, redis.RedisError, AttributeError) as error:

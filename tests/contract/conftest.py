@@ -60,6 +60,6 @@ def dump(raw: redis.Redis) -> Callable[[], dict[str, str]]:
     """Return what returns everything in the server, in its own serialised form."""
 
     def serialised(key: str) -> str:
-        return repr(raw.execute_command("DUMP", key, NEVER_DECODE=True))  # type: ignore[no-untyped-call]
+        return repr(raw.execute_command("DUMP", key, NEVER_DECODE=True))
 
     return lambda: {str(key): serialised(str(key)) for key in raw.scan_iter()}

@@ -1,6 +1,7 @@
 """What people have set, compared with a copy of it and brought back from one, on real servers."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from policy_state.store.redis.keeping import Keeping
 from policy_state.store.redis.store import RedisStore
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12))
-WHO = {"by": "anna", "reason": "a test"}
+WHO: dict[str, Any] = {"by": "anna", "reason": "a test"}
 SIGNED = {"by": "w0", "reason": "lost"}
 
 

@@ -204,7 +204,7 @@ def test_no_pin_is_stored_that_cannot_be_read_again(store: RedisStore) -> None:
     names, _ = store.bound()
     six = names.several("meta", "wm", "gaps", "idx", "agg", "audit")
     given = '{"exit": 1, "for_ms": 86399999913600000, "note": "", "exits": 4, "size": 7}'
-    asked = ["token", 10, "pin", given, "action", "pin"]
+    asked: list[str | int] = ["token", 10, "pin", given, "action", "pin"]
     answer = store.server.script("change.lua", [*six, names.domain("books")], asked)
     assert answer[:3] == ["overflow", names.domain("books"), "pin_until"]
     assert (store.audit(), store.domains()) == ((), ())

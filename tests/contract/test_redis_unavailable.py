@@ -81,7 +81,7 @@ def part(offset: int) -> PartitionDeltas:
 def command(server: RedisServer, *words: object) -> Any:
     """Return a server's answer to any command."""
     with redis.Redis.from_url(server.url, decode_responses=True) as raw:
-        return raw.execute_command(*words)  # type: ignore[no-untyped-call]
+        return raw.execute_command(*words)
 
 
 def answered(store: RedisStore, text: str) -> StoreError:

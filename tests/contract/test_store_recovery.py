@@ -172,7 +172,7 @@ def test_a_reset_in_the_midst_of_a_rebuild_is_as_one_after_it(store: PolicyAdmin
         for number in range(300)
     ]
     between = ResetBetween(store)
-    done = rebuild(between, iter(some), upto={("t1", 0): 70_000})  # type: ignore[arg-type]
+    done = rebuild(between, iter(some), upto={("t1", 0): 70_000})
     assert between.calls == 2
     assert done.counted == 599
     found = store.read(["d0", "d1"])

@@ -14,9 +14,10 @@ import signal
 import sys
 import time
 import traceback
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 from typer.core import TyperArgument, TyperGroup, TyperOption
@@ -63,7 +64,7 @@ QUICK = {"trials": "1", "texts": "20"}  # where a command has these, and somethi
 def commands() -> Iterator[tuple[tuple[str, ...], list[TyperArgument | TyperOption]]]:
     """Yield every command with its arguments and options."""
 
-    def walk(command: object, words: tuple[str, ...]):
+    def walk(command: Any, words: tuple[str, ...]):
         if isinstance(command, TyperGroup):
             for name, inner in command.commands.items():
                 yield from walk(inner, (*words, name))
@@ -97,7 +98,7 @@ def cases(*, everything: bool) -> Iterator[list[str]]:
     takes = [(p, w, params) for w, params in found for p in params if not flag(p)]
     at = 0
     for param, words, params in takes:
-        values = HOSTILE
+        values: tuple[str, ...] = HOSTILE
         if not everything:
             values = tuple(HOSTILE[(at + n) % len(HOSTILE)] for n in range(EACH))
             at += EACH + 1
@@ -163,12 +164,13 @@ if __name__ == "__main__":
     signal.signal(signal.SIGALRM, too_long)
     prepare()
     begun, tried = time.monotonic(), 0
-    slow = Counter()
+    slow: defaultdict[str, float] = defaultdict(float)
     for arguments in cases(everything="--all" in sys.argv):
         tried += 1
         start = time.monotonic()
         if (found := broken(arguments)) is not None:
             typer.echo(json.dumps({"arguments": [a[:100] for a in arguments], "broken": found}))
         slow[" ".join(arguments[:2])] += time.monotonic() - start
-    said = f"{tried} tried in {time.monotonic() - begun:.1f} s, longest {slow.most_common(8)}"
+    longest = sorted(slow.items(), key=lambda row: -row[1])[:8]
+    said = f"{tried} tried in {time.monotonic() - begun:.1f} s, longest {longest}"
     typer.echo(said, err=True)

@@ -2,11 +2,12 @@
 
 import json
 import math
+from typing import Any
 
-NESTED = [1]
+NESTED: list[Any] = [1]
 for _ in range(50):
     NESTED = [NESTED]
-HOSTILE = (
+HOSTILE: tuple[Any, ...] = (
     None,
     True,
     [],

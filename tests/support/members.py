@@ -10,7 +10,7 @@ from consumer.events.outgoing import Outgoing
 from consumer.kafka.stream import Batch, KafkaStream
 from consumer.kafka.topics import create_topics
 from consumer.settings.sections import BatchSettings, KafkaSettings
-from demo.fleet import read_all
+from tests.support.kafka_records import committed_records
 from tests.support.memory.positions import MemoryPositions
 
 EVENTS = 20
@@ -53,7 +53,7 @@ class Members:
     def copy(self, stream: KafkaStream, upto: int) -> None:
         """Copy batches, again where that fails, until so many records are in the output."""
         deadline = time.monotonic() + 60
-        while len(read_all(self.kafka, self.out)) < upto:
+        while len(self.copied()) < upto:
             assert time.monotonic() < deadline
             batch = None
             try:
@@ -63,6 +63,10 @@ class Members:
             except StreamUnavailable:
                 with suppress(StreamUnavailable):
                     stream.rewind([] if batch is None else [batch])
+
+    def copied(self) -> list[int]:
+        """Return the numbers in the output."""
+        return [int(record.value) for record in committed_records(self.kafka, self.out)]
 
     def commit(self, stream: KafkaStream, batch: Batch) -> None:
         outgoing = [Outgoing(self.out, r.key, r.value, (), r.partition) for r in batch.records]

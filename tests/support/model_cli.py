@@ -11,7 +11,7 @@ from consumer.cli.model import inspect as commands
 from model.errors import ModelError
 
 if TYPE_CHECKING:
-    from click.testing import Result
+    from typer.testing import Result
 
 app = typer.Typer()
 app.command("train")(commands.train)

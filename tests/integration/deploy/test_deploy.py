@@ -118,6 +118,7 @@ def test_kafka_secrets_in_the_guide_are_files_that_the_pod_has(tmp_path, monkeyp
     volume = added["/spec/template/spec/volumes/-"]
     mount = added["/spec/template/spec/containers/0/volumeMounts/-"]
     created = re.search(rf"generic {volume['secret']['secretName']}((?: --from-file=\S+)+)", guide)
+    assert created is not None
     files = {Path(mount["mountPath"], key) for key in re.findall(r"=(\S+)", created[1])}
     (tmp_path / "offramp.toml").write_text(textwrap.dedent(toml))
     environ = {"OFFRAMP_CONFIG": str(tmp_path / "offramp.toml")}
@@ -165,9 +166,9 @@ def test_probe_tells_a_turning_loop_from_a_hanging_one(container, services, tmp_
 
 def test_probe_waits_longer_than_the_worker_retries(container, pod_settings):
     """A worker that cannot commit gives up by itself, with its error, before the probe kills it."""
-    minutes = int(re.search(r"-mmin -(\d+)", container["livenessProbe"]["exec"]["command"][-1])[1])
+    (minutes,) = re.findall(r"-mmin -(\d+)", container["livenessProbe"]["exec"]["command"][-1])
     waits_s = pod_settings.worker.give_up_s + pod_settings.kafka.request_timeout_s
-    assert minutes * 60 >= waits_s
+    assert int(minutes) * 60 >= waits_s
 
 
 def test_pods_have_no_rights_they_do_not_need(pod, container, instructions):

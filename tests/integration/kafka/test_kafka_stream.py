@@ -11,7 +11,6 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from consumer.errors import StreamUnavailable, WorkerFenced
 from consumer.kafka.topics import create_topics
 from consumer.settings.sections import BatchSettings
-from demo.fleet import read_all
 from deploy.local.kafka_server import broker_answers
 from deploy.local.process import wait_until
 from deploy.local.services import start_kafka
@@ -49,8 +48,7 @@ def test_a_member_let_go_while_it_joins_does_not_commit_again_what_others_did(me
     frozen.rewind([under_way])
     produce(members)
     members.copy(frozen, 3 * EVENTS)
-    copied = read_all(members.kafka, members.out)
-    assert copied == list(range(3 * EVENTS))
+    assert members.copied() == list(range(3 * EVENTS))
 
 
 @pytest.mark.parametrize("step", ["begin", "commit"])
@@ -66,6 +64,7 @@ def test_what_cannot_be_given_back_now_is_given_back_later(step):
         produce(members)
         read_until(stream, lambda: stream._buffer.events == EVENTS)
         batch = stream.collect(AT_ONCE)
+        assert batch is not None
         try:
             with pytest.raises(StreamUnavailable):
                 members.commit(stream, batch)
@@ -77,7 +76,7 @@ def test_what_cannot_be_given_back_now_is_given_back_later(step):
         stream.rewind([])  # as for a later batch, of other partitions
         produce(members)
         members.copy(stream, 2 * EVENTS)
-        assert sorted(read_all(server.address, members.out)) == list(range(2 * EVENTS))
+        assert sorted(members.copied()) == list(range(2 * EVENTS))
         read = [TopicPartition(members.topic, partition) for partition in range(2)]
         assert sum(stream._consumer.committed(tp) for tp in read) == 2 * EVENTS
         members.close()
@@ -103,7 +102,13 @@ def stand_still_in_commit(members):
     committed = thread.submit(members.commit, still, batch)
     assert reached.wait(30)
     still._consumer._coordinator._disable_heartbeat()
-    return lambda: (go.set(), thread.shutdown(), committed.result())
+
+    def end():
+        go.set()
+        thread.shutdown()
+        committed.result()
+
+    return end
 
 
 def test_offsets_of_an_open_transaction_are_waited_for_and_hold_up_nothing_else(kafka):
@@ -115,23 +120,24 @@ def test_offsets_of_an_open_transaction_are_waited_for_and_hold_up_nothing_else(
     ends = [stand_still_in_commit(members) for members in groups]
     for members in groups:
         produce(members, partition=1)
-        members.other = members.join("other")
-    for members in groups:
-        read_until(members.other, lambda m=members: len(m.other.assigned()) == 2, timeout_s=60)
-    for members in groups:  # whoever reads the output sees it later: the transaction is open there
-        read_until(members.other, lambda m=members: m.other._buffer.events == EVENTS)
-        batch = members.other.collect(AT_ONCE)
+    others = [members.join("other") for members in groups]
+    for other in others:
+        read_until(other, lambda o=other: len(o.assigned()) == 2, timeout_s=60)
+    for members, other in zip(groups, others, strict=True):
+        read_until(other, lambda o=other: o._buffer.events == EVENTS)
+        batch = other.collect(AT_ONCE)  # the output shows it later: a transaction is open there
+        assert batch is not None
         assert {record.partition for record in batch.records} == {1}
-        members.commit(members.other, batch)
+        members.commit(other, batch)
     ends[0]()
     successor = groups[1].join("still")  # as far as Kafka is asked: it never reads
     with pytest.raises(WorkerFenced):
         ends[1]()
     successor.close()
-    for members in groups:
+    for members, other in zip(groups, others, strict=True):
         produce(members, partition=0)
-        members.copy(members.other, 3 * EVENTS)
-        assert sorted(read_all(kafka, members.out)) == list(range(3 * EVENTS))
+        members.copy(other, 3 * EVENTS)
+        assert sorted(members.copied()) == list(range(3 * EVENTS))
         members.close()
 
 
@@ -171,7 +177,7 @@ def test_a_join_that_does_not_end_is_begun_anew(kafka):
         silent.close()
         produce(members)
         members.copy(stream, EVENTS)
-        assert read_all(kafka, members.out) == list(range(EVENTS))
+        assert members.copied() == list(range(EVENTS))
         members.close()
 
 
@@ -183,9 +189,11 @@ def test_latest_is_where_the_group_began_not_where_a_batch_failed(kafka):
     read_until(stream, stream.assigned)
     produce(members)
     read_until(stream, lambda: stream._buffer.events == EVENTS)
-    stream.rewind([stream.collect(AT_ONCE)])
+    batch = stream.collect(AT_ONCE)
+    assert batch is not None
+    stream.rewind([batch])
     members.copy(stream, EVENTS)
-    assert read_all(kafka, members.out) == list(range(EVENTS, 2 * EVENTS))
+    assert members.copied() == list(range(EVENTS, 2 * EVENTS))
     members.close()
 
 
@@ -231,7 +239,7 @@ def test_a_hot_partition_is_read_ahead_of_within_limits_and_starves_no_other(kaf
     for _ in range(20):
         stream.keep_up(100)
     assert stream._buffer.events < hot / 2
-    seen = []
+    seen: list[int] = []
     deadline = time.monotonic() + 60
     while len(seen) < hot + EVENTS:
         assert time.monotonic() < deadline

@@ -18,7 +18,9 @@ def test_the_group_keeps_the_place_of_a_member_that_ends(kafka):
             return len(admin.describe_groups([name])[name]["members"])
 
         stream = members.join("a")
-        wait_until(lambda: stream.collect(AT_ONCE) or stream.assigned(), timeout_s=30, what="it")
+        wait_until(
+            lambda: bool(stream.collect(AT_ONCE) or stream.assigned()), timeout_s=30, what="it"
+        )
         members.close()
         assert there() == 1
         wait_until(lambda: there() == 0, timeout_s=SESSION_S + 10, what="the end of its session")

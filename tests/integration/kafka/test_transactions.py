@@ -165,7 +165,7 @@ def test_many_records_lie_where_the_client_itself_would_put_them_and_in_order(ka
     client = KafkaProducer(bootstrap_servers=kafka, acks="all")
     expected = {key: client.send(name, key=key, value=b"own").get(20).partition for key in keys}
     client.close()
-    found = dict.fromkeys(keys, ())
+    found: dict[bytes, tuple[bytes, ...]] = dict.fromkeys(keys, ())
     lone = []
     reader = KafkaConsumer(
         name,

@@ -12,6 +12,7 @@ from consumer.cli.app import app
 from consumer.kafka.topics import create_topics
 from consumer.keeping.policy_topic import PolicyTopic
 from consumer.settings.sections import KafkaSettings
+from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
 from tests.support.workers.routed_fleet import RoutedFleet
 
@@ -70,6 +71,7 @@ class Kept(RoutedFleet):
         history = [c for c in changes if c["action"] != "restore"]
         with RedisStore(self.redis_url) as store:
             meta = store.find("default")
+            assert meta is not None
             store.open(meta)
             books = store.read(["books"])["books"]
         return routes, shown["pin"], audit, history, meta, books
@@ -131,7 +133,7 @@ def test_what_people_set_comes_back_with_a_rebuild_and_nothing_is_guessed_before
     fleet.wait_for(lambda: fleet.run("policy", "doctor").exit_code == 0)  # all is copied
     fleet.stop()
     with RedisStore(fleet.redis_url) as store:
-        store.open(store.find("default"))
+        read_reports(store, "default", domains=[])  # opens it
         store.server.command("DEL", store.bound()[0].key("audit"))
     done = fleet.run("policy", "doctor")
     assert done.exit_code == 4

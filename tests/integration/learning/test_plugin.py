@@ -76,10 +76,12 @@ def test_hosts_see_each_other_and_what_all_have_learnt(redis_url, model):
             assert sorted(alive) == sorted(names[: number + 1])
             assert {worker["group"] for worker in alive.values()} == {"offramp"}
             assert offramp.peers.workers == number + 1
+            assert offramp.peers.pool is not None
             assert offramp.peers.pool.texts == 5 * number
     other = {"instance": "host-3", "policy.name": "other"}
     with Offramp(load_settings(options=options | other)) as offramp:
         offramp.process(records)
+        assert offramp.peers.pool is not None
         assert (offramp.peers.workers, offramp.peers.pool.texts) == (1, 0)
 
 

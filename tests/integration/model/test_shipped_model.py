@@ -33,6 +33,7 @@ def test_its_card_tells_the_truth(engine, shared_dir):
     """The accuracy of every exit on SST-2 dev is the one the card states."""
     card = (PRETRAINED / "README.md").read_text()
     row = re.search(r"\| SST-2 dev \|[^|]*\|(.+)\|\n", card)
+    assert row is not None
     stated = [float(cell) for cell in row.group(1).split("|")]
     dev = read_labelled(shared_dir / "data" / "sst2" / "dev.tsv")
     results = engine.run(dev.texts, [engine.config.exits - 1] * len(dev.texts))

@@ -120,7 +120,8 @@ def test_a_worker_that_looks_while_the_keeper_restores_changes_nothing(
     kept = copied(keeping, {})
     store.server.command("FLUSHDB")
     between = Between(store.server, watch, TABLE if emptied_again else "")
-    Keeping(Held(between), group=GROUP, policy="default").restore(
+    held: Any = Held(between)
+    Keeping(held, group=GROUP, policy="default").restore(
         kept, by="w-0", reason="lost", automatic=True
     )
     assert between.looks > 2

@@ -43,17 +43,15 @@ def _servers() -> Iterator[dict[Flavour, RedisServer]]:
 
 
 @pytest.fixture(params=FLAVOURS)
-def server(
-    request: pytest.FixtureRequest, _servers: dict[Flavour, RedisServer]
-) -> Iterator[RedisServer]:
-    """Yield an empty server with the users of the shipped file, and the default one still on."""
+def server(request: pytest.FixtureRequest, _servers: dict[Flavour, RedisServer]) -> RedisServer:
+    """Return an empty server with the users of the shipped file, and the default one still on."""
     started = _servers[request.param]
     with redis.Redis.from_url(started.url) as raw:
         raw.flushall()
         for line in USERS.read_text().splitlines():
             _, name, *rules = line.split()
             if name != "default":
-                raw.execute_command("ACL", "SETUSER", name, "reset", *rules)  # type: ignore[no-untyped-call]
+                raw.execute_command("ACL", "SETUSER", name, "reset", *rules)
     return started
 
 
@@ -185,7 +183,7 @@ def test_a_right_that_is_missing_leaves_nothing_half_written(
             store.apply([part(0, 3, "a", "idle")])
             time.sleep(0.005)  # so that the next call removes what is idle
             before = export_policy(store)
-            raw.execute_command(*rules)  # type: ignore[no-untyped-call]
+            raw.execute_command(*rules)
             with pytest.raises(StoreRefused):
                 store.apply([part(3, 4, "a", "b")])
             with pytest.raises(StoreRefused):
@@ -200,7 +198,7 @@ def test_a_change_is_made_with_its_audit_or_not_at_all(server: RedisServer) -> N
         store.open(META)
         store.apply([part(0, 3, "a")])
         before = export_policy(store)
-        raw.execute_command("ACL", "SETUSER", "offramp-worker", "-xadd")  # type: ignore[no-untyped-call]
+        raw.execute_command("ACL", "SETUSER", "offramp-worker", "-xadd")
         changes: list[Callable[[], object]] = [
             *(
                 lambda change=change: store.change("a", change, by="anna", reason="")
@@ -225,7 +223,7 @@ def test_routes_are_written_with_their_history_or_not_at_all(
 ) -> None:
     """A user who lacks a right changes neither the routes nor what is said of them."""
     with redis.Redis.from_url(server.url) as raw, RedisStore(url_of(server, "worker")) as store:
-        raw.execute_command("ACL", "SETUSER", "offramp-worker", f"-{denied}")  # type: ignore[no-untyped-call]
+        raw.execute_command("ACL", "SETUSER", "offramp-worker", f"-{denied}")
         with pytest.raises(StoreRefused):
             write_routes(store)
         assert store.routes("g") == StoredRoutes(0)
@@ -262,7 +260,7 @@ def test_what_nobody_needs_is_refused(
             match=r"(?i)no permission|can't run|can't access|NOPERM|ACL failure",
         ),
     ):
-        user.execute_command(*words)  # type: ignore[no-untyped-call]
+        user.execute_command(*words)
 
 
 def test_a_password_comes_from_a_file_and_may_change(server: RedisServer, tmp_path: Path) -> None:
@@ -272,7 +270,7 @@ def test_a_password_comes_from_a_file_and_may_change(server: RedisServer, tmp_pa
     with RedisStore(url_of(server, "worker", "wrong"), password_file=file) as store:
         store.open(META)
         with redis.Redis.from_url(server.url) as raw:
-            raw.execute_command("ACL", "SETUSER", "offramp-worker", ">fresh", "<change-me-worker")  # type: ignore[no-untyped-call]
+            raw.execute_command("ACL", "SETUSER", "offramp-worker", ">fresh", "<change-me-worker")
             file.write_text("fresh")
             raw.client_kill_filter(_type="normal", skipme=True)
         store.apply([part(0, 1, "a")])

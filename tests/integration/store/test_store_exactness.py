@@ -164,6 +164,10 @@ class Denying:
         """Run a command."""
         return self._server.command(*words)
 
+    def evictions(self) -> frozenset[str]:
+        """Say where keys are evicted."""
+        return self._server.evictions()
+
     def close(self) -> None:
         """Close the connections."""
         self._server.close()
@@ -215,7 +219,7 @@ def test_a_change_whose_answer_is_lost_is_done_once(server: RedisServer) -> None
             change()
             assert between.answers_to_lose == 0
 
-        sign: dict[str, str] = {"by": "anna", "reason": ""}
+        sign: dict[str, Any] = {"by": "anna", "reason": ""}
         opened = store.describe()
         lost(lambda: store.change("hotels", Reset(keep=0.5), **sign))
         assert store.read(["hotels"])["hotels"].stats.texts == 32

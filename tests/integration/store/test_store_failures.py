@@ -34,7 +34,7 @@ def part(first: int, upto: int, *domains: str) -> PartitionDeltas:
 @pytest.fixture(params=FLAVOURS)
 def flavour(request: pytest.FixtureRequest) -> Flavour:
     """Return whose server."""
-    return request.param  # type: ignore[no-any-return]
+    return request.param
 
 
 @pytest.fixture

@@ -65,13 +65,13 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext,
 @pytest.fixture(params=FLAVOURS)
 def flavour(request: pytest.FixtureRequest) -> Flavour:
     """Return whose server."""
-    return request.param  # type: ignore[no-any-return]
+    return request.param
 
 
 def command(server: RedisServer, *words: object) -> Any:
     """Return a server's answer to any command."""
     with redis.Redis.from_url(server.url, decode_responses=True) as raw:
-        return raw.execute_command(*words)  # type: ignore[no-untyped-call]
+        return raw.execute_command(*words)
 
 
 def add_user(server: RedisServer) -> None:

@@ -83,7 +83,7 @@ def test_an_emptied_redis_is_rebuilt_under_load(kafka, server, tmp_path):
         wait_for(lambda: len(arena.read(arena.out)) == len(arena.sent))
         rebuild(arena)  # what workers counted meanwhile in part
         settle(arena, load)
-        expected = {}
+        expected: dict[str, ExitStats] = {}
         for record in arena.read(arena.out):
             body = orjson.loads(record.value)
             one = ExitStats.from_labels(body["exit_labels"], exits=3)

@@ -48,7 +48,9 @@ def start(kafka, redis_url, tmp_path):
 
 def test_redis_is_waited_for(start):
     """A worker that starts during an outage says what it waits for, and works once it is there."""
-    server = RedisServer(find_redis("auto"), port=free_port())
+    program = find_redis("auto")
+    assert program is not None
+    server = RedisServer(program, port=free_port())
     with server:
         worker, log = start(REDIS__URL=server.url)
         wait_for(lambda: f"waiting for Redis at {server.address} waited_s=2 error=redis" in log())

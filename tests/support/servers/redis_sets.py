@@ -32,7 +32,7 @@ _NODE = (
 def command(server: RedisServer, *words: object) -> Any:
     """Return a server's answer to any command."""
     with redis.Redis(port=server.port, decode_responses=True, socket_timeout=5) as raw:
-        return raw.execute_command(*words)  # type: ignore[no-untyped-call]
+        return raw.execute_command(*words)
 
 
 class Sentinel(RedisServer):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
@@ -34,7 +35,7 @@ class SchemaRegistry:
             def do_GET(self):
                 double.asked.append((self.path, self.headers["Authorization"]))
                 folder, _, name = self.path.rpartition("/")
-                found = double.schemas.get(int(name)) if folder == "/schemas/ids" else None
+                found: object = double.schemas.get(int(name)) if folder == "/schemas/ids" else None
                 if self.path == "/schemas/types":
                     found = double.kinds
                 status = double.status if double.status != 200 else 200 if found else 404
@@ -63,7 +64,7 @@ class SchemaRegistry:
         self._server.server_close()
         thread.join()
 
-    def add(self, number: int, schema: object, *, kind: str | None = None) -> None:
+    def add(self, number: int, schema: Any, *, kind: str | None = None) -> None:
         text = schema if kind == "PROTOBUF" else json.dumps(schema)
         self.schemas[number] = {"schema": text}
         if kind is not None:

@@ -147,8 +147,8 @@ class Arena:
                 if kafka is None:
                     findings = [f for f in examine(store).findings if f.check != "gaps"]
                 else:
-                    known = {"logs": kafka.logs, "committed": kafka.committed}
-                    findings = examine(store, **known).findings
+                    known = examine(store, logs=kafka.logs, committed=kafka.committed)
+                    findings = list(known.findings)
         except (StoreUnavailable, PolicyNotFound):
             return
         report.examinations += 1

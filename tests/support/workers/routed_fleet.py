@@ -39,7 +39,7 @@ class RoutedFleet:
             "OFFRAMP_BATCH__MAX_EVENTS": "8",  # so that a change meets batches under way
             "OMP_NUM_THREADS": "1",
         }
-        self.workers = {}
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
         create_topics(kafka, {self.out: 2, self.dead: 1})
 
     def start(self, *names: str) -> None:

@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from torch.autograd.profiler import DeviceType
+from torch.profiler import DeviceType
 
 from benchmarks.engine.model import even_workload, invented_tokenizer, workload
 from benchmarks.engine.parts import time_by_kind

@@ -1,6 +1,7 @@
 """Every option of `offramp train` and `pretrain` has its effect, as a user calls it."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -268,7 +269,7 @@ def test_a_teacher_with_the_same_labels_in_another_order_is_understood(tmp_path)
     """Its probabilities go to the classes of these names, or the student learns the opposite."""
     texts = ["the film was good", "not bad at all"]
     teacher = write_tiny_model(tmp_path / "t", config=tiny_config(labels=("yes", "no", "maybe")))
-    common = {"exits": None, "max_tokens": 16, "bf16": False}
+    common: dict[str, Any] = {"exits": None, "max_tokens": 16, "bf16": False}
     same = soft_labels(teacher, texts, labels=("yes", "no", "maybe"), **common)
     turned = soft_labels(teacher, texts, labels=("maybe", "no", "yes"), **common)
     assert torch.equal(turned, same[:, [2, 1, 0]])

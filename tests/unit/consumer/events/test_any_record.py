@@ -118,10 +118,13 @@ def test_any_record_is_predicted_or_a_dead_letter(record, form, fields, source):
     assert not [x for x in outcome.dead_letters if x.error_class == "unexpected-error"]
     assert all(isinstance(value, bytes) and name.encode() for name, value in written.headers)
     if outcome.predictions:
+        assert written.value is not None
         body = orjson.loads(written.value)
         assert -(2**63) <= body["timestamp"] < 2**63
         assert 1 <= len(body["id"]) <= 512 + 1  # and a sign
-        assert read_prediction(written.value, fingerprint="f1", exits=2).domain == body["domain"]
+        read = read_prediction(written.value, fingerprint="f1", exits=2)
+        assert read is not None
+        assert read.domain == body["domain"]
     else:
         assert written.value == record.value
         assert dict(written.headers)["offramp.error.stage"] in {b"parse", b"route"}
@@ -140,7 +143,7 @@ def test_what_cannot_be_written_is_the_dead_letter_of_its_record():
     assert [p.event.id for p in outcome.predictions] == ["0", "2"]
     assert [item.topic for item in outgoing] == ["offramp.predictions"] * 2 + ["d"]
     said = dict(outgoing[2].headers)
-    assert said["offramp.error.stage"], said["offramp.error.class"] == (
+    assert (said["offramp.error.stage"], said["offramp.error.class"]) == (
         b"produce",
         b"unexpected-error",
     )

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,12 @@ from consumer.events.record import DeadLetter, Event, Prediction, Record
 
 
 def record(value, **changes):
-    facts = {"topic": "texts.films", "partition": 3, "offset": 1289, "timestamp_ms": 1000}
+    facts: dict[str, Any] = {
+        "topic": "texts.films",
+        "partition": 3,
+        "offset": 1289,
+        "timestamp_ms": 1000,
+    }
     return Record(**(facts | changes), key=b"k", value=value)
 
 
@@ -152,7 +158,7 @@ def test_a_field_has_one_meaning_with_paths_and_without(fields):
 
 def prediction(**changes):
     event = Event(record(b"x"), "id-1", "x", "films", 77, "out")
-    facts = {
+    facts: dict[str, Any] = {
         "event": event,
         "label": 1,
         "label_name": "positive",

@@ -22,7 +22,7 @@ def record(topic, partition, offset, size=10):
 def test_everything_is_taken_once_and_in_order(rows, max_events, max_tokens):
     """Whatever the limits, batches hold each record once, in order per partition, within limits."""
     buffer = Buffer(limit_bytes=1 << 20)
-    offsets = defaultdict(int)
+    offsets: defaultdict[tuple[str, int], int] = defaultdict(int)
     for topic, partition, size in rows:
         buffer.add([record(topic, partition, offsets[topic, partition], size)])
         offsets[topic, partition] += 1

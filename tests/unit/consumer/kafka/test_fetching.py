@@ -1,6 +1,7 @@
 """What becomes of fetched bytes, whatever is wrong with them; the bytes are kafka-python's own."""
 
 from collections import deque
+from typing import Any
 
 import pytest
 from kafka import TopicPartition
@@ -52,7 +53,7 @@ def read(data, *, suspects=None, first=0, end=END):
 
 def read_on(segment):
     """Read a log of batches as a consumer does, answer by answer; fail where it stands still."""
-    found, place, suspects, tries = deque(), 0, {}, 0
+    found, place, suspects, tries = deque[Any](), 0, dict[int, int](), 0
     while place < END:
         wanted = b"".join(made for first, made in segment if first + PER_BATCH > place)
         came, following = read(wanted, suspects=suspects, first=place)
@@ -109,7 +110,7 @@ def test_one_wrong_byte_costs_its_batch_at_most():
 
 def test_a_wrong_checksum_is_read_again_before_it_counts():
     """A byte that was spoilt on its way is well the second time."""
-    spoilt, suspects = batch(0), {}
+    spoilt, suspects = batch(0), dict[int, int]()
     spoilt[-1] ^= 1
     assert read(spoilt, suspects=suspects) == ([], 0)
     found, following = read(batch(0), suspects=suspects)
@@ -146,7 +147,7 @@ def test_what_cannot_be_decompressed_is_one_letter(codec, error_class):
 @pytest.mark.parametrize("last", [-1, PER_BATCH, 2**31 - 1])
 def test_a_batch_that_does_not_say_where_it_ends_is_not_passed_over(last):
     """A wrong end could leave records out, or lead behind the log: an error for people instead."""
-    made, suspects = batch(0), {}
+    made, suspects = batch(0), dict[int, int]()
     made[23:27] = last.to_bytes(4, "big", signed=True)
     read(made, suspects=suspects)
     with pytest.raises(Exception, match="it says that its offsets are 0"):

@@ -55,16 +55,18 @@ def test_each_line_of_a_child_has_its_name(capfdbinary):
     script += "w('one\\ntw'); time.sleep(0.3); w('o\\n\\nrest')"
     lines, children = ChildLines(ShownLines(2)), []
     for name in ("w-0", "w-1"):
-        children.append(subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE))
-        lines.add(name, children[-1].stderr)
-    deadline, written = time.monotonic() + 20, []
+        child = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+        assert child.stderr is not None
+        children.append(child)
+        lines.add(name, child.stderr)
+    deadline, written = time.monotonic() + 20, list[bytes]()
     while len(written) < 8 and time.monotonic() < deadline:
         lines.pass_on(0.1)
         written += capfdbinary.readouterr().err.splitlines()
     assert [child.wait(20) for child in children] == [0, 0]
-    for name in (b"w-0", b"w-1"):
-        own = [line for line in written if line.startswith(name)]
-        assert own == [name + b" | " + said for said in (b"one", b"two", b"", b"rest")]
+    for named in (b"w-0", b"w-1"):
+        own = [line for line in written if line.startswith(named)]
+        assert own == [named + b" | " + said for said in (b"one", b"two", b"", b"rest")]
 
 
 def test_lines_that_nobody_reads_hold_nobody_up():

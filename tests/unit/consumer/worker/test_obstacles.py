@@ -32,7 +32,8 @@ def obstacles(clock):
 
 
 def record(partition, offset):
-    return Record(*partition, offset, 0, None, b"text")
+    topic, number = partition
+    return Record(topic, number, offset, 0, None, b"text")
 
 
 def keep(obstacles, outputs=OUTPUTS, busy=()):

@@ -15,8 +15,10 @@ def finish(pipeline):
 
 def test_batches_are_committed_in_order_and_once():
     """Commits come in the order of submission, each with what was computed for it."""
-    done = []
-    pipeline = Pipeline(lambda n: n * 2, lambda n: n * 5, lambda n, r: done.append((n, r)))
+    done: list[tuple[int, int]] = []
+    pipeline: Pipeline[int, int, int] = Pipeline(
+        lambda n: n * 2, lambda n: n * 5, lambda n, r: done.append((n, r))
+    )
     for n in range(20):
         while not pipeline.has_room:
             pipeline.wait(5)
@@ -30,11 +32,11 @@ def test_batches_are_committed_in_order_and_once():
 def test_the_next_batch_is_computed_while_the_last_one_commits():
     """A commit that waits for the next computation comes to an end."""
     computed_next = threading.Event()
-    pipeline = Pipeline(
-        lambda n: n,
-        lambda n: computed_next.set() if n == 1 else None,
-        lambda n, _: n == 1 or computed_next.wait(5) or pytest.fail("not overlapped"),
-    )
+
+    def commit(n: int, _: object) -> None:
+        assert n == 1 or computed_next.wait(5), "not overlapped"
+
+    pipeline = Pipeline(lambda n: n, lambda n: computed_next.set() if n == 1 else None, commit)
     pipeline.submit(0)
     pipeline.submit(1)
     finish(pipeline)
@@ -44,7 +46,7 @@ def test_the_next_batch_is_computed_while_the_last_one_commits():
 def test_the_next_batch_is_prepared_while_the_last_one_is_computed():
     """A computation that waits for the next preparation comes to an end."""
     prepared_next = threading.Event()
-    done = []
+    done: list[tuple[int, int]] = []
 
     def prepare(n):
         if n == 1:
@@ -64,7 +66,7 @@ def test_the_next_batch_is_prepared_while_the_last_one_is_computed():
 @pytest.mark.parametrize("stage", ["prepare", "compute", "commit"])
 def test_nothing_behind_a_failure_is_committed(stage):
     """The failing batch and those behind it are given back, and afterwards all goes on."""
-    done = []
+    done: list[int] = []
     broken = [True]
 
     def fail(n, where):

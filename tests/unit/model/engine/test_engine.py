@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -92,8 +92,9 @@ def test_an_unknown_precision_or_device_is_refused(
     tmp_path: Path, argument: str, value: str
 ) -> None:
     """The error names what was asked and what there is; fp16 is not offered on purpose."""
+    given: dict[str, Any] = {argument: value}
     with pytest.raises(ValueError, match=f"{argument} is '{value}', expected"):
-        Engine(write_tiny_model(tmp_path), **{argument: value})
+        Engine(write_tiny_model(tmp_path), **given)
 
 
 def test_a_token_budget_below_one_text_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import cycle
 from types import SimpleNamespace
+from typing import Any, Never
 
 import pytest
 import torch
@@ -53,10 +54,10 @@ def test_without_the_private_operators_the_public_one_does_the_work(
 ) -> None:
     """A build of torch that lacks or refuses oneDNN's operators still runs."""
 
-    def missing(*_: object):
+    def missing(*_: object) -> Never:
         raise error("no such operator")
 
-    builders = {"prepacked": missing, "plain": plain}
+    builders: dict[str, Any] = {"prepacked": missing, "plain": plain}
     assert fastest_builder(torch.float32, CPU, width=32, builders=builders) is plain
 
 

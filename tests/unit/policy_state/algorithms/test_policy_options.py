@@ -1,5 +1,7 @@
 """The default policy's options one by one: each does what the comment beside it says."""
 
+from typing import Any
+
 import pytest
 
 from policy_state.algorithms.assessment import Assessment
@@ -12,12 +14,12 @@ SETTLED = ExitStats.from_texts([(0, 1, 1, 1), (1, 1, 1, 1)] * 500, exits=4)
 """Exit 1 is best at any of the weights here, and that is clear."""
 
 
-def decided(stats: ExitStats, count: int, **options: object) -> tuple[int, ...]:
+def decided(stats: ExitStats, count: int, **options: Any) -> tuple[int, ...]:
     """Return where so many texts go with some options."""
     return build(PolicySettings(**options), LAYERS).decide(stats, count)
 
 
-def assessed(**options: object) -> Assessment:
+def assessed(**options: Any) -> Assessment:
     """Return what is made of fifty texts."""
     few = ExitStats.from_texts([(0, 1, 1, 1), (0, 0, 0, 1), *[(1, 1, 1, 1)] * 48], exits=4)
     return build(PolicySettings(**options), LAYERS).assess(few)

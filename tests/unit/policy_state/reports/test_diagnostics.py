@@ -1,5 +1,8 @@
 """What is said of a choice without labels: each warning where it is due, and nowhere else."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,7 +17,7 @@ LAYERS = (1, 3, 7, 12)
 CLEAN = [(0, 1, 1, 1)] * 300 + [(1, 1, 1, 1)] * 400 + [(0, 0, 0, 0)] * 300
 
 
-def diagnosed(texts: list[tuple[int, ...]], **settings: object) -> Diagnosis:
+def diagnosed(texts: Sequence[tuple[int, ...]], **settings: Any) -> Diagnosis:
     """Return the diagnosis of a domain with these texts."""
     stats = ExitStats.from_texts(texts, exits=4)
     policy = build(PolicySettings(**settings), LAYERS)

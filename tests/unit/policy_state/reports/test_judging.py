@@ -43,8 +43,8 @@ def test_errors_and_the_exit_by_labels_by_hand() -> None:
 
 def test_steps_are_taken_on_the_same_texts() -> None:
     """Deep runs at a bad time do not make the deep exit look bad: it is compared at that time."""
-    hard, easy = [(0, 0, 0)] * 50, [(1,)] * 950
-    found = judge(hard + easy, [1] * 1000, exit_=2, costs=(0.1, 0.1, 0.1))
+    texts: list[tuple[int, ...]] = [*[(0, 0, 0)] * 50, *[(1,)] * 950]
+    found = judge(texts, [1] * 1000, exit_=2, costs=(0.1, 0.1, 0.1))
     assert [e.share for e in found.errors if e] == [0.05, 1, 1]
     assert found.exit_by_labels == 2
     assert found.extra_error is not None
@@ -153,7 +153,7 @@ def test_labels_meet_their_predictions_by_id() -> None:
         b"not JSON",
         None,
     ]
-    labels = {"a": "positive", "7": 1, "b": "0", "d": "Positive", "z": 1}
+    labels: dict[str, int | str] = {"a": "positive", "7": 1, "b": "0", "d": "Positive", "z": 1}
     found = join(predictions, labels, fingerprint="f1", exits=2)
     assert {name: (t.exit_labels, t.truth) for name, t in found.domains.items()} == {
         "films": ([(0, 1)], [1]),

@@ -39,8 +39,8 @@ def test_an_outcome_by_hand() -> None:
     assert (end.mean, end.sd) == pytest.approx((0.9, np.std([0.6, 1.2], ddof=1)))
     assert (end.high - end.mean) == pytest.approx(1.959964 * end.sd / math.sqrt(2))
     assert found.counts == ((2, 2), (4, 0))
-    assert found.curve[0][:2] == (1, pytest.approx((0 + 0.3) / 2))
-    assert found.curve[-1][:2] == (4, pytest.approx(0.9))
+    assert found.curve[0][:2] == pytest.approx((1, (0 + 0.3) / 2))
+    assert found.curve[-1][:2] == pytest.approx((4, 0.9))
 
 
 def test_without_truth_there_is_no_accuracy() -> None:
