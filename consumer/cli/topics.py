@@ -31,8 +31,8 @@ from consumer.cli.route.common import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from consumer.kafka.group.offsets import TopicLag
     from consumer.kafka.topic_plan import Planned
-    from consumer.kafka.topics import TopicLag
     from consumer.routes.table import RouteTable
     from consumer.settings.sections import KafkaSettings
     from policy_state.store.positions import PositionStore
@@ -173,8 +173,9 @@ def list_(
 
 
 def _listed(kafka: KafkaSettings, table: RouteTable, store: PositionStore) -> list[dict[str, Any]]:
+    from consumer.kafka.group.offsets import group_lag
     from consumer.kafka.topic_plan import named_topics
-    from consumer.kafka.topics import describe_cluster, group_lag
+    from consumer.kafka.topics import describe_cluster
     from consumer.routes.route import route_for
 
     existing = describe_cluster(kafka).partitions

@@ -1,13 +1,13 @@
-"""From settings to kafka-python's connection settings: the one place, for every client."""
+"""Connections to Kafka: from settings to kafka-python's, logins, time limits, and our errors."""
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kafka import errors as kafka_errors
-from kafka.net.manager import KafkaConnectionManager
-from kafka.net.selector import NetworkSelector
 
 from consumer.errors import (
     InvalidSettings,
@@ -16,14 +16,16 @@ from consumer.errors import (
     StreamRefused,
     StreamUnavailable,
     UntrustedService,
+    WorkerFenced,
 )
-from consumer.http import read_secret
-from consumer.kafka.tokens import token_provider
+from consumer.http import fetch_json, read_secret
+from consumer.kafka.private import ConnectionManager, Selector, TokenProvider
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from consumer.settings.sections import KafkaSettings
+    from consumer.settings.security import KafkaSecurity
 
 Client = dict[str, Any]
 
@@ -48,6 +50,14 @@ _REFUSED = (
     FileNotFoundError,
     PermissionError,
 )
+_FENCED = (
+    kafka_errors.ProducerFencedError,
+    kafka_errors.InvalidProducerEpochError,
+    kafka_errors.FencedInstanceIdError,
+)
+_TOKEN_TIMEOUT_S = 5.0
+_TOKEN_LIFE_S = 300.0  # where the endpoint does not say
+_TOKEN_USED = 0.8  # of a token's life, then a new one is fetched
 
 
 def connect(settings: KafkaSettings, *, name: str = "offramp") -> Client:
@@ -108,8 +118,8 @@ def check_login(client: Mapping[str, Any], *, timeout_s: float) -> None:
         StreamUnavailable, StreamRefused: naming the broker and what it said.
     """
     deadline = time.monotonic() + timeout_s
-    net = NetworkSelector(**client)
-    manager = KafkaConnectionManager(net, reconnect_backoff_ms=0, **client)
+    net = Selector(**client)
+    manager = ConnectionManager(net, reconnect_backoff_ms=0, **client)
     cuts = 0
     try:
         while True:
@@ -162,3 +172,106 @@ def _explained(error: Exception, *, at_login: bool) -> str:
         return f"the broker does not take this kafka.security.mechanism ({said})"
     meaning = next((text for word, text in _TLS_MEANINGS.items() if word in said), None)
     return f"{meaning[0]} ({said}); see {meaning[1]}" if meaning else said or type(error).__name__
+
+
+def bounded(call: Callable[..., object], *args: object, timeout_s: float) -> None:
+    """Run a call that has no time limit of its own, and give up on it when the time is over.
+
+    Raises:
+        StreamUnavailable: it took longer; its thread is left behind.
+        Exception: what the call raised.
+    """
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call(*args)
+        except BaseException as error:  # noqa: BLE001  (handed to the caller)
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name=f"offramp-{call.__name__}", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if thread.is_alive():
+        raise StreamUnavailable(f"{call.__name__} took longer than {timeout_s:.1f} s")
+    if failure:
+        raise failure[0]
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn kafka-python's errors into ours; `doing` begins the message.
+
+    Raises:
+        WorkerFenced: another worker has this name.
+        StreamRefused: this user may not do that.
+        StreamUnavailable: any other error of Kafka.
+    """
+    try:
+        yield
+    except _FENCED as error:
+        raise WorkerFenced(f"{doing}: another worker has this name: {error!r}") from error
+    except kafka_errors.AuthorizationError as error:
+        raise StreamRefused(f"{doing}: {error!r}") from error
+    except kafka_errors.KafkaError as error:
+        raise StreamUnavailable(f"{doing}: {error!r}") from error
+
+
+def token_provider(security: KafkaSecurity) -> TokenProvider:
+    """Return what gives tokens at every login, as the settings say."""
+    return FileToken(security) if security.token_url is None else ExchangedToken(security)
+
+
+class FileToken(TokenProvider):
+    """A token that something else keeps fresh in a file: read at every login."""
+
+    def __init__(self, security: KafkaSecurity) -> None:
+        super().__init__()
+        if security.token_file is None:
+            raise InvalidSettings("kafka.security.token_file: is not set")
+        self._path = security.token_file
+
+    def token(self) -> str:
+        """Return what is in the file now."""
+        return read_secret(self._path)
+
+
+class ExchangedToken(TokenProvider):
+    """A token for client credentials (RFC 6749, 4.4): kept while it lives, then fetched anew."""
+
+    def __init__(self, security: KafkaSecurity) -> None:
+        super().__init__()
+        if not (security.token_url and security.client_id and security.client_secret_file):
+            raise InvalidSettings("kafka.security: token_url needs client_id, client_secret_file")
+        self._url = security.token_url
+        self._client_id = security.client_id
+        self._secret_file = security.client_secret_file
+        self._form = {"grant_type": "client_credentials"}
+        if security.scope is not None:
+            self._form["scope"] = security.scope
+        self._ca_file = security.ca_file
+        self._token = ""
+        self._until = 0.0
+
+    def token(self) -> str:
+        """Return a token that lives.
+
+        Raises:
+            ServiceRefused: the endpoint does not accept the credentials.
+            ServiceUnavailable: it does not answer.
+        """
+        if time.monotonic() < self._until:
+            return self._token
+        found = fetch_json(
+            self._url,
+            expected=dict,
+            timeout_s=_TOKEN_TIMEOUT_S,
+            form=self._form,
+            login=(self._client_id, read_secret(self._secret_file)),
+            ca_file=self._ca_file,
+        )
+        token, life_s = found.get("access_token"), found.get("expires_in", _TOKEN_LIFE_S)
+        if not isinstance(token, str) or not isinstance(life_s, int | float):
+            raise ServiceUnavailable(f"{self._url}: the answer has no access_token")
+        self._token, self._until = token, time.monotonic() + life_s * _TOKEN_USED
+        return token

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from kafka import KafkaConsumer, TopicPartition
-
-from consumer.errors import StreamUnavailable
-from consumer.kafka.calls import translated
-from consumer.kafka.client import connect
-from consumer.kafka.reading.fetching import Fetching
+from consumer.errors import TopicMissing
+from consumer.kafka.reading.reader import TopicReader
 from consumer.kafka.writing.topic_writer import TopicWriter
 
 if TYPE_CHECKING:
@@ -21,8 +15,6 @@ if TYPE_CHECKING:
 
     from consumer.events.record import Record
     from consumer.settings.sections import KafkaSettings
-
-log = logging.getLogger("offramp.dead_letters")
 
 CLASSES: Final = frozenset(
     [
@@ -116,43 +108,19 @@ def read_letters(
         StreamUnavailable: Kafka does not answer, or there is no such topic.
     """
     topic = settings.dead_letters
-    with translated(f"reading {topic}"):
-        consumer = KafkaConsumer(
-            **connect(settings),
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-        )
-        try:
-            numbers = consumer.partitions_for_topic(topic)
-            if not numbers:
-                raise StreamUnavailable(
-                    f"topic {topic} does not exist; `offramp topics init` creates it"
-                )
-            partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
-            consumer.assign(partitions)
-            fetching = Fetching(consumer)
-            ends = consumer.end_offsets(partitions)
-            heard_at = time.monotonic()
-            while any(consumer.position(tp) < ends[tp] for tp in partitions):
-                polled = fetching.poll(timeout_ms=500)
-                if not polled and time.monotonic() > heard_at + settings.request_timeout_s:
-                    raise StreamUnavailable(f"nothing came for {settings.request_timeout_s:g} s")
-                for rows in polled.values():
-                    for record in rows:
-                        if record.fault is not None:
-                            log.warning("left out %s: %s", record.position, record.fault.message)
-                            continue
-                        letter = _letter(record)
-                        if stage in {None, letter.error.get("stage")} and error_class in {
-                            None,
-                            letter.error.get("class"),
-                        }:
-                            yield letter
-                if polled:
-                    heard_at = time.monotonic()
-        finally:
-            consumer.close()
+    try:
+        reader = TopicReader(settings, [topic])
+    except TopicMissing as error:
+        said = f"topic {topic} does not exist; `offramp topics init` creates it"
+        raise TopicMissing(said) from error
+    with reader:
+        for record in reader.records(wait=False):
+            letter = _letter(record)
+            if stage in {None, letter.error.get("stage")} and error_class in {
+                None,
+                letter.error.get("class"),
+            }:
+                yield letter
 
 
 def replay(

@@ -6,11 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from kafka import KafkaAdminClient
-
-from consumer.kafka.calls import translated
-from consumer.kafka.client import connect
-from consumer.kafka.reading.reader import topic_ids
+from consumer.kafka.topics import connected, topic_ids
 from consumer.routes.table import BUILT_IN
 from policy_state.store.admin import AUDIT_ENTRIES
 
@@ -82,8 +78,7 @@ def where_predicted(
     Raises:
         StreamUnavailable: no broker answers.
     """
-    what = "looking for the topics of predictions"
-    with translated(what), KafkaAdminClient(**connect(settings.kafka)) as admin:
+    with connected(settings.kafka, "looking for the topics of predictions") as admin:
         there = topic_ids(admin).keys()
     outputs = {route.output for route in (*routes, BUILT_IN)} | {old.output for old in former}
     in_force = {(route.topics, route.output) for route in routes}

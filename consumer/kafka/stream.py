@@ -9,24 +9,19 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from consumer.errors import StreamUnavailable, WorkerFenced
 from consumer.events.record import Record
-from consumer.kafka.calls import bounded, translated
-from consumer.kafka.client import connect
-from consumer.kafka.group.beginning import begun_group
-from consumer.kafka.group.committed import to_commit
-from consumer.kafka.group.group_kind import ASSIGNOR, explained
-from consumer.kafka.group.holding import LostPartitions
-from consumer.kafka.group.placing import StartOffsets
-from consumer.kafka.group.resting import Resting
+from consumer.kafka.client import bounded, connect, translated
+from consumer.kafka.group.member import Member, explained
+from consumer.kafka.group.offsets import to_commit
+from consumer.kafka.group.positions import begun_group
 from consumer.kafka.reading.buffer import Buffer
-from consumer.kafka.reading.fetching import Fetching
-from consumer.kafka.sources import described_id, look
 from consumer.kafka.targets import described_refusal
+from consumer.kafka.topics import look
 from consumer.kafka.writing.transactions import Transactions
 
 if TYPE_CHECKING:
@@ -38,7 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("offramp.stream")
 
-_JOIN_POLL_MS = 500  # a join of the group finishes inside a poll: shorter ones starve it
 _IDLE_POLL_MS = 500
 _CLOSE_S = 1.0
 _LOOK_S = 3.0
@@ -89,7 +83,6 @@ class KafkaStream:
         self._unread: set[str] = set()  # topics still assigned here that are no longer read
         self._still: frozenset[tuple[str, int]] = frozenset()  # partitions that are not read on yet
         self._buffer = Buffer(limit_bytes=settings.buffer_bytes)
-        self._joining_since: float | None = None
         self._committed = False
         self._client = connect(settings, name=f"offramp-{instance}")
         self._name = f"{settings.group}-{instance}"
@@ -105,7 +98,7 @@ class KafkaStream:
                 look=lambda topics: look(self._admin, topics, timeout_s=_LOOK_S),
             )
             undo.enter_context(closing(self._transactions))
-            self._join()
+            self._member = self._joined()
             undo.pop_all()
 
     def collect(self, limits: BatchSettings) -> Batch | None:
@@ -117,15 +110,15 @@ class KafkaStream:
             StreamUnavailable: the broker does not answer.
         """
         self.keep_up(0 if self._buffer.events else _IDLE_POLL_MS)
-        while self._buffer.events and self._joining_since is None:
+        while self._buffer.events and not self._member.joining:
             left_ms = limits.max_wait_ms - int(self._buffer.waiting_s * 1000)
             if (
                 left_ms <= 0
                 or self._buffer.events >= limits.max_events
                 or self._buffer.tokens >= limits.max_tokens
             ):
-                membership = self._consumer.group_metadata()
-                lost = self._held.take_lost(self._consumer)
+                membership = self._member.consumer.group_metadata()
+                lost = self._member.take_lost()
                 if lost or membership.state != MemberState.STABLE:
                     self._give_back(lost)
                     self.keep_up(0)
@@ -133,7 +126,7 @@ class KafkaStream:
                 taken = self._buffer.take(
                     max_events=limits.max_events, max_tokens=limits.max_tokens
                 )
-                return Batch(tuple(taken), membership, self._placing.covering.taken(taken))
+                return Batch(tuple(taken), membership, self._member.start.take(taken))
             self.keep_up(left_ms)
         return None
 
@@ -144,31 +137,22 @@ class KafkaStream:
             StreamUnavailable: the broker does not answer.
         """
         with translated("polling"), explained(self._admin, self._settings.group):
-            self._placing.place()
-            rejoins = self._consumer._coordinator.need_rejoin()  # noqa: SLF001
-            if rejoins or self._joining_since is not None:
-                timeout_ms = max(timeout_ms, _JOIN_POLL_MS)
-            assigned = self._consumer.assignment()
-            full = {TopicPartition(*key) for key in self._buffer.full([*map(tuple, assigned)])}
-            full |= {tp for tp in assigned if tp.topic in self._unread or tp not in self._placing}
-            full |= self._resting.still(assigned)
-            full |= {tp for tp in assigned if tuple(tp) in self._still}
-            paused = self._consumer.paused()
-            self._consumer.pause(*(full - paused))
-            self._consumer.resume(*(paused - full))
-            polled = self._placing.led_on(self._fetching.poll, timeout_ms)
-            assigned = self._consumer.assignment()
-            lost = self._held.take_lost(self._consumer)
-            self._give_back(lost)
+            member, start = self._member, self._member.start
+            start.place()
+            assigned = member.consumer.assignment()
+            full = self._buffer.full(assigned) | (self._still & assigned)
+            full |= {tp for tp in assigned if tp.topic in self._unread}
+            polled = member.poll(timeout_ms, full)
+            self._give_back(member.take_lost())
+            assigned = member.consumer.assignment()
             for tp in assigned:
-                if tp not in self._placing:
-                    self._buffer.drop(tuple(tp))
+                if tp not in start:
+                    self._buffer.drop(tp)
             for tp, rows in polled.items():
-                if tp in assigned and tp in self._placing and tuple(tp) not in self._still:
+                if tp in assigned and tp in start and tp not in self._still:
                     self._buffer.add(rows)
-            self._placing.place()
-        self._check_silence()
-        self._check_joining()
+            start.place()
+        self._check_member()
 
     def stand_still(self, partitions: frozenset[tuple[str, int]]) -> None:
         """Read no further of these partitions, and of those that stood still so far go on.
@@ -181,7 +165,7 @@ class KafkaStream:
 
     def unreadable(self) -> list[str]:
         """Return which partitions give errors instead of records, and what is wrong with each."""
-        return self._resting.said()
+        return self._member.resting.said()
 
     def look_at(self, topic: str) -> None:
         """Return if a topic may be written to, as far as brokers tell. Any thread may ask.
@@ -206,31 +190,20 @@ class KafkaStream:
             StreamUnavailable: the broker does not answer; the topics are what they were.
         """
         with translated("subscribing"):
-            assigned = self._consumer.assignment()
+            assigned = self._member.consumer.assignment()
             unread = {tp for tp in assigned if not re.match(topics, tp.topic)}
             self._give_back(unread)
-            self._placing.place()
-            self._consumer.subscribe(pattern=topics, listener=self._held)
+            self._member.start.place()
+            self._member.subscribe(topics)
         self._topics, self._unread = topics, {tp.topic for tp in unread}
-
-    def topic_id(self, topic: str) -> str:
-        """Return the id of a topic: another one if it was deleted and created again.
-
-        Raises:
-            SourceGone: it was deleted.
-            StreamUnavailable: the broker does not tell.
-        """
-        if (known := self._consumer._cluster.topic_id(topic)) is not None:  # noqa: SLF001
-            return str(known)
-        return described_id(self._admin, topic)
 
     def assigned(self) -> list[tuple[str, int]]:
         """Return topic and number of each partition that is this worker's now."""
-        return sorted(map(tuple, self._consumer.assignment()))
+        return sorted(map(tuple, self._member.consumer.assignment()))
 
     def places(self) -> dict[str, int]:
         """Return up to where what is this worker's now is committed, by watermark name."""
-        sources = self._placing.sources()
+        sources = self._member.start.sources()
         return {s: at for s in sources if (at := self.positions.noted(s)) is not None}
 
     def commit(
@@ -248,8 +221,7 @@ class KafkaStream:
             StreamUnavailable: it is not known to be committed; `rewind`, then collect again. Also
                 where the group had let this worker go, and it has joined again since.
         """
-        for topic, topic_id in {(r.topic, r.topic_id) for r in batch.records}:
-            self._check_same(topic, topic_id)
+        self._member.check_topics(batch.records)
         last = {(r.topic, r.partition): r for r in batch.records}  # they are in order
         offsets = {
             TopicPartition(*key): to_commit(r.next_offset, r.topic_id) for key, r in last.items()
@@ -259,7 +231,7 @@ class KafkaStream:
                 outgoing, offsets, batch.membership, before_commit=before_commit
             )
         except WorkerFenced as error:
-            own_id = self._consumer.group_metadata().member_id
+            own_id = self._member.consumer.group_metadata().member_id
             if (
                 isinstance(error.__cause__, kafka_errors.FencedInstanceIdError)
                 and own_id != batch.membership.member_id
@@ -282,7 +254,7 @@ class KafkaStream:
         self._give_back({TopicPartition(r.topic, r.partition) for b in batches for r in b.records})
         self._transactions.recover()
         with translated("rewinding"):
-            self._placing.place()
+            self._member.start.place()
 
     def close(self) -> None:
         """Close all connections, within the time limit for all together.
@@ -292,81 +264,43 @@ class KafkaStream:
         time is spent on a silent broker.
         """
         deadline = time.monotonic() + (self._timeout_s if self._committed else _CLOSE_S)
-        for close in (self._consumer.close, self._transactions.close, self._admin.close):
+        for close in (self._member.consumer.close, self._transactions.close, self._admin.close):
             try:
                 bounded(close, timeout_s=max(0.1, deadline - time.monotonic()))
             except (StreamUnavailable, kafka_errors.KafkaError) as error:
                 log.warning("close failed error=%r", error)
 
-    def _check_same(self, topic: str, topic_id: str | None) -> None:
-        """Raise where a topic has another id than when it was read, as far as that is known."""
-        if self.topic_id(topic) != topic_id != described_id(self._admin, topic):
-            raise StreamUnavailable(
-                f"topic {topic} was deleted and made anew: a batch of the one before is not used"
-            )
+    def _check_member(self) -> None:
+        """Raise where no broker answers, or joining does not come to an end: then it begins anew.
 
-    def _check_silence(self) -> None:
-        """Raise where no broker answers: kafka-python polls on as if nothing had come in."""
-        settings, cluster = self._settings, self._consumer._cluster  # noqa: SLF001
-        silent_s = time.monotonic() - cluster._last_successful_refresh_ms / 1000  # noqa: SLF001
-        if silent_s > settings.metadata_max_age_s + self._timeout_s:
-            raise StreamUnavailable(f"no broker has answered for {silent_s:.0f} s")
-
-    def _check_joining(self) -> None:
-        """Start over as a new member if joining the group does not come to an end."""
-        if self._consumer.group_metadata().state == MemberState.STABLE:
-            self._joining_since = None
-            return
-        # kafka-python forgets a join that it began because the topics have changed and that was not
-        # over within one poll: it would stay outside the group. Being asked, it goes on with it.
-        self._consumer._coordinator.request_rejoin()  # noqa: SLF001
-        now = time.monotonic()
-        self._joining_since = self._joining_since or now
-        if now - self._joining_since > self._settings.join_timeout_s:
-            log.warning("new consumer joining_s=%.0f", now - self._joining_since)
-            old = self._consumer
+        kafka-python polls on as if nothing had come in.
+        """
+        settings, old = self._settings, self._member
+        if old.silent_s > settings.metadata_max_age_s + self._timeout_s:
+            raise StreamUnavailable(f"no broker has answered for {old.silent_s:.0f} s")
+        if (joining_s := old.joining_s()) > settings.join_timeout_s:
+            log.warning("new consumer joining_s=%.0f", joining_s)
             with translated("joining anew"):
-                self._join()
-                self._joining_since = None
+                self._member = self._joined()
                 self._buffer.clear()
-                bounded(old.close, timeout_s=self._timeout_s)
+                bounded(old.consumer.close, timeout_s=self._timeout_s)
             raise StreamUnavailable(
-                f"joining the group took longer than {self._settings.join_timeout_s} s"
+                f"joining the group took longer than {settings.join_timeout_s} s"
             )
 
     def _give_back(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget what was read of partitions; they are read on when they are placed anew."""
         for tp in partitions:
-            self._buffer.drop(tuple(tp))
-        self._placing.forget(partitions)
+            self._buffer.drop(tp)
+        self._member.start.forget(partitions)
 
-    def _join(self) -> None:
-        """Begin with a new consumer that has read nothing; if there is none, nothing changes."""
-        settings, held = self._settings, LostPartitions()
-        consumer = KafkaConsumer(
-            **self._client,
-            group_id=settings.group,
-            group_instance_id=self._name,
-            enable_auto_commit=False,
-            auto_offset_reset="none",  # see `StartOffsets`
-            isolation_level="read_committed",
-            metrics_enabled=False,  # nobody reads them
-            metadata_max_age_ms=int(settings.metadata_max_age_s * 1000),
-            session_timeout_ms=int(settings.session_timeout_s * 1000),
-            partition_assignment_strategy=[ASSIGNOR],
-        )
-        consumer.subscribe(pattern=self._topics, listener=held)
-        self._consumer, self._held = consumer, held
-        self._resting = Resting()
-        self._placing = StartOffsets(
-            consumer,
-            self.positions,
-            self.topic_id,
-            told_id=lambda topic: described_id(self._admin, topic),
-            timeout_s=self._timeout_s,
-        )
-        self._fetching = Fetching(
-            consumer,
-            refused=self._placing.refused_or(self._resting.add),
-            topics=self._placing.topics,
+    def _joined(self) -> Member:
+        """Return a new member that has read nothing."""
+        return Member(
+            self._client,
+            self._settings,
+            name=self._name,
+            topics=self._topics,
+            positions=self.positions,
+            admin=self._admin,
         )

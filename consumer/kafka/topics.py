@@ -1,35 +1,25 @@
-"""Topics of a Kafka: which there are, creating them, how far a group is behind."""
+"""Topics of a Kafka: which there are, where their logs begin and end, and creating them."""
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from kafka import KafkaAdminClient, TopicPartition
-from kafka.admin import OffsetSpec
-from kafka.errors import CoordinatorNotAvailableError, KafkaError, TopicAlreadyExistsError
+from kafka import KafkaAdminClient, OffsetSpec, TopicPartition
+from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
-from consumer.errors import StreamUnavailable
-from consumer.kafka.calls import translated
-from consumer.kafka.client import connect
-from consumer.kafka.group.committed import offset_in
+from consumer.errors import SourceGone, StreamUnavailable
+from consumer.kafka.client import bounded, connect, translated
 from consumer.kafka.targets import is_compacted
 from consumer.settings.sections import KafkaSettings
-from policy_state.errors import StoreUnavailable
-from policy_state.store.positions import ConsumerGroup, StoredPositions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-
-    from policy_state.store.positions import PositionStore
-
-log = logging.getLogger("offramp.topics")
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 _READY_S: Final = 30.0
-_ANSWER_S: Final = 10.0
+_ANSWER_S: Final = 10.0  # who asks at a prompt does not wait as long as a worker does
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +40,27 @@ class Cluster:
     partitions: Mapping[str, int]  # of every topic that is not Kafka's own
 
 
-@dataclass(frozen=True, slots=True)
-class TopicLag:
-    """How far a group is behind in a topic."""
+@contextlib.contextmanager
+def connected(
+    kafka: KafkaSettings, doing: str | None = None, *, timeout_s: float | None = None
+) -> Iterator[KafkaAdminClient]:
+    """Yield a client that asks and creates; errors in its block become ours.
 
-    behind: int = 0  # records that it has not committed and can still read
-    deleted: int = 0  # records that retention took before the group had read them
+    Args:
+        kafka: where.
+        doing: begins their messages.
+        timeout_s: longest wait for a first answer; default: what people wait for.
 
-    def __add__(self, other: TopicLag) -> TopicLag:
-        """Return both together."""
-        return TopicLag(self.behind + other.behind, self.deleted + other.deleted)
+    Raises:
+        StreamUnavailable: no broker answers, or it refuses.
+    """
+    timeout_s = min(timeout_s or _ANSWER_S, kafka.request_timeout_s)
+    client = connect(kafka.model_copy(update={"request_timeout_s": timeout_s}))
+    with (
+        translated(doing or f"kafka at {kafka.bootstrap_servers}"),
+        KafkaAdminClient(**client) as admin,
+    ):
+        yield admin
 
 
 def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -> None:
@@ -80,23 +81,22 @@ def create_new_topics(kafka: KafkaSettings, topics: Iterable[NewTopic]) -> None:
     Raises:
         StreamUnavailable: the broker refused, or a topic did not get ready in time.
     """
-    with _admin(kafka) as admin:
+    with connected(kafka) as admin:
         _create(admin, list(topics))
 
 
-def describe_cluster(kafka: KafkaSettings, *, timeout_s: float = _ANSWER_S) -> Cluster:
+def describe_cluster(kafka: KafkaSettings, *, timeout_s: float | None = None) -> Cluster:
     """Return brokers and topics.
 
     Args:
         kafka: where.
-        timeout_s: longest wait for a first answer.
+        timeout_s: longest wait for a first answer; see `connected`.
 
     Raises:
         StreamUnavailable: no broker answers.
     """
-    with _admin(kafka, timeout_s=timeout_s) as admin:
-        names = [name for name in admin.list_topics() if not name.startswith("__")]
-        described = admin.describe_topics(names) if names else []
+    with connected(kafka, timeout_s=timeout_s) as admin:
+        described = _described(admin, _own_names(admin))
         return Cluster(
             brokers=len(admin.describe_cluster()["brokers"]),
             partitions={topic["name"]: len(topic["partitions"]) for topic in described},
@@ -109,74 +109,72 @@ def compacted(kafka: KafkaSettings, topic: str) -> bool:
     Raises:
         StreamUnavailable: no broker answers.
     """
-    with _admin(kafka) as admin:
+    with connected(kafka) as admin:
         return is_compacted(admin, topic)
 
 
-def group_lag(
-    kafka: KafkaSettings, topics: Iterable[str], store: PositionStore
-) -> dict[str, TopicLag]:
-    """Return how far the group is behind in each topic.
-
-    Where Kafka has no position of the group it is counted from the one that the store has; where
-    that has none, from where the group would begin. Markers of transactions count as records.
-
-    Args:
-        kafka: names the group.
-        topics: their names.
-        store: has the positions that Kafka has forgotten; while it is away they are not known.
-
-    Raises:
-        StreamUnavailable: the broker does not answer.
-    """
-    names = list(topics)
-    if not names:
-        return {}
-    with _admin(kafka) as admin:
-        sources = partition_sources(admin, names)
-        try:
-            found = admin.list_group_offsets([kafka.group])[kafka.group]
-        except CoordinatorNotAvailableError:  # no group has ever committed anything
-            found = {}
-        group = ConsumerGroup(str(admin.describe_cluster()["cluster_id"]), kafka.group)
-        ends = admin.list_partition_offsets(dict.fromkeys(sources, OffsetSpec.LATEST))
-        firsts = admin.list_partition_offsets(dict.fromkeys(sources, OffsetSpec.EARLIEST))
-    try:
-        stored = store.positions(group)
-    except StoreUnavailable as error:
-        log.warning("positions that only redis has are not known error=%s", error)
-        stored = StoredPositions(began=False)
-    ids = {tp: source.rpartition("/")[0] for tp, source in sources.items()}
-    told = {tp: offset_in(entry, ids[tp]) for tp, entry in found.items() if tp in ids}
-    committed = {tp: offset for tp, offset in told.items() if offset is not None}
-    began = stored.began or any(entry.offset >= 0 for entry in found.values())
-    at_first = kafka.start == "earliest" or began
-    lag = dict.fromkeys(names, TopicLag())
-    for tp, source in sources.items():
-        first, end = firsts[tp].offset, ends[tp].offset
-        at = committed.get(tp, stored.offsets.get(source, first if at_first else end))
-        lag[tp.topic] += TopicLag(max(0, end - max(at, first)), max(0, first - at))
-    return lag
+def topic_ids(admin: KafkaAdminClient) -> dict[str, str]:
+    """Return the id of every topic that is not Kafka's own."""
+    return {d["name"]: str(d["topic_id"]) for d in _described(admin, _own_names(admin))}
 
 
-def partition_sources(admin: KafkaAdminClient, topics: Sequence[str]) -> dict[TopicPartition, str]:
+def partition_sources(
+    admin: KafkaAdminClient, topics: Collection[str]
+) -> dict[TopicPartition, str]:
     """Return `<topic id>/<partition>` of each partition of some topics."""
     return {
         TopicPartition(topic["name"], part["partition_index"]): (
             f"{topic['topic_id']}/{part['partition_index']}"
         )
-        for topic in (admin.describe_topics(list(topics)) if topics else ())
+        for topic in _described(admin, topics)
         for part in topic["partitions"]
     }
 
 
-@contextmanager
-def _admin(kafka: KafkaSettings, *, timeout_s: float = _ANSWER_S) -> Iterator[KafkaAdminClient]:
-    """Yield a client; who asks at a prompt does not wait for a broker as long as a worker does."""
-    timeout_s = min(timeout_s, kafka.request_timeout_s)
-    client = connect(kafka.model_copy(update={"request_timeout_s": timeout_s}))
-    with translated(f"kafka at {kafka.bootstrap_servers}"), KafkaAdminClient(**client) as admin:
-        yield admin
+def log_offsets(
+    admin: KafkaAdminClient,
+    partitions: Iterable[TopicPartition],
+    which: OffsetSpec = OffsetSpec.LATEST,
+    **options: Any,  # noqa: ANN401  (kafka-python is untyped)
+) -> dict[TopicPartition, int]:
+    """Return an offset of each log; by default the next one, behind transactions still open."""
+    if not (wanted := dict.fromkeys(partitions, which)):
+        return {}
+    found = admin.list_partition_offsets(wanted, **options)
+    return {tp: int(entry.offset) for tp, entry in found.items()}
+
+
+def described_ids(admin: KafkaAdminClient, topics: Collection[str]) -> dict[str, str]:
+    """Return the id of each of some topics, as a broker tells it now.
+
+    Raises:
+        SourceGone: naming the first that was deleted.
+        StreamUnavailable: the broker does not tell.
+    """
+    with translated(f"describing {', '.join(topics)}"):
+        found = _described(admin, topics)
+    for described in found:
+        if described["error_code"] == UnknownTopicOrPartitionError.errno:
+            raise SourceGone(str(described["name"]))
+    return {str(d["name"]): str(d["topic_id"]) for d in found}
+
+
+def look(admin: KafkaAdminClient, topics: Collection[str], *, timeout_s: float) -> None:
+    """Return, unless one of the topics was deleted: where no broker tells that, it may be there.
+
+    Raises:
+        SourceGone: naming the first that was.
+    """
+    with contextlib.suppress(StreamUnavailable):
+        bounded(described_ids, admin, sorted(topics), timeout_s=timeout_s)
+
+
+def _own_names(admin: KafkaAdminClient) -> list[str]:
+    return [name for name in admin.list_topics() if not name.startswith("__")]
+
+
+def _described(admin: KafkaAdminClient, topics: Collection[str]) -> Any:  # noqa: ANN401
+    return admin.describe_topics(list(topics)) if topics else []  # of none it describes all
 
 
 def _create(admin: KafkaAdminClient, topics: Collection[NewTopic]) -> None:

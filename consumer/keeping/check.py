@@ -6,17 +6,12 @@ import re
 import time
 from typing import TYPE_CHECKING, Final
 
-from kafka import KafkaAdminClient
-
 from consumer.errors import TopicMissing
-from consumer.kafka.calls import translated
-from consumer.kafka.client import connect
-from consumer.kafka.group.beginning import committed_topics
+from consumer.kafka.group.positions import topics_of_unknown
 from consumer.keeping.policy_topic import PolicyTopic
 from consumer.routes.table import BUILT_IN
 from policy_state.health.findings import Finding, note, problem
 from policy_state.store.kept import entry_time_ms
-from policy_state.store.positions import ConsumerGroup
 from policy_state.store.redis.keeping import Keeping
 from policy_state.wording import counted
 
@@ -71,14 +66,9 @@ def check_committed(settings: Settings, store: RedisStore) -> None:
         RoutesGone: then it had other routes than the built-in one.
         StreamUnavailable: the broker does not tell.
     """
-    kafka = settings.kafka
-    if store.routes(kafka.group).revision:
+    if store.routes(settings.kafka.group).revision:
         return
-    with translated("reading the group's offsets"), KafkaAdminClient(**connect(kafka)) as admin:
-        cluster = str(admin.describe_cluster()["cluster_id"])
-        if store.group_began(ConsumerGroup(cluster, kafka.group)):
-            return
-        topics = committed_topics(admin, kafka.group, timeout_s=kafka.request_timeout_s)
+    topics = topics_of_unknown(settings.kafka, store)
     others = sorted(name for name in topics if re.fullmatch(BUILT_IN.topics, name) is None)
     if others:
         raise settings.group_routes.gone(f"of a group that has read {others[0]}")

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
-
-from kafka import KafkaAdminClient, TopicPartition
-from kafka.errors import CoordinatorNotAvailableError
 
 from consumer.errors import InvalidSettings, StreamUnavailable
 from consumer.events.prediction import read_prediction
-from consumer.kafka.calls import translated
-from consumer.kafka.client import connect
-from consumer.kafka.group.committed import offset_in
-from consumer.kafka.reading.reader import TopicReader, high_watermarks, topic_ids
+from consumer.kafka.reading.reader import TopicReader
 from policy_state.health.rebuild import PredictedText
 
 if TYPE_CHECKING:
@@ -62,7 +55,7 @@ class PredictionLog:
         """
         deadline = time.monotonic() + _COMMIT_WAIT_S
         while True:
-            offsets = self._group_offsets()
+            offsets = self.reader.committed(self._settings.group)
             if offsets == {}:
                 raise InvalidSettings(f"group {self._settings.group} has committed nothing")
             behind = [
@@ -78,11 +71,6 @@ class PredictionLog:
         if offsets is None:
             raise StreamUnavailable("Kafka's coordinator of groups is not available")
         return offsets
-
-    def _group_offsets(self) -> dict[tuple[str, int], int] | None:
-        """Return what is committed; None while the broker cannot tell."""
-        with translated("reading the group's offsets"):
-            return group_offsets(self.reader.admin, self._settings.group, self.reader.ids)
 
     def deleted(self) -> int:
         """Return how many predictions retention has taken from the topics, at most.
@@ -117,64 +105,3 @@ class PredictionLog:
             domain=body.domain,
             exit_labels=body.exit_labels,
         )
-
-
-def group_offsets(
-    admin: KafkaAdminClient, group: str, ids: Mapping[str, str]
-) -> dict[tuple[str, int], int] | None:
-    """Return what a group has committed, by topic id and partition; None: it cannot be told yet.
-
-    Args:
-        admin: a connection.
-        group: the group's name.
-        ids: of the topics there are, by name.
-    """
-    try:
-        found = admin.list_group_offsets([group])[group]
-    except CoordinatorNotAvailableError:  # it starts, or moves the group
-        return None
-    return {
-        (ids[tp.topic], tp.partition): offset
-        for tp, entry in found.items()
-        if tp.topic in ids and (offset := offset_in(entry, ids[tp.topic])) is not None
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaState:
-    """What Kafka has of all partitions, by watermark name."""
-
-    logs: Mapping[str, tuple[int, int]]  # first and next offset
-    committed: Mapping[str, int] | None  # by the group; None: it could not be told
-
-
-def kafka_state(settings: KafkaSettings) -> KafkaState:
-    """Return the logs, and what the group has committed of them.
-
-    Raises:
-        StreamUnavailable: no broker answers.
-    """
-    client = connect(settings)
-    with translated("reading the logs' ends"), KafkaAdminClient(**client) as admin:
-        ids = topic_ids(admin)
-        committed = group_offsets(admin, settings.group, ids)
-        counts = {d["name"]: len(d["partitions"]) for d in admin.describe_topics(list(ids))}
-        partitions = [
-            TopicPartition(topic, number) for topic in ids for number in range(counts[topic])
-        ]
-        ends = high_watermarks(admin, partitions)
-    return KafkaState(
-        {f"{ids[tp.topic]}/{tp.partition}": (0, end) for tp, end in ends.items()},
-        None
-        if committed is None
-        else {f"{t}/{number}": at for (t, number), at in committed.items()},
-    )
-
-
-def log_ranges(settings: KafkaSettings) -> Mapping[str, tuple[int, int]]:
-    """Return first and next offset of every partition's log, by watermark name.
-
-    Raises:
-        StreamUnavailable: no broker answers.
-    """
-    return kafka_state(settings).logs

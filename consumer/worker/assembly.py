@@ -13,7 +13,7 @@ from consumer.errors import InvalidSettings
 from consumer.events.codec import parse
 from consumer.events.formats import FORMS
 from consumer.events.registry import Registry
-from consumer.kafka.codecs import codecs
+from consumer.kafka.reading.raw_records import codecs
 from consumer.kafka.stream import KafkaStream
 from consumer.keeping.keeper import Keeper
 from consumer.learning.opening import open_store

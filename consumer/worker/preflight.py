@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import re
-import time
-import uuid
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from kafka import KafkaAdminClient
-from kafka import errors as kafka_errors
-from kafka.admin import MemberToRemove
+from typing import TYPE_CHECKING
 
 from consumer.errors import (
     ConsumerError,
     InvalidSettings,
     RoutesGone,
     ServiceRefused,
-    StreamUnavailable,
     TopicMissing,
     UntrustedService,
 )
 from consumer.events.formats import FORMS
 from consumer.events.registry import Registry
-from consumer.kafka.calls import translated
-from consumer.kafka.client import connect
-from consumer.kafka.codecs import codecs
-from consumer.kafka.group.group_kind import ADVICE, foreign
+from consumer.kafka.check import CheckResult, check_kafka
 from consumer.kafka.predicted_to import former_routes
-from consumer.kafka.targets import allow, described_refusal, is_compacted, keyless
-from consumer.kafka.writing.transactions import Transactions
 from consumer.keeping.check import check_known
 from consumer.keeping.policy_topic import PolicyTopic
 from consumer.learning.opening import open_store
-from consumer.routes.route import Route, subscription
 from consumer.worker.assembly import load_engine, prove_rights
 from model.errors import ModelError
 from policy_state.errors import FingerprintMismatch, PolicyStateError, StoreRefused
@@ -44,9 +29,8 @@ from policy_state.store.port import PolicyMeta, check_same_model
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
-    from consumer.kafka.client import Client
     from consumer.routes.table import RouteTable
     from consumer.settings.load import Settings
     from consumer.settings.sections import KafkaSettings
@@ -55,20 +39,8 @@ if TYPE_CHECKING:
     from policy_state.store.redis.store import RedisStore
 
 _TEXT = "This is a text to see whether the model runs."
-_UNREAD = "may not be read: no repair can count what is uncounted from it"
 _LISTED = 5
-_PAUSE_S = 0.2
 _LOGIN_REFUSED = {401, 403}  # HTTP
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """What one look showed."""
-
-    check: str
-    ok: bool
-    said: str
-    advice: str = ""  # what to do, where it is not well
 
 
 def check(settings: Settings) -> Iterator[CheckResult]:
@@ -92,31 +64,14 @@ def check(settings: Settings) -> Iterator[CheckResult]:
         table, finding = _routes(settings, store)
         routes = () if table is None else table.routes
         yield finding
-        former = set() if table is None else _former_outputs(settings, store)
+        former = None
+        if settings.store.repair_records > 0:
+            former = set() if table is None else _former_outputs(settings, store)
     if settings.kafka.format in FORMS:
         yield check_registry(settings.kafka)
-    yield _codecs()
-    try:
-        client = connect(settings.kafka, name=f"offramp-{settings.instance}-check")
-    except ConsumerError as error:
-        yield CheckResult("kafka", False, str(error), "see kafka.bootstrap_servers, kafka.security")
-        return
-    security = settings.kafka.security
-    way = " ".join(filter(None, (security.protocol, security.mechanism)))
-    yield CheckResult("kafka", True, f"connected to {settings.kafka.bootstrap_servers}: {way}")
-    with translated("connecting"), KafkaAdminClient(**client) as admin:
-        if routes:
-            yield _inputs(routes, admin)
-        outputs = sorted({route.output for route in routes})
-        repairs = settings.store.repair_records > 0
-        for topic in outputs:
-            yield _target(topic, admin, read=repairs)
-        if repairs:
-            yield from _formerly(sorted(former - {*outputs}), admin)
-        yield _target(settings.kafka.dead_letters, admin)
+    found = check_kafka(settings.kafka, instance=settings.instance, routes=routes, former=former)
+    if (yield from found):
         yield _policy_topic(settings, table)
-        yield _group(settings.kafka, admin)
-    yield _transactions(settings, client)
 
 
 def _store(
@@ -206,110 +161,8 @@ def check_registry(settings: KafkaSettings) -> CheckResult:
     return CheckResult("registry", True, f"{settings.registry.url} answers, has {settings.format}")
 
 
-def _codecs() -> CheckResult:
-    """Say whether topics can be read however they are compressed: nobody asks their readers."""
-    found = codecs()
-    if faults := list(filter(None, found.values())):
-        return CheckResult("codecs", False, "; ".join(faults), "install these packages")
-    return CheckResult("codecs", True, f"reads {', '.join(found)}")
-
-
-def _inputs(routes: Sequence[Route], admin: KafkaAdminClient) -> CheckResult:
-    """Say whether there are topics to read, and whether we may."""
-    pattern = re.compile(subscription(routes))
-    names = sorted(name for name in admin.list_topics() if pattern.match(name))
-    if not names:
-        advice = "`offramp topics init TOPIC`, allow Describe, or see `offramp route list`"
-        return CheckResult("input topics", False, "no topic matches a route", advice)
-    refused = [
-        topic["name"]
-        for topic in admin.describe_topics(names)
-        if "READ" not in topic["authorized_operations"]
-    ]
-    if refused:
-        return CheckResult(
-            "input topics", False, f"may not read {_some(refused)}", "allow Read on it"
-        )
-    return CheckResult("input topics", True, f"may read {_some(names)}")
-
-
 def _former_outputs(settings: Settings, store: RedisStore) -> set[str]:
     """Return what routes wrote to that are no more, as far as the store tells."""
     with suppress(PolicyStateError):  # which is told by then
         return {route.output for route in former_routes(store, settings.kafka.group)}
     return set()
-
-
-def _formerly(topics: Sequence[str], admin: KafkaAdminClient) -> Iterator[CheckResult]:
-    """Yield the former outputs that are there and may not be read, for a repair reads them too."""
-    there = set(admin.list_topics())
-    for topic in topics:
-        if topic in there and "READ" not in _rights(admin.describe_topics([topic])[0]):
-            yield CheckResult(
-                f"topic {topic}", False, f"a route wrote to it, {_UNREAD}", _read(topic)
-            )
-
-
-def _rights(described: Mapping[str, Any]) -> Collection[str]:
-    return described["authorized_operations"] or ("READ",)  # none: the broker does not tell
-
-
-def _read(topic: str) -> str:
-    return f"{allow(topic, 'Read')}, or store.repair_records = 0"
-
-
-def _target(topic: str, admin: KafkaAdminClient, *, read: bool = False) -> CheckResult:
-    """Say whether a topic is there and may be written to, and read if asked."""
-    what = f"topic {topic}"
-    found = admin.describe_topics([topic])[0]
-    if (refused := described_refusal(found)) is not None:
-        return CheckResult(what, False, refused.cause, refused.advice)
-    if read and "READ" not in _rights(found):
-        return CheckResult(what, False, _UNREAD, _read(topic))
-    said = f"{counted(len(found['partitions']), 'partition')}, may be written to"
-    if is_compacted(admin, topic):
-        refused = keyless(topic)
-        return CheckResult(what, True, f"{said}, but {refused.cause}", refused.advice)
-    return CheckResult(what, True, said)
-
-
-def _group(settings: KafkaSettings, admin: KafkaAdminClient) -> CheckResult:
-    """Say whether we may join the group: ask to take out a member that it never had."""
-    what = f"group {settings.group}"
-    nobody = MemberToRemove(member_id=f"offramp-check-{uuid.uuid4()}")
-    deadline = time.monotonic() + settings.request_timeout_s
-    while True:
-        try:
-            admin.remove_group_members(settings.group, [nobody])
-        except kafka_errors.UnknownMemberIdError:
-            pass
-        except kafka_errors.GroupAuthorizationFailedError:
-            return CheckResult(what, False, "may not be joined", "allow Describe and Read on it")
-        except kafka_errors.RetriableError:  # a cluster's first group: its coordinator starts
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_PAUSE_S)
-            continue
-        if (told := foreign(admin, settings.group)) is not None:
-            return CheckResult(what, False, told, ADVICE)
-        return CheckResult(what, True, "may be joined")
-
-
-def _transactions(settings: Settings, client: Client) -> CheckResult:
-    """Say whether we may write transactions, under a name that fences no worker."""
-    name = f"{settings.kafka.group}-{settings.instance}-check"
-    what = f"transactional id {name}"
-    try:
-        with translated("opening"):
-            Transactions(
-                client, name, timeout_s=settings.kafka.request_timeout_s, reached=lambda _: None
-            ).close()
-    except StreamUnavailable as error:
-        advice = f"allow Write and Describe on those that begin with {settings.kafka.group}-"
-        return CheckResult(what, False, str(error), advice)
-    return CheckResult(what, True, "may be used")
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from consumer.errors import ConsumerError
-from consumer.kafka.calls import bounded
+from consumer.kafka.client import bounded
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -35,7 +35,7 @@ from policy_state.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from consumer.learning.prediction_log import KafkaState
+    from consumer.kafka.group.offsets import KafkaState
     from consumer.settings.load import Settings
     from consumer.settings.sections import KafkaSettings
     from policy_state.health.findings import Finding
@@ -167,7 +167,7 @@ def _around(store: RedisStore, settings: Settings) -> Iterator[Finding]:
 def _kafka(kafka: KafkaSettings) -> tuple[KafkaState | None, list[Finding]]:
     """Return the logs and what is committed, or None and that they cannot be looked at."""
     from consumer.errors import StreamUnavailable
-    from consumer.learning.prediction_log import kafka_state
+    from consumer.kafka.group.offsets import kafka_state
     from policy_state.health.findings import Finding, Severity
 
     def unseen(what: str) -> list[Finding]:

@@ -1,15 +1,23 @@
-"""Where this worker's group is in its partitions, kept in Redis for when Kafka has forgotten it."""
+"""Where this worker's group begins and goes on, kept in Redis for when Kafka has forgotten it."""
 
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from kafka import IsolationLevel
+
+from consumer.kafka.group.offsets import committed_topics, known_group
+from consumer.kafka.topics import connected, log_offsets, partition_sources
 from policy_state.errors import StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
+    from kafka import KafkaAdminClient
+
+    from consumer.settings.sections import KafkaSettings
     from policy_state.store.positions import ConsumerGroup, PositionStore
 
 log = logging.getLogger("offramp.stream")
@@ -77,3 +85,58 @@ class Positions:
             return
         with self._lock:
             self._news = {s: at for s, at in self._news.items() if news.get(s) != at}
+
+
+def begun_group(
+    admin: KafkaAdminClient, settings: KafkaSettings, topics: str, store: PositionStore
+) -> Positions:
+    """Return the positions of a group, which begins now where it has not.
+
+    With `start = "latest"` it begins at the ends of the logs that there are now. What is made later
+    is read from its first record, whoever is there to notice.
+
+    Args:
+        admin: connected.
+        settings: name the group and say how it starts.
+        topics: regular expression of the input topics.
+        store: where positions are kept.
+
+    Raises:
+        KafkaError: the broker does not tell.
+        StoreError: the store refuses, or does not answer.
+    """
+    group = known_group(admin, settings.group)
+    if not store.group_began(group):
+        timeout_s = settings.request_timeout_s
+        ends: dict[str, int] = {}
+        # A group that has committed anything began before that was noted anywhere else.
+        if settings.start == "latest" and not committed_topics(
+            admin, group.name, timeout_s=timeout_s
+        ):
+            ends = _ends(admin, topics)
+        if store.begin_group(group, ends):
+            log.info("group begins name=%s partitions_at_their_end=%d", group.name, len(ends))
+    return Positions(store, group)
+
+
+def topics_of_unknown(settings: KafkaSettings, store: PositionStore) -> set[str]:
+    """Return the topics of which a group has committed something that the store knows nothing of.
+
+    Raises:
+        StreamUnavailable: the broker does not tell.
+        StoreError: the store refuses, or does not answer.
+    """
+    with connected(settings, "reading the group's offsets") as admin:
+        if store.group_began(known_group(admin, settings.group)):
+            return set()
+        return committed_topics(admin, settings.group, timeout_s=settings.request_timeout_s)
+
+
+def _ends(admin: KafkaAdminClient, topics: str) -> dict[str, int]:
+    """Return where the log of each partition ends, by `<topic id>/<partition>`."""
+    sources = partition_sources(
+        admin, [name for name in admin.list_topics() if re.match(topics, name)]
+    )
+    # What is written in a transaction that is open becomes readable later.
+    ends = log_offsets(admin, sources, isolation_level=IsolationLevel.READ_COMMITTED)
+    return {sources[tp]: end for tp, end in ends.items()}

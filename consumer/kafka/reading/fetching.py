@@ -6,11 +6,11 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kafka.consumer.fetcher import Fetcher
 from kafka.errors import CorruptRecordError, InconsistentTopicIdError, UnknownTopicIdError
 
 from consumer.events.record import Fault, Record
-from consumer.kafka.reading.fetch_ids import FetchIds, asked_id
+from consumer.kafka import private
+from consumer.kafka.reading.by_id import FetchIds, asked_id
 from consumer.kafka.reading.raw_records import V2, Unreadable, decoded, raw
 from policy_state.wording import counted
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from kafka import KafkaConsumer, TopicPartition
 
+    from consumer.kafka.reading.by_id import ReadTopics
     from consumer.kafka.reading.raw_records import Row
-    from consumer.kafka.reading.read_topics import ReadTopics
 
 log = logging.getLogger("offramp.stream")
 
@@ -52,7 +52,7 @@ class Fetching:
         """
         self._consumer = consumer
         self._refused = refused
-        self._fetcher = fetcher = consumer._fetcher  # noqa: SLF001
+        self._fetcher = fetcher = private.fetcher_of(consumer)
         self._topics = topics
         self._topic_id: str | None = None  # that the answer is about which is parsed
         if topics is not None:
@@ -60,9 +60,8 @@ class Fetching:
         fetcher.PartitionRecords = partial(
             _Records, end=self._end, suspects={}, topic_id=lambda: self._topic_id
         )
-        self._parse, self._append = fetcher._parse_fetched_data, fetcher._append  # noqa: SLF001
-        fetcher._parse_fetched_data = self._parse_or_refuse  # noqa: SLF001
-        fetcher._append = self._append_or_refuse  # noqa: SLF001
+        self._parse = private.parse.replace(fetcher, self._parse_or_refuse)
+        self._append = private.append.replace(fetcher, self._append_or_refuse)
 
     def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
         """Return what has come in.
@@ -70,10 +69,10 @@ class Fetching:
         Raises:
             KafkaError: what it is about concerns more than a partition, or there is no `refused`.
         """
-        if not self._fetcher._next_partition_records:  # noqa: SLF001
+        if not private.begun_answer(self._fetcher):
             # Where it is used up but there, kafka-python keeps what it has read of a partition
             # that stood still, and reads no more of it: it would stand still for ever.
-            self._fetcher._next_partition_records = None  # noqa: SLF001
+            private.begun_answer.replace(self._fetcher, None)
         polled: dict[TopicPartition, list[Record]] = self._consumer.poll(timeout_ms=timeout_ms)
         return polled
 
@@ -83,7 +82,7 @@ class Fetching:
             return None
         if self._topics is not None and fetched.partition_data.error_code in _OTHER_TOPIC:
             self._topics.doubt(fetched.topic_partition)
-            self._consumer._cluster.request_update()  # noqa: SLF001
+            private.cluster_of(self._consumer).request_update()
             return None
         try:
             return self._parse(fetched)
@@ -117,7 +116,7 @@ class Fetching:
         return int(self._consumer.highwater(partition) or 0)
 
 
-class _Records(Fetcher.PartitionRecords):
+class _Records(private.PartitionRecords):
     """The records of one answer about one partition, in order."""
 
     def __init__(
@@ -174,10 +173,10 @@ class _Records(Fetcher.PartitionRecords):
             return False
         self.leader_epoch = batch.leader_epoch
         if self.isolation_level and batch.has_producer_id():
-            self._consume_aborted_transactions_up_to(batch.last_offset)
-            if self._contains_abort_marker(batch):
+            private.aborted_upto(self)(batch.last_offset)
+            if private.has_abort_marker(self)(batch):
                 self.aborted_producer_ids.discard(batch.producer_id)
-            elif self._is_batch_aborted(batch):
+            elif private.is_aborted(self)(batch):
                 return True
         return bool(batch.is_control_batch)
 

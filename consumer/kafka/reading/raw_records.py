@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kafka.errors import UnsupportedCodecError
-from kafka.record.util import decode_varint
 
 from consumer.errors import is_failure
 from consumer.events.record import header_name
+from consumer.kafka import private
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from consumer.events.record import Headers
 
@@ -20,7 +20,9 @@ Row = tuple[int, int, bytes | None, bytes | None, "Headers"]
 """Offset, timestamp in ms, key, value, headers."""
 
 V2 = 2  # the format of batches since Kafka 0.11
-_CODECS = {1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
+_CODECS: Final = {1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
+_SAMPLE: Final = b"a text to see whether this can be read " * 8
+_PACKAGES: Final = {"gzip": "", "snappy": "python-snappy", "lz4": "lz4", "zstd": "zstandard"}
 _LOG_APPEND_TIME = 1
 _MORE = 0x80  # of a varint: a byte that is not its last one
 
@@ -35,8 +37,8 @@ class Unreadable(Exception):
 
 
 def raw(batch: Any) -> bytes:  # noqa: ANN401  (kafka-python is untyped)
-    """Return a batch's bytes, if none of its records were read yet."""
-    return bytes(batch._buffer)  # noqa: SLF001
+    """Return a batch's bytes as they came; once it is iterated over, its records decompressed."""
+    return bytes(private.batch_bytes(batch))
 
 
 def decoded(batch: Any) -> Iterator[Row]:  # noqa: ANN401
@@ -67,7 +69,7 @@ def decoded(batch: Any) -> Iterator[Row]:  # noqa: ANN401
             f"this batch of {counted(len(whole), 'byte')} cannot be decompressed as {codec}: {kind}"
         )
         raise Unreadable("invalid-compression", msg, whole) from error
-    data, place, count = bytes(batch._buffer), batch._pos, batch.records_count  # noqa: SLF001
+    data, place, count = raw(batch), private.batch_position(batch), batch.records_count
     base, began, ended = batch.base_offset, batch.first_timestamp, batch.max_timestamp
     appended = batch.timestamp_type == _LOG_APPEND_TIME
     for number in range(count):
@@ -129,5 +131,22 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
     if high < _MORE:
         found = low & _MORE - 1 | high << 7
         return found >> 1 ^ -(found & 1), place + 2
-    number, end = decode_varint(data, place)
+    number, end = private.decode_varint(data, place)
     return int(number), int(end)
+
+
+def codecs() -> Mapping[str, str]:
+    """Return each codec's name, and what is wrong with it: nothing, as a rule."""
+    return {name: _fault(name, package) for name, package in _PACKAGES.items()}
+
+
+def _fault(name: str, package: str) -> str:
+    if not getattr(private.codecs, f"has_{name}")():
+        return f"{name} cannot be read: the package {package} is not installed"
+    try:
+        packed = getattr(private.codecs, f"{name}_encode")(_SAMPLE)
+        if getattr(private.codecs, f"{name}_decode")(packed) != _SAMPLE:
+            return f"{name} cannot be read: the package {package} gives other bytes back"
+    except Exception as error:  # noqa: BLE001  (whatever a library of another version raises)
+        return f"{name} cannot be read: the package {package} fails with {error!r}"
+    return ""

@@ -6,13 +6,13 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final, Self
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.admin import OffsetSpec
+from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, OffsetSpec, TopicPartition
 
 from consumer.errors import StreamUnavailable, TopicMissing
-from consumer.kafka.calls import translated
-from consumer.kafka.client import connect
+from consumer.kafka.client import connect, translated
+from consumer.kafka.group.offsets import group_offsets
 from consumer.kafka.reading.fetching import Fetching
+from consumer.kafka.topics import log_offsets, topic_ids
 from policy_state.suggesting import did_you_mean
 from policy_state.wording import counted
 
@@ -75,10 +75,17 @@ class TopicReader:
             StreamUnavailable: the broker stopped answering.
         """
         with translated("reading the logs' beginnings"):
-            starts = self.admin.list_partition_offsets(
-                dict.fromkeys(self._partitions(), OffsetSpec.EARLIEST)
-            )
-        return sum(int(entry.offset) for entry in starts.values())
+            firsts = log_offsets(self.admin, self._partitions(), OffsetSpec.EARLIEST)
+        return sum(firsts.values())
+
+    def committed(self, group: str) -> dict[tuple[str, int], int] | None:
+        """Return what a group has committed of all topics; see `group_offsets`.
+
+        Raises:
+            StreamUnavailable: the broker stopped answering.
+        """
+        with translated("reading the group's offsets"):
+            return group_offsets(self.admin, group, self.ids)
 
     def _partitions(self) -> list[TopicPartition]:
         return [
@@ -92,14 +99,21 @@ class TopicReader:
         for record in self.records():
             yield record.value
 
-    def records(self) -> Iterator[Record]:
+    def records(self, *, wait: bool = True) -> Iterator[Record]:
         """Yield the records, in order within each partition.
+
+        Args:
+            wait: for the ends of transactions that are open; else what follows on them is left out.
 
         Raises:
             StreamUnavailable: the broker stopped answering.
         """
-        spans = {tp: (None, end) for tp, (_, end) in self.ends().items()}
-        yield from (record for _, record in self.between(spans))
+        upto = IsolationLevel.READ_UNCOMMITTED if wait else IsolationLevel.READ_COMMITTED
+        with translated("looking for the ends of " + ", ".join(self._topics)):
+            ends = log_offsets(self.admin, self._partitions(), isolation_level=upto)
+        yield from (
+            record for _, record in self.between({tp: (None, at) for tp, at in ends.items()})
+        )
 
     def ends(self) -> dict[TopicPartition, tuple[int, int]]:
         """Return first and next offset of each partition, open transactions included.
@@ -109,9 +123,9 @@ class TopicReader:
         """
         with translated("looking for the ends of " + ", ".join(self._topics)):
             partitions = self._partitions()
-            ends = high_watermarks(self.admin, partitions)
-            firsts = self._consumer.beginning_offsets(partitions) if partitions else {}
-        return {tp: (int(firsts[tp]), ends[tp]) for tp in partitions}
+            ends = log_offsets(self.admin, partitions)
+            firsts = log_offsets(self.admin, partitions, OffsetSpec.EARLIEST)
+        return {tp: (firsts[tp], ends[tp]) for tp in partitions}
 
     def between(
         self, spans: Mapping[TopicPartition, tuple[int | None, int]]
@@ -147,19 +161,3 @@ class TopicReader:
                     raise StreamUnavailable(
                         f"{counted(len(left), 'partition')} gave nothing for {_SILENCE_S:g} s"
                     )
-
-
-def topic_ids(admin: KafkaAdminClient) -> dict[str, str]:
-    """Return the id of every topic that is not Kafka's own."""
-    names = [name for name in admin.list_topics() if not name.startswith("__")]
-    return {d["name"]: str(d["topic_id"]) for d in admin.describe_topics(names)} if names else {}
-
-
-def high_watermarks(
-    admin: KafkaAdminClient, partitions: Sequence[TopicPartition]
-) -> dict[TopicPartition, int]:
-    """Return the next offset of each log, transactions that are still open included."""
-    if not partitions:
-        return {}
-    found = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
-    return {tp: int(entry.offset) for tp, entry in found.items()}

@@ -11,8 +11,9 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from consumer.errors import InvalidSettings, StreamUnavailable
-from consumer.kafka.calls import translated
-from consumer.kafka.client import connect
+from consumer.kafka.client import connect, translated
+from consumer.kafka.targets import described_refusal
+from consumer.kafka.writing.transactions import force_close
 from consumer.routes.pattern import check_topic
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ _FLUSH_RECORDS: Final = 1000
 _FLUSH_BYTES: Final = 8 << 20  # kafka-python's buffer has no limit
 _LINGER_MS: Final = 20
 _LAST_WAIT_S: Final = 10.0  # for what is under way where it ends early
-_UNKNOWN_TOPIC: Final = 3  # error codes of the protocol
-_NOT_AUTHORIZED: Final = 29
 
 
 @dataclass(slots=True)
@@ -82,7 +81,7 @@ class TopicWriter:
                 self._count()
         finally:
             self._admin.close()
-            _close(self._producer)
+            force_close(self._producer)
 
     @property
     def unclear(self) -> int:
@@ -166,18 +165,6 @@ class TopicWriter:
             raise InvalidSettings(f"{origin}: {error}") from error
         with translated(f"asking for topic {topic}"):
             (found,) = self._admin.describe_topics([topic])
-        if found["error_code"] == _UNKNOWN_TOPIC:
-            raise StreamUnavailable(
-                f"topic {topic} does not exist; create it: offramp topics init {topic}"
-            )
-        if found["error_code"] == _NOT_AUTHORIZED:
-            raise StreamUnavailable(f"topic {topic} may not be seen; allow Describe and Write")
+        if found["error_code"] and (refused := described_refusal(found)) is not None:
+            raise StreamUnavailable(str(refused)) from refused
         self._known.add(topic)
-
-
-def _close(producer: KafkaProducer) -> None:
-    """Close a producer at once: what it had to write is written, or given up."""
-    try:
-        producer.close(timeout=0)
-    except KafkaError:
-        producer._sender.force_close()  # noqa: SLF001  (else its thread and socket stay)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
 from consumer.errors import RecordsTooLarge, SourceGone, StreamUnavailable, TopicRefused
-from consumer.kafka.calls import translated
-from consumer.kafka.client import check_login
+from consumer.kafka import private
+from consumer.kafka.client import check_login, translated
 from consumer.kafka.writing.writes import BatchRefused, find, write, write_singly
 
 if TYPE_CHECKING:
@@ -31,15 +31,6 @@ PRODUCING: Final = {
     "metrics_enabled": False,  # nobody reads them, and they take time for every request
 }
 """How a transaction's records are sent: fewer requests, less work."""
-
-
-class Write(Protocol):
-    """One way of writing what belongs to a transaction; returns when all is written."""
-
-    def __call__(
-        self, producer: KafkaProducer, outgoing: Sequence[Outgoing], *, timeout_s: float
-    ) -> None:
-        """Write it."""
 
 
 class Transactions:
@@ -122,15 +113,15 @@ class Transactions:
         offsets: Mapping[TopicPartition, OffsetAndMetadata],
         membership: ConsumerGroupMetadata,
         before_commit: Callable[[], None],
-        write: Write,
+        write: Callable[[KafkaProducer, Sequence[Outgoing], float], None],
     ) -> None:
-        manager = self._producer._transaction_manager  # noqa: SLF001
+        manager = private.transaction_of(self._producer)
         with translated("committing"):
             self._reached("begin")
             self._producer.begin_transaction()
             self._failed = True
             self._reached("write")
-            write(self._producer, outgoing, timeout_s=self._timeout_s)
+            write(self._producer, outgoing, self._timeout_s)
             self._reached("offsets")
             self._await(
                 "sending offsets",
@@ -158,7 +149,7 @@ class Transactions:
             KafkaError: what it failed with, or `meanwhile` raised.
         """
         deadline = time.monotonic() + self._timeout_s
-        self._producer._sender.wakeup()  # noqa: SLF001
+        private.sender_of(self._producer).wakeup()
         while not result.wait(timeout_ms=1000 * min(self._timeout_s, _LOOK_S)):
             if time.monotonic() > deadline:
                 raise StreamUnavailable(f"{doing} took longer than {self._timeout_s:.1f} s")
@@ -177,7 +168,7 @@ class Transactions:
         if self._failed:
             log.warning("new producer transactional_id=%s", self._name)
             with translated("replacing the producer"):
-                _force_close(self._producer)
+                force_close(self._producer)
                 check_login(self._client, timeout_s=self._timeout_s)
                 self._producer = self._new_producer()
             self._failed = False
@@ -199,14 +190,14 @@ class Transactions:
         try:
             producer.init_transactions()
         except BaseException:
-            _force_close(producer)  # else its thread goes on
+            force_close(producer)  # else its thread goes on
             raise
         return producer
 
 
-def _force_close(producer: KafkaProducer) -> None:
+def force_close(producer: KafkaProducer) -> None:
     """Close a producer at once; kafka-python forgets to where records are still under way."""
     try:
         producer.close(timeout=0)
-    except kafka_errors.KafkaTimeoutError:
-        producer._sender.force_close()  # noqa: SLF001  (else its thread and socket stay)
+    except kafka_errors.KafkaError:
+        private.sender_of(producer).force_close()  # else its thread and socket stay

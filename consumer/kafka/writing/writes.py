@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from kafka import TopicPartition
 from kafka import errors as kafka_errors
 
 from consumer.errors import RecordsTooLarge, StreamUnavailable, TopicRefused
+from consumer.kafka import private
 from consumer.kafka.targets import missing, refusal, unseen
-from consumer.kafka.writing.bulk import Sent, hand_over
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from kafka import KafkaProducer
 
@@ -21,10 +24,55 @@ if TYPE_CHECKING:
 _LOOK_S: Final = 1.0  # what a broker that answers does not tell of in this time is not there
 _SIZE_MARGIN_BYTES: Final = 64  # of what a record takes beside its parts
 _TOO_LARGE: Final = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
+_FORMAT: Final = 2  # of batches, since Kafka 0.11
+_MIX: Final = 0x5BD1E995  # of murmur2
+_SEED: Final = 0x9747B28C
+_32_BITS: Final = 0xFFFFFFFF
 
 
 class BatchRefused(Exception):
     """A topic or the producer finds something too large; it is not clear what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A batch on its way to one partition."""
+
+    batch: Any
+
+    @property
+    def topic(self) -> str:
+        """Where it goes."""
+        return str(self.batch.topic_partition.topic)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is written, or never will be."""
+        return bool(self.batch.produce_future.is_done)
+
+    @property
+    def errors(self) -> list[BaseException]:
+        """What was wrong with each record of it, if anything was; nothing while it is not done."""
+        if not self.is_done:
+            return []
+        _, _, error_of = self.batch.produce_future.value
+        return [] if error_of is None else [error_of(i) for i in range(self.batch.record_count)]
+
+
+class Partitions:
+    """Chooses the partition of a record: by its key as `send` does, without one as its source's."""
+
+    def __init__(self, producer: KafkaProducer) -> None:
+        self._producer = producer
+        self._there: dict[str, list[TopicPartition]] = {}
+
+    def __call__(self, item: Outgoing) -> TopicPartition:
+        """Return where a record goes."""
+        if (there := self._there.get(item.topic)) is None:
+            numbers = sorted(self._producer.partitions_for(item.topic) or {0})
+            there = self._there[item.topic] = [TopicPartition(item.topic, n) for n in numbers]
+        number = item.source_partition if item.key is None else murmur2(item.key) & 0x7FFFFFFF
+        return there[number % len(there)]
 
 
 def find(producer: KafkaProducer, topic: str, *, timeout_s: float) -> None:
@@ -34,24 +82,24 @@ def find(producer: KafkaProducer, topic: str, *, timeout_s: float) -> None:
         TopicRefused: it is not, or may not be seen.
         StreamUnavailable: no broker tells.
     """
-    cluster = producer._metadata  # noqa: SLF001  (else a missing topic is waited for in full)
+    cluster = private.metadata_of(producer)  # else a missing topic is waited for in full
     begun = time.monotonic()
     while not cluster.partitions_for_topic(topic):
         try:
-            producer._wait_on_metadata(topic, _LOOK_S * 1000)  # noqa: SLF001
+            private.look_for(producer)(topic, _LOOK_S * 1000)
         except kafka_errors.TopicAuthorizationFailedError as error:
             raise unseen(topic) from error
         except kafka_errors.KafkaTimeoutError as error:
-            if cluster._last_successful_refresh_ms > begun * 1000:  # noqa: SLF001
+            if private.answered_ms(cluster) > begun * 1000:
                 # else it would be asked for ten times a second for as long as it is not there
-                cluster._topics = cluster._topics - {topic}  # noqa: SLF001
+                private.asked_topics.replace(cluster, private.asked_topics(cluster) - {topic})
                 raise missing(topic) from error
             if time.monotonic() > begun + timeout_s:
                 msg = f"no broker tells of topic {topic} in {timeout_s:g} s"
                 raise StreamUnavailable(msg) from error
 
 
-def write(producer: KafkaProducer, outgoing: Sequence[Outgoing], *, timeout_s: float) -> None:
+def write(producer: KafkaProducer, outgoing: Sequence[Outgoing], timeout_s: float) -> None:
     """Send everything and wait until it is written.
 
     Raises:
@@ -60,7 +108,7 @@ def write(producer: KafkaProducer, outgoing: Sequence[Outgoing], *, timeout_s: f
     """
     sent: list[Sent] = []
     try:
-        sent += hand_over(producer, outgoing)
+        sent += _hand_over(producer, outgoing)
         _flush(producer, sent, timeout_s=timeout_s)
     except kafka_errors.KafkaError as error:
         _check_refusals(sent)
@@ -77,9 +125,7 @@ def write(producer: KafkaProducer, outgoing: Sequence[Outgoing], *, timeout_s: f
         raise failures[0]
 
 
-def write_singly(
-    producer: KafkaProducer, outgoing: Sequence[Outgoing], *, timeout_s: float
-) -> None:
+def write_singly(producer: KafkaProducer, outgoing: Sequence[Outgoing], timeout_s: float) -> None:
     """Write each record as a batch of its own.
 
     Where a topic refuses a batch, kafka-python splits it, and in the end calls all of the
@@ -89,9 +135,12 @@ def write_singly(
         RecordsTooLarge: with the places of the first that is, and of those larger than it.
         TopicRefused: a topic takes nothing, or not these records.
     """
+    partition_of = Partitions(producer)
     for place, item in enumerate(outgoing):
         try:
-            sent = _send(producer, item)
+            topic, number = partition_of(item)
+            rest = {"key": item.key, "headers": list(item.headers), "partition": number}
+            sent = producer.send(topic, item.content, **rest)
             producer.flush(timeout=timeout_s)
             sent.get(timeout_s)
         except _TOO_LARGE as error:
@@ -108,18 +157,52 @@ def write_singly(
             raise
 
 
-def _send(producer: KafkaProducer, item: Outgoing) -> Any:  # noqa: ANN401  (kafka-python is untyped)
-    partition = None
-    if item.key is None:
-        there = producer.partitions_for(item.topic) or {0}
-        partition = item.source_partition % len(there)
-    return producer.send(
-        item.topic,
-        key=item.key,
-        value=item.content,
-        headers=list(item.headers),
-        partition=partition,
-    )
+def _hand_over(producer: KafkaProducer, outgoing: Sequence[Outgoing]) -> list[Sent]:
+    """Put records on their way, in order per partition; `flush` of the producer sends them.
+
+    Its own `send` takes one record at a time, with a future for each, longer than all else a worker
+    does.
+
+    Raises:
+        MessageSizeTooLargeError: one record is too large; none is on its way.
+        KafkaError: the transaction has failed before.
+    """
+    batches = list(_batches(producer, outgoing))
+    largest = producer.config["max_request_size"]
+    for batch in batches:  # only one that has a single record is larger than `batch_size`
+        if batch.records.size_in_bytes() > largest:
+            raise kafka_errors.MessageSizeTooLargeError(f"a record of more than {largest} bytes")
+    # All partitions at once, before any batch: else each is a request of its own.
+    for tp in dict.fromkeys(batch.topic_partition for batch in batches):
+        private.transaction_of(producer).maybe_add_partition_to_transaction(tp)
+    accumulator = private.accumulator_of(producer)
+    for batch in batches:
+        with private.lock_of(accumulator)(batch.topic_partition):
+            private.batches_of(accumulator)[batch.topic_partition].append(batch)
+            private.incomplete(accumulator).add(batch)
+    return [Sent(batch) for batch in batches]
+
+
+def _batches(producer: KafkaProducer, outgoing: Sequence[Outgoing]) -> Iterator[Any]:
+    config = private.accumulator_of(producer).config
+    form = (_FORMAT, config["compression_attrs"], config["batch_size"])
+    now_ms = int(time.time() * 1000)
+    partition_of = Partitions(producer)
+    by_partition: dict[TopicPartition, list[Outgoing]] = {}
+    for item in outgoing:
+        by_partition.setdefault(partition_of(item), []).append(item)
+    for tp, items in by_partition.items():
+        batch = None
+        for item in items:
+            row = (now_ms, item.key, item.content, list(item.headers))
+            if batch is not None and batch.records.append(*row) is not None:
+                continue
+            if batch is not None:
+                yield batch
+            batch = private.Batch(tp, private.Builder(*form))
+            # Its future tells `flush` where the batch is split for its size.
+            batch.try_append(*row)
+        yield batch
 
 
 def _flush(producer: KafkaProducer, sent: Sequence[Sent], *, timeout_s: float) -> None:
@@ -145,7 +228,7 @@ def _flush(producer: KafkaProducer, sent: Sequence[Sent], *, timeout_s: float) -
                     raise TopicRefused(stuck[0], cause, advice) from error
                 said = f"records for {', '.join(sorted(waiting))} are not written"
                 raise StreamUnavailable(f"{said} in {timeout_s:g} s") from error
-            producer._metadata.request_update()  # noqa: SLF001  (the next look is at its answer)
+            private.metadata_of(producer).request_update()  # the next look is at its answer
         else:
             return
 
@@ -156,3 +239,20 @@ def _check_refusals(sent: Sequence[Sent]) -> None:
         for error in batch.errors:
             if found := refusal(batch.topic, error):
                 raise found from error
+
+
+def murmur2(key: bytes) -> int:
+    """Return the hash by which Kafka's clients choose a partition; as kafka-python's, but faster.
+
+    >>> murmur2(b"21")
+    3321034988
+    """
+    whole = len(key) & ~3
+    found = _SEED ^ len(key)
+    for word in struct.unpack_from(f"<{whole >> 2}I", key):
+        part = word * _MIX & _32_BITS
+        found = (found * _MIX & _32_BITS) ^ ((part ^ part >> 24) * _MIX & _32_BITS)
+    if rest := key[whole:]:
+        found = (found ^ int.from_bytes(rest, "little")) * _MIX & _32_BITS
+    found = (found ^ found >> 13) * _MIX & _32_BITS
+    return found ^ found >> 15

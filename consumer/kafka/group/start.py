@@ -1,4 +1,4 @@
-"""From where each partition is read, and of which topic: where the group is in the one there is."""
+"""From where each partition is read: where its group is in the topic that there is now."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from kafka import errors as kafka_errors
 
 from consumer.errors import SourceGone, StreamUnavailable
-from consumer.kafka.group.committed import is_of_another, offset_in, to_commit
-from consumer.kafka.group.covering import Covering
-from consumer.kafka.reading.read_topics import ReadTopics
+from consumer.kafka import private
+from consumer.kafka.group.offsets import is_of_another, offset_in, to_commit
+from consumer.kafka.reading.by_id import ReadTopics
 from policy_state.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ class StartOffsets:
         self.topics = ReadTopics()
         """What is placed, and by which topic id it is read."""
         self._next_look = 0.0
-        self.covering = Covering()
-        """Which offsets what is taken covers."""
+        self._ends: dict[tuple[str, int], int] = {}  # of what was taken, by topic id and partition
         self._astray: dict[TopicPartition, int] = {}
         self._next_try = 0.0
 
@@ -81,6 +80,19 @@ class StartOffsets:
     def sources(self) -> list[str]:
         """Return the watermark names of what is placed."""
         return [f"{topic_id}/{tp.partition}" for tp, topic_id in list(self.topics.all.items())]
+
+    def take(self, records: Iterable[Record]) -> dict[tuple[str, int], int]:
+        """Return where what was taken before ended, by topic id and partition.
+
+        From there to the first record there are no texts: Kafka gives no markers of transactions,
+        and nothing that was aborted or compacted away.
+        """
+        begins: dict[tuple[str, int], int] = {}
+        for record in records:
+            key = (record.topic_id or "", record.partition)
+            begins.setdefault(key, self._ends.get(key, record.offset))
+            self._ends[key] = record.next_offset
+        return begins
 
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
         """Have partitions placed anew, if they are still, or again, assigned."""
@@ -120,7 +132,7 @@ class StartOffsets:
                 log.warning("log was cut partition=%s[%d] at=%s", *tp, there)
                 if there is not None:
                     self._consumer.seek(tp, there)
-                    self._begin(tp, there)
+                    self._begin(tp, self.topics.all.get(tp), there)
         return {}
 
     def place(self) -> None:
@@ -158,7 +170,8 @@ class StartOffsets:
             self._settled(tp)
             return True
         if tp not in self._untold:  # what was asked before is an old answer
-            self._consumer._coordinator._offset_fetch_futures.pop(frozenset((tp,)), None)  # noqa: SLF001
+            answers = private.kept_answers(private.coordinator_of(self._consumer))
+            answers.pop(frozenset((tp,)), None)
         try:
             self._seek(tp)
         except BaseException as error:
@@ -229,7 +242,7 @@ class StartOffsets:
     def _go(self, tp: TopicPartition, topic_id: str, offset: int | None, *, is_free: bool) -> None:
         """Go to an offset, or where Redis says; commit that where Kafka has none at all."""
         source = f"{topic_id}/{tp.partition}"
-        self.covering.begin(topic_id, tp.partition, offset or 0)
+        self._begin(tp, topic_id, offset or 0)
         if offset is not None:
             log.info("reading partition=%s[%d] offset=%d", *tp, offset)
             self._consumer.seek(tp, offset)
@@ -244,7 +257,7 @@ class StartOffsets:
             self._consumer.seek_to_beginning(tp)
             return
         log.info("reading partition=%s[%d] offset=%d, which redis has and kafka not", *tp, offset)
-        self.covering.begin(topic_id, tp.partition, offset)
+        self._begin(tp, topic_id, offset)
         self._consumer.seek(tp, offset)
         if not is_free:
             return
@@ -253,9 +266,9 @@ class StartOffsets:
         except kafka_errors.KafkaError as error:
             log.info("not committed partition=%s[%d] error=%r", *tp, error)
 
-    def _begin(self, tp: TopicPartition, offset: int) -> None:
-        if (topic_id := self.topics.all.get(tp)) is not None:
-            self.covering.begin(topic_id, tp.partition, offset)
+    def _begin(self, tp: TopicPartition, topic_id: str | None, offset: int) -> None:
+        if topic_id is not None:
+            self._ends[topic_id, tp.partition] = offset
 
     def _lead_on(self, astray: Mapping[TopicPartition, int]) -> None:
         """Go to the first record of what is read outside of its log; what was read before stays."""
@@ -275,5 +288,5 @@ class StartOffsets:
                     "partition=%s[%d] offset=%d",
                     *(*tp, offset),
                 )
-                self._begin(tp, firsts[tp])
+                self._begin(tp, self.topics.all.get(tp), firsts[tp])
             self._consumer.seek(tp, firsts[tp])

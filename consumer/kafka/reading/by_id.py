@@ -2,18 +2,87 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from consumer.kafka import private
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from kafka import TopicPartition
 
-    from consumer.kafka.reading.read_topics import ReadTopics
-
 _BY_ID: Final = 13  # the version of the request that names topics by their ids; Kafka 3.1 and later
 _TAG: Final = "_topic_id"
+
+
+class ReadTopics:
+    """The ids that partitions are read by; all partitions of a topic's name have the same.
+
+    One thread changes it. Others may look, so what they are given is replaced and never changed.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing that is read."""
+        self._ids: Mapping[TopicPartition, str] = {}
+        self._fetched = self._ids
+        self.doubted: frozenset[TopicPartition] = frozenset()
+        """Partitions whose topic a broker does not know; they are not fetched meanwhile."""
+
+    def __contains__(self, partition: TopicPartition) -> bool:
+        """Whether a partition is read."""
+        return partition in self._ids
+
+    def __getitem__(self, partition: TopicPartition) -> str:
+        """Return the id that a partition is read by."""
+        return self._ids[partition]
+
+    @property
+    def all(self) -> Mapping[TopicPartition, str]:
+        """All that is read, with what is in doubt."""
+        return MappingProxyType(self._ids)
+
+    @property
+    def fetched(self) -> Mapping[TopicPartition, str]:
+        """What may be asked for now."""
+        return self._fetched
+
+    def id_of(self, topic: str) -> str | None:
+        """Return the id that the partitions of a topic are read by, if any is."""
+        return next((found for tp, found in self._ids.items() if tp.topic == topic), None)
+
+    def read(self, partition: TopicPartition, topic_id: str) -> list[TopicPartition]:
+        """Have a partition read; return those of its topic that were read by another id."""
+        old = [
+            tp
+            for tp, found in self._ids.items()
+            if tp.topic == partition.topic and found != topic_id
+        ]
+        kept = {tp: found for tp, found in self._ids.items() if tp not in old}
+        self._change({**kept, partition: topic_id}, self.doubted - {partition})
+        return old
+
+    def drop(self, partitions: Iterable[TopicPartition]) -> None:
+        """Read some partitions no longer."""
+        gone = set(partitions)
+        kept = {tp: found for tp, found in self._ids.items() if tp not in gone}
+        self._change(kept, self.doubted)
+
+    def doubt(self, partition: TopicPartition) -> None:
+        """Note that a broker does not know the topic that a partition is read of."""
+        self._change(self._ids, self.doubted | {partition})
+
+    def trust(self, partition: TopicPartition) -> None:
+        """Note that the topic of a partition is what it was."""
+        self._change(self._ids, self.doubted - {partition})
+
+    def _change(
+        self, ids: Mapping[TopicPartition, str], doubted: frozenset[TopicPartition]
+    ) -> None:
+        self._ids = ids
+        self.doubted = doubted & ids.keys()
+        self._fetched = {tp: found for tp, found in ids.items() if tp not in self.doubted}
 
 
 def asked_id(answer: Any) -> str | None:  # noqa: ANN401  (kafka-python is untyped)
@@ -34,12 +103,9 @@ class FetchIds:
         self._topics = topics
         self._now: Mapping[TopicPartition, str] = {}
         self._asked: dict[int, dict[str, str]] = {}  # by broker: id by name, in its fetch session
-        self._fetchable = fetcher._fetchable_partitions  # noqa: SLF001
-        self._create = fetcher._create_fetch_requests  # noqa: SLF001
-        self._handle = fetcher._handle_fetch_response  # noqa: SLF001
-        fetcher._fetchable_partitions = self._read_partitions  # noqa: SLF001
-        fetcher._create_fetch_requests = self._requests  # noqa: SLF001
-        fetcher._handle_fetch_response = self._take_answer  # noqa: SLF001
+        self._fetchable = private.fetchable.replace(fetcher, self._read_partitions)
+        self._create = private.create_requests.replace(fetcher, self._requests)
+        self._handle = private.handle_response.replace(fetcher, self._take_answer)
 
     def _read_partitions(self) -> list[TopicPartition]:
         return [tp for tp in self._fetchable() if tp in self._now]
@@ -59,7 +125,7 @@ class FetchIds:
             named = [*request.topics, *request.forgotten_topics_data]
             uuids = [_uuid(asked[part.topic]) for part in named]
             if all(uuids):
-                request._max_version = _BY_ID  # noqa: SLF001
+                private.max_version.replace(request, _BY_ID)
                 for part, uuid in zip(named, uuids, strict=True):
                     part.topic_id = uuid
         return requests
@@ -67,8 +133,8 @@ class FetchIds:
     def _end_session(self, node: int) -> None:
         """Have the next request to a broker say anew what is fetched, unless one is under way."""
         fetcher = self._fetcher
-        session = fetcher._session_handlers.get(node)  # noqa: SLF001
-        if session is not None and node not in fetcher._nodes_with_pending_fetch_requests:  # noqa: SLF001
+        session = private.sessions(fetcher).get(node)
+        if session is not None and node not in private.pending_nodes(fetcher):
             session.handle_error(None)
 
     def _take_answer(self, node: int, offsets: Any, send_time: float, response: Any) -> None:  # noqa: ANN401
