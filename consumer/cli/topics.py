@@ -181,7 +181,7 @@ def _listed(kafka: KafkaSettings, table: RouteTable, store: PositionStore) -> li
     existing = describe_cluster(kafka).partitions
     routed = {name: route_for(table.routes, name) for name in sorted(existing)}
     lag = group_lag(kafka, [n for n, route in routed.items() if route is not None], store)
-    for name in (name for route in table.routes for name in named_topics(route)):
+    for name in (name for route in table.routes for name in named_topics(route.topics)):
         routed.setdefault(name, route_for(table.routes, name))
     rows = [
         _listed_row(name, "input", existing, lag.get(name), route.name)

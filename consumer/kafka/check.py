@@ -158,9 +158,7 @@ def _transactions(kafka: KafkaSettings, instance: str, client: Client) -> CheckR
     what = f"transactional id {name}"
     try:
         with translated("opening"):
-            Transactions(
-                client, name, timeout_s=kafka.request_timeout_s, reached=lambda _: None
-            ).close()
+            Transactions(client, name, timeout_s=kafka.request_timeout_s).close()
     except StreamUnavailable as error:
         advice = f"allow Write and Describe on those that begin with {kafka.group}-"
         return CheckResult(what, False, str(error), advice)

@@ -61,25 +61,14 @@ _TOKEN_USED = 0.8  # of a token's life, then a new one is fetched
 
 
 def connect(settings: KafkaSettings, *, name: str = "offramp") -> Client:
-    """Return kafka-python's connection settings, once a broker has let us in with them.
-
-    Raises:
-        StreamUnavailable: see `check_login`.
-        InvalidSettings: a secret cannot be read.
-    """
-    client = connection(settings, name=name)
-    check_login(client, timeout_s=settings.request_timeout_s)
-    return client
-
-
-def connection(settings: KafkaSettings, *, name: str = "offramp") -> Client:
-    """Return the connection settings of consumers, producers and admins.
+    """Return the settings of consumers, producers and admins, once a broker lets us in with them.
 
     Args:
         settings: addresses and security.
         name: under which brokers log this client.
 
     Raises:
+        StreamUnavailable: see `check_login`.
         InvalidSettings: a secret cannot be read.
     """
     security = settings.security
@@ -101,10 +90,11 @@ def connection(settings: KafkaSettings, *, name: str = "offramp") -> Client:
     if security.sasl:
         client["sasl_mechanism"] = security.mechanism
         if security.mechanism == "OAUTHBEARER":
-            client["sasl_oauth_token_provider"] = token_provider(security)
+            client["sasl_oauth_token_provider"] = Tokens(security)
         elif security.password_file is not None:
             client["sasl_plain_username"] = security.username
             client["sasl_plain_password"] = read_secret(security.password_file)
+    check_login(client, timeout_s=settings.request_timeout_s)
     return client
 
 
@@ -217,39 +207,15 @@ def translated(doing: str) -> Iterator[None]:
         raise StreamUnavailable(f"{doing}: {error!r}") from error
 
 
-def token_provider(security: KafkaSecurity) -> TokenProvider:
-    """Return what gives tokens at every login, as the settings say."""
-    return FileToken(security) if security.token_url is None else ExchangedToken(security)
+class Tokens(TokenProvider):
+    """Gives a token at every login: from a file that something else keeps fresh, or exchanged.
 
-
-class FileToken(TokenProvider):
-    """A token that something else keeps fresh in a file: read at every login."""
+    One for client credentials (RFC 6749, 4.4) is kept while it lives, then fetched anew.
+    """
 
     def __init__(self, security: KafkaSecurity) -> None:
         super().__init__()
-        if security.token_file is None:
-            raise InvalidSettings("kafka.security.token_file: is not set")
-        self._path = security.token_file
-
-    def token(self) -> str:
-        """Return what is in the file now."""
-        return read_secret(self._path)
-
-
-class ExchangedToken(TokenProvider):
-    """A token for client credentials (RFC 6749, 4.4): kept while it lives, then fetched anew."""
-
-    def __init__(self, security: KafkaSecurity) -> None:
-        super().__init__()
-        if not (security.token_url and security.client_id and security.client_secret_file):
-            raise InvalidSettings("kafka.security: token_url needs client_id, client_secret_file")
-        self._url = security.token_url
-        self._client_id = security.client_id
-        self._secret_file = security.client_secret_file
-        self._form = {"grant_type": "client_credentials"}
-        if security.scope is not None:
-            self._form["scope"] = security.scope
-        self._ca_file = security.ca_file
+        self._security = security
         self._token = ""
         self._until = 0.0
 
@@ -257,21 +223,28 @@ class ExchangedToken(TokenProvider):
         """Return a token that lives.
 
         Raises:
+            InvalidSettings: nothing says where it comes from.
             ServiceRefused: the endpoint does not accept the credentials.
             ServiceUnavailable: it does not answer.
         """
+        security = self._security
+        if security.token_file is not None:
+            return read_secret(security.token_file)
         if time.monotonic() < self._until:
             return self._token
+        if not (security.token_url and security.client_id and security.client_secret_file):
+            raise InvalidSettings("kafka.security: token_url needs client_id, client_secret_file")
+        scope = {} if security.scope is None else {"scope": security.scope}
         found = fetch_json(
-            self._url,
+            security.token_url,
             expected=dict,
             timeout_s=_TOKEN_TIMEOUT_S,
-            form=self._form,
-            login=(self._client_id, read_secret(self._secret_file)),
-            ca_file=self._ca_file,
+            form={"grant_type": "client_credentials", **scope},
+            login=(security.client_id, read_secret(security.client_secret_file)),
+            ca_file=security.ca_file,
         )
         token, life_s = found.get("access_token"), found.get("expires_in", _TOKEN_LIFE_S)
         if not isinstance(token, str) or not isinstance(life_s, int | float):
-            raise ServiceUnavailable(f"{self._url}: the answer has no access_token")
+            raise ServiceUnavailable(f"{security.token_url}: the answer has no access_token")
         self._token, self._until = token, time.monotonic() + life_s * _TOKEN_USED
         return token

@@ -231,14 +231,11 @@ class KafkaStream:
                 outgoing, offsets, batch.membership, before_commit=before_commit
             )
         except WorkerFenced as error:
-            own_id = self._member.consumer.group_metadata().member_id
-            if (
-                isinstance(error.__cause__, kafka_errors.FencedInstanceIdError)
-                and own_id != batch.membership.member_id
-            ):
-                msg = "the batch was read under a membership of this worker that has ended"
-                raise StreamUnavailable(msg) from error
-            raise
+            by_name = isinstance(error.__cause__, kafka_errors.FencedInstanceIdError)
+            if not by_name or self._member.was(batch.membership):
+                raise
+            msg = "the batch was read under a membership of this worker that has ended"
+            raise StreamUnavailable(msg) from error
         self._committed = True
         for r in last.values():
             self.positions.note(f"{r.topic_id}/{r.partition}", r.next_offset)

@@ -70,7 +70,7 @@ def needed_topics(  # noqa: PLR0913 - which topics, and how they are made
             raise InvalidRoute(str(error)) from error
         if route_for(table.routes, name) is None:
             raise InvalidRoute(f"no route is for topic {name}; see `offramp route add`")
-    named = [n for route in table.routes for n in _named(route.topics)]
+    named = [n for route in table.routes for n in named_topics(route.topics)]
     roles: dict[str, Role] = dict.fromkeys([*inputs, *named], "input")
     roles |= dict.fromkeys([route.output for route in table.routes], "output")
     roles |= {dead_letters: "dead-letter", policy_topic: "policy"}
@@ -97,11 +97,6 @@ def planned_output(
     return Planned("output", _topic(name, "output", cluster, sizes), cluster.partitions.get(name))
 
 
-def named_topics(route: Route) -> list[str]:
-    """Return the topics that a route names without a pattern."""
-    return _named(route.topics)
-
-
 def _topic(name: str, role: Role, cluster: Cluster, sizes: Sizes) -> NewTopic:
     copies = sizes.replication_factor or min(_COPIES, cluster.brokers)
     retention_ms = {
@@ -124,7 +119,7 @@ def _topic(name: str, role: Role, cluster: Cluster, sizes: Sizes) -> NewTopic:
     return NewTopic(name, partitions, copies, configs)
 
 
-def _named(pattern: str) -> list[str]:
+def named_topics(pattern: str) -> list[str]:
     """Return the names that a pattern stands for, if it is nothing but names."""
     if _NAMES_ONLY.fullmatch(pattern) is None:
         return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from consumer.errors import InvalidSettings, StreamUnavailable
 from consumer.events.prediction import read_prediction
@@ -19,7 +19,7 @@ _COMMIT_WAIT_S: Final = 10.0
 _COMMIT_POLL_S: Final = 0.2
 
 
-class PredictionLog:
+class PredictionLog(TopicReader):
     """All committed predictions of one model in some topics, up to the end at the first call."""
 
     def __init__(
@@ -30,19 +30,12 @@ class PredictionLog:
         Raises:
             StreamUnavailable: no broker answers, or one of the topics does not exist.
         """
+        super().__init__(settings, topics)
         self.skipped = 0
         """Records that are no predictions of this model, or of a topic that was deleted."""
-        self._settings = settings
+        self._group = settings.group
         self._fingerprint = fingerprint
         self._exits = exits
-        self.reader = TopicReader(settings, topics)
-        """Reads the same topics; their ids are with it."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.reader.close()
 
     def committed(self, *, at_least: Mapping[str, int]) -> dict[tuple[str, int], int]:
         """Return what the group has committed, by topic id and partition.
@@ -55,9 +48,9 @@ class PredictionLog:
         """
         deadline = time.monotonic() + _COMMIT_WAIT_S
         while True:
-            offsets = self.reader.committed(self._settings.group)
+            offsets = self.committed_by(self._group)
             if offsets == {}:
-                raise InvalidSettings(f"group {self._settings.group} has committed nothing")
+                raise InvalidSettings(f"group {self._group} has committed nothing")
             behind = [
                 source
                 for (topic_id, number), offset in (offsets or {}).items()
@@ -66,19 +59,10 @@ class PredictionLog:
             if offsets and not behind:
                 return offsets
             if time.monotonic() > deadline:
-                break
+                if offsets is None:
+                    raise StreamUnavailable("Kafka's coordinator of groups is not available")
+                return offsets
             time.sleep(_COMMIT_POLL_S)
-        if offsets is None:
-            raise StreamUnavailable("Kafka's coordinator of groups is not available")
-        return offsets
-
-    def deleted(self) -> int:
-        """Return how many predictions retention has taken from the topics, at most.
-
-        Raises:
-            StreamUnavailable: the broker stopped answering.
-        """
-        return self.reader.deleted()
 
     def texts(self) -> Iterator[PredictedText]:
         """Yield the predictions of this model, as long as the topics were when this was called.
@@ -86,14 +70,14 @@ class PredictionLog:
         Raises:
             StreamUnavailable: the broker stopped answering.
         """
-        for value in self.reader.values():
+        for value in self.values():
             yield from self.text(value)
 
     def text(self, value: bytes | None) -> Iterator[PredictedText]:
         """Yield the text that a record's value is the prediction of, if it is one."""
         body = read_prediction(value, fingerprint=self._fingerprint, exits=self._exits)
         source = body and body.source
-        topic_id = source and self.reader.ids.get(source.topic)
+        topic_id = source and self.ids.get(source.topic)
         # Of a topic deleted since; without an id it is taken as of the one there is.
         if not body or not source or not topic_id or source.topic_id not in {None, topic_id}:
             self.skipped += 1

@@ -139,7 +139,7 @@ class _Back:
 
     def _deleted(self) -> set[str]:
         """Return the partitions whose predictions may have gone to a topic that is no more."""
-        names = {id_: name for name, id_ in self._predictions.reader.ids.items()}
+        names = {id_: name for name, id_ in self._predictions.ids.items()}
         return {
             source
             for source in self._lowest
@@ -150,7 +150,7 @@ class _Back:
 
     def texts(self) -> Iterator[PredictedText]:
         """Yield the texts of all predictions on the way, the latest stretch of each topic first."""
-        ends = self._predictions.reader.ends()
+        ends = self._predictions.ends()
         self._whole = {tp: set() if end else set(self._lowest) for tp, (_, end) in ends.items()}
         reached = {tp: end for tp, (first, end) in ends.items() if end > first}
         size = _STRETCH
@@ -187,7 +187,7 @@ class _Back:
     ) -> Generator[PredictedText, None, dict[TopicPartition, int]]:
         """Yield the texts of a stretch; return the time of the oldest record of each partition."""
         oldest_ms: dict[TopicPartition, int] = {}
-        for tp, record in self._predictions.reader.between(spans):
+        for tp, record in self._predictions.between(spans):
             oldest_ms.setdefault(tp, record.timestamp_ms)
             for text in self._predictions.text(record.value):
                 source = f"{text.topic_id}/{text.partition}"

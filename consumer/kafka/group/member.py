@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
-from kafka.errors import InconsistentGroupProtocolError
+from kafka import errors as kafka_errors
 from kafka.structs import MemberState
 
 from consumer.errors import StreamRefused, StreamUnavailable
@@ -85,8 +85,7 @@ class Member:
             told_id=self.told_id,
             timeout_s=settings.request_timeout_s,
         )
-        refused = self.start.refused_or(self.resting.add)
-        self._fetching = Fetching(self.consumer, refused=refused, topics=self.start.topics)
+        self._fetching = Fetching(self.consumer, refused=self._take_error, topics=self.start.topics)
 
     @property
     def joining(self) -> bool:
@@ -141,8 +140,23 @@ class Member:
         still |= {tp for tp in assigned if tp not in self.start}
         self.consumer.pause(*(still - paused))
         self.consumer.resume(*(paused - still))
-        polled: dict[Partition, list[Record]] = self.start.led_on(self._fetching.poll, timeout_ms)
-        return polled
+        try:
+            return self._fetching.poll(timeout_ms)
+        except kafka_errors.NoOffsetForPartitionError as error:  # just assigned, as a rule
+            self.start.forget(error.args[0])
+        except kafka_errors.LogTruncationError as error:
+            self.start.cut_off(error.divergent_offsets)
+        return {}
+
+    def _take_error(self, partition: TopicPartition, error: Exception) -> None:
+        if isinstance(error, kafka_errors.OffsetOutOfRangeError):
+            self.start.astray(error.args[0])
+        else:
+            self.resting.add(partition, error)
+
+    def was(self, membership: ConsumerGroupMetadata) -> bool:
+        """Say whether it has this membership still, or a later one of the same member."""
+        return bool(self.consumer.group_metadata().member_id == membership.member_id)
 
     def take_lost(self) -> set[TopicPartition]:
         """Return the partitions lost since the last call, also those that came back."""
@@ -238,6 +252,6 @@ def explained(admin: KafkaAdminClient, group: str) -> Iterator[None]:
     """
     try:
         yield
-    except InconsistentGroupProtocolError as error:
+    except kafka_errors.InconsistentGroupProtocolError as error:
         told = foreign(admin, group) or f"group {group} has members that are no workers"
         raise StreamRefused(f"{told}: {ADVICE}") from error

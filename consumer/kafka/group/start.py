@@ -75,11 +75,11 @@ class StartOffsets:
 
     def __contains__(self, partition: TopicPartition) -> bool:
         """Whether a partition is placed, so that what is read of it may be used."""
-        return partition in self.topics
+        return partition in self.topics.ids
 
     def sources(self) -> list[str]:
         """Return the watermark names of what is placed."""
-        return [f"{topic_id}/{tp.partition}" for tp, topic_id in list(self.topics.all.items())]
+        return [f"{topic_id}/{tp.partition}" for tp, topic_id in list(self.topics.ids.items())]
 
     def take(self, records: Iterable[Record]) -> dict[tuple[str, int], int]:
         """Return where what was taken before ended, by topic id and partition.
@@ -102,38 +102,17 @@ class StartOffsets:
             self._untold.pop(tp, None)
             self._waiting.setdefault(tp, time.monotonic())
 
-    def refused_or(
-        self, otherwise: Callable[[TopicPartition, Exception], None]
-    ) -> Callable[[TopicPartition, Exception], None]:
-        """Return what takes errors of a partition: those of its place here, the others there."""
+    def astray(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Have partitions led on that are read outside of their logs, at these offsets."""
+        self._astray.update(offsets)
 
-        def refused(partition: TopicPartition, error: Exception) -> None:
-            if isinstance(error, kafka_errors.OffsetOutOfRangeError):
-                self._astray.update(error.args[0])
-            else:
-                otherwise(partition, error)
-
-        return refused
-
-    def led_on(
-        self, poll: Callable[[int], dict[TopicPartition, list[Record]]], timeout_ms: int
-    ) -> dict[TopicPartition, list[Record]]:
-        """Return what a poll does; nothing where it is about partitions without a place.
-
-        Raises:
-            KafkaError: any other failure.
-        """
-        try:
-            return poll(timeout_ms)
-        except kafka_errors.NoOffsetForPartitionError as error:  # just assigned, as a rule
-            self.forget(error.args[0])
-        except kafka_errors.LogTruncationError as error:
-            for tp, there in error.divergent_offsets.items():
-                log.warning("log was cut partition=%s[%d] at=%s", *tp, there)
-                if there is not None:
-                    self._consumer.seek(tp, there)
-                    self._begin(tp, self.topics.all.get(tp), there)
-        return {}
+    def cut_off(self, offsets: Mapping[TopicPartition, int | None]) -> None:
+        """Go on where logs end now that were cut behind a broker's failure."""
+        for tp, there in offsets.items():
+            log.warning("log was cut partition=%s[%d] at=%s", *tp, there)
+            if there is not None:
+                self._consumer.seek(tp, there)
+                self._begin(tp, self.topics.ids.get(tp), there)
 
     def place(self) -> None:
         """Go to where the group is in what waits for it.
@@ -147,13 +126,13 @@ class StartOffsets:
         """
         self._settle_doubts()
         assigned = self._consumer.assignment()
-        if gone := self.topics.all.keys() - assigned:
+        if gone := self.topics.ids.keys() - assigned:
             self.topics.drop(gone)
         # What is not placed goes to its place first, and is found out there if it is astray.
-        if astray := {tp: at for tp, at in self._astray.items() if tp in self.topics}:
+        if astray := {tp: at for tp, at in self._astray.items() if tp in self.topics.ids}:
             self._lead_on(astray)
         self._astray = {}
-        for tp in assigned - self.topics.all.keys():
+        for tp in assigned - self.topics.ids.keys():
             self._waiting.setdefault(tp, time.monotonic())
         for tp in [tp for tp in self._waiting if tp not in self._untold]:
             if not self._place(tp):
@@ -215,8 +194,8 @@ class StartOffsets:
             except StreamUnavailable as error:
                 log.warning("not known which topic it is topic=%s error=%s", topic, error)
                 continue
-            for tp in [tp for tp in self.topics.all if tp.topic == topic]:
-                if self.topics[tp] == topic_id:
+            for tp in [tp for tp in self.topics.ids if tp.topic == topic]:
+                if self.topics.ids[tp] == topic_id:
                     self.topics.trust(tp)
                 else:
                     self._made_anew(tp)
@@ -225,16 +204,12 @@ class StartOffsets:
         log.warning("topic was deleted and made anew partition=%s[%d]", *tp)
         self.forget([tp])
 
-    def _id_of(self, topic: str) -> str:
-        """Return the id of a topic: asked for where what is known is not what is read."""
-        topic_id, read = self._topic_id(topic), self.topics.id_of(topic)
-        return topic_id if read in {None, topic_id} else self._told_id(topic)
-
     def _seek(self, tp: TopicPartition) -> None:
         committed = self._consumer.committed(tp, metadata=True, timeout_ms=_CALL_MS)
-        topic_id = self._id_of(tp.topic)
-        if is_of_another(committed, topic_id):
-            topic_id = self._told_id(tp.topic)  # what was known may be older than the offset
+        topic_id, read = self._topic_id(tp.topic), self.topics.id_of(tp.topic)
+        # What is known may be older than what is read, or than the offset.
+        if read not in {None, topic_id} or is_of_another(committed, topic_id):
+            topic_id = self._told_id(tp.topic)
         self._go(tp, topic_id, offset_in(committed, topic_id), is_free=committed is None)
         for other in self.topics.read(tp, topic_id):
             self._made_anew(other)
@@ -288,5 +263,5 @@ class StartOffsets:
                     "partition=%s[%d] offset=%d",
                     *(*tp, offset),
                 )
-                self._begin(tp, self.topics.all.get(tp), firsts[tp])
+                self._begin(tp, self.topics.ids.get(tp), firsts[tp])
             self._consumer.seek(tp, firsts[tp])

@@ -103,7 +103,7 @@ class Fetching:
 
     def _is_of_another(self, partition: TopicPartition, topic_id: str | None) -> bool:
         """Say whether what was fetched of a partition is of a topic that is not read there now."""
-        return self._topics is not None and self._topics.all.get(partition) != topic_id
+        return self._topics is not None and self._topics.ids.get(partition) != topic_id
 
     def _refuse(self, partition: TopicPartition, error: Exception) -> None:
         if self._refused is None:

@@ -50,14 +50,12 @@ def decoded(batch: Any) -> Iterator[Row]:  # noqa: ANN401
         Unreadable: at the first record that cannot be decoded.
     """
     whole = raw(batch)
+    this = f"this batch of {counted(len(whole), 'byte')}"
     codec = _CODECS.get(batch.compression_type, f"codec {batch.compression_type}")
     try:
         iter(batch)  # decompresses
     except UnsupportedCodecError as error:
-        msg = (
-            f"this batch of {counted(len(whole), 'byte')} is compressed with "
-            f"{codec}, which is not installed"
-        )
+        msg = f"{this} is compressed with {codec}, which is not installed"
         raise Unreadable("no-codec", msg, whole) from error
     except MemoryError:  # says nothing about the batch
         raise
@@ -65,9 +63,7 @@ def decoded(batch: Any) -> Iterator[Row]:  # noqa: ANN401
         if not is_failure(error):
             raise
         kind = type(error).__name__
-        msg = (
-            f"this batch of {counted(len(whole), 'byte')} cannot be decompressed as {codec}: {kind}"
-        )
+        msg = f"{this} cannot be decompressed as {codec}: {kind}"
         raise Unreadable("invalid-compression", msg, whole) from error
     data, place, count = raw(batch), private.batch_position(batch), batch.records_count
     base, began, ended = batch.base_offset, batch.first_timestamp, batch.max_timestamp
@@ -76,10 +72,7 @@ def decoded(batch: Any) -> Iterator[Row]:  # noqa: ANN401
         try:
             place, later, delta, key, value, headers = _record(data, place)
         except (ValueError, IndexError) as error:
-            msg = (
-                f"record {number + 1} of {count} in this batch of "
-                f"{counted(len(whole), 'byte')} is damaged"
-            )
+            msg = f"record {number + 1} of {count} in {this} is damaged"
             raise Unreadable("invalid-record", msg, data[place:]) from error
         yield base + delta, ended if appended else began + later, key, value, headers
 

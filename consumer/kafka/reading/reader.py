@@ -78,7 +78,7 @@ class TopicReader:
             firsts = log_offsets(self.admin, self._partitions(), OffsetSpec.EARLIEST)
         return sum(firsts.values())
 
-    def committed(self, group: str) -> dict[tuple[str, int], int] | None:
+    def committed_by(self, group: str) -> dict[tuple[str, int], int] | None:
         """Return what a group has committed of all topics; see `group_offsets`.
 
         Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from kafka import KafkaAdminClient, KafkaProducer
-from kafka.errors import KafkaError, MessageSizeTooLargeError
+from kafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
 from consumer.errors import InvalidSettings, StreamUnavailable
 from consumer.kafka.client import connect, translated
@@ -165,6 +165,9 @@ class TopicWriter:
             raise InvalidSettings(f"{origin}: {error}") from error
         with translated(f"asking for topic {topic}"):
             (found,) = self._admin.describe_topics([topic])
+        if found["error_code"] == UnknownTopicOrPartitionError.errno:
+            said = f"topic {topic} does not exist; create it: offramp topics init {topic}"
+            raise StreamUnavailable(said)
         if found["error_code"] and (refused := described_refusal(found)) is not None:
             raise StreamUnavailable(str(refused)) from refused
         self._known.add(topic)

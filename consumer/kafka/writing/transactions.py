@@ -42,7 +42,7 @@ class Transactions:
         transactional_id: str,
         *,
         timeout_s: float,
-        reached: Callable[[str], None],
+        reached: Callable[[str], None] = lambda _: None,
         look: Callable[[Collection[str]], None] = lambda _: None,
     ) -> None:
         """Connect, and abort what a predecessor of the same name left open.

@@ -21,8 +21,7 @@ from kafka.structs import OffsetAndMetadata
 from typer.testing import CliRunner, Result
 
 from consumer.cli.app import app
-from consumer.kafka.reading.reader import high_watermarks
-from consumer.kafka.topics import create_topics
+from consumer.kafka.topics import create_topics, log_offsets
 from consumer.routes.table import BUILT_IN
 from policy_state.stats import ExitStats
 from policy_state.store.port import DomainSnapshot, PartitionDeltas, PolicyMeta
@@ -406,7 +405,7 @@ def test_fresh_takes_what_retention_took_and_no_more(redis_url: str, world: Worl
         store.open(META)
         world.count(store, 0, 150)
         log = TopicPartition(world.out[1], 0)
-        end = high_watermarks(world.admin, [log])[log]  # behind a marker of its 135 predictions
+        end = log_offsets(world.admin, [log])[log]  # behind a marker of its 135 predictions
         world.admin.delete_records({log: end - 1 - 135 + 20})
         assert "beware: " in (told := offramp(redis_url, world, *fresh).stderr)
         assert "have counted 20 texts more than predictions" in told, told

@@ -33,11 +33,12 @@ def test_a_member_let_go_while_it_joins_does_not_commit_again_what_others_did(me
     assert frozen._buffer.events == EVENTS
     under_way = frozen.collect(AT_ONCE.model_copy(update={"max_events": EVENTS // 2}))
 
-    frozen._consumer._coordinator._disable_heartbeat()  # as if the process stood still
+    frozen._member.consumer._coordinator._disable_heartbeat()  # as if the process stood still
     other = members.join("other")
     members.copy(other, EVENTS)
     other.close()
-    frozen._consumer._coordinator.request_rejoin()  # a heartbeat told of the other just before
+    # As if a heartbeat had told of the other just before.
+    frozen._member.consumer._coordinator.request_rejoin()
     begun = time.monotonic()
     while time.monotonic() < begun + SESSION_S + 4 or not frozen.assigned():
         frozen.keep_up(100)  # until the other has been let go as well
@@ -78,7 +79,7 @@ def test_what_cannot_be_given_back_now_is_given_back_later(step):
         members.copy(stream, 2 * EVENTS)
         assert sorted(members.copied()) == list(range(2 * EVENTS))
         read = [TopicPartition(members.topic, partition) for partition in range(2)]
-        assert sum(stream._consumer.committed(tp) for tp in read) == 2 * EVENTS
+        assert sum(stream._member.consumer.committed(tp) for tp in read) == 2 * EVENTS
         members.close()
 
 
@@ -101,7 +102,7 @@ def stand_still_in_commit(members):
     thread = ThreadPoolExecutor(1)
     committed = thread.submit(members.commit, still, batch)
     assert reached.wait(30)
-    still._consumer._coordinator._disable_heartbeat()
+    still._member.consumer._coordinator._disable_heartbeat()
 
     def end():
         go.set()
@@ -272,10 +273,10 @@ def test_a_topic_made_anew_has_another_id(kafka):
     members = Members(kafka, metadata_max_age_s=1)
     stream = members.join("a")
     read_until(stream, stream.assigned)
-    before = stream.topic_id(members.topic)
+    before = stream._member.topic_id(members.topic)
     with KafkaAdminClient(bootstrap_servers=kafka) as admin:
         admin.delete_topics([members.topic])
         read_until(stream, lambda: members.topic not in admin.list_topics())
     create_topics(kafka, {members.topic: 1})
-    read_until(stream, lambda: stream.topic_id(members.topic) != before)
+    read_until(stream, lambda: stream._member.topic_id(members.topic) != before)
     members.close()

@@ -212,11 +212,11 @@ def test_what_is_read_ahead_outlives_its_log(make_group, said):
     while stream._buffer.events < 3:
         stream.keep_up(100)
     tp = group.tp("films")
-    stream._consumer.pause(tp)
-    stream._consumer.seek(tp, 3)
+    stream._member.consumer.pause(tp)
+    stream._member.consumer.seek(tp, 3)
     group.write("films", *map(str, range(3, 8)))
     group.admin.delete_records({tp: 6})
-    stream._consumer.seek(tp, 3)  # whatever was on its way is dropped
+    stream._member.consumer.seek(tp, 3)  # whatever was on its way is dropped
     assert group.read(5) == ["0", "1", "2", "6", "7"]
     assert said("retention took .* offsets=3 from=3 to=5$")
 

@@ -11,8 +11,8 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from consumer.errors import StreamUnavailable
-from consumer.kafka.group.committed import to_commit
-from consumer.kafka.topics import create_topics, group_lag
+from consumer.kafka.group.offsets import group_lag, to_commit
+from consumer.kafka.topics import create_topics
 from consumer.learning.prediction_log import PredictionLog
 from policy_state.reports.domain import read_reports
 from policy_state.store.offsets import Counted
@@ -144,7 +144,7 @@ def test_a_batch_of_a_topic_that_was_made_anew_is_given_back(members, admin):
     old = stream.collect(AT_ONCE)
     before, after = make_anew(admin, members.topic)
     produce(members, EVENTS * 2)
-    read_until(stream, lambda: stream.topic_id(members.topic) == after)
+    read_until(stream, lambda: stream._member.topic_id(members.topic) == after)
     with pytest.raises(StreamUnavailable, match="deleted and made anew"):
         members.commit(stream, old)
     stream.rewind([old])
@@ -164,7 +164,7 @@ def test_a_partition_in_doubt_is_read_on_where_it_was_if_its_topic_is_the_same(m
     produce(members)
     read_until(stream, lambda: stream._buffer.events == EVENTS)
     under_way = stream.collect(AT_ONCE)
-    stream._placing.topics.doubt(TopicPartition(members.topic, 0))
+    stream._member.start.topics.doubt(TopicPartition(members.topic, 0))
     produce(members)
     read_until(stream, lambda: stream._buffer.events == EVENTS)
     following = stream.collect(AT_ONCE)
@@ -206,7 +206,7 @@ def test_an_offset_that_was_committed_for_the_topic_before_is_nobodys(members, a
     assert lag[members.topic].behind == left
     with PredictionLog(members.settings, [members.out], fingerprint="f", exits=3) as predicted:
         found = {} if of_the_old else {(after, 0): EVENTS - 5}
-        assert predicted._group_offsets() == found
+        assert predicted.committed_by(members.settings.group) == found
     stream = members.join("a")
     read_until(stream, lambda: stream._buffer.events)
     batch = stream.collect(AT_ONCE)

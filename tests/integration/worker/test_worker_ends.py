@@ -9,10 +9,11 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 
-from consumer.kafka.group.group_kind import ASSIGNOR, foreign
+from consumer.kafka.check import group_result
+from consumer.kafka.group.member import foreign
+from consumer.kafka.private import Assignor
 from consumer.kafka.topics import create_topics
 from consumer.settings.sections import KafkaSettings
-from consumer.worker.preflight import _group
 from deploy.local.services import start_kafka
 from tests.support.kafka_records import good, ids, send
 from tests.support.waiting import wait_for
@@ -120,7 +121,7 @@ def test_a_group_of_another_kind_is_told_at_once(broker, start):
     )
     settings = KafkaSettings(bootstrap_servers=broker.address, group="ends")
     with KafkaAdminClient(bootstrap_servers=broker.address) as admin:
-        finding = _group(settings, admin)
+        finding = group_result(settings, admin)
     assert (finding.ok, finding.said) == (False, expected)
     worker, log = start(broker.address)
     assert worker.wait(30) == 1, log()
@@ -135,7 +136,7 @@ def test_a_group_that_is_joined_just_now_is_not_taken_for_another_kind(kafka):
     name = f"joined-{time.time_ns()}"
     create_topics(kafka, {name: 1})
     options = {"bootstrap_servers": kafka, "group_id": name}
-    options["partition_assignment_strategy"] = [ASSIGNOR]
+    options["partition_assignment_strategy"] = [Assignor]
     with KafkaAdminClient(bootstrap_servers=kafka) as admin:
         first, second = (KafkaConsumer(name, **options) for _ in range(2))
         try:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import orjson
 from kafka import KafkaProducer
 
+from consumer.kafka.group.offsets import kafka_state
 from consumer.kafka.topics import create_topics
-from consumer.learning.prediction_log import kafka_state
 from consumer.settings.sections import KafkaSettings
 from policy_state.errors import PolicyNotFound, StoreUnavailable
 from policy_state.health.doctor import examine

@@ -5,7 +5,7 @@ import time
 from contextlib import contextmanager
 from itertools import pairwise
 
-from consumer.learning.prediction_log import kafka_state
+from consumer.kafka.group.offsets import kafka_state
 from consumer.settings.sections import KafkaSettings
 from deploy.local.process import wait_until
 from policy_state.health.doctor import examine

@@ -6,7 +6,7 @@ import sys
 import crc32c
 from kafka.record import util
 
-from consumer.kafka.codecs import codecs
+from consumer.kafka.reading.raw_records import codecs
 
 
 def test_kafka_checksums_are_not_counted_in_python():
@@ -22,7 +22,7 @@ def test_every_codec_of_kafka_can_be_read():
 def test_a_codec_that_is_missing_is_named_with_its_package():
     """What `worker --check` and the worker's first lines say then."""
     script = "import sys; sys.modules['lz4.frame'] = None\n"
-    script += "from consumer.kafka.codecs import codecs; print(codecs()['lz4'])"
+    script += "from consumer.kafka.reading.raw_records import codecs; print(codecs()['lz4'])"
     found = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.partitioner.default import murmur2 as theirs
 
-from consumer.kafka.writing.bulk import murmur2
+from consumer.kafka.writing.writes import murmur2
 
 
 @given(st.binary(max_size=70))
