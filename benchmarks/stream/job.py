@@ -17,8 +17,8 @@ from benchmarks.report import Goal, Report, Table
 from benchmarks.stream.load import PARTITIONS, Load, cycled, fill, latencies_ms
 from benchmarks.stream.rivals import PIPELINE_BATCH, Pipe, pipeline, plain_loop, quix_streams
 from benchmarks.stream.size import Size
+from benchmarks.stream.topics import create_topics
 from benchmarks.stream.worker import Job, Marks, run_worker
-from consumer.kafka.topics import create_topics
 from demo.texts import read_texts, sample_files
 from deploy.local.services import Services
 from model.engine.engine import Engine

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 from kafka import KafkaConsumer, KafkaProducer
 
-from consumer.kafka.topics import create_topics
+from benchmarks.stream.topics import create_topics
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

@@ -17,9 +17,9 @@ from benchmarks.report import Report, Table
 from benchmarks.stream.load import cycled, fill
 from benchmarks.stream.parts import DOMAINS
 from benchmarks.stream.size import Size
+from benchmarks.stream.topics import create_topics
 from benchmarks.stream.worker import DEAD_LETTERS
 from consumer.entry import own_command
-from consumer.kafka.topics import create_topics
 from deploy.local.services import Services
 
 _GPU_EVENTS = 400_000

@@ -17,8 +17,8 @@ from benchmarks.stream.load import PARTITIONS
 from benchmarks.stream.parts import plumbing, profile, stages, tokenised
 from benchmarks.stream.processes import shared
 from benchmarks.stream.size import FULL, QUICK
+from benchmarks.stream.topics import create_topics
 from benchmarks.stream.worker import DEAD_LETTERS, OUTPUT
-from consumer.kafka.topics import create_topics
 from consumer.settings.sections import PRETRAINED
 from deploy.local.services import local_services
 

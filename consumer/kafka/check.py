@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from consumer.kafka.client import connect, translated
 from consumer.kafka.group.member import ADVICE, foreign
 from consumer.kafka.reading.raw_records import codecs
 from consumer.kafka.targets import allow, described_refusal, is_compacted, keyless
+from consumer.kafka.topics import insisted
 from consumer.kafka.writing.transactions import Transactions
 from consumer.routes.route import subscription
 from policy_state.wording import counted
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _UNREAD = "may not be read: no repair can count what is uncounted from it"
 _LISTED = 5
-_PAUSE_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +51,7 @@ def check_kafka(
 ) -> Generator[CheckResult, None, bool]:
     """Yield what is found, and return whether a broker lets us in.
 
-    Args:
-        kafka: addresses, security, names.
-        instance: name of the worker.
-        routes: in force.
-        former: outputs of routes that are no more, which a repair reads; None: nothing is repaired.
+    `former` are outputs of routes that are no more, which a repair reads; None: there is none.
 
     Raises:
         StreamUnavailable: the broker stopped answering.
@@ -134,22 +129,18 @@ def group_result(kafka: KafkaSettings, admin: KafkaAdminClient) -> CheckResult:
     """Say whether we may join the group: ask to take out a member that it never had."""
     what = f"group {kafka.group}"
     nobody = MemberToRemove(member_id=f"offramp-check-{uuid.uuid4()}")
-    deadline = time.monotonic() + kafka.request_timeout_s
-    while True:
-        try:
-            admin.remove_group_members(kafka.group, [nobody])
-        except kafka_errors.UnknownMemberIdError:
-            pass
-        except kafka_errors.GroupAuthorizationFailedError:
-            return CheckResult(what, False, "may not be joined", "allow Describe and Read on it")
-        except kafka_errors.RetriableError:  # a cluster's first group: its coordinator starts
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_PAUSE_S)
-            continue
-        if (told := foreign(admin, kafka.group)) is not None:
-            return CheckResult(what, False, told, ADVICE)
-        return CheckResult(what, True, "may be joined")
+    try:
+        insisted(
+            lambda: admin.remove_group_members(kafka.group, [nobody]),
+            timeout_s=kafka.request_timeout_s,
+        )
+    except kafka_errors.UnknownMemberIdError:
+        pass
+    except kafka_errors.GroupAuthorizationFailedError:
+        return CheckResult(what, False, "may not be joined", "allow Describe and Read on it")
+    if (told := foreign(admin, kafka.group)) is not None:
+        return CheckResult(what, False, told, ADVICE)
+    return CheckResult(what, True, "may be joined")
 
 
 def _transactions(kafka: KafkaSettings, instance: str, client: Client) -> CheckResult:

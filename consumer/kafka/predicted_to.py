@@ -64,16 +64,10 @@ def where_predicted(
     *,
     named: Collection[str] = (),
 ) -> PredictedTo:
-    """Return where predictions are to be looked for.
+    """Return where predictions are to be looked for, by routes in force and `named` topics, too.
 
     The built-in route is in no history, and its output may never have been: where it is not there,
     nothing went to it.
-
-    Args:
-        settings: of Kafka.
-        routes: in force.
-        former: see `former_routes`.
-        named: further topics.
 
     Raises:
         StreamUnavailable: no broker answers.

@@ -77,8 +77,7 @@ class KafkaStream:
         Raises:
             StreamUnavailable, StoreError: broker or store do not answer, or refuse this client.
         """
-        self._settings = settings
-        self._topics = topics
+        self._settings, self._topics = settings, topics
         self._timeout_s = settings.request_timeout_s
         self._unread: set[str] = set()  # topics still assigned here that are no longer read
         self._still: frozenset[tuple[str, int]] = frozenset()  # partitions that are not read on yet
@@ -145,9 +144,8 @@ class KafkaStream:
             polled = member.poll(timeout_ms, full)
             self._give_back(member.take_lost())
             assigned = member.consumer.assignment()
-            for tp in assigned:
-                if tp not in start:
-                    self._buffer.drop(tp)
+            for tp in [tp for tp in assigned if tp not in start]:
+                self._buffer.drop(tp)
             for tp, rows in polled.items():
                 if tp in assigned and tp in start and tp not in self._still:
                     self._buffer.add(rows)
@@ -272,18 +270,16 @@ class KafkaStream:
 
         kafka-python polls on as if nothing had come in.
         """
-        settings, old = self._settings, self._member
+        settings, old, limit_s = self._settings, self._member, self._settings.join_timeout_s
         if old.silent_s > settings.metadata_max_age_s + self._timeout_s:
             raise StreamUnavailable(f"no broker has answered for {old.silent_s:.0f} s")
-        if (joining_s := old.joining_s()) > settings.join_timeout_s:
+        if (joining_s := old.joining_s()) > limit_s:
             log.warning("new consumer joining_s=%.0f", joining_s)
             with translated("joining anew"):
                 self._member = self._joined()
                 self._buffer.clear()
                 bounded(old.consumer.close, timeout_s=self._timeout_s)
-            raise StreamUnavailable(
-                f"joining the group took longer than {settings.join_timeout_s} s"
-            )
+            raise StreamUnavailable(f"joining the group took longer than {limit_s} s")
 
     def _give_back(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget what was read of partitions; they are read on when they are placed anew."""

@@ -85,11 +85,7 @@ def planned_output(
 ) -> Planned:
     """Return the output of a route, as it is to be created: as many partitions as its inputs have.
 
-    Args:
-        route: whose output it is.
-        inputs: the topics that the route reads now.
-        cluster: what there is.
-        sizes: how the topic is made; its partitions count where there is no input yet.
+    Where it has none yet, the partitions of `sizes` count.
     """
     most = max((cluster.partitions[name] for name in inputs), default=sizes.partitions)
     sizes = replace(sizes, partitions=most)

@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaAdminClient, OffsetSpec, TopicPartition
-from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from kafka.errors import (
+    KafkaError,
+    RetriableError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+)
 
 from consumer.errors import SourceGone, StreamUnavailable
 from consumer.kafka.client import bounded, connect, translated
@@ -16,9 +21,10 @@ from consumer.kafka.targets import is_compacted
 from consumer.settings.sections import KafkaSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 _READY_S: Final = 30.0
+_RETRY_S: Final = 0.2
 _ANSWER_S: Final = 10.0  # who asks at a prompt does not wait as long as a worker does
 
 
@@ -44,12 +50,9 @@ class Cluster:
 def connected(
     kafka: KafkaSettings, doing: str | None = None, *, timeout_s: float | None = None
 ) -> Iterator[KafkaAdminClient]:
-    """Yield a client that asks and creates; errors in its block become ours.
+    """Yield a client that asks and creates; errors become ours, and `doing` begins their messages.
 
-    Args:
-        kafka: where.
-        doing: begins their messages.
-        timeout_s: longest wait for a first answer; default: what people wait for.
+    A first answer is waited for as long as people would, or for `timeout_s`.
 
     Raises:
         StreamUnavailable: no broker answers, or it refuses.
@@ -63,16 +66,20 @@ def connected(
         yield admin
 
 
-def create_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -> None:
-    """Create topics, each with its number of partitions; those that exist stay as they are.
-
-    Returns when every partition has a leader.
+def insisted(ask: Callable[[], Any], *, timeout_s: float) -> Any:  # noqa: ANN401
+    """Return an answer about a group: a new Kafka first makes what it keeps groups in.
 
     Raises:
-        StreamUnavailable: the broker refused, or a topic did not get ready in time.
+        KafkaError: the answer is an error, or there was none in time.
     """
-    kafka = KafkaSettings(bootstrap_servers=bootstrap_servers)
-    create_new_topics(kafka, [NewTopic(name, count) for name, count in partitions.items()])
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return ask()
+        except RetriableError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_S)
 
 
 def create_new_topics(kafka: KafkaSettings, topics: Iterable[NewTopic]) -> None:
@@ -86,11 +93,7 @@ def create_new_topics(kafka: KafkaSettings, topics: Iterable[NewTopic]) -> None:
 
 
 def describe_cluster(kafka: KafkaSettings, *, timeout_s: float | None = None) -> Cluster:
-    """Return brokers and topics.
-
-    Args:
-        kafka: where.
-        timeout_s: longest wait for a first answer; see `connected`.
+    """Return brokers and topics, within `timeout_s`, as `connected` takes it.
 
     Raises:
         StreamUnavailable: no broker answers.

@@ -13,9 +13,8 @@ from policy_state.store.offsets import Counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 
-    from kafka import TopicPartition
-
     from consumer.kafka.predicted_to import Former, PredictedTo
+    from consumer.kafka.reading.buffer import Partition
     from consumer.settings.sections import KafkaSettings
     from policy_state.store.admin import PolicyAdmin
     from policy_state.store.offsets import Range
@@ -125,7 +124,7 @@ class _Back:
         self._lowest = {source: pieces[0][0] for source, pieces in wanted.items()}
         self._left_records = most_records
         self._go_on = go_on
-        self._whole: dict[TopicPartition, set[str]] = {}  # of which nothing is missing, by place
+        self._whole: dict[Partition, set[str]] = {}  # of which nothing is missing, by place
         self._before_ms: dict[str, int] = {}  # when something before what is wanted was written
         self._ended = False  # all has been read that may be
 
@@ -174,7 +173,7 @@ class _Back:
             size = min(2 * size, _LONGEST_STRETCH)
         self._ended = True
 
-    def _note_whole(self, tp: TopicPartition, first: int, oldest_ms: int | None) -> None:
+    def _note_whole(self, tp: Partition, first: int, oldest_ms: int | None) -> None:
         """Note of which partitions all is seen that is wanted, this one being read from `first`."""
         if first == 0:  # nothing was ever there that is not now
             self._whole[tp] = set(self._lowest)
@@ -183,10 +182,10 @@ class _Back:
                 self._whole[tp].add(source)
 
     def _stretch(
-        self, spans: Mapping[TopicPartition, tuple[int | None, int]]
-    ) -> Generator[PredictedText, None, dict[TopicPartition, int]]:
+        self, spans: Mapping[Partition, tuple[int | None, int]]
+    ) -> Generator[PredictedText, None, dict[Partition, int]]:
         """Yield the texts of a stretch; return the time of the oldest record of each partition."""
-        oldest_ms: dict[TopicPartition, int] = {}
+        oldest_ms: dict[Partition, int] = {}
         for tp, record in self._predictions.between(spans):
             oldest_ms.setdefault(tp, record.timestamp_ms)
             for text in self._predictions.text(record.value):

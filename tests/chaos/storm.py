@@ -6,8 +6,8 @@ import random
 import signal
 import time
 
-from consumer.kafka.topics import create_topics
 from tests.chaos.outcome import Report, restart_dead, stop
+from tests.support.topics import create_topics
 from tests.support.workers.arena import Arena
 from tests.support.workers.storm_fleet import wait
 

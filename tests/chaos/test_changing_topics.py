@@ -11,13 +11,13 @@ from random import Random
 import pytest
 from kafka import KafkaAdminClient
 
-from consumer.kafka.topics import create_topics
 from deploy.local.services import start_kafka, start_redis
 from tests.chaos.other_client import read_keys, write_transactions
 from tests.chaos.outcome import Report, check
 from tests.support.kafka_admin import make_anew
 from tests.support.long_form import IS_LONG
 from tests.support.servers.kafka_cluster import KafkaCluster
+from tests.support.topics import create_topics
 from tests.support.waiting import wait_for
 from tests.support.workers.arena import Arena, Storm
 

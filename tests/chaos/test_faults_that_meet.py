@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from consumer.kafka.topics import NewTopic, create_new_topics, create_topics
+from consumer.kafka.topics import NewTopic, create_new_topics
 from consumer.keeping.policy_topic import PolicyTopic
 from consumer.settings.sections import KafkaSettings
 from deploy.local.services import start_redis
@@ -23,6 +23,7 @@ from tests.chaos.settling import Answers, offramp, other_client_agrees, wait_for
 from tests.support.long_form import IS_LONG
 from tests.support.servers.kafka_cluster import KafkaCluster
 from tests.support.servers.proxies import Proxy
+from tests.support.topics import create_topics
 from tests.support.waiting import wait_for
 from tests.support.workers.arena import Arena, Storm
 

@@ -14,7 +14,6 @@ import redis
 from typer.testing import CliRunner
 
 from consumer.cli.app import app
-from consumer.kafka.topics import create_topics
 from consumer.keeping.policy_topic import PolicyTopic
 from consumer.settings.sections import KafkaSettings
 from policy_state.errors import PolicyStateError
@@ -25,6 +24,7 @@ from policy_state.store.redis.store import RedisStore
 from policy_state.store.redis.wire import PolicyKeys, policy_id
 from tests.support.long_form import IS_LONG
 from tests.support.servers.redis_sets import RedisClusterSet, SentinelSet, command
+from tests.support.topics import create_topics
 from tests.support.waiting import wait_for
 from tests.support.workers.arena import Arena, Storm
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import orjson
 import pytest
 
-from consumer.kafka.topics import create_topics
 from deploy.local.redis_server import RedisServer
 from deploy.local.services import start_redis
 from tests.support.members import Members
 from tests.support.servers.secured_kafka import SecuredKafka
 from tests.support.started import workers
 from tests.support.tiny_model import write_tiny_model
+from tests.support.topics import create_topics
 from tests.support.waiting import wait_for
 from tests.support.workers.arena import Arena, Storm
 from tests.support.workers.fleet import DOMAINS, Fleet, topic_of

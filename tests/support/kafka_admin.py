@@ -14,7 +14,7 @@ from kafka.errors import (
 )
 from kafka.structs import OffsetAndMetadata
 
-from consumer.kafka.topics import create_topics
+from tests.support.topics import create_topics
 
 ANSWERING = {
     "alter_configs",

@@ -8,10 +8,10 @@ from kafka import KafkaProducer
 from consumer.errors import StreamUnavailable
 from consumer.events.outgoing import Outgoing
 from consumer.kafka.stream import Batch, KafkaStream
-from consumer.kafka.topics import create_topics
 from consumer.settings.sections import BatchSettings, KafkaSettings
 from tests.support.kafka_records import committed_records
 from tests.support.memory.positions import MemoryPositions
+from tests.support.topics import create_topics
 
 EVENTS = 20
 SESSION_S = 6

@@ -50,16 +50,7 @@ class Member:
         positions: Positions,
         admin: KafkaAdminClient,
     ) -> None:
-        """Connect; it joins the group as it is polled.
-
-        Args:
-            client: kafka-python's connection settings.
-            settings: name the group.
-            name: of this member.
-            topics: regular expression of the topics that it reads.
-            positions: those that Redis has.
-            admin: connected; it is asked which topic a name stands for now.
-        """
+        """Connect; it joins the group as it is polled, and reads what `topics` matches."""
         self.consumer = KafkaConsumer(
             **client,
             group_id=settings.group,

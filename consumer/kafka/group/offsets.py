@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from kafka import KafkaAdminClient, OffsetAndMetadata, OffsetSpec
-from kafka.errors import CoordinatorNotAvailableError, RetriableError
+from kafka.errors import CoordinatorNotAvailableError
 
-from consumer.kafka.topics import connected, log_offsets, partition_sources, topic_ids
+from consumer.kafka.topics import connected, insisted, log_offsets, partition_sources, topic_ids
 from policy_state.errors import StoreUnavailable
 from policy_state.store.positions import ConsumerGroup, StoredPositions
 
@@ -27,7 +26,6 @@ log = logging.getLogger("offramp.topics")
 
 _NO_EPOCH: Final = -1
 _MARK: Final = re.compile(r"topic-id=([0-9a-f-]{36})")
-_RETRY_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,28 +84,14 @@ def committed_topics(admin: KafkaAdminClient, group: str, *, timeout_s: float) -
     Raises:
         KafkaError: the broker does not tell.
     """
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            found = admin.list_group_offsets([group])[group]
-        except RetriableError:  # a new Kafka makes its topic of offsets when it is first asked
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_RETRY_S)
-        else:
-            return {tp.topic for tp, entry in found.items() if entry.offset >= 0}
+    found = insisted(lambda: admin.list_group_offsets([group])[group], timeout_s=timeout_s)
+    return {tp.topic for tp, entry in found.items() if entry.offset >= 0}
 
 
 def group_offsets(
     admin: KafkaAdminClient, group: str, ids: Mapping[str, str]
 ) -> dict[tuple[str, int], int] | None:
-    """Return what a group has committed, by topic id and partition; None: it cannot be told yet.
-
-    Args:
-        admin: a connection.
-        group: the group's name.
-        ids: of the topics there are, by name.
-    """
+    """Return what a group has committed, by topic id and partition; None: it cannot be told yet."""
     if (found := _committed(admin, group)) is None:
         return None
     return {
@@ -142,12 +126,8 @@ def group_lag(
     """Return how far the group is behind in each topic.
 
     Where Kafka has no position of the group it is counted from the one that the store has; where
-    that has none, from where the group would begin. Markers of transactions count as records.
-
-    Args:
-        kafka: names the group.
-        topics: their names.
-        store: has the positions that Kafka has forgotten; while it is away they are not known.
+    that has none, or is away, from where the group would begin. Markers of transactions count as
+    records.
 
     Raises:
         StreamUnavailable: the broker does not answer.

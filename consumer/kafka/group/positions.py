@@ -34,7 +34,6 @@ class Positions:
     """
 
     def __init__(self, store: PositionStore, group: ConsumerGroup) -> None:
-        """Ask nothing yet."""
         self._store = store
         self._group = group
         self._lock = threading.Lock()
@@ -94,12 +93,6 @@ def begun_group(
 
     With `start = "latest"` it begins at the ends of the logs that there are now. What is made later
     is read from its first record, whoever is there to notice.
-
-    Args:
-        admin: connected.
-        settings: name the group and say how it starts.
-        topics: regular expression of the input topics.
-        store: where positions are kept.
 
     Raises:
         KafkaError: the broker does not tell.

@@ -50,15 +50,7 @@ class StartOffsets:
         told_id: Callable[[str], str],
         timeout_s: float,
     ) -> None:
-        """Begin with nothing placed.
-
-        Args:
-            consumer: whose positions are set.
-            positions: those that Redis has.
-            topic_id: the id of a topic by its name, as far as it is known; may be an old one.
-            told_id: the same, as a broker tells it now.
-            timeout_s: longest wait for Kafka where it must answer.
-        """
+        """Begin with nothing placed; `topic_id` may be an old one, `told_id` is asked for now."""
         self._consumer = consumer
         self._positions = positions
         self._topic_id = topic_id

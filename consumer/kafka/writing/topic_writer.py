@@ -99,12 +99,7 @@ class TopicWriter:
     ) -> bool:
         """Send a record and say whether all that were sent until now are confirmed.
 
-        Args:
-            topic: it must exist.
-            value: of the record.
-            origin: where the record comes from, for errors.
-            key: of the record.
-            headers: of the record.
+        The topic must exist; `origin` is where the record comes from, for errors.
 
         Raises:
             InvalidSettings: no topic can have such a name.
@@ -138,10 +133,8 @@ class TopicWriter:
         failed = next((p for p in self._pending if p.future.exception is not None), None)
         self._count()
         if failed is not None:
-            error = failed.future.exception
-            raise StreamUnavailable(
-                f"{failed.origin}: writing to {failed.topic}: {error!r}"
-            ) from error
+            with translated(f"{failed.origin}: writing to {failed.topic}"):
+                raise failed.future.exception
 
     def _count(self) -> None:
         """Count what is confirmed; what is not stays pending, unless it was refused."""

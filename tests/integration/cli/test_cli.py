@@ -10,8 +10,8 @@ import tomllib
 import pytest
 from kafka import KafkaProducer
 
-from consumer.kafka.topics import create_topics
 from demo.fleet import read_all
+from tests.support.topics import create_topics
 
 
 def offramp(*args, environ=None, stdin=None):

@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 from consumer.cli.app import app
 from consumer.errors import StreamUnavailable
 from consumer.kafka.dead_letters import read_letters
-from consumer.kafka.topics import create_topics
 from consumer.settings.sections import KafkaSettings
 from deploy.local.services import start_kafka
 from tests.support.kafka_records import read_topic
 from tests.support.long_form import IS_LONG
+from tests.support.topics import create_topics
 
 LETTERS = (  # value, what is said of the error
     (b'{"text": 1}', {"stage": "parse", "class": "missing-text", "message": "no text"}),

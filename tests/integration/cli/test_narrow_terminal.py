@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from consumer.kafka.topics import create_topics
 from policy_state.stats import ExitStats
 from policy_state.store.admin import Freeze, Pin
 from policy_state.store.port import PartitionDeltas, PolicyMeta
 from policy_state.store.redis.store import RedisStore
+from tests.support.topics import create_topics
 
 WIDTH = 80
 META = PolicyMeta("default", "f1", tuple(range(1, 13)))

@@ -13,12 +13,12 @@ from kafka import KafkaProducer
 from typer.testing import CliRunner, Result
 
 from consumer.cli.app import app
-from consumer.kafka.topics import create_topics
 from policy_state.stats import ExitStats
 from policy_state.store.admin import Pin
 from policy_state.store.port import PartitionDeltas, PolicyMeta
 from policy_state.store.redis.store import RedisStore
 from tests.support.tiny_model import tiny_config, write_tiny_model
+from tests.support.topics import create_topics
 
 META = PolicyMeta("default", "f1", (1, 6, 12))
 Offramp = Callable[..., Result]

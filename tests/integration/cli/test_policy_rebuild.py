@@ -21,7 +21,7 @@ from kafka.structs import OffsetAndMetadata
 from typer.testing import CliRunner, Result
 
 from consumer.cli.app import app
-from consumer.kafka.topics import create_topics, log_offsets
+from consumer.kafka.topics import log_offsets
 from consumer.routes.table import BUILT_IN
 from policy_state.stats import ExitStats
 from policy_state.store.port import DomainSnapshot, PartitionDeltas, PolicyMeta
@@ -29,6 +29,7 @@ from policy_state.store.redis.store import RedisStore
 from policy_state.transfer.transfer import export_policy
 from tests.support.kafka_admin import set_offsets
 from tests.support.servers.proxies import proxy
+from tests.support.topics import create_topics
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12))
 TEXTS = 300

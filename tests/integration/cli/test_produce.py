@@ -10,9 +10,10 @@ import time
 import pytest
 import zstandard
 
-from consumer.kafka.topics import create_topics, describe_cluster
+from consumer.kafka.topics import describe_cluster
 from consumer.settings.sections import KafkaSettings
 from demo.fleet import read_all
+from tests.support.topics import create_topics
 
 
 @pytest.fixture

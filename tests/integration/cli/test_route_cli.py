@@ -17,7 +17,7 @@ from kafka.structs import OffsetAndMetadata
 from typer.testing import CliRunner
 
 from consumer.cli.app import app
-from consumer.kafka.topics import NewTopic, create_new_topics, create_topics, describe_cluster
+from consumer.kafka.topics import NewTopic, create_new_topics, describe_cluster
 from consumer.settings.load import load_settings
 from consumer.settings.sections import KafkaSettings
 from policy_state.algorithms.settings import PolicySettings
@@ -26,6 +26,7 @@ from policy_state.store.port import PartitionDeltas, PolicyMeta
 from policy_state.store.positions import ConsumerGroup
 from policy_state.store.redis.store import RedisStore
 from tests.support.kafka_admin import set_offsets
+from tests.support.topics import create_topics
 
 PATTERN = r"reviews\.(?P<domain>.+)"
 

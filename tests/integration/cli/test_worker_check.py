@@ -11,13 +11,13 @@ import trustme
 from typer.testing import CliRunner
 
 from consumer.cli.app import app
-from consumer.kafka.topics import create_topics
 from consumer.settings.sections import KafkaSettings
 from consumer.worker.preflight import check_registry
 from policy_state.store.port import PolicyMeta
 from policy_state.store.redis.store import RedisStore
 from tests.support.kafka_admin import configure
 from tests.support.servers.registry import SchemaRegistry
+from tests.support.topics import create_topics
 
 # kafka-python leaves the socket of a refused login to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

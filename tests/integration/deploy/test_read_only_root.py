@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from consumer.kafka.topics import create_topics
 from consumer.kafka.writing.producing import produce_file
 from consumer.settings.sections import KafkaSettings
 from demo.fleet import read_all
 from tests.support.tiny_model import write_tiny_model
+from tests.support.topics import create_topics
 
 ROOT = Path(__file__).resolve().parents[3]
 UNSHARE = ("unshare", "--mount", "--pid", "--fork", "--kill-child")

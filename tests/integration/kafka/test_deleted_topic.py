@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 from kafka import KafkaAdminClient
 
-from consumer.kafka.topics import create_topics
 from deploy.local.services import start_kafka
 from tests.support.kafka_records import good, ids, send
+from tests.support.topics import create_topics
 from tests.support.waiting import wait_for
 
 KEPT, GONE, OUT, DEAD = "ends.films", "ends.gone", "ends.out", "ends.dead"

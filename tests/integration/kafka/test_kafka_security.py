@@ -13,10 +13,10 @@ from consumer.errors import StreamUnavailable
 from consumer.events.outgoing import Outgoing
 from consumer.kafka.client import connect
 from consumer.kafka.stream import KafkaStream
-from consumer.kafka.topics import create_topics
 from consumer.settings.sections import BatchSettings
 from tests.support.memory.positions import MemoryPositions
 from tests.support.servers.secured_kafka import token
+from tests.support.topics import create_topics
 
 # kafka-python leaves the socket of a failed TLS handshake to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

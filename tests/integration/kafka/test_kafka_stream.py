@@ -9,13 +9,13 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from consumer.errors import StreamUnavailable, WorkerFenced
-from consumer.kafka.topics import create_topics
 from consumer.settings.sections import BatchSettings
 from deploy.local.kafka_server import broker_answers
 from deploy.local.process import wait_until
 from deploy.local.services import start_kafka
 from tests.support.members import AT_ONCE, EVENTS, SESSION_S, Members, produce, read_until
 from tests.support.servers.proxies import proxy
+from tests.support.topics import create_topics
 
 
 def test_a_member_let_go_while_it_joins_does_not_commit_again_what_others_did(members):

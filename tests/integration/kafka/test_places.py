@@ -10,12 +10,12 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from consumer.errors import StreamUnavailable
 from consumer.kafka.stream import KafkaStream
-from consumer.kafka.topics import create_topics
 from consumer.settings.sections import BatchSettings, KafkaSettings
 from deploy.local.services import start_kafka, start_redis
 from policy_state.store.redis.store import RedisStore
 from tests.support.long_form import IS_LONG
 from tests.support.memory.store import MemoryStore
+from tests.support.topics import create_topics
 from tests.support.waiting import wait_for
 
 SECONDS = 40

@@ -12,7 +12,6 @@ from kafka.structs import OffsetAndMetadata
 
 from consumer.errors import StreamUnavailable
 from consumer.kafka.group.offsets import group_lag, to_commit
-from consumer.kafka.topics import create_topics
 from consumer.learning.prediction_log import PredictionLog
 from policy_state.reports.domain import read_reports
 from policy_state.store.offsets import Counted
@@ -21,6 +20,7 @@ from tests.support.kafka_admin import make_anew, set_offsets
 from tests.support.kafka_records import good, ids, read_topic, send
 from tests.support.members import AT_ONCE, EVENTS, produce, read_until
 from tests.support.memory.positions import MemoryPositions
+from tests.support.topics import create_topics
 from tests.support.waiting import wait_for
 
 OLD, NEW, BUSY = 600, 1050, 100

@@ -9,10 +9,10 @@ from kafka.structs import OffsetAndMetadata
 
 from consumer.errors import StreamUnavailable, WorkerFenced
 from consumer.events.outgoing import Outgoing
-from consumer.kafka.topics import create_topics
 from consumer.kafka.writing.transactions import Transactions
 from demo.fleet import read_all
 from deploy.local.services import start_kafka
+from tests.support.topics import create_topics
 
 
 class Group:

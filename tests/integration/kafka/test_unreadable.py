@@ -14,12 +14,12 @@ from consumer.cli.app import app
 from consumer.events.record import header_name
 from consumer.kafka.dead_letters import read_letters
 from consumer.kafka.reading.reader import TopicReader
-from consumer.kafka.topics import create_topics
 from consumer.settings.sections import KafkaSettings
 from deploy.local.services import start_kafka
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
 from tests.support.kafka_records import good, ids, send
+from tests.support.topics import create_topics
 from tests.support.waiting import wait_for
 from tests.support.workers.fleet import offramp_json, topic_of
 

@@ -9,11 +9,11 @@ import redis
 from typer.testing import CliRunner
 
 from consumer.cli.app import app
-from consumer.kafka.topics import create_topics
 from consumer.keeping.policy_topic import PolicyTopic
 from consumer.settings.sections import KafkaSettings
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
+from tests.support.topics import create_topics
 from tests.support.workers.routed_fleet import RoutedFleet
 
 SECONDS = 60

@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 
 from consumer.cli.app import app
 from consumer.kafka.predicted_to import PredictedTo
-from consumer.kafka.topics import create_topics
 from consumer.learning.repair import Repaired, repair
 from consumer.settings.sections import KafkaSettings
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
 from tests.support.tiny_model import write_tiny_model
+from tests.support.topics import create_topics
 from tests.support.waiting import wait_for
 from tests.support.workers.routed_fleet import RoutedFleet
 

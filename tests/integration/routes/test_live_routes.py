@@ -9,13 +9,13 @@ import pytest
 
 from consumer.errors import StreamUnavailable
 from consumer.kafka.stream import KafkaStream
-from consumer.kafka.topics import create_topics
 from consumer.routes.watch import RouteWatch
 from consumer.settings.load import load_settings
 from consumer.settings.sections import BatchSettings, KafkaSettings
 from deploy.local.services import start_redis
 from policy_state.store.redis.store import RedisStore
 from tests.support.memory.positions import MemoryPositions
+from tests.support.topics import create_topics
 from tests.support.workers.routed_fleet import METADATA_MAX_AGE_S, RoutedFleet
 
 SECONDS = 60

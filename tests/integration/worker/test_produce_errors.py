@@ -10,11 +10,11 @@ import orjson
 import psutil
 import pytest
 
-from consumer.kafka.topics import create_topics
 from deploy.local.services import start_kafka
 from tests.support.kafka_admin import set_limit
 from tests.support.kafka_records import good, ids, read_topic, send
 from tests.support.long_form import IS_LONG
+from tests.support.topics import create_topics
 from tests.support.waiting import wait_for
 from tests.support.workers.fleet import topic_of
 

@@ -8,11 +8,12 @@ import orjson
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
-from consumer.kafka.topics import NewTopic, create_new_topics, create_topics
+from consumer.kafka.topics import NewTopic, create_new_topics
 from consumer.settings.sections import KafkaSettings
 from tests.support.kafka_admin import configure
 from tests.support.kafka_records import read_topic
 from tests.support.servers.registry import SchemaRegistry, framed
+from tests.support.topics import create_topics
 from tests.support.waiting import wait_for
 from tests.support.workers.fleet import offramp_json
 

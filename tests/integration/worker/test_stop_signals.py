@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from consumer.entry import own_command
-from consumer.kafka.topics import create_topics
 from deploy.local.services import start_kafka
+from tests.support.topics import create_topics
 from tests.support.waiting import wait_for_output
 
 IN, OUT, DEAD = "stops.films", "stops.out", "stops.dead"

@@ -11,10 +11,10 @@ import time
 import psutil
 import pytest
 
-from consumer.kafka.topics import create_topics
 from policy_state.store.redis.store import RedisStore
 from tests.support.long_form import IS_LONG
 from tests.support.tiny_model import write_tiny_model
+from tests.support.topics import create_topics
 from tests.support.waiting import wait_for
 
 

@@ -12,10 +12,10 @@ from kafka.coordinator.assignors.range import RangePartitionAssignor
 from consumer.kafka.check import group_result
 from consumer.kafka.group.member import foreign
 from consumer.kafka.private import Assignor
-from consumer.kafka.topics import create_topics
 from consumer.settings.sections import KafkaSettings
 from deploy.local.services import start_kafka
 from tests.support.kafka_records import good, ids, send
+from tests.support.topics import create_topics
 from tests.support.waiting import wait_for
 
 IN, OUT, DEAD = "ends.films", "ends.out", "ends.dead"

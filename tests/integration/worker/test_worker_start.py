@@ -11,7 +11,6 @@ import pytest
 import redis
 import trustme
 
-from consumer.kafka.topics import create_topics
 from deploy.local.process import free_port
 from deploy.local.redis_server import RedisServer, find_redis
 from deploy.local.services import start_kafka, start_redis
@@ -20,6 +19,7 @@ from policy_state.store.redis.store import RedisStore
 from tests.support.kafka_records import good, ids, send
 from tests.support.servers.proxies import proxy
 from tests.support.started import workers
+from tests.support.topics import create_topics
 from tests.support.waiting import wait_for
 
 IN, OUT, DEAD = "starts.films", "starts.out", "starts.dead"

@@ -11,7 +11,6 @@ import orjson
 from kafka import KafkaProducer
 
 from consumer.kafka.group.offsets import kafka_state
-from consumer.kafka.topics import create_topics
 from consumer.settings.sections import KafkaSettings
 from policy_state.errors import PolicyNotFound, StoreUnavailable
 from policy_state.health.doctor import examine
@@ -19,6 +18,7 @@ from policy_state.health.findings import Severity
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
 from tests.support.kafka_records import committed_records
+from tests.support.topics import create_topics
 from tests.support.workers.storm_fleet import Fleet
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pathlib import Path
 import orjson
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
-from consumer.kafka.topics import create_topics
 from policy_state.store.redis.store import RedisStore
 from tests.support.kafka_records import committed_records
+from tests.support.topics import create_topics
 
 SECONDS = 60
 METADATA_MAX_AGE_S = 3
