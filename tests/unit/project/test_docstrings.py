@@ -1,4 +1,4 @@
-"""The examples in docstrings of `policy_state`: they do what they show."""
+"""The examples in docstrings: they do what they show."""
 
 import doctest
 from importlib import import_module
@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[3] / "policy_state"
+ROOT = Path(__file__).parents[3]
 SHOWN = sorted(
-    ".".join(path.relative_to(FOLDER.parent).with_suffix("").parts)
-    for path in FOLDER.rglob("*.py")
-    if ">>> " in path.read_text()
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for package in ("consumer", "model", "policy_state")
+    for path in (ROOT / package).rglob("*.py")
+    if ">>> " in path.read_text(encoding="utf-8")
 )
 
 
