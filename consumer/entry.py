@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _HOME: Final = Path(__file__).resolve().parents[1]
-_PACKAGES: Final = ("consumer", "model", "policy_state")
+_PACKAGES: Final = ("consumer", "model", "offramp", "policy_state")
 
 
 def main() -> None:

@@ -1,45 +1,59 @@
-"""Offramp inside another stream library: records in, predictions out, no Kafka."""
+"""Offramp: records in, predictions out, and what is learnt shared. Knows no Kafka."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
+from consumer.errors import RecordHeldUp, ServiceRefused, ServiceUnavailable
+from consumer.events.codec import EventBody, parse
+from consumer.events.formats import FORMS
 from consumer.events.record import BatchOutcome, Record
+from consumer.events.registry import Registry
 from consumer.learning.counter import Counting
-from consumer.learning.opening import open_store
 from consumer.learning.presence import Presence
+from consumer.opening import load_engine, open_policy, open_store, prove_rights
+from consumer.processor import ModelFacts, Processor
 from consumer.routes.watch import RouteWatch
-from consumer.settings.load import Settings, load_settings
-from consumer.worker.assembly import load_engine, open_policy
+from policy_state.algorithms.base import build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from consumer.processor import Peers
+    from consumer.opening import Inference
+    from consumer.processor import Peers, Prepared
     from consumer.routes.table import RouteTable
-    from consumer.worker.assembly import Inference
-    from policy_state.store.port import Applied
+    from consumer.settings.load import Settings
+    from consumer.settings.sections import KafkaSettings
+    from policy_state.store.port import OpenedPolicy
 
-log = logging.getLogger("offramp.plugin")
+log = logging.getLogger("offramp")
 
-__all__ = ["Offramp", "Record", "Settings", "load_settings"]
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What people have set and all workers go by now; replaced as a whole."""
+
+    policy: OpenedPolicy  # its settings and limits, and their revision
+    routes: RouteTable
 
 
 class Offramp:
-    """The processing step of a worker, for any host that has records in micro-batches.
+    """Parses, routes, chooses exits, predicts and learns, for any host with micro-batches.
 
-    The host reads, writes and commits; Offramp parses, routes, chooses exits, predicts and learns.
-    A record's topic, partition and offset say which it is: one that comes again after a crash of
-    the host is predicted again but counted once, as long as its offsets grow within a partition. So
-    a host without offsets numbers its records, and one whose topics may be deleted and made anew
-    tells their ids.
+    The host reads, writes and commits. A record's topic, partition and offset say which it is: one
+    that comes again after a crash of the host is predicted again but counted once, as long as its
+    offsets grow within a partition. So a host without offsets numbers its records, and one whose
+    topics may be deleted and made anew tells their ids.
 
         with Offramp(load_settings()) as offramp:
             outcome = offramp.process(records)
 
-    Not for use by several threads at once.
+    `process` is for one thread. A worker takes its steps by itself, for its batches overlap: it has
+    `processor` prepare one, `run`s another, and lets `counting` count a third, each in a thread.
     """
 
     def __init__(
@@ -56,32 +70,30 @@ class Offramp:
                 the latter two for the routes; `errors`, `batch` and `worker` are not, for the host
                 decides on these. Hosts that run beside each other need an `instance` each.
             engine: the model to run; by default the one that the settings name.
-            topic_id: the id of a topic by its name, asked for every batch: another one where the
+            topic_id: the id of a topic by its name, asked for once a batch: another one where the
                 topic's offsets start anew. By default the name, which is for topics that stay.
 
         Raises:
             ModelError: the model cannot be loaded.
-            PolicyStateError: the store does not answer, or holds the policy for another model.
+            PolicyStateError: the store does not answer, does not let us write, or holds the policy
+                for another model.
         """
         engine = engine or load_engine(settings)
-        self._store = open_store(settings)
+        self.store = open_store(settings)
         try:
-            self._step, opened = open_policy(settings, engine, self._store)
-            self._watch = RouteWatch(settings.group_routes, self._store, instance=settings.instance)
+            prove_rights(settings, self.store)
+            opened = open_policy(settings, engine, self.store)
+            self.watch = RouteWatch(settings.group_routes, self.store, instance=settings.instance)
         except BaseException:
-            self._store.close()
+            self.store.close()
             raise
-        self._policy = opened.meta.settings
-        self._counting = Counting(
-            self._store, opened, topic_id=topic_id, on_settings=self._take_settings
-        )
-        self._presence = Presence(
-            self._store, self._counting, opened.meta, instance=settings.instance
-        )
+        self.counting = Counting(self.store, opened, by=settings.instance)
+        self.presence = Presence(self.store, self.counting, opened.meta, instance=settings.instance)
+        self.processor = _processor(settings, engine, opened)
+        self.follow(self.watch.latest)
         self._topic_id = topic_id
         self._group = settings.kafka.group
-        self._routes: RouteTable | None = None
-        self._watch.start()
+        self.watch.start()
 
     def process(
         self, records: Sequence[Record], *, begins: Mapping[tuple[str, int], int] | None = None
@@ -95,52 +107,71 @@ class Offramp:
                 known to be no text; by default it is a gap, as if a text there were not counted.
 
         Returns:
-            A prediction or a dead letter for every record.
-            `consumer.events.codec.encode_prediction` turns a prediction into the documented JSON.
+            A prediction or a dead letter for every record. `encode_prediction` turns a prediction
+            into the documented JSON.
 
         While the store is away, exits are chosen by what is known, and what is learnt is held.
 
         Raises:
             ModelFailed: the model fails on every text; nothing of these records was learnt.
+            RecordHeldUp: the schema registry does not tell how to read one; nothing was learnt.
             StoreError: the store refuses for good; nothing of these records was learnt.
         """
-        if self._routes is not self._watch.latest:
-            self._routes = self._watch.latest
-            self._step = self._step.with_policy(self._policy, self._routes.routes)
-        self._presence.keep_up(lambda: {"group": self._group, "routes": self._watch.latest.version})
-        prepared = self._step.prepare(records)
-        outcome = self._step.run(prepared, self._counting.current, self._presence.peers)
-        self._counting.committed()  # the batch before: a host asks for no other until it is through
-        self._counting.count(
-            records, outcome.predictions, outcome.epochs, begins=self._by_id(records, begins or {})
+        if self.watch.latest is not self.in_force.routes:
+            self.follow(self.watch.latest)
+        self.keep_up()
+        outcome = self.run(self.processor.prepare(records))
+        self.counting.committed()  # the batch before: a host asks for no other until it is through
+        ids = {
+            topic: self._topic_id(topic) for topic in {r.topic for r in records if not r.topic_id}
+        }
+        known = ids | {r.topic: r.topic_id for r in reversed(records) if r.topic_id}
+        self.counting.count(
+            records,
+            outcome.predictions,
+            outcome.epochs,
+            begins={(known[t], n): at for (t, n), at in (begins or {}).items() if t in known},
+            ids=ids,
         )
         return outcome
 
-    def _by_id(
-        self, records: Sequence[Record], begins: Mapping[tuple[str, int], int]
-    ) -> dict[tuple[str, int], int]:
-        """Return where partitions begin, by the ids of the topics of these records."""
-        ids = {r.topic: r.topic_id or self._topic_id(r.topic) for r in reversed(records)}
-        return {(ids[t], number): at for (t, number), at in begins.items() if t in ids}
+    def run(self, prepared: Prepared) -> BatchOutcome:
+        """Choose exits by what is known now, and predict."""
+        if self.counting.known.policy is not self.in_force.policy:
+            self.follow(self.in_force.routes)
+        return self.processor.run(prepared, self.counting.known.current, self.peers)
+
+    def follow(self, routes: RouteTable) -> None:
+        """Go on by these routes and the latest settings; no batch may be prepared by others."""
+        self.in_force = InForce(self.counting.known.policy, routes)
+        settings = self.in_force.policy.meta.settings
+        self.processor = self.processor.with_policy(settings, routes.routes)
+
+    def keep_up(self, more: Callable[[], Mapping[str, str | int]] = dict) -> None:
+        """Show that this host lives, with `more` than that; a store that is away stops nothing."""
+        self.counting.known.keep_up()
+        self.presence.keep_up(
+            lambda: {"group": self._group, "routes": self.in_force.routes.version, **more()}
+        )
 
     @property
     def peers(self) -> Peers:
         """How many hosts and workers share the counters, and what all domains have learnt."""
-        return self._presence.peers
+        return self.presence.peers
 
     def close(self) -> None:
         """Bring what is held to the store, and close the connection to it."""
         try:
-            if not self._counting.flush(insist=True):
-                log.error("ends with texts not counted texts=%d", self._counting.held_texts)
+            if not self.counting.flush(insist=True):
+                log.error("ends with texts not counted texts=%d", self.counting.held_texts)
         finally:
-            self._counting.close()
-            self._watch.close()
-            self._store.close()
+            self.disconnect()
 
-    def _take_settings(self, answer: Applied) -> None:
-        """Go on with settings that were changed for all workers."""
-        self._policy, self._routes = answer.settings, None
+    def disconnect(self) -> None:
+        """Close the connection to the store; what is held is given up."""
+        self.counting.known.close()
+        self.watch.close()
+        self.store.close()
 
     def __enter__(self) -> Self:
         """Return it."""
@@ -154,3 +185,33 @@ class Offramp:
     ) -> None:
         """Close it."""
         self.close()
+
+
+def _processor(settings: Settings, engine: Inference, opened: OpenedPolicy) -> Processor:
+    """Return a processor without routes."""
+    config, meta = engine.config, opened.meta
+    return Processor(
+        infer=engine.run_tokens,
+        tokenise=engine.tokenise,
+        model=ModelFacts(engine.fingerprint, config.exit_layers, config.labels),
+        algorithm=build(meta.settings, meta.layers),
+        parse=partial(_parse_or_wait, _parser(settings.kafka)),
+    )
+
+
+def _parser(settings: KafkaSettings) -> Callable[[Record], EventBody]:
+    """Return what reads values of the format that the settings name."""
+    decode = None
+    if settings.format in FORMS:
+        decode = Registry(settings.registry, form=settings.format)
+    return partial(parse, form=settings.format, fields=settings.fields, decode=decode)
+
+
+def _parse_or_wait(read: Callable[[Record], EventBody], record: Record) -> EventBody:
+    """Return the event, or say which record waits where a registry does not tell its schema."""
+    try:
+        return read(record)
+    except (ServiceUnavailable, ServiceRefused) as error:
+        raise RecordHeldUp(
+            record.topic, record.partition, record.offset, cause=f"cannot be read: {error}"
+        ) from error

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from policy_state.stats import ExitStats
 
 
-log = logging.getLogger("offramp.step")
+log = logging.getLogger("offramp.processor")
 
 _PLAIN_TEXT = "good " * 512  # as long as a BERT reads: it needs as much memory as any other
 
@@ -166,7 +166,7 @@ class Processor:
         )
 
     def with_policy(self, settings: PolicySettings, routes: Sequence[Route]) -> Processor:
-        """Return the step with other settings of its policy, or other routes.
+        """Return the processor with other settings of its policy, and other routes.
 
         A route's cost weight takes the place of the policy's where its texts are decided on. The
         counters are the same: they say what was seen, not what it costs.

@@ -13,18 +13,18 @@ from typing import TypeVar
 from consumer.events.outgoing import Outgoing
 from consumer.events.record import BatchOutcome, DeadLetter, Event, Prediction, Record
 from consumer.kafka.stream import Batch, KafkaStream
+from consumer.offramp import Offramp
+from consumer.opening import Inference
 from consumer.processor import Peers, Processor, Tokens
 from consumer.routes.route import subscription
-from consumer.routes.watch import RouteWatch
 from consumer.settings.load import Settings, load_settings
 from consumer.settings.sections import BatchSettings
-from consumer.worker.assembly import Inference, loaded_code_spared, open_policy
+from consumer.worker.run import loaded_code_spared
 from consumer.worker.worker import Worker
 from deploy.local.services import Services
 from policy_state.store.admin import Pin
 from policy_state.store.port import DomainSnapshot
 from policy_state.store.positions import PositionStore
-from policy_state.store.redis.store import RedisStore
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -252,17 +252,16 @@ def run_worker(
     """
     marks, stop = Marks(), threading.Event()
     settings = _settings(services, job)
-    with RedisStore(services.redis) as store:
-        opened_step, opened = open_policy(settings, engine, store)
+    answers: list[Prediction] | None = [] if job.keep else None
+    with Offramp(settings, engine=engine) as offramp:
         if job.pin is not None:
             for domain in job.domains:
-                store.change(domain, Pin(job.pin), by="bench", reason="bench")
-        own = {f.name: getattr(opened_step, f.name) for f in fields(opened_step)}
+                offramp.store.change(domain, Pin(job.pin), by="bench", reason="bench")
+        own = {f.name: getattr(offramp.processor, f.name) for f in fields(offramp.processor)}
         own["tokenise"] = marks.timed("tokenise", own["tokenise"])
-        step = TimedProcessor(**own, marks=marks, answers=[] if job.keep else None)
-        stream = TimedStream(settings, store, marks)
-        watch = RouteWatch(settings.group_routes, store, instance=settings.instance)
-        worker = Worker(stream, step, store, opened, settings, watch)
+        offramp.processor = TimedProcessor(**own, marks=marks, answers=answers)
+        stream = TimedStream(settings, offramp.store, marks)
+        worker = Worker(stream, offramp, settings)
         thread = threading.Thread(target=worker.run, args=(stop,), name="worker")
         with loaded_code_spared():
             thread.start()
@@ -276,7 +275,7 @@ def run_worker(
                 stream.close()
     if not alive:
         raise RuntimeError(f"the worker ended after {marks.done} records")
-    return Run(marks, step.answers or ())
+    return Run(marks, answers or ())
 
 
 def _settings(services: Services, job: Job) -> Settings:

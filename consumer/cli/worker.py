@@ -110,7 +110,7 @@ def worker(
         _check(settings, output)
         return
     if processes == 1:
-        from consumer.worker.assembly import run_worker
+        from consumer.worker.run import run_worker
 
         run_worker(settings, log_level=log_level)
         return

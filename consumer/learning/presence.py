@@ -57,7 +57,7 @@ class Presence:
     def keep_up(self, more: Callable[[], Mapping[str, str | int]]) -> None:
         """Do what is due; a failure is logged, it stops nothing. `more` is what else to show."""
         now = time.monotonic()
-        if now < self._next_beat or self._counting.away:
+        if now < self._next_beat or self._counting.known.away:
             return
         self._next_beat = now + _BEAT_S
         counting = self._counting
@@ -68,7 +68,7 @@ class Presence:
             "held_texts": counting.held_texts,
             "lost_texts": counting.lost_texts,
             "gap_offsets": counting.gap_offsets,
-            "snapshot_age_ms": int(counting.age_s * 1000),
+            "snapshot_age_ms": int(counting.known.age_s * 1000),
             **more(),
         }
         try:

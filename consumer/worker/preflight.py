@@ -19,8 +19,7 @@ from consumer.kafka.check import CheckResult, check_kafka
 from consumer.kafka.predicted_to import former_routes
 from consumer.keeping.check import check_known
 from consumer.keeping.policy_topic import PolicyTopic
-from consumer.learning.opening import open_store
-from consumer.worker.assembly import load_engine, prove_rights
+from consumer.opening import load_engine, open_store, prove_rights
 from model.errors import ModelError
 from policy_state.errors import FingerprintMismatch, PolicyStateError, StoreRefused
 from policy_state.health.findings import Severity
@@ -31,10 +30,10 @@ from policy_state.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from consumer.opening import Inference
     from consumer.routes.table import RouteTable
     from consumer.settings.load import Settings
     from consumer.settings.sections import KafkaSettings
-    from consumer.worker.assembly import Inference
     from model.engine.engine import Engine
     from policy_state.store.redis.store import RedisStore
 

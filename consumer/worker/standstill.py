@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from consumer.errors import RecordHeldUp, ServiceRefused, ServiceUnavailable, StreamUnavailable
+from consumer.errors import RecordHeldUp, StreamUnavailable
 from consumer.routes.route import route_for
 from consumer.worker.obstacles import Obstacle, Obstacles
 from consumer.worker.target_watch import TargetWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from consumer.errors import TopicRefused
-    from consumer.events.codec import EventBody
     from consumer.events.record import BatchOutcome, Record
     from consumer.kafka.stream import Batch, KafkaStream
     from consumer.processor import Prepared, Processor
@@ -23,20 +22,6 @@ if TYPE_CHECKING:
 
 _SAID_CHARACTERS: Final = 500
 _REGISTRY_ADVICE = "see kafka.registry, `offramp worker --check`"
-
-
-def waiting_for_schemas(read: Callable[[Record], EventBody]) -> Callable[[Record], EventBody]:
-    """Return a parser that says which record waits, where a registry does not tell its schema."""
-
-    def held_up(record: Record) -> EventBody:
-        try:
-            return read(record)
-        except (ServiceUnavailable, ServiceRefused) as error:
-            raise RecordHeldUp(
-                record.topic, record.partition, record.offset, cause=f"cannot be read: {error}"
-            ) from error
-
-    return held_up
 
 
 class Standstill:
@@ -73,11 +58,11 @@ class Standstill:
             self._obstacles.keep(outputs, busy=busy, written=self._written)
         self._stream.stand_still(self._obstacles.standing())
 
-    def prepare(self, step: Processor, records: Sequence[Record]) -> Prepared:
+    def prepare(self, processor: Processor, records: Sequence[Record]) -> Prepared:
         """Prepare the records that can be read now; what cannot stands still."""
         while True:
             try:
-                return step.prepare(self._obstacles.passable(records))
+                return processor.prepare(self._obstacles.passable(records))
             except RecordHeldUp as error:
                 obstacle = Obstacle(f"texts of {error.topic}", error.cause, _REGISTRY_ADVICE)
                 self._obstacles.stop(obstacle, {(error.topic, error.partition): error.offset})

@@ -23,7 +23,7 @@ log = logging.getLogger("offramp.watchdog")
 
 _TICK_S = 0.5
 _SAYING_S = 2.0  # the log itself may be what hangs
-_OURS = {"consumer", "model", "policy_state"}
+_OURS = {"consumer", "model", "offramp", "policy_state"}
 _STOPPING = {signal.SIGTERM, signal.SIGINT}
 
 

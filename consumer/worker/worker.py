@@ -21,13 +21,11 @@ from consumer.errors import (
 )
 from consumer.events.outgoing import encoded, set_aside
 from consumer.kafka.stream import Batch, KafkaStream
-from consumer.learning.counter import Counting
-from consumer.learning.presence import Presence
 from consumer.learning.repairs import MENDS, Repairs
 from consumer.process.liveness import LivenessFile
 from consumer.routes.route import subscription
 from consumer.worker.pipeline import Abandoned, Pipeline
-from consumer.worker.standstill import Standstill, waiting_for_schemas
+from consumer.worker.standstill import Standstill
 from consumer.worker.trouble import Trouble
 from policy_state.errors import StoreUnavailable
 
@@ -37,11 +35,9 @@ if TYPE_CHECKING:
 
     from consumer.events.outgoing import Outgoing
     from consumer.events.record import BatchOutcome, DeadLetter
-    from consumer.processor import Prepared, Processor
-    from consumer.routes.watch import RouteWatch
+    from consumer.offramp import Offramp
+    from consumer.processor import Prepared
     from consumer.settings.load import Settings
-    from policy_state.store.port import Applied, OpenedPolicy
-    from policy_state.store.redis.store import RedisStore
 
 log = logging.getLogger("offramp.worker")
 
@@ -56,44 +52,34 @@ class Worker:
     committed is given back together with all behind it, and read again.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what `wiring` has put together
+    def __init__(
         self,
         stream: KafkaStream,
-        step: Processor,
-        store: RedisStore,
-        opened: OpenedPolicy,
+        offramp: Offramp,
         settings: Settings,
-        routes: RouteWatch,
         *,
         came_round: Callable[[], None] = lambda: None,
     ) -> None:
         self._came_round = came_round
         self._stream = stream
-        self._watch = routes
-        self._routes = routes.latest
-        self._policy = opened.meta.settings
-        step = replace(step, parse=waiting_for_schemas(step.parse))
-        self._step = step.with_policy(self._policy, self._routes.routes)
+        self._offramp = offramp
+        self._counting = offramp.counting
         self._settings = settings
-        self._counting = Counting(
-            store,
-            opened,
-            on_settings=self._take_settings,
-            name=settings.instance,
-        )
         self._still = Standstill(
-            stream, self._routes.routes, dead_letters=settings.kafka.dead_letters
+            stream, offramp.in_force.routes.routes, dead_letters=settings.kafka.dead_letters
         )
         self._pipeline: Pipeline[Batch, Prepared, BatchOutcome] = Pipeline(
             self._prepare, self._compute, self._commit
         )
         self._repairs = Repairs(
-            settings, store, routes=lambda: self._routes.routes, away=lambda: self._counting.away
+            settings,
+            offramp.store,
+            routes=lambda: offramp.in_force.routes.routes,
+            away=lambda: offramp.counting.known.away,
         )
         self._liveness = LivenessFile(settings.worker.liveness_file)
         self._trouble = Trouble(give_up_s=settings.worker.give_up_s)
         self._done = Counter(events=0, truncated=0, dead_letters=0, batches=0)
-        self._presence = Presence(store, self._counting, opened.meta, instance=settings.instance)
 
     def run(self, stop: threading.Event) -> None:
         """Process batches until `stop` is set, then finish what is under way.
@@ -123,18 +109,13 @@ class Worker:
                 log.error("ends with texts not counted texts=%d: %s", held, MENDS)  # noqa: TRY400
             raise
         finally:
-            self._counting.close()
+            self._counting.known.close()
             self._repairs.close()
             self._still.close()
             self._pipeline.close()
 
-    @property
-    def leads(self) -> bool:
-        """Whether this worker does what one of its group has to do."""
-        return self._presence.leads
-
     def _advance(self) -> None:
-        self._watch.check()
+        self._offramp.watch.check()
         self._still.keep_up(self._pipeline.batches)
         if self._pipeline.settle():
             self._trouble.committed()
@@ -142,7 +123,7 @@ class Worker:
             raise self._stuck()
         if self._pipeline.idle:
             self._counting.flush()  # what is held does not wait for the next text
-        other_routes = self._watch.latest is not self._routes
+        other_routes = self._offramp.watch.latest is not self._offramp.in_force.routes
         if other_routes and self._pipeline.idle:
             self._take_routes()
         elif other_routes or not self._pipeline.has_room:
@@ -154,26 +135,19 @@ class Worker:
             self._trouble.idle()
 
     def _prepare(self, batch: Batch) -> Prepared:
-        return self._still.prepare(self._step, batch.records)
+        return self._still.prepare(self._offramp.processor, batch.records)
 
     def _compute(self, prepared: Prepared) -> BatchOutcome:
-        outcome = self._step.run(prepared, self._counting.current, self._presence.peers)
+        outcome = self._offramp.run(prepared)
         return replace(outcome, dead_letters=tuple(filter(self._kept, outcome.dead_letters)))
-
-    def _take_settings(self, answer: Applied) -> None:
-        """Go on with settings that were changed for all workers."""
-        log.info("settings changed revision=%d settings=%s", answer.revision, answer.settings)
-        self._policy = answer.settings
-        self._step = self._step.with_policy(self._policy, self._routes.routes)
 
     def _take_routes(self) -> None:
         """Go on with other routes; nothing is under way that was read by the old ones."""
-        table = self._watch.latest
+        table = self._offramp.watch.latest
         log.info("routes changed now=%s routes=%s", table.version, ",".join(table.names))
         self._stream.subscribe(subscription(table.routes))
-        self._step = self._step.with_policy(self._policy, table.routes)
+        self._offramp.follow(table)
         self._still.follow(table.routes)
-        self._routes = table
 
     def _kept(self, letter: DeadLetter) -> bool:
         """Say whether a dead letter is to be written; stop the worker where the settings say so."""
@@ -289,15 +263,12 @@ class Worker:
         self._came_round()
         self._liveness.touch()
         self._repairs.follow(self._stream.places())
-        self._counting.keep_up()
-        if not self._counting.away:
+        if not self._counting.known.away:
             self._stream.positions.keep_up()
-        self._presence.keep_up(
+        self._offramp.keep_up(
             lambda: {
-                "group": self._settings.kafka.group,
                 "partitions": ",".join(f"{t}[{p}]" for t, p in self._stream.assigned()[:50]),
                 "stands_still": self._still.said(),
-                "routes": self._routes.version,
                 **self._done,
             }
         )

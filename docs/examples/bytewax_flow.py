@@ -18,8 +18,7 @@ from bytewax.connectors.stdio import StdOutSink
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSource
 
-from consumer.events.codec import encode_prediction
-from consumer.offramp import Offramp, Record, load_settings
+from offramp import Offramp, Record, encode_prediction, load_settings
 
 TOPIC = "texts.lines"  # matches the default route: the domain is `lines`
 

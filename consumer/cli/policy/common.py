@@ -96,7 +96,7 @@ def connected(
 ) -> Iterator[tuple[RedisStore, str]]:
     """Yield a store and the name of the policy that is meant; `uses` as in `read_settings`."""
     settings = read_settings(config, set_, uses=uses, redis__url=redis_url, policy__name=policy)
-    from consumer.learning.opening import open_store
+    from consumer.opening import open_store
 
     with open_store(settings) as store:
         yield store, settings.policy.name

@@ -290,7 +290,7 @@ def _of_the_model(settings: Settings, store: RedisStore) -> PolicyMeta:
     """
     if store.policies():
         open_named(store, settings.policy.name)
-    from consumer.worker.assembly import load_engine, new_policy
+    from consumer.opening import load_engine, new_policy
 
     return new_policy(settings, load_engine(settings))
 

@@ -57,7 +57,7 @@ def route_store(
         kafka__group=group,
         kafka__bootstrap_servers=bootstrap_servers,
     )
-    from consumer.learning.opening import open_store
+    from consumer.opening import open_store
 
     with open_store(settings) as store:
         yield settings, store

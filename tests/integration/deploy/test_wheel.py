@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-PACKAGES = ("consumer", "model", "policy_state")
+PACKAGES = ("consumer", "model", "offramp", "policy_state")
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,10 @@ def test_wheel_has_every_file_of_the_packages(wheel):
 def test_installed_wheel_is_imported_and_finds_its_data(installed, tmp_path):
     """Outside the repository the packages are the wheel's, with scripts and model beside them."""
     code = (
-        "import consumer, model, policy_state; from pathlib import Path;"
+        "import consumer, model, offramp, policy_state; from pathlib import Path;"
         "from consumer.settings.sections import PRETRAINED; import policy_state.store.redis.store;"
-        "print(*(p.__file__ for p in (consumer, model, policy_state)), PRETRAINED, sep='\\n');"
+        "packages = (consumer, model, offramp, policy_state);"
+        "print(*(p.__file__ for p in packages), PRETRAINED, sep='\\n');"
         "assert any(PRETRAINED.iterdir())"
     )
     result = subprocess.run(
@@ -74,7 +75,7 @@ def test_installed_wheel_is_imported_and_finds_its_data(installed, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     found = list(map(Path, result.stdout.split()))
-    assert len(found) == 4
+    assert len(found) == 5
     assert all(path.is_relative_to(installed) for path in found), found
 
 

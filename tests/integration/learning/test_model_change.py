@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.free_model import FreeModel
-from consumer.offramp import Offramp, Record, load_settings
+from offramp import Offramp, Record, load_settings
 from policy_state.errors import FingerprintMismatch
 from policy_state.store.changes import scaled
 from policy_state.store.redis.store import RedisStore

@@ -12,7 +12,7 @@ import pytest
 
 from consumer.learning.counter import Counting
 from consumer.learning.presence import Presence
-from consumer.offramp import Offramp, Record, load_settings
+from offramp import Offramp, Record, load_settings
 from policy_state.errors import StoreUnavailable
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
@@ -123,7 +123,7 @@ def test_a_host_tells_what_is_no_text_and_leads_no_workers(redis_url, model):
         }
         host.process([record(6, "texts.a")])
         meta = store.describe().meta
-        worker = Presence(store, Counting(store, store.open(meta)), meta, instance="w")
+        worker = Presence(store, Counting(store, store.open(meta), by="w"), meta, instance="w")
         worker.keep_up(lambda: {"group": "offramp", "partitions": ""})
         assert set(store.workers()) == {"a", "w"}
         assert worker.leads

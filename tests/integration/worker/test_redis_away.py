@@ -53,13 +53,13 @@ def test_what_was_set_while_workers_ran_outlives_an_emptied_redis(server):
     meta = PolicyMeta("default", "f1", (1, 3, 7, 12))
     changed = replace(meta, settings=PolicySettings(alpha=0.5), limits=Limits(domains=7))
     with RedisStore(server.url) as ours, RedisStore(server.url) as theirs:
-        counting = Counting(ours, ours.open(meta), topic_id=str)
+        counting = Counting(ours, ours.open(meta), by="w")
         theirs.open(meta)
         given = (changed.settings, changed.limits)
         theirs.configure(*given, revision=1, by="anna", reason="")
-        counting.current({"hotels"})
+        counting.known.current({"hotels"})
         redis.Redis.from_url(server.url).flushall()
-        counting.current({"books"})
+        counting.known.current({"books"})
         assert theirs.find("default") == changed
 
 

@@ -10,7 +10,7 @@ import signal
 
 from benchmarks.free_model import FreeModel
 from consumer.settings.load import load_settings
-from consumer.worker.assembly import run_worker
+from consumer.worker.run import run_worker
 
 
 def main() -> None:

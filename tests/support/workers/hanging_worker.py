@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.free_model import FreeModel
 from consumer.settings.load import load_settings
-from consumer.worker.assembly import run_worker
+from consumer.worker.run import run_worker
 
 
 class HangingModel(FreeModel):

@@ -8,10 +8,10 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-PACKAGES = ("consumer", "model", "policy_state")
+PACKAGES = ("consumer", "model", "offramp", "policy_state")
 ROOMS = dict(re.findall(r"^\| `([\w/]+)` \| (.*) \|$", PAGE, re.MULTILINE))
 FILES = re.findall(
-    r"`((?:consumer|model|policy_state|deploy|tests)/[\w/]+\.\w+)(?:::(\w+))?`", PAGE
+    r"`((?:consumer|model|offramp|policy_state|deploy|tests)/[\w/]+\.\w+)(?:::(\w+))?`", PAGE
 )
 SIDE_BY_SIDE = 15
 

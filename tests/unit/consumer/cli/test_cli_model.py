@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from consumer.opening import load_engine, open_policy
 from consumer.settings.load import load_settings
-from consumer.worker.assembly import load_engine, open_policy
 from model.checkpoint.folder import load_model
 from model.engine.int8 import Agreement, read_int8, write_int8
 from model.errors import InvalidOptions, ModelError, TrainingFailed
@@ -269,7 +269,7 @@ def test_calibrate_makes_int8_and_costs(tmp_path):
 
     named = {"model.path": model, "model.device": "cpu", "policy.cost": "measured"}
     settings = load_settings(options={**named, "model.precision": "fp32"})
-    _, opened = open_policy(settings, load_engine(settings), MemoryStore())
+    opened = open_policy(settings, load_engine(settings), MemoryStore())
     assert opened.meta.settings.cost == pytest.approx(found["costs"]["costs"], abs=1e-4)
     settings = load_settings(options={**named, "model.precision": "bf16"})
     with pytest.raises(ModelError, match="fp32, this engine has bf16"):

@@ -23,15 +23,16 @@ def opened(store):
 
 @pytest.fixture
 def counting(store, opened):
-    return Counting(store, opened, topic_id=lambda topic: f"id-{topic}")
+    return Counting(store, opened, by="w")
 
 
-def batch(topic, partition, offsets, *, domain="films", labels=(0, 1)):
-    records = [Record(topic, partition, o, 0, None, b"x") for o in offsets]
+def batch(topic, partition, offsets, *, domain="films", topic_id=None):
+    records = [
+        Record(topic, partition, o, 0, None, b"x", topic_id=topic_id or f"id-{topic}")
+        for o in offsets
+    ]
     predictions = [
-        Prediction(
-            Event(r, "i", "x", domain, 0, "out"), labels[-1], "", 1.0, 1, 2, labels, False, "f"
-        )
+        Prediction(Event(r, "i", "x", domain, 0, "out"), 1, "", 1.0, 1, 2, (0, 1), False, "f")
         for r in records
     ]
     return records, predictions, {domain: 0}
@@ -46,7 +47,7 @@ def test_a_batch_over_several_partitions_and_domains_is_counted(store, counting)
     first, second = batch("a", 0, range(5)), batch("b", 1, range(3), domain="hotels")
     counting.count(first[0] + second[0], first[1] + second[1], {})
     assert (texts(store), texts(store, "hotels")) == (5, 3)
-    assert counting.current({"films"})["films"].stats.disagreed == (0, 5, 0)
+    assert counting.known.current({"films"})["films"].stats.disagreed == (0, 5, 0)
 
 
 def test_a_repeated_batch_counts_nothing(store, counting):
@@ -84,8 +85,8 @@ def test_offsets_left_out_are_told(counting):
 def test_a_recreated_topic_is_counted_from_its_start(store, opened):
     """Another topic id is another source, although name and offsets are the same."""
     for topic_id in ("one", "two"):
-        counting = Counting(store, opened, topic_id={"a": topic_id}.__getitem__)
-        counting.count(*batch("a", 0, range(5)))
+        counting = Counting(store, opened, by="w")
+        counting.count(*batch("a", 0, range(5), topic_id=topic_id))
     assert texts(store) == 10
 
 
@@ -105,12 +106,12 @@ def leaving():
     """Return a store that can be away, and what counts there."""
     store = LeavingStore()
     opened = store.open(PolicyMeta(name="default", fingerprint="f", layers=(1, 2, 3)))
-    return store, Counting(store, opened, topic_id=lambda topic: f"id-{topic}")
+    return store, Counting(store, opened, by="w")
 
 
 def await_store(counting):
     deadline = time.monotonic() + 10
-    while counting.away and time.monotonic() < deadline:
+    while counting.known.away and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
@@ -141,7 +142,7 @@ def test_a_batch_whose_commit_fails_takes_nothing_along_that_was_held_before_it(
         counting.committed()
     counting.count(*batch("a", 0, range(100, 150)))  # in whose commit it is cut off
     store.away = False
-    other = Counting(store, store.open(store.describe().meta), topic_id=lambda t: f"id-{t}")
+    other = Counting(store, store.open(store.describe().meta), by="w")
     other.count(*batch("a", 0, range(100, 130)))  # has the partition now
     other.count(*batch("a", 0, range(130, 170)))
     await_store(counting)
@@ -177,7 +178,7 @@ def test_a_store_that_is_emptied_again_and_again_ends_no_worker(times):
     """The policy is created anew as often as it takes; what was learnt is held meanwhile."""
     store = EmptiedStore()
     opened = store.open(PolicyMeta(name="default", fingerprint="f", layers=(1, 2, 3)))
-    counting = Counting(store, opened, topic_id=lambda topic: f"id-{topic}")
+    counting = Counting(store, opened, by="w")
     store.emptied = times
     counting.count(*batch("a", 0, range(5)))
     deadline = time.monotonic() + 30

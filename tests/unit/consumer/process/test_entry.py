@@ -40,7 +40,7 @@ def test_nothing_is_imported_from_the_current_folder(folder, command):
     assert "executed" not in said.stdout + said.stderr
 
 
-@pytest.mark.parametrize("name", ["model", "policy_state"])
+@pytest.mark.parametrize("name", ["model", "offramp", "policy_state"])
 def test_a_package_of_ours_that_is_not_ours_ends_the_program(folder, name):
     """Where PYTHONPATH has a package of that name it says which, and runs none of its code."""
     other = folder / "path" / name
@@ -84,7 +84,7 @@ def test_a_worker_that_is_done_ends_at_once(arguments, code, said):
 def test_every_child_process_of_python_has_a_safe_path():
     """Whoever starts the interpreter says -P or -I, so that no child imports what lies around."""
     starts = 0
-    for top in ("benchmarks", "consumer", "demo", "deploy", "model", "policy_state"):
+    for top in ("benchmarks", "consumer", "demo", "deploy", "model", "offramp", "policy_state"):
         for file in (ROOT / top).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
                 if isinstance(node, ast.List) and node.elts[:1]:

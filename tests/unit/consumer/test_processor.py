@@ -38,11 +38,11 @@ def infer_all_but_poison(texts, exits):
 
 
 @pytest.fixture
-def step():
-    return make_step(infer)
+def processor():
+    return make_processor(infer)
 
 
-def make_step(infer):
+def make_processor(infer):
     return Processor(
         infer=infer,
         model=ModelFacts("f1", LAYERS, ("negative", "positive")),
@@ -55,9 +55,9 @@ def records(*values, topic="texts.films"):
     return [Record(topic, 0, i, 10 + i, None, value) for i, value in enumerate(values)]
 
 
-def test_each_record_becomes_an_event_or_a_dead_letter(step):
+def test_each_record_becomes_an_event_or_a_dead_letter(processor):
     """Nothing is dropped: what cannot be used is a dead letter that names the step."""
-    events, letters = step.read(
+    events, letters = processor.read(
         [*records(b"a", b"\xff", b'{"text": "b", "id": "x"}'), *records(b"c", topic="other")]
     )
     assert [(e.id, e.text, e.domain) for e in events] == [
@@ -70,66 +70,66 @@ def test_each_record_becomes_an_event_or_a_dead_letter(step):
     ]
 
 
-def test_each_domain_is_decided_from_its_own_counters(step):
+def test_each_domain_is_decided_from_its_own_counters(processor):
     """An unseen domain goes to the last exit, a known one to its own best."""
     known = ExitStats(observed=(999, 990, 99), disagreed=(0, 400, 40), played=(9, 891, 99))
-    films, _ = step.read(records(b"a", b"b"))
-    hotels, _ = step.read(records(b"c", topic="texts.hotels"))
+    films, _ = processor.read(records(b"a", b"b"))
+    hotels, _ = processor.read(records(b"c", topic="texts.hotels"))
     snapshots = {"films": DomainSnapshot(known, epoch=0, last_seen_ms=1)}
-    assert step.decide([films[0], *hotels, films[1]], snapshots) == [1, 2, 1]
+    assert processor.decide([films[0], *hotels, films[1]], snapshots) == [1, 2, 1]
 
 
-def test_a_frozen_domain_is_not_explored(step):
+def test_a_frozen_domain_is_not_explored(processor):
     """Nothing would be learnt there: its texts take the exit it has settled on."""
     known = ExitStats(observed=(999, 990, 3), disagreed=(0, 400, 1), played=(9, 987, 3))
     snapshot = DomainSnapshot(known, epoch=0, last_seen_ms=1)
-    events, _ = step.read(records(b"a"))
-    assert step.decide(events, {"films": snapshot}) == [2]
-    assert step.decide(events, {"films": replace(snapshot, frozen=True)}) == [1]
+    events, _ = processor.read(records(b"a"))
+    assert processor.decide(events, {"films": snapshot}) == [2]
+    assert processor.decide(events, {"films": replace(snapshot, frozen=True)}) == [1]
 
 
-def test_a_cost_weight_of_a_route_counts_for_its_texts_alone(step):
+def test_a_cost_weight_of_a_route_counts_for_its_texts_alone(processor):
     """Texts of one domain, decided from the same counters, part where their routes do."""
-    step = step.with_policy(
+    processor = processor.with_policy(
         PolicySettings("uee-ucb", cost_weight=0.1),
         (
             Route(topics="cheap", domain="fixed:films", cost_weight=5.0),
             Route(topics="plain", domain="fixed:films"),
         ),
     )
-    events, _ = step.read([*records(b"a", topic="cheap"), *records(b"b", topic="plain")])
+    events, _ = processor.read([*records(b"a", topic="cheap"), *records(b"b", topic="plain")])
     assert [event.domain for event in events] == ["films", "films"]
     known = ExitStats(observed=(9999,) * 3, disagreed=(0, 4000, 4000), played=(0, 0, 9999))
     snapshots = {"films": DomainSnapshot(known, epoch=0, last_seen_ms=1)}
-    assert step.decide(events, snapshots) == [0, 1]
+    assert processor.decide(events, snapshots) == [0, 1]
     pinned = {"films": DomainSnapshot(known, epoch=0, last_seen_ms=1, pin=2)}
-    assert step.decide(events, pinned) == [2, 2]
+    assert processor.decide(events, pinned) == [2, 2]
 
 
-def test_predictions_carry_the_labels_of_all_exits_up_to_theirs(step):
+def test_predictions_carry_the_labels_of_all_exits_up_to_theirs(processor):
     """What the policy learns from comes with each prediction, in input order."""
-    events, _ = step.read(records(b"a", b"bb"))
-    first, second = step.predict(events, [2, 0]).predictions
+    events, _ = processor.read(records(b"a", b"bb"))
+    first, second = processor.predict(events, [2, 0]).predictions
     assert (first.exit, first.layer, first.exit_labels, first.label) == (2, 12, (1, 0, 1), 1)
     assert (second.exit, second.layer, second.exit_labels, second.label) == (0, 1, (0,), 0)
     assert (first.label_name, second.label_name) == ("positive", "negative")
     assert first.model == "f1"
 
 
-def test_an_empty_batch_is_fine(step):
+def test_an_empty_batch_is_fine(processor):
     """No records, no work."""
-    assert step.read([]) == ([], [])
-    assert step.decide([], {}) == []
-    assert step.predict([], []).predictions == ()
+    assert processor.read([]) == ([], [])
+    assert processor.decide([], {}) == []
+    assert processor.predict([], []).predictions == ()
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
 def test_texts_that_the_model_fails_on_are_dead_letters_and_no_others(poisonous):
     """Wherever they are in the batch: all others have their prediction, in order."""
-    step = make_step(infer_all_but_poison)
+    processor = make_processor(infer_all_but_poison)
     values = [b"poison %d" % i if bad else b"text %d" % i for i, bad in enumerate(poisonous)]
-    events, _ = step.read(records(*values))
-    outcome = step.predict(events, [i % 3 for i in range(len(events))])
+    events, _ = processor.read(records(*values))
+    outcome = processor.predict(events, [i % 3 for i in range(len(events))])
     good = [i for i, bad in enumerate(poisonous) if not bad]
     assert [p.event.record.offset for p in outcome.predictions] == good
     assert [p.exit for p in outcome.predictions] == [i % 3 for i in good]
@@ -147,13 +147,13 @@ def test_a_text_that_the_tokeniser_fails_on_is_found_too():
             raise ValueError("cannot take this")
         return [text.split() for text in texts]
 
-    step = replace(make_step(infer), tokenise=tokenise)
-    prepared = step.prepare(records(b"a b", b"poison", b"c"))
+    processor = replace(make_processor(infer), tokenise=tokenise)
+    prepared = processor.prepare(records(b"a b", b"poison", b"c"))
     assert prepared.tokens is None
-    outcome = step.run(prepared, lambda _: {})
+    outcome = processor.run(prepared, lambda _: {})
     assert [p.event.text for p in outcome.predictions] == ["a b", "c"]
     assert [x.record.value for x in outcome.dead_letters] == [b"poison"]
-    assert step.prepare(records(b"a b")).tokens == [["a", "b"]]
+    assert processor.prepare(records(b"a b")).tokens == [["a", "b"]]
 
 
 @pytest.mark.parametrize("count", [1, 2, 9])
@@ -163,10 +163,10 @@ def test_a_model_that_fails_on_every_text_blames_none(count):
     def broken(texts, exits):
         raise RuntimeError("device lost")
 
-    step = make_step(broken)
-    events, _ = step.read(records(*[b"text"] * count))
+    processor = make_processor(broken)
+    events, _ = processor.read(records(*[b"text"] * count))
     with pytest.raises(ModelFailed, match="plain text too: RuntimeError: device lost"):
-        step.predict(events, [0] * count)
+        processor.predict(events, [0] * count)
 
 
 def test_long_texts_are_not_blamed_where_memory_is_short():
@@ -177,10 +177,10 @@ def test_long_texts_are_not_blamed_where_memory_is_short():
             raise MemoryError("no room")
         return infer(texts, exits)
 
-    step = make_step(short_only)
-    events, _ = step.read(records(b"short", b"long " * 100))
+    processor = make_processor(short_only)
+    events, _ = processor.read(records(b"short", b"long " * 100))
     with pytest.raises(ModelFailed, match="no room"):
-        step.predict(events, [0, 0])
+        processor.predict(events, [0, 0])
 
 
 @pytest.mark.parametrize("error", [TypeError("secret"), RecursionError("secret"), KeyError("x")])
@@ -192,13 +192,13 @@ def test_whatever_reading_a_record_raises_is_its_dead_letter(error):
             raise error
         return EventBody(text="a")
 
-    step = replace(make_step(infer), parse=parse)
-    events, letters = step.read(records(b"a", b"b", b"c"))
+    processor = replace(make_processor(infer), parse=parse)
+    events, letters = processor.read(records(b"a", b"b", b"c"))
     assert [event.record.offset for event in events] == [0, 2]
     assert [(x.record.offset, x.stage, x.error_class) for x in letters] == [
         (1, "parse", "unexpected-error")
     ]
-    assert re.fullmatch(rf"{type(error).__name__} at test_step\.py:\d+", letters[0].message)
+    assert re.fullmatch(rf"{type(error).__name__} at test_processor\.py:\d+", letters[0].message)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_what_is_the_worlds_fault_makes_no_dead_letter(error):
         raise error
 
     with pytest.raises(type(error)):
-        replace(make_step(infer), parse=parse).read(records(b"a"))
+        replace(make_processor(infer), parse=parse).read(records(b"a"))
 
 
 def test_a_score_that_is_no_number_is_a_failure_of_the_model():
@@ -230,8 +230,8 @@ def test_a_score_that_is_no_number_is_a_failure_of_the_model():
             for text, r in zip(texts, found, strict=True)
         ]
 
-    step = make_step(infer_nan)
-    events, _ = step.read(records(b"a", b"poison", b"c"))
-    outcome = step.predict(events, [0, 1, 2])
+    processor = make_processor(infer_nan)
+    events, _ = processor.read(records(b"a", b"poison", b"c"))
+    outcome = processor.predict(events, [0, 1, 2])
     assert [p.event.text for p in outcome.predictions] == ["a", "c"]
     assert [x.error_class for x in outcome.dead_letters] == ["model-failed"]
