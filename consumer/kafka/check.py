@@ -44,8 +44,8 @@ class CheckResult:
 
 def check_kafka(
     kafka: KafkaSettings,
-    *,
     instance: str,
+    *,
     routes: Sequence[Route],
     former: Collection[str] | None,
 ) -> Generator[CheckResult, None, bool]:
@@ -70,7 +70,7 @@ def check_kafka(
         outputs = {route.output for route in routes}
         for topic in sorted(outputs):
             yield _target(topic, admin, read=former is not None)
-        for topic in sorted({*(former or ())} - outputs & {*admin.list_topics()}):
+        for topic in sorted(({*(former or ())} - outputs) & {*admin.list_topics()}):
             if not _may_read(admin.describe_topics([topic])[0]):
                 said = f"a route wrote to it, {_UNREAD}"
                 yield CheckResult(f"topic {topic}", False, said, _read(topic))
@@ -103,7 +103,8 @@ def _inputs(routes: Sequence[Route], admin: KafkaAdminClient) -> CheckResult:
 
 
 def _may_read(described: Mapping[str, Any]) -> bool:
-    return "READ" in (described["authorized_operations"] or ("READ",))  # none: it does not tell
+    rights = described["authorized_operations"]
+    return rights is None or "READ" in rights  # none: the broker does not tell
 
 
 def _read(topic: str) -> str:

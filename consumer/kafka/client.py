@@ -63,9 +63,7 @@ _TOKEN_USED = 0.8  # of a token's life, then a new one is fetched
 def connect(settings: KafkaSettings, *, name: str = "offramp") -> Client:
     """Return the settings of consumers, producers and admins, once a broker lets us in with them.
 
-    Args:
-        settings: addresses and security.
-        name: under which brokers log this client.
+    Brokers log this client under `name`.
 
     Raises:
         StreamUnavailable: see `check_login`.
@@ -81,9 +79,9 @@ def connect(settings: KafkaSettings, *, name: str = "offramp") -> Client:
     if security.tls:
         client |= {
             "ssl_check_hostname": security.check_hostname,
-            "ssl_cafile": _text(security.ca_file),
-            "ssl_certfile": _text(security.cert_file),
-            "ssl_keyfile": _text(security.key_file),
+            "ssl_cafile": security.ca_file and str(security.ca_file),
+            "ssl_certfile": security.cert_file and str(security.cert_file),
+            "ssl_keyfile": security.key_file and str(security.key_file),
         }
         if security.key_password_file is not None:
             client["ssl_password"] = read_secret(security.key_password_file)
@@ -139,10 +137,6 @@ def check_login(client: Mapping[str, Any], *, timeout_s: float) -> None:
     finally:
         manager.close()
         net.close()
-
-
-def _text(path: object | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def _is_final(error: Exception) -> bool:

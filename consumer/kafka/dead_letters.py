@@ -127,10 +127,10 @@ def replay(
     settings: KafkaSettings,
     letters: Iterable[ReadLetter],
     *,
+    sent: Counter[str],
     topic: str | None = None,
-    sent: Counter[str] | None = None,
-) -> Counter[str]:
-    """Send letters back and return how many went to each topic.
+) -> None:
+    """Send letters back and count how many went to each topic.
 
     A letter goes to the topic it came from, or to `topic`, with its key, value and own headers, and
     a header that counts how often it was sent back. Left out are those that do not tell the topic.
@@ -138,14 +138,13 @@ def replay(
     Args:
         settings: where Kafka is.
         letters: to be sent.
-        topic: where all of them go; else each goes to where it came from.
         sent: counts what was written, right also where this raises.
+        topic: where all of them go; else each goes to where it came from.
 
     Raises:
         InvalidSettings: a letter came from what is no topic.
         StreamUnavailable: a topic does not exist, or Kafka did not take them.
     """
-    sent = Counter[str]() if sent is None else sent
     writer = TopicWriter(settings)
     try:
         with writer:
@@ -162,7 +161,6 @@ def replay(
                 )
     finally:
         sent.update(writer.written)
-    return sent
 
 
 def _letter(record: Record) -> ReadLetter:

@@ -74,10 +74,7 @@ def needed_topics(  # noqa: PLR0913 - which topics, and how they are made
     roles: dict[str, Role] = dict.fromkeys([*inputs, *named], "input")
     roles |= dict.fromkeys([route.output for route in table.routes], "output")
     roles |= {dead_letters: "dead-letter", policy_topic: "policy"}
-    return [
-        Planned(role, _topic(name, role, cluster, sizes), cluster.partitions.get(name))
-        for name, role in roles.items()
-    ]
+    return [_planned(name, role, cluster, sizes) for name, role in roles.items()]
 
 
 def planned_output(
@@ -89,11 +86,10 @@ def planned_output(
     """
     most = max((cluster.partitions[name] for name in inputs), default=sizes.partitions)
     sizes = replace(sizes, partitions=most)
-    name = route.output
-    return Planned("output", _topic(name, "output", cluster, sizes), cluster.partitions.get(name))
+    return _planned(route.output, "output", cluster, sizes)
 
 
-def _topic(name: str, role: Role, cluster: Cluster, sizes: Sizes) -> NewTopic:
+def _planned(name: str, role: Role, cluster: Cluster, sizes: Sizes) -> Planned:
     copies = sizes.replication_factor or min(_COPIES, cluster.brokers)
     retention_ms = {
         "input": sizes.input_retention_ms,
@@ -112,7 +108,8 @@ def _topic(name: str, role: Role, cluster: Cluster, sizes: Sizes) -> NewTopic:
     partitions = {"dead-letter": sizes.dead_letter_partitions, "policy": 1}.get(
         role, sizes.partitions
     )
-    return NewTopic(name, partitions, copies, configs)
+    topic = NewTopic(name, partitions, copies, configs)
+    return Planned(role, topic, cluster.partitions.get(name))
 
 
 def named_topics(pattern: str) -> list[str]:

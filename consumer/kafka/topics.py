@@ -89,7 +89,23 @@ def create_new_topics(kafka: KafkaSettings, topics: Iterable[NewTopic]) -> None:
         StreamUnavailable: the broker refused, or a topic did not get ready in time.
     """
     with connected(kafka) as admin:
-        _create(admin, list(topics))
+        for topic in (topics := list(topics)):
+            options = {
+                "num_partitions": topic.partitions,
+                "replication_factor": topic.replication_factor,
+                "configs": dict(topic.configs),
+            }
+            try:
+                admin.create_topics({topic.name: options})
+            except TopicAlreadyExistsError:
+                continue
+            except KafkaError as error:
+                raise StreamUnavailable(f"creating topic {topic.name}: {error!r}") from error
+        deadline = time.monotonic() + _READY_S
+        while missing := _not_ready(admin, {topic.name for topic in topics}):
+            if time.monotonic() > deadline:
+                raise StreamUnavailable(f"topics without a leader after {_READY_S} s: {missing}")
+            time.sleep(0.05)
 
 
 def describe_cluster(kafka: KafkaSettings, *, timeout_s: float | None = None) -> Cluster:
@@ -178,26 +194,6 @@ def _own_names(admin: KafkaAdminClient) -> list[str]:
 
 def _described(admin: KafkaAdminClient, topics: Collection[str]) -> Any:  # noqa: ANN401
     return admin.describe_topics(list(topics)) if topics else []  # of none it describes all
-
-
-def _create(admin: KafkaAdminClient, topics: Collection[NewTopic]) -> None:
-    for topic in topics:
-        options = {
-            "num_partitions": topic.partitions,
-            "replication_factor": topic.replication_factor,
-            "configs": dict(topic.configs),
-        }
-        try:
-            admin.create_topics({topic.name: options})
-        except TopicAlreadyExistsError:
-            continue
-        except KafkaError as error:
-            raise StreamUnavailable(f"creating topic {topic.name}: {error!r}") from error
-    deadline = time.monotonic() + _READY_S
-    while missing := _not_ready(admin, {topic.name for topic in topics}):
-        if time.monotonic() > deadline:
-            raise StreamUnavailable(f"topics without a leader after {_READY_S} s: {missing}")
-        time.sleep(0.05)
 
 
 def _not_ready(admin: KafkaAdminClient, wanted: set[str]) -> list[str]:

@@ -28,10 +28,7 @@ _BY_PEOPLE: Final = frozenset({"routes", "domain"})
 def check_known(settings: Settings, table: RouteTable, kept: Records | None = None) -> None:
     """Return unless the built-in route is only what is left of a group's routes.
 
-    Args:
-        settings: name the group and the topic.
-        table: the routes in force.
-        kept: what the topic has; None: it is read, where it matters.
+    The policy topic is read where that matters, unless `kept` is what it has.
 
     Raises:
         RoutesGone: the policy topic has others, which Redis has lost.

@@ -70,8 +70,8 @@ class PredictionLog(TopicReader):
         Raises:
             StreamUnavailable: the broker stopped answering.
         """
-        for value in self.values():
-            yield from self.text(value)
+        for record in self.records():
+            yield from self.text(record.value)
 
     def text(self, value: bytes | None) -> Iterator[PredictedText]:
         """Yield the text that a record's value is the prediction of, if it is one."""

@@ -63,12 +63,16 @@ def check(settings: Settings) -> Iterator[CheckResult]:
         table, finding = _routes(settings, store)
         routes = () if table is None else table.routes
         yield finding
-        former = None
-        if settings.store.repair_records > 0:
-            former = set() if table is None else _former_outputs(settings, store)
+        former: set[str] = set()
+        if table is not None:
+            with suppress(PolicyStateError):  # which is told by then
+                former = {r.output for r in former_routes(store, settings.kafka.group)}
     if settings.kafka.format in FORMS:
         yield check_registry(settings.kafka)
-    found = check_kafka(settings.kafka, instance=settings.instance, routes=routes, former=former)
+    repairs = settings.store.repair_records > 0
+    found = check_kafka(
+        settings.kafka, settings.instance, routes=routes, former=former if repairs else None
+    )
     if (yield from found):
         yield _policy_topic(settings, table)
 
@@ -158,10 +162,3 @@ def check_registry(settings: KafkaSettings) -> CheckResult:
             advice = "see kafka.format, kafka.registry"
         return CheckResult("registry", False, str(error), advice)
     return CheckResult("registry", True, f"{settings.registry.url} answers, has {settings.format}")
-
-
-def _former_outputs(settings: Settings, store: RedisStore) -> set[str]:
-    """Return what routes wrote to that are no more, as far as the store tells."""
-    with suppress(PolicyStateError):  # which is told by then
-        return {route.output for route in former_routes(store, settings.kafka.group)}
-    return set()

@@ -156,7 +156,7 @@ def _labels(topic: str, kafka: KafkaSettings) -> tuple[dict[str, Label], int]:
     from consumer.learning.labels import labels_of_records
 
     with TopicReader(kafka, [topic]) as reader:
-        return labels_of_records(reader.values())
+        return labels_of_records(record.value for record in reader.records())
 
 
 def _values(
@@ -171,7 +171,7 @@ def _values(
     from consumer.kafka.reading.reader import TopicReader
 
     with TopicReader(kafka, topics or []) as reader:
-        yield from reader.values()
+        yield from (record.value for record in reader.records())
 
 
 def _rows(store: RedisStore, joined: Joined) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ _MEMBERS_SHOWN: Final = 3
 _JOIN_POLL_MS: Final = 500  # a join of the group finishes inside a poll: shorter ones starve it
 
 
-class Member:
+class Member(ConsumerRebalanceListener):
     """A consumer in its group; what it polls is of partitions that it holds, from where they are.
 
     A member of the same name that comes back within its session has its partitions again.
@@ -64,7 +64,9 @@ class Member:
             partition_assignment_strategy=[private.Assignor],
         )
         self._coordinator = private.coordinator_of(self.consumer)
-        self._lost = LostPartitions()
+        self._lock = threading.Lock()
+        self._revoked: set[TopicPartition] = set()
+        self._last: ConsumerGroupMetadata | None = None  # the last membership of a stable group
         self.subscribe(topics)
         self._admin = admin
         self._joining_since: float | None = None
@@ -91,7 +93,7 @@ class Member:
 
     def subscribe(self, topics: str) -> None:
         """Read these topics from now on, by a regular expression."""
-        self.consumer.subscribe(pattern=topics, listener=self._lost)
+        self.consumer.subscribe(pattern=topics, listener=self)
 
     def topic_id(self, topic: str) -> str:
         """Return the id of a topic as far as it is known; it is asked for only where it is not."""
@@ -150,8 +152,29 @@ class Member:
         return bool(self.consumer.group_metadata().member_id == membership.member_id)
 
     def take_lost(self) -> set[TopicPartition]:
-        """Return the partitions lost since the last call, also those that came back."""
-        return self._lost.take(self.consumer)
+        """Return the partitions that may have been another member's since the last call."""
+        with self._lock:
+            lost, self._revoked = self._revoked, set()
+        now = self.consumer.group_metadata()
+        if now.state == MemberState.STABLE:
+            # kafka-python tells of nothing where the group lets a member go that is joining: others
+            # may have had its partitions before it got them again.
+            if self._last is None and private.own_assignment(self._coordinator) is None:
+                # A worker that is back within its session gets the partitions that it had, and
+                # nobody those made meanwhile. Where it leads the group, asking anew assigns them.
+                self._coordinator.request_rejoin()
+            if self._last is not None and not _follows(now, self._last):
+                lost |= self.consumer.assignment()
+            self._last = now
+        return lost
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Note that they are gone, or soon will be; this is called on the client's own thread."""
+        with self._lock:
+            self._revoked |= set(revoked)
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Nothing: `StartOffsets` says from where they are read."""
 
     def joining_s(self) -> float:
         """Return for how long it has been joining the group, and have it go on with that.
@@ -166,43 +189,6 @@ class Member:
         now = time.monotonic()
         self._joining_since = self._joining_since or now
         return now - self._joining_since
-
-
-class LostPartitions(ConsumerRebalanceListener):
-    """Tells which partitions may have been another member's since they were last asked for.
-
-    As a listener it runs on the client's own thread, so it only takes note.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._revoked: set[TopicPartition] = set()
-        self._last: ConsumerGroupMetadata | None = None  # the last membership of a stable group
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Note that they are gone, or soon will be."""
-        with self._lock:
-            self._revoked |= set(revoked)
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Nothing: the client starts from the committed offsets."""
-
-    def take(self, consumer: KafkaConsumer) -> set[TopicPartition]:
-        """Return the partitions lost since the last call, also those that came back."""
-        with self._lock:
-            lost, self._revoked = self._revoked, set()
-        now, coordinator = consumer.group_metadata(), private.coordinator_of(consumer)
-        if now.state == MemberState.STABLE:
-            # kafka-python tells of nothing where the group lets a member go that is joining: others
-            # may have had its partitions before it got them again.
-            if self._last is None and private.own_assignment(coordinator) is None:
-                # A worker that is back within its session gets the partitions that it had, and
-                # nobody those made meanwhile. Where it leads the group, asking anew assigns them.
-                coordinator.request_rejoin()
-            if self._last is not None and not _follows(now, self._last):
-                lost |= consumer.assignment()
-            self._last = now
-        return lost
 
 
 def _follows(now: ConsumerGroupMetadata, before: ConsumerGroupMetadata) -> bool:

@@ -68,16 +68,6 @@ class TopicReader:
         self._consumer.close()
         self.admin.close()
 
-    def deleted(self) -> int:
-        """Return how many records the topics' logs have lost from their beginnings, at most.
-
-        Raises:
-            StreamUnavailable: the broker stopped answering.
-        """
-        with translated("reading the logs' beginnings"):
-            firsts = log_offsets(self.admin, self._partitions(), OffsetSpec.EARLIEST)
-        return sum(firsts.values())
-
     def committed_by(self, group: str) -> dict[tuple[str, int], int] | None:
         """Return what a group has committed of all topics; see `group_offsets`.
 
@@ -94,16 +84,10 @@ class TopicReader:
             for number in sorted(self._consumer.partitions_for_topic(topic) or ())
         ]
 
-    def values(self) -> Iterator[bytes | None]:
-        """Yield the records' values, in order within each partition; see `records`."""
-        for record in self.records():
-            yield record.value
-
     def records(self, *, wait: bool = True) -> Iterator[Record]:
         """Yield the records, in order within each partition.
 
-        Args:
-            wait: for the ends of transactions that are open; else what follows on them is left out.
+        Open transactions are waited for; else what follows on them is left out.
 
         Raises:
             StreamUnavailable: the broker stopped answering.
@@ -130,10 +114,7 @@ class TopicReader:
     def between(
         self, spans: Mapping[TopicPartition, tuple[int | None, int]]
     ) -> Iterator[tuple[TopicPartition, Record]]:
-        """Yield the readable records from one offset to another, in order within each partition.
-
-        Args:
-            spans: where each partition is read, None: from its first record.
+        """Yield the readable records from one offset, or the first, to another, in order.
 
         Raises:
             StreamUnavailable: the broker stopped answering.

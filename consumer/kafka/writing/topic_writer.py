@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from kafka import KafkaAdminClient, KafkaProducer
@@ -28,13 +27,6 @@ _LINGER_MS: Final = 20
 _LAST_WAIT_S: Final = 10.0  # for what is under way where it ends early
 
 
-@dataclass(slots=True)
-class _Pending:
-    topic: str
-    origin: str
-    future: Any  # of kafka-python
-
-
 class TopicWriter:
     """Writes records and counts those that the broker has confirmed, also where it ends early.
 
@@ -50,7 +42,7 @@ class TopicWriter:
         """
         self.written: Counter[str] = Counter()
         self._timeout_s = settings.request_timeout_s
-        self._pending: list[_Pending] = []
+        self._pending: list[tuple[str, str, Any]] = []  # topic, origin, future of kafka-python
         self._pending_bytes = 0
         self._known: set[str] = set()
         client = connect(settings)
@@ -114,7 +106,7 @@ class TopicWriter:
             ) from error
         except KafkaError as error:
             raise StreamUnavailable(f"{origin}: writing to {topic}: {error!r}") from error
-        self._pending.append(_Pending(topic, origin, future))
+        self._pending.append((topic, origin, future))
         self._pending_bytes += len(value or b"") + len(key or b"")
         if len(self._pending) < _FLUSH_RECORDS and self._pending_bytes < _FLUSH_BYTES:
             return False
@@ -127,20 +119,21 @@ class TopicWriter:
         Raises:
             StreamUnavailable: it did not take a record, or does not answer in time.
         """
-        first = self._pending[0].origin if self._pending else ""
+        first = self._pending[0][1] if self._pending else ""
         with translated(f"writing what begins with {first}"):
             self._producer.flush(timeout=self._timeout_s)
-        failed = next((p for p in self._pending if p.future.exception is not None), None)
+        sent = self._pending
         self._count()
-        if failed is not None:
-            with translated(f"{failed.origin}: writing to {failed.topic}"):
-                raise failed.future.exception
+        for topic, origin, future in sent:
+            if future.exception is not None:
+                with translated(f"{origin}: writing to {topic}"):
+                    raise future.exception
 
     def _count(self) -> None:
         """Count what is confirmed; what is not stays pending, unless it was refused."""
-        done = [p for p in self._pending if p.future.is_done]
-        self.written.update(p.topic for p in done if p.future.exception is None)
-        self._pending = [p for p in self._pending if not p.future.is_done]
+        sent = self._pending
+        self.written.update(topic for topic, _, f in sent if f.is_done and f.exception is None)
+        self._pending = [pending for pending in sent if not pending[2].is_done]
         self._pending_bytes = 0
 
     def _check(self, topic: str, origin: str) -> None:

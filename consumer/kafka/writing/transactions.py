@@ -47,13 +47,9 @@ class Transactions:
     ) -> None:
         """Connect, and abort what a predecessor of the same name left open.
 
-        Args:
-            client: kafka-python's connection settings.
-            transactional_id: the name.
-            timeout_s: longest wait for any answer.
-            reached: called with the name of each step before it is done.
-            look: called now and then with the topics whose offsets Kafka has not taken yet; raises
-                where one is gone: kafka-python goes on trying.
+        `reached` is called with the name of each step before it is done; `look` now and then with
+        the topics whose offsets Kafka has not taken yet: it raises where one is gone, as
+        kafka-python goes on trying.
         """
         self._client = client
         self._name = transactional_id
