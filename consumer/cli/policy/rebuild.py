@@ -240,10 +240,8 @@ def _check_losses(
     lost = losses(held, found_texts(log.texts()))
     if not lost:
         return
-    texts, deleted = (
-        sum(loss.texts for loss in lost.values()),
-        sum(first for first, _ in log.ends().values()),
-    )
+    texts = sum(loss.texts for loss in lost.values())
+    deleted = sum(first for first, _ in log.ends().values())
     worst = sorted(lost, key=lambda name: (lost[name].found > 0, -lost[name].texts, name))
     shown = [f"{printable(name)} ({_numbers(lost[name])})" for name in worst[:_NAMED]]
     more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
