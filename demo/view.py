@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text as RichText
 
-from consumer.cli.policy.common import percent
+from consumer.cli.output import percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

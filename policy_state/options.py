@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     T = TypeVar("T", bound=DataclassInstance)
 else:
     T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 
 UNSET: Final = "none"
 """What unsets an optional setting, wherever it is written."""
 
+_MOST: Final = 1e6  # of numbers in a list: layers, exits, costs, shares
 _SAID = {
     "bool": "true or false",
     "int": "a whole number",
@@ -71,12 +73,28 @@ def parse_costs(text: str) -> str | tuple[float, ...]:
     """Return a cost setting as it is written on a command line: a name, or numbers with commas."""
     if text.replace("-", "").isalpha():
         return text
+    return parse_numbers(text, "cost", float)
+
+
+def parse_numbers(text: str, what: str, kind: type[N]) -> tuple[N, ...]:
+    """Return numbers of 0 or more as they are written on a command line, with commas between.
+
+    >>> parse_numbers("1, 3,7", "--exits", int)
+    (1, 3, 7)
+
+    Raises:
+        InvalidPolicySettings: they are none; says of what.
+    """
     try:
-        return tuple(float(part) for part in text.split(","))
+        found = tuple(kind(part) for part in text.split(","))
     except ValueError:
+        found = ()
+    if not (found and all(0 <= number <= _MOST for number in found)):  # NaN, too
+        whole, such = ("whole ", "1,3,7,12") if kind is int else ("", "0.1,0.5,1")
         raise InvalidPolicySettings(
-            f"cost {text!r}, expected layers, split, or one number per exit with commas between"
-        ) from None
+            f"{what} {text[:40]}: expected {whole}numbers with commas, such as {such}"
+        )
+    return found
 
 
 def _as_kind(name: str, kind: str, value: Any) -> Any:  # noqa: ANN401 - whatever was written

@@ -10,21 +10,40 @@ from typing import TYPE_CHECKING
 import typer
 
 from consumer import __version__
-from consumer.cli import config, dlq, produce, topics, worker
-from consumer.cli.common import printable
-from consumer.cli.model import inspect as model
-from consumer.cli.model import train as training
-from consumer.cli.panels import DAILY, LAB, MODELS, RUN, TOPICS, InPanels
-from consumer.cli.policy import everyday, lab
-from consumer.cli.policy import look as policy
-from consumer.cli.route import look as route
+from consumer.cli import config, dlq, lab, produce, topics, worker
+from consumer.cli.commands import DAILY, LAB, MODELS, RUN, TOPICS, Commands, InPanels
+from consumer.cli.model import inspect, prepare, train
+from consumer.cli.output import printable
+from consumer.cli.policy import change, doctor, evaluate, history, look, move, rebuild
+from consumer.cli.policy import set as set_
+from consumer.cli.route import change as route_change
+from consumer.cli.route import look as route_look
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SHOWN_CHARACTERS = 200  # of a file's name
 
-app = typer.Typer(
+_POLICY_HELP = """The learnt exits in full: look, change, move and repair.
+
+Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and not confirmed, 4
+doctor or diff found something, or rebuild has to run again."""
+_ROUTE_HELP = """Routes: which topics are read, and where predictions go.
+
+Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and not confirmed, 4
+`test` found that the topic's texts are not predicted."""
+
+policy = Commands(cls=InPanels, help=_POLICY_HELP, no_args_is_help=True)
+for module in (look, history, evaluate, set_, change, move, doctor, rebuild):
+    policy.add_typer(module.app)
+route = Commands(help=_ROUTE_HELP, no_args_is_help=True)
+route.add_typer(route_look.app)
+route.add_typer(route_change.app)
+model = Commands(help="Models: check, convert, predict, measure.", no_args_is_help=True)
+model.add_typer(prepare.app)
+model.add_typer(inspect.app)
+
+app = Commands(
     name="offramp",
     cls=InPanels,
     help="Run a multi-exit BERT over Kafka text streams and learn one exit per domain.",
@@ -36,16 +55,16 @@ app = typer.Typer(
 app.command("worker", epilog=worker.EXAMPLES, rich_help_panel=RUN)(worker.worker)
 app.command("produce", epilog=produce.EXAMPLES, rich_help_panel=RUN)(produce.produce)
 app.add_typer(config.app, name="config", rich_help_panel=RUN)
-app.command("explain", epilog=everyday.EXPLAIN_EXAMPLES, rich_help_panel=DAILY)(everyday.explain)
-app.command("pin", epilog=everyday.PIN_EXAMPLES, rich_help_panel=DAILY)(everyday.pin)
-app.command("unpin", epilog=everyday.UNPIN_EXAMPLES, rich_help_panel=DAILY)(everyday.unpin)
-app.add_typer(policy.app, name="policy", rich_help_panel=DAILY)
+app.command("explain", epilog=look.EXPLAIN_EXAMPLES, rich_help_panel=DAILY)(look.explain)
+app.command("pin", epilog=change.PIN_EXAMPLES, rich_help_panel=DAILY)(change.pin)
+app.command("unpin", epilog=change.UNPIN_EXAMPLES, rich_help_panel=DAILY)(change.unpin)
+app.add_typer(policy, name="policy", rich_help_panel=DAILY)
 app.add_typer(topics.app, name="topics", rich_help_panel=TOPICS)
-app.add_typer(route.app, name="route", rich_help_panel=TOPICS)
+app.add_typer(route, name="route", rich_help_panel=TOPICS)
 app.add_typer(dlq.app, name="dlq", rich_help_panel=TOPICS)
-app.command("train", epilog=training.TRAIN_EXAMPLES, rich_help_panel=MODELS)(model.train)
-app.command("pretrain", epilog=training.PRETRAIN_EXAMPLES, rich_help_panel=MODELS)(model.pretrain)
-app.add_typer(model.app, name="model", rich_help_panel=MODELS)
+app.command("train", epilog=train.TRAIN_EXAMPLES, rich_help_panel=MODELS)(train.train)
+app.command("pretrain", epilog=train.PRETRAIN_EXAMPLES, rich_help_panel=MODELS)(train.pretrain)
+app.add_typer(model, name="model", rich_help_panel=MODELS)
 app.add_typer(lab.app, name="lab", rich_help_panel=LAB)
 
 

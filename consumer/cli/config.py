@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from consumer.cli.common import Config, Output, OutputOption, Set, print_json, read_settings
+from consumer.cli.commands import Commands
+from consumer.cli.output import Output, OutputOption, print_data
+from consumer.cli.session import Given
 
-app = typer.Typer(help="Settings: what is in force, and where it may be set.", no_args_is_help=True)
+app = Commands(help="Settings: what is in force, and where it may be set.", no_args_is_help=True)
 
 EXAMPLES = """Examples:
 
@@ -19,17 +21,16 @@ EXAMPLES = """Examples:
 
 
 @app.command("show", epilog=EXAMPLES)
-def show(config: Config = None, set_: Set = None, output: OutputOption = Output.TABLE) -> None:
+def show(given: Given, output: OutputOption = Output.TABLE) -> None:
     """Print the settings in force, passwords hidden.
 
     Options win over the environment (OFFRAMP_SECTION__NAME), the environment over the file, the
     file over the defaults. The table is TOML: a start for a file of your own.
     """
-    settings = read_settings(config, set_)
-    data = settings.model_dump(mode="json", exclude_none=True)
-    if output is Output.JSON:
-        print_json(data)
-        return
-    import tomli_w
+    data = given.settings().model_dump(mode="json", exclude_none=True)
+    if output is Output.TABLE:
+        import tomli_w
 
-    typer.echo(tomli_w.dumps(data).rstrip())
+        typer.echo(tomli_w.dumps(data).rstrip())
+        return
+    print_data(output, data, [{"section": name, "settings": value} for name, value in data.items()])

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from consumer.cli.common import (
-    KAFKA,
-    MOST_ROWS,
-    Bootstrap,
-    Config,
-    Output,
-    OutputOption,
-    SetKafka,
-    print_json,
-    print_table,
-    printable,
-    read_settings,
-)
-from consumer.cli.policy.common import Yes, clock, confirm
+from consumer.cli.commands import Commands
+from consumer.cli.options import MOST_ROWS, Yes
+from consumer.cli.output import Output, OutputOption, clock, print_data, printable
+from consumer.cli.session import KAFKA, OnKafka, confirm
 from consumer.events.record import shown_name
 from policy_state.wording import counted
 
@@ -32,14 +23,13 @@ if TYPE_CHECKING:
 
     from consumer.kafka.dead_letters import ReadLetter
 
-app = typer.Typer(
+app = Commands(
     help="Dead letters: list, look into one, send back.\n\n"
     "Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and not "
     "confirmed.",
     no_args_is_help=True,
 )
 
-_USED = (*KAFKA, "kafka.dead_letters")
 LIST_EXAMPLES = """Examples:
 
 `offramp dlq list`
@@ -72,35 +62,43 @@ class Stage(StrEnum):
     PRODUCE = "produce"
 
 
-OfStage = Annotated[Stage | None, typer.Option("--stage", help="Only what this step refused.")]
-Class = Annotated[str | None, typer.Option("--class", help="Only this class, e.g. invalid-json.")]
-Dead = Annotated[
-    str | None, typer.Option("--dead-letters", help="The topic; default: the settings' one.")
-]
+@dataclass(frozen=True, kw_only=True)
+class OnDeadLetters(OnKafka):
+    """Options of a command that reads the dead-letter topic."""
+
+    uses: ClassVar[tuple[str, ...]] = (*KAFKA, "kafka.dead_letters")
+    dead_letters: Annotated[
+        str | None, typer.Option("--dead-letters", help="The topic; default: the settings' one.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """Options that choose some dead letters."""
+
+    stage: Annotated[Stage | None, typer.Option("--stage", help="Only what this step refused.")] = (
+        None
+    )
+    class_: Annotated[
+        str | None, typer.Option("--class", help="Only this class, e.g. invalid-json.")
+    ] = None
 
 
 @app.command("list", epilog=LIST_EXAMPLES)
 def list_(
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    dead_letters: Dead = None,
-    stage: OfStage = None,
-    class_: Class = None,
+    given: OnDeadLetters,
+    chosen: Chosen,
     limit: Annotated[
         int, typer.Option(min=1, max=MOST_ROWS, help="List at most N, oldest first.")
     ] = 100,
-    set_: SetKafka = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List dead letters: where each came from and what was wrong with it."""
-    found = list(
-        islice(_letters(config, bootstrap_servers, dead_letters, stage, class_, set_), limit)
-    )
-    _check_class(class_, found=bool(found))
-    if output is Output.JSON:
-        print_json([_facts(letter) for letter in found])
-        return
-    print_table(
+    found = list(islice(_letters(given, chosen), limit))
+    _check_class(chosen.class_, found=bool(found))
+    print_data(
+        output,
+        [_facts(letter) for letter in found],
         [
             {
                 "position": letter.position,
@@ -122,21 +120,18 @@ def list_(
 @app.command("show", epilog=SHOW_EXAMPLES)
 def show(
     position: Annotated[str, typer.Argument(help="PARTITION@OFFSET, as `dlq list` prints it.")],
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    dead_letters: Dead = None,
-    set_: SetKafka = None,
+    given: OnDeadLetters,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show one dead letter: its error, headers, and value, made safe for the terminal."""
-    letters = _letters(config, bootstrap_servers, dead_letters, None, None, set_)
-    letter = next((found for found in letters if found.position == position), None)
+    found = (each for each in _letters(given, Chosen()) if each.position == position)
+    letter = next(found, None)
     if letter is None:
         from consumer.errors import InvalidSettings
 
         raise InvalidSettings(f"no dead letter at {printable(position)}; see `offramp dlq list`")
-    if output is Output.JSON:
-        print_json(_facts(letter))
+    if output is not Output.TABLE:
+        print_data(output, _facts(letter), [_facts(letter)])
         return
     for name, value in letter.error.items():
         shown = printable(value)
@@ -151,17 +146,13 @@ def show(
 
 @app.command("replay", epilog=REPLAY_EXAMPLES)
 def replay(
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    dead_letters: Dead = None,
-    stage: OfStage = None,
-    class_: Class = None,
+    given: OnDeadLetters,
+    chosen: Chosen,
     topic: Annotated[
         str | None,
         typer.Option("--to", metavar="TOPIC", help="Where to; default: where each came from."),
     ] = None,
     yes: Yes = False,
-    set_: SetKafka = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Send dead letters back to the topics they came from, as they were.
@@ -170,18 +161,15 @@ def replay(
     those of stage read, which hold no record but a batch that could not be read. A letter that
     cannot be used again comes back with its count of replays.
     """
-    settings = read_settings(config, set_, uses=_USED, kafka__bootstrap_servers=bootstrap_servers)
+    settings = given.settings()
     from consumer.kafka import dead_letters as letters
-
-    def read() -> Generator[ReadLetter]:
-        return _letters(config, bootstrap_servers, dead_letters, stage, class_, set_)
 
     last: dict[int, int] = {}  # of each partition; read twice, as all at once may not fit in memory
     hindrances: Counter[str | None] = Counter()
-    for letter in read():
+    for letter in _letters(given, chosen):
         last[letter.partition] = letter.offset
         hindrances[letter.hindrance(topic)] += 1
-    _check_class(class_, found=bool(hindrances))
+    _check_class(chosen.class_, found=bool(hindrances))
     count = hindrances.pop(None, 0)
     for hindrance, left_out in sorted(hindrances.items(), key=str):
         typer.echo(f"{counted(left_out, 'letter')} left out: {hindrance}", err=True)
@@ -190,20 +178,22 @@ def replay(
         confirm(f"letters to be sent to {where}: {count}", yes=yes)
     sent: Counter[str] = Counter()
     try:
-        with closing(read()) as again:
-            chosen = (
+        with closing(_letters(given, chosen)) as again:
+            sendable = (
                 letter
                 for letter in again
                 if not letter.hindrance(topic) and letter.offset <= last.get(letter.partition, -1)
             )
-            letters.replay(settings.kafka, chosen if count else (), topic=topic, sent=sent)
+            letters.replay(settings.kafka, sendable if count else (), topic=topic, sent=sent)
     except BaseException as error:  # an interrupt, too: what was sent is there
         if sent or not isinstance(error, Exception):
             of_all = f"{sent.total()} of {counted(count, 'letter')}"
             typer.echo(f"stopped after sending {of_all}", err=True)
         raise
-    if output is Output.JSON:
-        print_json(dict(sent))
+    if output is not Output.TABLE:
+        print_data(
+            output, dict(sent), [{"topic": name, "sent": sent[name]} for name in sorted(sent)]
+        )
         return
     for name, count in sorted(sent.items()):
         typer.echo(f"{counted(count, 'letter')} sent to {printable(name)}", err=True)
@@ -211,24 +201,11 @@ def replay(
         typer.echo("no dead letters", err=True)
 
 
-def _letters(
-    config: Config,
-    bootstrap_servers: str | None,
-    topic: str | None,
-    stage: Stage | None,
-    class_: str | None,
-    set_: list[str] | None,
-) -> Generator[ReadLetter]:
-    settings = read_settings(
-        config,
-        set_,
-        uses=_USED,
-        kafka__bootstrap_servers=bootstrap_servers,
-        kafka__dead_letters=topic,
-    )
+def _letters(given: OnDeadLetters, chosen: Chosen) -> Generator[ReadLetter]:
+    settings = given.settings()
     from consumer.kafka.dead_letters import read_letters
 
-    return read_letters(settings.kafka, stage=stage, error_class=class_)
+    return read_letters(settings.kafka, stage=chosen.stage, error_class=chosen.class_)
 
 
 def _check_class(name: str | None, *, found: bool) -> None:

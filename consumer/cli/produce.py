@@ -7,26 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.common import (
-    KAFKA,
-    MOST_ROWS,
-    Bootstrap,
-    Config,
-    Output,
-    OutputOption,
-    SetKafka,
-    print_json,
-    printable,
-    read_settings,
-)
-from consumer.cli.file_options import (
-    FILES,
-    FormatOption,
-    LabelColumn,
-    TextColumn,
-    layout_of,
-)
-from model.texts.formats import Format
+from consumer.cli.options import FILES, MOST_ROWS, LabelledFiles
+from consumer.cli.output import Output, OutputOption, print_data, printable
+from consumer.cli.session import OnKafka
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -49,11 +32,8 @@ def produce(
     topic: Annotated[
         str, typer.Option("--to", metavar="TOPIC", help="Topic to write to; it must exist.")
     ],
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    form: FormatOption = Format.AUTO,
-    text_column: TextColumn = "text",
-    label_column: LabelColumn = None,
+    given: OnKafka,
+    files: LabelledFiles,
     skip: Annotated[
         int, typer.Option(min=0, max=MOST_ROWS, help="How many texts to leave out at first.")
     ] = 0,
@@ -64,7 +44,6 @@ def produce(
         float | None,
         typer.Option(min=0.01, max=1e6, help="How many texts to write a second at most."),
     ] = None,
-    set_: SetKafka = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Write every text of a file to a topic, as JSON events.
@@ -74,7 +53,7 @@ def produce(
     read stops the run before anything later is sent; the error names the line where it begins.
     Whatever stops the run, it says how many texts were written.
     """
-    settings = read_settings(config, set_, uses=KAFKA, kafka__bootstrap_servers=bootstrap_servers)
+    settings = given.settings()
     from rich.console import Console
     from rich.progress import Progress
 
@@ -89,7 +68,7 @@ def produce(
                 file,
                 topic=topic,
                 settings=settings.kafka,
-                layout=layout_of(form, text_column, label_column),
+                layout=files.layout,
                 skip=skip,
                 limit=limit,
                 rate=rate,
@@ -100,10 +79,11 @@ def produce(
             if produced.written or produced.unclear or not isinstance(error, Exception):
                 typer.echo(_stopped(produced, topic, skip), err=True)
             raise
-    if output is Output.JSON:
-        print_json({"topic": topic, "sent": produced.written})
-    else:
+    if output is Output.TABLE:
         typer.echo(f"{counted(produced.written, 'text')} written to {topic}", err=True)
+    else:
+        sent = {"topic": topic, "sent": produced.written}
+        print_data(output, sent, [sent])
 
 
 def _stopped(produced: Produced, topic: str, skip: int) -> str:

@@ -6,27 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Bootstrap, Config, RedisUrl, SetRedis
-from consumer.cli.policy.common import (
-    Format,
-    FormatOption,
-    Watch,
-    Yes,
-    confirm,
-    duration_ms,
-    emit,
-    repeat,
-)
-from consumer.cli.route.common import (
-    ASKED,
+from consumer.cli.commands import Commands
+from consumer.cli.options import Watch, Yes
+from consumer.cli.output import Output, OutputOption, duration_ms, emit, repeat
+from consumer.cli.route.in_force import (
     OUTPUT_RETENTION,
     PARTITIONS,
-    Group,
     creation_said,
     domain_said,
-    route_store,
     shown_routes,
 )
+from consumer.cli.session import OnRoutes, confirm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,9 +27,9 @@ if TYPE_CHECKING:
     from consumer.settings.sections import KafkaSettings
     from policy_state.store.positions import PositionStore
 
-_LAG = (*ASKED, "kafka.start")
+_LAG = (*OnRoutes.uses, "kafka.start")
 
-app = typer.Typer(
+app = Commands(
     help="Topics: create what workers need, see how far they are behind.\n\n"
     "Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and not "
     "confirmed.",
@@ -62,6 +52,7 @@ LIST_EXAMPLES = """Examples:
 
 @app.command("init", epilog=INIT_EXAMPLES)
 def init(
+    given: OnRoutes,
     inputs: Annotated[
         list[str] | None, typer.Argument(metavar="[TOPIC]...", help="Input topics.")
     ] = None,
@@ -83,23 +74,15 @@ def init(
     dead_letter_retention: Annotated[
         str, typer.Option(metavar="TIME", help="Dead letters.")
     ] = "30d",
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    redis_url: RedisUrl = None,
-    group: Group = None,
     yes: Yes = False,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Create the topics of a group that are missing: inputs, outputs, dead letters, the policy's.
 
     Outputs, dead-letter and policy topic are those of the routes and the settings; name the inputs
     that a route has a pattern for. A topic that exists stays as it is.
     """
-    with route_store(config, redis_url, group, set_, bootstrap_servers) as (
-        settings,
-        store,
-    ):
+    with given.store() as (settings, store):
         table = settings.group_routes.in_force(store)
     from consumer.kafka.topic_plan import Sizes, needed_topics
     from consumer.kafka.topics import create_new_topics, describe_cluster
@@ -139,25 +122,14 @@ def init(
 
 
 @app.command("list", epilog=LIST_EXAMPLES)
-def list_(
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    redis_url: RedisUrl = None,
-    group: Group = None,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
-    watch: Watch = False,
-) -> None:
+def list_(given: OnRoutes, output: OutputOption = Output.TABLE, watch: Watch = False) -> None:
     """List what a group reads and writes: partitions, lag, route, domain.
 
     Lag is how many records the group has not committed yet and can still read; deleted is how many
     retention took before it had read them. Markers of transactions count too. A topic that does not
     exist is `missing`: `offramp topics init` creates it.
     """
-    with route_store(config, redis_url, group, set_, bootstrap_servers, uses=_LAG) as (
-        settings,
-        store,
-    ):
+    with given.store(*_LAG) as (settings, store):
 
         def draw() -> None:
             rows = _listed(settings.kafka, shown_routes(settings, store), store)

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.common import (
-    Bootstrap,
-    Config,
-    Output,
-    OutputOption,
-    RedisUrl,
-    Set,
-    print_json,
-    print_table,
-    read_settings,
-)
-from consumer.cli.together import without_effect
+from consumer.cli.commands import without_effect
+from consumer.cli.options import Bootstrap, RedisUrl
+from consumer.cli.output import Output, OutputOption, print_data
+from consumer.cli.session import EXIT_FOUND, Given
 
 if TYPE_CHECKING:
     from consumer.settings.load import Settings
 
-_EXIT_FOUND = 4
 _EACH_ITS_OWN = ("instance=", "worker.liveness_file=")  # of workers that one command starts
 
 
@@ -51,18 +43,25 @@ EXAMPLES = """Examples:
 """
 
 
-def worker(
-    ctx: typer.Context,
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    redis_url: RedisUrl = None,
-    group: Annotated[str | None, typer.Option("--group", "-g", help="Consumer group.")] = None,
+@dataclass(frozen=True, kw_only=True)
+class OfWorker(Given):
+    """Options of a worker for single settings."""
+
+    shown_last = False
+    bootstrap_servers: Bootstrap = None
+    redis_url: RedisUrl = None
+    group: Annotated[str | None, typer.Option("--group", "-g", help="Consumer group.")] = None
     instance: Annotated[
         str | None, typer.Option(help="Unique name in the group, the same after a restart.")
-    ] = None,
+    ] = None
     model: Annotated[
         Path | None, typer.Option("--model", "-m", metavar="FOLDER", help="A model folder.")
-    ] = None,
+    ] = None
+
+
+def worker(
+    ctx: typer.Context,
+    given: OfWorker,
     processes: Annotated[
         int,
         typer.Option(
@@ -74,7 +73,6 @@ def worker(
     check: Annotated[
         bool, typer.Option("--check", help="Try everything a worker needs, and end.")
     ] = False,
-    set_: Set = None,
     log_level: Annotated[
         LogLevel, typer.Option(case_sensitive=False, help="What is logged, on stderr.")
     ] = LogLevel.INFO,
@@ -97,15 +95,7 @@ def worker(
         without_effect(ctx, {"processes", "log_level"}, "with --check")
     else:
         without_effect(ctx, {"output"}, "without --check")
-    settings = read_settings(
-        config,
-        set_,
-        kafka__bootstrap_servers=bootstrap_servers,
-        kafka__group=group,
-        redis__url=redis_url,
-        instance=instance,
-        model__path=model,
-    )
+    settings = given.settings()
     if check:
         _check(settings, output)
         return
@@ -117,17 +107,17 @@ def worker(
     from consumer.process.supervisor import run_supervisor
 
     options = {
-        "--config": config,
-        "--bootstrap-servers": bootstrap_servers,
-        "--group": group,
-        "--redis-url": redis_url,
-        "--model": model,
+        "--config": given.config,
+        "--bootstrap-servers": given.bootstrap_servers,
+        "--group": given.group,
+        "--redis-url": given.redis_url,
+        "--model": given.model,
         "--log-level": log_level,
     }
-    given = [f"{name}={value}" for name, value in options.items() if value is not None]
-    given += [f"--set={each}" for each in set_ or () if not each.startswith(_EACH_ITS_OWN)]
+    words = [f"{name}={value}" for name, value in options.items() if value is not None]
+    words += [f"--set={each}" for each in given.set_ or () if not each.startswith(_EACH_ITS_OWN)]
     code = run_supervisor(
-        ["worker", *given],
+        ["worker", *words],
         instance=settings.instance,
         processes=processes,
         drain_s=settings.worker.drain_s,
@@ -142,18 +132,11 @@ def _check(settings: Settings, output: Output) -> None:
     from consumer.worker.preflight import check
 
     findings = list(check(settings))
-    if output is Output.JSON:
-        print_json({"ok": all(f.ok for f in findings), "checks": [asdict(f) for f in findings]})
-    else:
-        rows = [
-            {
-                "check": f.check,
-                "result": "ok" if f.ok else "FAILED",
-                "said": f.said,
-                "advice": f.advice,
-            }
-            for f in findings
-        ]
-        print_table(rows, empty="nothing to check")
+    rows = [
+        {"check": f.check, "result": "ok" if f.ok else "FAILED", "said": f.said, "advice": f.advice}
+        for f in findings
+    ]
+    data = {"ok": all(f.ok for f in findings), "checks": [asdict(f) for f in findings]}
+    print_data(output, data, rows, empty="nothing to check")
     if not all(f.ok for f in findings):
-        raise typer.Exit(_EXIT_FOUND)
+        raise typer.Exit(EXIT_FOUND)

@@ -183,7 +183,7 @@ class PolicyOptions(Section):
 class StoreSettings(Section):
     """Whose counters are used, and for how many domains. Limits hold for a policy that is created.
 
-    Later they are the store's: `offramp policy set --setting`.
+    Later they are the store's: `offramp policy set`.
     """
 
     on_mismatch: Literal["stop", "new", "warm-start"] = Field(

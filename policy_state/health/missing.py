@@ -131,7 +131,7 @@ def _setting_findings(entries: Sequence[AuditEntry], in_force: dict[str, Any]) -
             continue
         said, now = ("none" if v is None else json.dumps(v) for v in (value, in_force[name]))
         text = f"{name} is {now}, the audit says it was set to {said}"
-        mend = f"offramp policy set --setting {name}={quote(said)}"
+        mend = f"offramp policy set {name}={quote(said)}"
         yield problem("settings", "all domains", text, mend)
 
 

@@ -12,8 +12,6 @@ from policy_state.errors import InvalidInput
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from policy_state.simulation.replay import Replay
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 HORIZONS: Final = (1_000, 10_000, 50_000)
 _Z_95: Final = 1.959964
 _CURVE_POINTS: Final = 400
-_LAYER_CHARACTERS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +156,3 @@ def baselines(scale: Scale, orders: NDArray[np.intp]) -> dict[str, NDArray[np.in
         "random": np.stack(drawn).astype(np.int8),
         **fixed,
     }
-
-
-def parse_layers(text: str) -> tuple[int, ...]:
-    """Return layers as they are written on a command line: numbers with commas."""
-    parts: Sequence[str] = text.split(",")
-    if not all(part.strip().isdecimal() and len(part) <= _LAYER_CHARACTERS for part in parts):
-        raise InvalidInput(f"layers {text[:40]!r}, expected whole numbers with commas between")
-    return tuple(int(part) for part in parts)

@@ -222,8 +222,8 @@ def test_settings_that_went_with_the_meta_are_found(store: RedisStore, lose: Los
     store.note("rebuild", {}, by="anna", reason="")
     lost = [f for f in examine(store).findings if f.check == "settings"]
     assert {f.mend for f in lost} == {
-        "offramp policy set --setting alpha=2.0",
-        "offramp policy set --setting domains=7",
+        "offramp policy set alpha=2.0",
+        "offramp policy set domains=7",
     }
 
 

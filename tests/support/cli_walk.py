@@ -102,7 +102,7 @@ def cases(*, everything: bool) -> Iterator[list[str]]:
         if not everything:
             values = tuple(HOSTILE[(at + n) % len(HOSTILE)] for n in range(EACH))
             at += EACH + 1
-        assigns = getattr(param, "metavar", None) == "NAME=VALUE"
+        assigns = "NAME=VALUE" in (getattr(param, "metavar", None) or "")
         for value in values:
             shown = f"alpha={value}" if assigns else value
             yield [*words, *words_for(params, param, shown)]

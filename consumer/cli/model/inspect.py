@@ -9,27 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.common import Output, OutputOption, print_json, print_table
-from consumer.cli.file_options import (
+from consumer.cli.commands import Commands, without_effect
+from consumer.cli.model.progress import exit_rows, progress_bars
+from consumer.cli.options import (
     FILES,
-    FormatOption,
-    LabelColumn,
-    TextColumn,
-    layout_of,
-)
-from consumer.cli.model.options import (
     AllowBin,
     Device,
     DeviceOption,
     Folder,
+    LabelledFiles,
+    MaxTokens,
+    Model,
     Precision,
+    TextFiles,
     engine_for,
 )
-from consumer.cli.model.prepare import CALIBRATE_EXAMPLES, EXPORT_EXAMPLES, calibrate, export
-from consumer.cli.model.train import pretrain, train
-from consumer.cli.model.training_progress import exit_rows, progress_bars
-from consumer.cli.together import without_effect
-from model.texts.formats import Format
+from consumer.cli.output import Output, OutputOption, print_data, print_table
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -39,11 +34,7 @@ if TYPE_CHECKING:
     from model.evaluation import ExitScores
     from model.texts.rows import Layout
 
-__all__ = ["app", "pretrain", "train"]
-
-app = typer.Typer(help="Models: check, convert, predict, measure.", no_args_is_help=True)
-app.command("export", epilog=EXPORT_EXAMPLES)(export)
-app.command("calibrate", epilog=CALIBRATE_EXAMPLES)(calibrate)
+app = Commands()
 
 CHECK_EXAMPLES = """Examples:
 
@@ -94,11 +85,7 @@ class Predicted:
 
 
 @app.command("check", epilog=CHECK_EXAMPLES)
-def check(
-    folder: Folder,
-    allow_bin: AllowBin = False,
-    output: OutputOption = Output.TABLE,
-) -> None:
+def check(folder: Folder, allow_bin: AllowBin = False, output: OutputOption = Output.TABLE) -> None:
     """Check a model folder: config, weights, tokenizer, one forward pass. Exit code 1 if bad."""
     from dataclasses import asdict
 
@@ -106,10 +93,7 @@ def check(
 
     findings = check_folder(folder, allow_pickle=allow_bin)
     rows = [asdict(finding) for finding in findings]
-    if output is Output.JSON:
-        print_json(rows)
-    else:
-        print_table([{**row, "ok": "ok" if row["ok"] else "FAILED"} for row in rows], empty="")
+    print_data(output, rows, [{**row, "ok": "ok" if row["ok"] else "FAILED"} for row in rows])
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 
@@ -118,20 +102,15 @@ def check(
 def predict(
     ctx: typer.Context,
     files: Annotated[list[Path], typer.Argument(help=f"Texts, with labels or without: {FILES}")],
-    model: Annotated[Path, typer.Option("--model", "-m", metavar="FOLDER", help="A model folder.")],
+    model: Model,
+    read: LabelledFiles,
     out: Annotated[
         Path | None,
         typer.Option(help="The matrix; with several files, a folder for them. Else: stdout."),
     ] = None,
     device: DeviceOption = Device.AUTO,
     precision: Annotated[Precision, typer.Option("--precision")] = Precision.FP32,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(min=3, max=1_000_000, help="Longer texts are cut; else the model's maximum."),
-    ] = None,
-    form: FormatOption = Format.AUTO,
-    text_column: TextColumn = "text",
-    label_column: LabelColumn = None,
+    max_tokens: MaxTokens = None,
     no_labels: Annotated[
         bool, typer.Option("--no-labels", help="Leave labels out, e.g. those of another model.")
     ] = False,
@@ -144,9 +123,7 @@ def predict(
     if out is None:
         without_effect(ctx, {"output"}, "without --out: the matrix goes to stdout")
     targets = _targets(files, out)
-    layout = layout_of(form, text_column, label_column)
-    if no_labels:
-        layout = layout.unlabelled
+    layout = read.layout.unlabelled if no_labels else read.layout
     engine = engine_for(model, device, precision, max_tokens)
     with progress_bars() as bars:
         predicted = [
@@ -155,10 +132,9 @@ def predict(
         ]
     if out is None:
         return
-    if output is Output.JSON:
-        print_json([p.to_dict() for p in predicted])
+    print_data(output, [p.to_dict() for p in predicted], [p.summary for p in predicted])
+    if output is not Output.TABLE:
         return
-    print_table([p.summary for p in predicted], empty="")
     reports = {p.name: p.report for p in predicted if p.report is not None}
     print_table(exit_rows(reports, engine.config.exit_layers), empty="no labels, nothing measured")
 
@@ -167,6 +143,7 @@ def predict(
 def bench(
     ctx: typer.Context,
     folder: Folder,
+    read: TextFiles,
     texts_file: Annotated[
         Path | None, typer.Option(help="Texts to run; else made up ones of --words words.")
     ] = None,
@@ -177,8 +154,6 @@ def bench(
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Runs; the median counts.")] = 3,
     device: DeviceOption = Device.AUTO,
-    form: FormatOption = Format.AUTO,
-    text_column: TextColumn = "text",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Measure texts per second for every exit and precision, tokenising included."""
@@ -192,7 +167,7 @@ def bench(
         sample = ["the " * (words - 1) + f"end{i}" for i in range(texts)]
     else:
         without_effect(ctx, {"words"}, "with --texts-file")
-        sample = list(read_texts(texts_file, layout_of(form, text_column))[:texts])
+        sample = list(read_texts(texts_file, read.layout)[:texts])
     rows: list[dict[str, object]] = []
     for kind in precision or [Precision.FP32, Precision.BF16]:
         engine = engine_for(folder, device, kind, None)
@@ -215,10 +190,7 @@ def bench(
                     "tokens a text": round(tokens / len(sample), 1),
                 }
             )
-    if output is Output.JSON:
-        print_json(rows)
-    else:
-        print_table(rows, empty="")
+    print_data(output, rows, rows)
 
 
 def _targets(files: list[Path], out: Path | None) -> list[Path | None]:

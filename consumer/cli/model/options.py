@@ -1,51 +1,101 @@
-"""Options that commands about models share, and the engine they name."""
+"""Options that `offramp train` and `pretrain` share: what they start from, and how they run."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from consumer.cli.commands import without_effect
+from consumer.cli.options import AllowBin
+
 if TYPE_CHECKING:
-    from model.engine.engine import Engine
+    from model.training.new_model import NewModel
+
+_PANEL = "Sizes of a new model"
 
 
-class Device(StrEnum):
-    """Where a model runs."""
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Options for what the weights start from: a checkpoint, or a size."""
 
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="FOLDER|HUB_ID", help="A BERT or ElasticBERT to start from."
+        ),
+    ] = None
+    new: Annotated[
+        str | None,
+        typer.Option(
+            "--new", metavar="SIZE", help="Start from nothing: tiny, mini, small, medium or base."
+        ),
+    ] = None
+    layers: Annotated[int | None, typer.Option(min=1, max=1_000, rich_help_panel=_PANEL)] = None
+    hidden: Annotated[int | None, typer.Option(min=1, max=100_000, rich_help_panel=_PANEL)] = None
+    heads: Annotated[int | None, typer.Option(min=1, max=1_000, rich_help_panel=_PANEL)] = None
+    ffn: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1_000_000,
+            rich_help_panel=_PANEL,
+            help="Feed-forward size; 4 x hidden if not given.",
+        ),
+    ] = None
+    positions: Annotated[
+        int,
+        typer.Option(min=3, max=1_000_000, rich_help_panel=_PANEL, help="Most tokens of a text."),
+    ] = 512
+    vocabulary: Annotated[
+        int, typer.Option(min=100, max=10_000_000, rich_help_panel=_PANEL, help="Word pieces.")
+    ] = 30_522
+
+    def weights(self, ctx: typer.Context) -> str | NewModel:
+        """Return what the weights start from: exactly one of a checkpoint and a size."""
+        from model.config import SIZES
+        from model.errors import InvalidOptions
+        from model.training.new_model import NewModel
+
+        if (self.start is None) == (self.new is None):
+            raise InvalidOptions("give either --from FOLDER|HUB_ID or --new SIZE")
+        if self.start is not None:
+            sizes = {each.name for each in fields(self)} - {"start", "new"}
+            without_effect(ctx, sizes, "with --from: the checkpoint has its own")
+            return self.start
+        if self.new not in SIZES:
+            raise InvalidOptions(f"--new {self.new}: expected one of {', '.join(SIZES)}")
+        depth, width, attention = SIZES[str(self.new)]
+        width = self.hidden or width
+        return NewModel(
+            layers=self.layers or depth,
+            hidden=width,
+            heads=self.heads or attention,
+            ffn=self.ffn or 4 * width,
+            positions=self.positions,
+            vocabulary=self.vocabulary,
+        )
 
 
-class Precision(StrEnum):
-    """In which numbers a model runs."""
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Options for how a training runs."""
 
-    FP32 = "fp32"
-    BF16 = "bf16"
-    INT8 = "int8"
-    AUTO = "auto"
-
-
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A model folder.")]
-DeviceOption = Annotated[Device, typer.Option("--device", help="Where to run it.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder to write; new or empty.")]
-AllowBin = Annotated[
-    bool,
-    typer.Option("--allow-bin", help="Read an old pytorch_model.bin (weights only, no code)."),
-]
-
-
-def engine_for(
-    folder: Path, device: Device, precision: Precision, max_tokens: int | None
-) -> Engine:
-    """Load a model folder as the options say.
-
-    Raises:
-        ModelError: it cannot be loaded, or not run like that.
-    """
-    from model.engine.engine import Engine
-
-    return Engine(folder, device=device.value, precision=precision.value, max_tokens=max_tokens)
+    shown_last: ClassVar = True
+    epochs: Annotated[int, typer.Option(min=1, max=100_000)] = 1
+    batch_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="Texts a step.")] = 64
+    max_tokens: Annotated[int, typer.Option(min=3, max=1_000_000, help="Longer texts are cut.")] = (
+        128
+    )
+    bf16: Annotated[
+        bool | None,
+        typer.Option(
+            "--bf16/--fp32", help="Mixed precision or not; bf16 where the hardware has it."
+        ),
+    ] = None
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the same command where it stopped.")
+    ] = False
+    allow_bin: AllowBin = False

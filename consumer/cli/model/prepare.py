@@ -7,24 +7,20 @@ from typing import Annotated
 
 import typer
 
-from consumer.cli.common import Output, OutputOption, print_json, print_table
-from consumer.cli.file_options import (
+from consumer.cli.commands import Commands, without_effect
+from consumer.cli.options import (
     FILES,
-    FormatOption,
-    TextColumn,
-    layout_of,
-)
-from consumer.cli.model.options import (
     AllowBin,
     Device,
     DeviceOption,
     Folder,
+    MaxTokens,
     Out,
     Precision,
+    TextFiles,
     engine_for,
 )
-from consumer.cli.together import without_effect
-from model.texts.formats import Format
+from consumer.cli.output import Output, OutputOption, print_data
 from policy_state.wording import counted
 
 EXPORT_EXAMPLES = """Examples:
@@ -41,7 +37,10 @@ CALIBRATE_EXAMPLES = """Examples:
 """
 _COST_TEXTS = 64  # each runs to every exit several times
 
+app = Commands()
 
+
+@app.command("export", epilog=EXPORT_EXAMPLES)
 def export(
     source: Annotated[
         str, typer.Argument(metavar="FOLDER|HUB_ID", help="A fine-tuned classifier.")
@@ -56,12 +55,10 @@ def export(
     config = run(source, out, allow_pickle=allow_bin)
     exits = ", ".join(map(str, config.exit_layers))
     row = {"out": str(out), "exits after layers": exits, "classes": ", ".join(config.labels)}
-    if output is Output.JSON:
-        print_json(row)
-    else:
-        print_table([row], empty="")
+    print_data(output, row, [row])
 
 
+@app.command("calibrate", epilog=CALIBRATE_EXAMPLES)
 def calibrate(
     ctx: typer.Context,
     folder: Folder,
@@ -69,6 +66,7 @@ def calibrate(
         list[Path],
         typer.Option("--texts-file", metavar="FILE", help=f"Texts of the kinds to come: {FILES}"),
     ],
+    read: TextFiles,
     int8: Annotated[
         bool, typer.Option("--int8", help="Make it fit for int8, and measure how well.")
     ] = False,
@@ -83,12 +81,7 @@ def calibrate(
     precision: Annotated[
         Precision, typer.Option("--precision", help="Of --costs; as the workers will have it.")
     ] = Precision.AUTO,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(min=3, max=1_000_000, help="Longer texts are cut; else the model's maximum."),
-    ] = None,
-    form: FormatOption = Format.AUTO,
-    text_column: TextColumn = "text",
+    max_tokens: MaxTokens = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Write `int8.safetensors` or `costs.json` beside a model: what int8 and `measured` need.
@@ -115,7 +108,7 @@ def calibrate(
     chance = random.Random(0)
     sample: list[str] = []
     for path in texts_file:
-        found = read_texts(path, layout_of(form, text_column))
+        found = read_texts(path, read.layout)
         sample += chance.sample(found, min(texts, len(found)))
     chance.shuffle(sample)
     made: dict[str, object] = {}
@@ -131,14 +124,8 @@ def calibrate(
         kind = {"device": engine.device.type, "precision": engine.precision}
         made["costs"] = {**kind, "costs": measured}
         columns[f"cost ({', '.join(kind.values())})"] = measured
-    if output is Output.JSON:
-        print_json(made)
-        return
-    layers = read_config(folder).exit_layers
-    print_table(
-        [
-            {"exit": exit_, "layer": layer, **{name: of[exit_] for name, of in columns.items()}}
-            for exit_, layer in enumerate(layers)
-        ],
-        empty="",
-    )
+    rows = [
+        {"exit": exit_, "layer": layer, **{name: of[exit_] for name, of in columns.items()}}
+        for exit_, layer in enumerate(read_config(folder).exit_layers)
+    ]
+    print_data(output, made, rows)

@@ -4,44 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.common import MOST_ROWS, Output, OutputOption, print_json, print_table
-from consumer.cli.file_options import (
-    FILES,
-    FormatOption,
-    LabelColumn,
-    TextColumn,
-    layout_of,
-)
-from consumer.cli.model.options import AllowBin, Out
-from consumer.cli.model.training_options import (
-    SIZED,
-    BatchSize,
-    Bf16,
-    CheckpointEvery,
-    Epochs,
-    Exits,
-    Ffn,
-    From,
-    Heads,
-    Hidden,
-    Layers,
-    MaxTokens,
-    New,
-    Positions,
-    Resume,
-    Seed,
-    Vocabulary,
-    loss_of,
-    numbers_of,
-    start_of,
-)
-from consumer.cli.model.training_progress import Stages, exit_rows, progress_bars
-from consumer.cli.together import without_effect
-from model.texts.formats import Format
+from consumer.cli.commands import without_effect
+from consumer.cli.model.options import Run, Start
+from consumer.cli.model.progress import Stages, exit_rows, progress_bars
+from consumer.cli.options import FILES, MOST_ROWS, LabelledFiles, Out, TextFiles
+from consumer.cli.output import Output, OutputOption, print_data
+from policy_state.options import parse_numbers
+
+if TYPE_CHECKING:
+    from model.training.losses import Loss
 
 TRAIN_EXAMPLES = """Examples:
 
@@ -67,9 +42,13 @@ def train(
     ctx: typer.Context,
     data: Annotated[Path, typer.Argument(help=f"Texts with labels: {FILES}")],
     out: Out,
-    start: From = None,
-    new: New = None,
-    exits: Exits = None,
+    start: Start,
+    read: LabelledFiles,
+    training: Run,
+    exits: Annotated[
+        str | None,
+        typer.Option("--exits", metavar="LAYERS", help="Layers with an exit, e.g. 1,3,7,12."),
+    ] = None,
     evaluate: Annotated[
         list[Path] | None,
         typer.Option("--eval", help="Measure on this file; the first one during training too."),
@@ -90,11 +69,6 @@ def train(
             help="The classes in order; else numbers in their order, words by the alphabet.",
         ),
     ] = None,
-    form: FormatOption = Format.AUTO,
-    text_column: TextColumn = "text",
-    label_column: LabelColumn = None,
-    epochs: Epochs = 1,
-    batch_size: BatchSize = 64,
     body_rate: Annotated[
         float,
         typer.Option(min=0, max=1, help="Peak learning rate of the encoder."),
@@ -115,21 +89,19 @@ def train(
     class_weights: Annotated[
         bool, typer.Option("--class-weights", help="Make every class count the same.")
     ] = False,
-    max_tokens: MaxTokens = 128,
     eval_max_tokens: Annotated[
         int | None,
         typer.Option(min=3, max=1_000_000, help="The same for --eval; else as in training."),
     ] = None,
-    bf16: Bf16 = None,
-    eval_every: CheckpointEvery = 500,
+    eval_every: Annotated[
+        int, typer.Option(min=1, max=MOST_ROWS, help="Steps between evaluations and checkpoints.")
+    ] = 500,
     patience: Annotated[
         int | None,
         typer.Option(
             min=1, max=MOST_ROWS, help="Stop after this many evaluations without a better one."
         ),
     ] = None,
-    seed: Seed = 0,
-    resume: Resume = False,
     teacher: Annotated[
         str | None,
         typer.Option(metavar="FOLDER", help="A model whose answers are learnt, too."),
@@ -145,24 +117,18 @@ def train(
     new_heads: Annotated[
         bool, typer.Option("--new-heads", help="Start poolers and classifiers afresh.")
     ] = False,
-    allow_bin: AllowBin = False,
-    layers: Layers = None,
-    hidden: Hidden = None,
-    heads: Heads = None,
-    ffn: Ffn = None,
-    positions: Positions = 512,
-    vocabulary: Vocabulary = 30_522,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Train a multi-exit classifier: a model folder, card and curves."""
-    if start is not None:
-        without_effect(ctx, SIZED, "with --from: the checkpoint has its own")
-    if new is not None:
+    weights = start.weights(ctx)
+    if start.new is not None:
         without_effect(ctx, {"new_heads"}, "with --new: all of it is new")
     if teacher is None:
         without_effect(ctx, {"teacher_exits"}, "without --teacher")
     if evaluate:
         without_effect(ctx, {"hold_out"}, "with --eval")
+    exit_layers = None if exits is None else parse_numbers(exits, "--exits", int)
+    taught_by = teacher_exits and parse_numbers(teacher_exits, "--teacher-exits", int)
     from model.training.request import Request
     from model.training.settings import TrainSettings, prefers_bf16
     from model.training.teacher import Unlabelled
@@ -173,29 +139,29 @@ def train(
     request = Request(
         data=data,
         out=out,
-        start=start_of(start, new, layers, hidden, heads, ffn, positions, vocabulary),
-        exit_layers=numbers_of(exits, "--exits"),
+        start=weights,
+        exit_layers=exit_layers,
         labels=None if labels is None else tuple(name.strip() for name in labels.split(",")),
-        layout=layout_of(form, text_column, label_column),
+        layout=read.layout,
         evaluate_on=tuple(evaluate or ()),
         hold_out=hold_out,
-        loss=loss_of(loss),
+        loss=_loss(loss),
         class_weights=class_weights,
-        max_tokens=max_tokens,
+        max_tokens=training.max_tokens,
         eval_max_tokens=eval_max_tokens,
         teacher=teacher,
-        teacher_exits=numbers_of(teacher_exits, "--teacher-exits"),
+        teacher_exits=taught_by or None,
         unlabelled=tuple(Unlabelled.parse(text) for text in unlabelled or ()),
         new_heads=new_heads,
-        allow_pickle=allow_bin,
+        allow_pickle=training.allow_bin,
         settings=TrainSettings(
-            epochs=epochs,
-            batch_size=batch_size,
+            epochs=training.epochs,
+            batch_size=training.batch_size,
             body_rate=body_rate,
             head_rate=head_rate,
             weight_decay=weight_decay,
-            seed=seed,
-            bf16=prefers_bf16() if bf16 is None else bf16,
+            seed=training.seed,
+            bf16=prefers_bf16() if training.bf16 is None else training.bf16,
             evaluate_every=eval_every,
             patience=patience,
         ),
@@ -205,7 +171,7 @@ def train(
         outcome = run(
             request,
             command=["offramp", *sys.argv[1:]],
-            resume=resume,
+            resume=training.resume,
             listener=Listener(stages.begin, stages.advance, stages.step),
         )
     for name, report in outcome.reports.items():
@@ -216,59 +182,39 @@ def train(
                 "train longer or with a higher --body-rate",
                 err=True,
             )
-    if output is Output.JSON:
-        reports = {name: report.to_dict() for name, report in outcome.reports.items()}
-        print_json(
-            {
-                "out": str(out),
-                "exit_layers": outcome.config.exit_layers,
-                "steps": outcome.steps,
-                "training_s": round(outcome.training_s, 1),
-                "reports": reports,
-            }
-        )
-        return
-    print_table(
-        exit_rows(outcome.reports, outcome.config.exit_layers),
-        empty=f"{out}: trained, not measured (no --eval file, no texts held out)",
-    )
+    made = {
+        "out": str(out),
+        "exit_layers": outcome.config.exit_layers,
+        "steps": outcome.steps,
+        "training_s": round(outcome.training_s, 1),
+        "reports": {name: report.to_dict() for name, report in outcome.reports.items()},
+    }
+    rows = exit_rows(outcome.reports, outcome.config.exit_layers)
+    untold = f"{out}: trained, not measured (no --eval file, no texts held out)"
+    print_data(output, made, rows, empty=untold)
 
 
 def pretrain(
     ctx: typer.Context,
     texts: Annotated[Path, typer.Argument(help=f"Texts: {FILES}")],
     out: Out,
-    start: From = None,
-    new: New = None,
+    start: Start,
+    read: TextFiles,
+    training: Run,
     exits: Annotated[
         str | None,
         typer.Option("--exits", metavar="LAYERS", help="Guess after these layers; else the last."),
     ] = None,
-    form: FormatOption = Format.AUTO,
-    text_column: TextColumn = "text",
-    epochs: Epochs = 1,
-    batch_size: BatchSize = 64,
     rate: Annotated[float, typer.Option(min=0, max=1, help="Peak learning rate.")] = 5e-4,
-    max_tokens: MaxTokens = 128,
-    bf16: Bf16 = None,
     eval_every: Annotated[
         int,
         typer.Option("--checkpoint-every", min=1, max=MOST_ROWS, help="Steps between checkpoints."),
     ] = 500,
-    seed: Seed = 0,
-    resume: Resume = False,
-    allow_bin: AllowBin = False,
-    layers: Layers = None,
-    hidden: Hidden = None,
-    heads: Heads = None,
-    ffn: Ffn = None,
-    positions: Positions = 512,
-    vocabulary: Vocabulary = 30_522,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Pre-train an encoder as a masked language model, for `train --from`."""
-    if start is not None:
-        without_effect(ctx, SIZED, "with --from: the checkpoint has its own")
+    weights = start.weights(ctx)
+    exit_layers = None if exits is None else parse_numbers(exits, "--exits", int)
     from dataclasses import asdict
 
     from model.training.pretrain import run_pretraining
@@ -279,29 +225,26 @@ def pretrain(
     request = PretrainRequest(
         texts=texts,
         out=out,
-        layout=layout_of(form, text_column),
-        start=start_of(start, new, layers, hidden, heads, ffn, positions, vocabulary),
-        exit_layers=numbers_of(exits, "--exits"),
-        max_tokens=max_tokens,
-        allow_pickle=allow_bin,
+        layout=read.layout,
+        start=weights,
+        exit_layers=exit_layers,
+        max_tokens=training.max_tokens,
+        allow_pickle=training.allow_bin,
         settings=TrainSettings(
-            epochs=epochs,
-            batch_size=batch_size,
+            epochs=training.epochs,
+            batch_size=training.batch_size,
             body_rate=rate,
             head_rate=rate,
-            seed=seed,
-            bf16=prefers_bf16() if bf16 is None else bf16,
+            seed=training.seed,
+            bf16=prefers_bf16() if training.bf16 is None else training.bf16,
             evaluate_every=eval_every,
         ),
     )
     with progress_bars() as bars:
         stages = Stages(bars)
-        result = run_pretraining(request, resume=resume, on_progress=stages.step)
+        result = run_pretraining(request, resume=training.resume, on_progress=stages.step)
     row = {"out": str(out), **asdict(result)}
-    if output is Output.JSON:
-        print_json(row)
-    else:
-        print_table([row], empty="")
+    print_data(output, row, [row])
 
 
 def _quiet() -> None:
@@ -309,3 +252,17 @@ def _quiet() -> None:
     from transformers.utils import logging
 
     logging.set_verbosity_error()
+
+
+def _loss(name: str) -> Loss:
+    """Return the loss of this name.
+
+    Raises:
+        InvalidOptions: there is none; lists those that there are.
+    """
+    from model.errors import InvalidOptions
+    from model.training.losses import Loss
+
+    if name not in set(Loss):
+        raise InvalidOptions(f"--loss {name}: expected one of {', '.join(Loss)}")
+    return Loss(name)

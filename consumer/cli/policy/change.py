@@ -1,37 +1,42 @@
-"""`offramp policy freeze, unfreeze, reset, remove`: changes, previewed first."""
+"""`offramp pin, unpin`, `offramp policy freeze, unfreeze, reset, remove`: previewed first."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Config, PolicyName, RedisUrl, SetRedis, printable
-from consumer.cli.panels import CHANGE
-from consumer.cli.policy.common import (
-    By,
-    Domain,
-    Format,
-    FormatOption,
-    Reason,
-    Yes,
-    changing,
+from consumer.cli.commands import CHANGE, Commands
+from consumer.cli.output import (
+    Output,
+    OutputOption,
     clock,
-    confirm,
+    duration_ms,
     emit,
-    known_snapshot,
-    opened_policy,
-    own_snapshot,
+    printable,
     span,
-    who,
 )
+from consumer.cli.policy.domain import Domain, not_known
+from consumer.cli.session import OnPolicy, Signed, changing, confirm
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from policy_state.store.admin import Change
-    from policy_state.store.port import DomainSnapshot, OpenedPolicy
+    from policy_state.store.port import DomainSnapshot
+    from policy_state.store.reading import Reading
     from policy_state.store.redis.store import RedisStore
 
+PIN_EXAMPLES = """Examples:
+
+`offramp pin hotels --exit 3 --for 2h --reason "incident 12"`
+
+`offramp pin hotels --exit 3 --reason "contract" --yes`
+"""
+UNPIN_EXAMPLES = """Examples:
+
+`offramp unpin hotels --yes`
+"""
 FREEZE_EXAMPLES = """Examples:
 
 `offramp policy freeze hotels --reason "labels are being checked"`
@@ -51,65 +56,99 @@ REMOVE_EXAMPLES = """Examples:
 `offramp policy remove hotles --reason "a typing error" --yes`
 """
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add the commands to the group."""
-    app.command("freeze", epilog=FREEZE_EXAMPLES, rich_help_panel=CHANGE)(freeze)
-    app.command("unfreeze", epilog=UNFREEZE_EXAMPLES, rich_help_panel=CHANGE)(unfreeze)
-    app.command("reset", epilog=RESET_EXAMPLES, rich_help_panel=CHANGE)(reset)
-    app.command("remove", epilog=REMOVE_EXAMPLES, rich_help_panel=CHANGE)(remove)
+app = Commands()
 
 
+def _not_blank(reason: str) -> str:
+    if not reason.strip():
+        raise typer.BadParameter("is blank, expected why")
+    return reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedWithReason(Signed):
+    """The same of a change that nobody understands later without a reason."""
+
+    shown_last = False
+    reason: Annotated[
+        str,
+        typer.Option("--reason", "-r", metavar="WHY", help="For the audit.", callback=_not_blank),
+    ] = field()
+
+
+def pin(
+    domain: Domain,
+    exit_: Annotated[
+        int, typer.Option("--exit", "-e", min=0, max=1000, help="The exit, 0 is shallowest.")
+    ],
+    given: OnPolicy,
+    signed: SignedWithReason,
+    for_: Annotated[
+        str | None,
+        typer.Option(
+            "--for", metavar="TIME", help="How long, e.g. 2h; default: until it is unpinned."
+        ),
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Send every text of a domain to one exit; the domain learns on.
+
+    Workers follow with their next answer from Redis. The domain need not have been seen yet.
+    """
+    from policy_state.store.admin import Pin
+
+    for_ms = None if for_ is None else duration_ms(for_)
+    _change(domain, Pin(exit_, for_ms), given, signed, output)
+
+
+def unpin(
+    domain: Domain,
+    given: OnPolicy,
+    signed: Signed,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let the policy choose the exit of a domain again."""
+    from policy_state.store.admin import Unpin
+
+    _change(domain, Unpin(), given, signed, output)
+
+
+@app.command("freeze", epilog=FREEZE_EXAMPLES, rich_help_panel=CHANGE)
 def freeze(
     domain: Domain,
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
-    reason: Reason = "",
-    by: By = None,
-    yes: Yes = False,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    given: OnPolicy,
+    signed: Signed,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Count nothing more for a domain, so that its choice stays as it is."""
     from policy_state.store.admin import Freeze
 
-    with opened_policy(config, redis_url, policy, set_) as store:
-        change_domain(store, domain, Freeze(), by, reason, yes=yes, output=output)
+    _change(domain, Freeze(), given, signed, output)
 
 
+@app.command("unfreeze", epilog=UNFREEZE_EXAMPLES, rich_help_panel=CHANGE)
 def unfreeze(
     domain: Domain,
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
-    reason: Reason = "",
-    by: By = None,
-    yes: Yes = False,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    given: OnPolicy,
+    signed: Signed,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Count a domain's texts again."""
     from policy_state.store.admin import Unfreeze
 
-    with opened_policy(config, redis_url, policy, set_) as store:
-        change_domain(store, domain, Unfreeze(), by, reason, yes=yes, output=output)
+    _change(domain, Unfreeze(), given, signed, output)
 
 
+@app.command("reset", epilog=RESET_EXAMPLES, rich_help_panel=CHANGE)
 def reset(
     domain: Domain,
+    given: OnPolicy,
+    signed: Signed,
     keep: Annotated[
         float,
         typer.Option(min=0.0, max=0.99, help="Share of what was learnt to keep."),
     ] = 0.0,
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
-    reason: Reason = "",
-    by: By = None,
-    yes: Yes = False,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Forget what a domain has learnt, all of it or but for a share.
 
@@ -117,70 +156,60 @@ def reset(
     """
     from policy_state.store.admin import Reset
 
-    with opened_policy(config, redis_url, policy, set_) as store:
-        change_domain(store, domain, Reset(keep=keep), by, reason, yes=yes, output=output)
+    _change(domain, Reset(keep=keep), given, signed, output)
 
 
+@app.command("remove", epilog=REMOVE_EXAMPLES, rich_help_panel=CHANGE)
 def remove(
     domain: Domain,
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
-    reason: Reason = "",
-    by: By = None,
-    yes: Yes = False,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    given: OnPolicy,
+    signed: Signed,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Forget a domain as if it had never been seen; its next text brings it back."""
     from policy_state.store.admin import Remove
 
-    with opened_policy(config, redis_url, policy, set_) as store:
-        change_domain(store, domain, Remove(), by, reason, yes=yes, output=output)
+    _change(domain, Remove(), given, signed, output)
 
 
-def change_domain(
-    store: RedisStore,
-    domain: str,
-    change: Change,
-    by: str | None,
-    reason: str,
-    *,
-    yes: bool,
-    output: Format,
-) -> None:
+def _change(domain: str, change: Change, given: OnPolicy, signed: Signed, output: Output) -> None:
     """Preview a change of one domain, make it when it is wanted, and show what became of it."""
     from policy_state.domains import domain_key
     from policy_state.errors import StoreCorrupt
     from policy_state.store.admin import Freeze, Pin, Remove, check_change
     from policy_state.store.changes import changed
     from policy_state.store.port import DomainSnapshot
+    from policy_state.store.reading import read_domains
 
     domain_key(domain)
-    opened = store.describe()
-    check_change(change, exits=opened.meta.exits)
-    known, damage = None, ""
-    try:
-        find = own_snapshot if isinstance(change, Pin | Freeze) else known_snapshot
-        known = find(store, domain)
-    except StoreCorrupt as error:
-        if not isinstance(change, Remove):
-            raise
-        damage = f"  cannot be read: {printable(error)}"
-    if known is None and not damage:
-        _check_room(store, domain, opened)
-    before = known or DomainSnapshot.unseen(opened.meta.exits)
-    after = changed(before, change, reason=reason, now_ms=0)
-    note = "" if known or damage else " (not seen yet: it is written down for when its texts come)"
-    if known is not None and after == before:
-        typer.echo(f"{printable(domain)}: nothing to change, it is so already", err=True)
-        return
-    lines = _differences(before, after, change) or ["  the reason"]
-    if damage:
-        lines = [damage, "  removed, with whatever it holds"]
-    confirm("\n".join([f"{printable(domain)}{note}:", *lines]), yes=yes)
-    with changing():
-        done = store.change(domain, change, by=who(by), reason=reason)
+    with given.opened() as (_, store):
+        reading = read_domains(store, [domain])
+        opened, known = reading.opened, reading.snapshots.get(domain)
+        check_change(change, exits=opened.meta.exits)
+        damage = domain in reading.damaged
+        if damage and not isinstance(change, Remove):
+            raise StoreCorrupt(reading.damaged[domain])
+        if known is None and not damage:
+            if not isinstance(change, Pin | Freeze):
+                raise not_known(store, domain)
+            _check_room(store, domain, reading)
+        before = known or DomainSnapshot.unseen(opened.meta.exits)
+        after = changed(before, change, reason=signed.reason, now_ms=0)
+        note = (
+            "" if known or damage else " (not seen yet: it is written down for when its texts come)"
+        )
+        if known is not None and after == before:
+            typer.echo(f"{printable(domain)}: nothing to change, it is so already", err=True)
+            return
+        lines = _differences(before, after, change) or ["  the reason"]
+        if damage:
+            lines = [
+                f"  cannot be read: {printable(reading.damaged[domain])}",
+                "  removed, with whatever it holds",
+            ]
+        confirm("\n".join([f"{printable(domain)}{note}:", *lines]), yes=signed.yes)
+        with changing():
+            done = store.change(domain, change, by=signed.who, reason=signed.reason)
     action = type(change).__name__.lower()
     rows = [
         {"domain": domain, "action": action, "when": when, **_flat(snapshot)}
@@ -196,17 +225,18 @@ def change_domain(
     )
 
 
-def _check_room(store: RedisStore, domain: str, opened: OpenedPolicy) -> None:
+def _check_room(store: RedisStore, domain: str, reading: Reading) -> None:
     """Raise where the policy cannot take a domain that it does not know yet."""
+    from policy_state.domains import OVERFLOW_DOMAIN
     from policy_state.errors import StoreFull
-    from policy_state.store.port import OVERFLOW_DOMAIN
+    from policy_state.store.reading import read_domains
 
-    limit = opened.meta.limits.domains
-    shared = domain != OVERFLOW_DOMAIN and own_snapshot(store, OVERFLOW_DOMAIN) is not None
-    if store.totals().domains - shared >= limit:
+    meta, shares = reading.opened.meta, read_domains(store, [OVERFLOW_DOMAIN]).snapshots
+    shared = domain != OVERFLOW_DOMAIN and OVERFLOW_DOMAIN in shares
+    if store.totals().domains - shared >= meta.limits.domains:
         raise StoreFull(
-            f"domain {printable(domain)} is not known, and policy {printable(opened.meta.name)} "
-            f"has no room for another: limit {limit}"
+            f"domain {printable(domain)} is not known, and policy {printable(meta.name)} "
+            f"has no room for another: limit {meta.limits.domains}"
         )
 
 

@@ -8,28 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from consumer.cli.common import (
-    KAFKA,
-    POLICY,
-    Bootstrap,
-    Config,
-    PolicyName,
-    RedisUrl,
-    SetRedis,
-    printable,
-    read_settings,
-)
-from consumer.cli.panels import MOVE
-from consumer.cli.policy.common import (
-    EXIT_FOUND,
-    Format,
-    FormatOption,
-    emit,
-    opened_policy,
-    who,
-)
-from consumer.cli.route.common import ROUTES
-from consumer.cli.together import without_effect
+from consumer.cli.commands import MOVE, Commands, without_effect
+from consumer.cli.output import Output, OutputOption, emit, printable
+from consumer.cli.session import EXIT_FOUND, KAFKA, POLICY, ROUTES, OnPolicyAndKafka, Signed
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -56,14 +37,13 @@ DOCTOR_EXAMPLES = """Examples:
 `offramp policy doctor --repair`
 """
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the group."""
-    app.command("doctor", epilog=DOCTOR_EXAMPLES, rich_help_panel=MOVE)(doctor)
+app = Commands()
 
 
+@app.command("doctor", epilog=DOCTOR_EXAMPLES, rich_help_panel=MOVE)
 def doctor(
     ctx: typer.Context,
+    given: OnPolicyAndKafka,
     log: Annotated[
         bool, typer.Option("--log/--no-log", help="Hold watermarks against Kafka's logs too.")
     ] = True,
@@ -76,12 +56,7 @@ def doctor(
             "--topic", "-t", help="Topic of predictions to repair from, beside the routes'."
         ),
     ] = None,
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Check a policy: counters, index, ledger, watermarks, keys that went missing, Redis itself.
 
@@ -100,9 +75,7 @@ def doctor(
         without_effect(ctx, {"bootstrap_servers"}, "with --no-log")
     if not repair:
         without_effect(ctx, {"topic"}, "without --repair")
-    uses = (*POLICY, *KAFKA, *ROUTES)
-    settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
-    with opened_policy(config, redis_url, policy, set_, uses=uses) as store:
+    with given.opened(*POLICY, *KAFKA, *ROUTES) as (settings, store):
         from policy_state.health.doctor import examine
         from policy_state.health.findings import Finding, Severity
 
@@ -195,7 +168,7 @@ def _repair(settings: Settings, store: RedisStore, topics: Sequence[str]) -> Non
     done = repair(settings.kafka, store, where)
     if done.offsets:
         detail = {"counted": done.counted, "offsets": done.offsets}
-        store.note("repair", detail, by=who(None), reason="")
+        store.note("repair", detail, by=Signed().who, reason="")
     typer.echo(
         f"repaired: {counted(done.counted, 'text')} counted, {counted(done.offsets, 'offset')}",
         err=True,

@@ -9,23 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import (
-    KAFKA,
-    POLICY,
-    Bootstrap,
-    Config,
-    PolicyName,
-    RedisUrl,
-    SetRedis,
-    printable,
-    read_settings,
-)
-from consumer.cli.file_options import FILES
-from consumer.cli.file_options import FormatOption as LabelsFormat
-from consumer.cli.panels import LOOK
-from consumer.cli.policy.common import Format as OutputFormat
-from consumer.cli.policy.common import FormatOption, emit, opened_policy, percent
-from consumer.cli.together import without_effect
+from consumer.cli.commands import LOOK, Commands, without_effect
+from consumer.cli.options import FILES, FileFormat
+from consumer.cli.output import Output, OutputOption, emit, percent, printable
+from consumer.cli.session import OnPolicyAndKafka
 from consumer.errors import InvalidSettings
 from model.texts.formats import Format
 from policy_state.wording import counted
@@ -51,14 +38,13 @@ EVALUATE_EXAMPLES = """Examples:
 _CALL_DOMAINS = 500
 _NAMES = 3
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the group."""
-    app.command("evaluate", epilog=EVALUATE_EXAMPLES, rich_help_panel=LOOK)(evaluate)
+app = Commands()
 
 
+@app.command("evaluate", epilog=EVALUATE_EXAMPLES, rich_help_panel=LOOK)
 def evaluate(
     ctx: typer.Context,
+    given: OnPolicyAndKafka,
     labels: Annotated[
         Path | None, typer.Option(help=f"Columns or fields id and label: {FILES}")
     ] = None,
@@ -72,7 +58,7 @@ def evaluate(
         list[str] | None,
         typer.Option("--topic", "-t", help="Topic of predictions; may be repeated."),
     ] = None,
-    form: LabelsFormat = Format.AUTO,
+    form: FileFormat = Format.AUTO,
     id_column: Annotated[
         str, typer.Option(metavar="NAME", help="Column or field of --labels with the id.")
     ] = "id",
@@ -88,12 +74,7 @@ def evaluate(
             help="The model: names the classes of no prediction, too.",
         ),
     ] = None,
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
-    set_: SetRedis = None,
-    output: FormatOption = OutputFormat.TABLE,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Tell the true error of every exit from delayed labels, and the exit they would choose.
 
@@ -108,9 +89,7 @@ def evaluate(
         raise typer.BadParameter("give --predictions or --topic, one of them")
     if labels is not None and predictions:
         without_effect(ctx, {"bootstrap_servers"}, "where no topic is read")
-    uses = (*POLICY, *KAFKA)
-    settings = read_settings(config, set_, uses=uses, kafka__bootstrap_servers=bootstrap_servers)
-    with opened_policy(config, redis_url, policy, set_, uses=uses) as store:
+    with given.opened() as (settings, store):
         if labels is None:
             known, unreadable = _labels(labels_topic or "", settings.kafka)
         else:

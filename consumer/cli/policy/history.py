@@ -6,29 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from consumer.cli.common import (
-    MOST_ROWS,
-    Config,
-    PolicyName,
-    RedisUrl,
-    SetRedis,
-)
-from consumer.cli.panels import LOOK
-from consumer.cli.policy.common import (
-    Domain,
-    Format,
-    FormatOption,
-    Watch,
-    clock,
-    connected,
-    emit,
-    known_snapshot,
-    opened_policy,
-    percent,
-    repeat,
-    said,
-    span,
-)
+from consumer.cli.commands import LOOK, Commands
+from consumer.cli.options import MOST_ROWS, Watch
+from consumer.cli.output import Output, OutputOption, clock, emit, percent, repeat, said, span
+from consumer.cli.policy.domain import Domain, read_known
+from consumer.cli.session import OnPolicy, OnRedis
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -56,32 +38,25 @@ WORKERS_EXAMPLES = """Examples:
 `offramp policy workers --watch`
 """
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add the commands to the group."""
-    app.command("history", epilog=HISTORY_EXAMPLES, rich_help_panel=LOOK)(history)
-    app.command("audit", epilog=AUDIT_EXAMPLES, rich_help_panel=LOOK)(audit)
-    app.command("workers", epilog=WORKERS_EXAMPLES, rich_help_panel=LOOK)(workers)
+app = Commands()
 
 
+@app.command("history", epilog=HISTORY_EXAMPLES, rich_help_panel=LOOK)
 def history(
     domain: Domain,
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
+    given: OnPolicy,
     limit: Annotated[
         int,
         typer.Option(min=1, max=MOST_ROWS, help="How many samples and changes to show at most."),
     ] = 100,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Show how a domain came to be at its exit: samples and changes, the newest first.
 
     A sample is kept at 16, 24, 32, 48, 64 .. texts, twice a doubling. Its exit is the one that the
     settings in force now choose from the counters of then.
     """
-    with opened_policy(config, redis_url, policy, set_) as store:
+    with given.opened() as (_, store):
         from policy_state.algorithms.base import build
         from policy_state.reports.domain import domain_report
 
@@ -97,7 +72,7 @@ def history(
             for sample in store.samples(domain, limit=limit)
         ]
         if not rows:
-            known_snapshot(store, domain)
+            read_known(store, domain)
         rows = sorted(rows, key=lambda row: -row["time_ms"])[:limit]
         details = {(e.time_ms, e.action): _detail(e) for e in changes}
         emit(
@@ -182,30 +157,23 @@ def _history_cells(
     }
 
 
+@app.command("audit", epilog=AUDIT_EXAMPLES, rich_help_panel=LOOK)
 def audit(
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
+    given: OnPolicy,
     limit: Annotated[
         int, typer.Option(min=1, max=MOST_ROWS, help="How many changes to show at most.")
     ] = 100,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """List who changed what, when and why, the newest first."""
-    with opened_policy(config, redis_url, policy, set_) as store:
+    with given.opened() as (_, store):
         emit_audit("policy-audit", store.audit(limit=limit), output)
 
 
-def workers(
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
-    watch: Watch = False,
-) -> None:
+@app.command("workers", epilog=WORKERS_EXAMPLES, rich_help_panel=LOOK)
+def workers(given: OnRedis, output: OutputOption = Output.TABLE, watch: Watch = False) -> None:
     """List the workers that are alive."""
-    with connected(config, redis_url, None, set_, uses=("redis",)) as (store, _):
+    with given.store() as (_, store):
 
         def draw() -> None:
             alive = store.workers()
@@ -241,7 +209,7 @@ def _field(name: str, fields: Mapping[str, str]) -> str | int | None:
     return int(value) if is_number and value is not None and value.isascii() else value
 
 
-def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Format) -> None:
+def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Output) -> None:
     """Print changes, the newest first."""
     rows = [
         {

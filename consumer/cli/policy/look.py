@@ -1,4 +1,4 @@
-"""`offramp policy`: what the workers have learnt."""
+"""`offramp policy list, show` and `offramp explain`: what the workers have learnt."""
 
 from __future__ import annotations
 
@@ -6,51 +6,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import MOST_ROWS, Config, PolicyName, RedisUrl, SetRedis, printable
-from consumer.cli.panels import LOOK, InPanels
-from consumer.cli.policy import change as policy_change
-from consumer.cli.policy import doctor as policy_doctor
-from consumer.cli.policy import evaluate as policy_evaluate
-from consumer.cli.policy import history as policy_check
-from consumer.cli.policy import move as policy_move
-from consumer.cli.policy import rebuild as policy_rebuild
-from consumer.cli.policy import set as policy_set
-from consumer.cli.policy.common import (
-    Domain,
-    Format,
-    FormatOption,
-    Watch,
+from consumer.cli.commands import LOOK, Commands
+from consumer.cli.options import MOST_ROWS, Watch
+from consumer.cli.output import (
+    Output,
+    OutputOption,
     clock,
-    connected,
     emit,
-    known_snapshot,
-    open_named,
     percent,
+    printable,
     repeat,
     since,
 )
-from consumer.cli.route.weights import WEIGHED, exits_by_route, in_words, known_routes
+from consumer.cli.policy.domain import Domain, read_known
+from consumer.cli.route.in_force import exits_by_route, in_words, known_routes
+from consumer.cli.session import POLICY, ROUTES, OnPolicy, open_named
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from consumer.settings.load import Settings
     from policy_state.reports.domain import DomainReport
-    from policy_state.stats import ExitStats
     from policy_state.store.port import DomainSnapshot, OpenedPolicy
     from policy_state.store.redis.store import RedisStore
 
-__all__ = ["app", "percent", "since"]
-
 _HELD = ("epoch", "pin", "pin_until_ms", "pin_reason", "frozen", "freeze_reason")
-EXIT_CODES = """Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and
-not confirmed, 4 doctor or diff found something, or rebuild has to run again."""
-
-app = typer.Typer(
-    cls=InPanels,
-    help="The learnt exits in full: look, change, move and repair.\n\n" + EXIT_CODES,
-    no_args_is_help=True,
-)
+_USES = (*POLICY, *ROUTES)
 
 LIST_EXAMPLES = """Examples:
 
@@ -67,17 +49,23 @@ SHOW_EXAMPLES = """Examples:
 `offramp policy show hotels -o json`
 """
 
+EXPLAIN_EXAMPLES = """Examples:
+
+`offramp explain hotels`
+
+`offramp explain hotels -o json | jq -r '.explanations[].text'`
+"""
+
+app = Commands()
+
 
 @app.command("list", epilog=LIST_EXAMPLES, rich_help_panel=LOOK)
 def list_(
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
+    given: OnPolicy,
     limit: Annotated[
         int, typer.Option(min=1, max=MOST_ROWS, help="How many domains to show at most.")
     ] = 1000,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    output: OutputOption = Output.TABLE,
     watch: Watch = False,
 ) -> None:
     """List the domains with the exit each has learnt.
@@ -85,28 +73,23 @@ def list_(
     First those pinned or frozen, then those well used, then those hardly used.
     """
 
-    def draw(store: RedisStore, name: str) -> None:
+    def draw(settings: Settings, store: RedisStore) -> None:
         from dataclasses import fields
 
         from policy_state.algorithms.base import build
         from policy_state.reports.domain import DomainReport, domain_report
-        from policy_state.store.reading import read_each
+        from policy_state.store.reading import read_domains
 
-        open_named(store, name)
-        opened = store.describe()
-        meta = opened.meta
+        open_named(store, settings.policy.name)
+        reading = read_domains(store, store.domains(limit=limit))
+        meta, snapshots, damaged = reading.opened.meta, reading.snapshots, reading.damaged
         rules = build(meta.settings, meta.layers)
-        snapshots, damaged = read_each(store, store.domains(limit=limit))
-        pool = store.totals().stats
         reports = [
-            domain_report(domain, found, meta.layers, rules, pool=pool)
+            domain_report(domain, found, meta.layers, rules, pool=reading.pool)
             for domain, found in snapshots.items()
         ]
-        in_force = known_routes(store, config, set_)
-        routes = {
-            domain: exits_by_route(in_force, domain, found, opened, pool)
-            for domain, found in snapshots.items()
-        }
+        in_force = known_routes(settings, store)
+        routes = {domain: exits_by_route(in_force, domain, reading) for domain in snapshots}
         emit(
             output,
             "policy-list",
@@ -117,46 +100,37 @@ def list_(
             rows_name="domains",
             table=[_list_row(r, snapshots[r.domain], routes[r.domain]) for r in reports],
             empty="no domain can be read" if damaged else "no domains yet",
-            columns=[
-                *(field.name for field in fields(DomainReport)),
-                "warnings",
-                *_HELD,
-                "by_route",
-            ],
+            columns=[*(f.name for f in fields(DomainReport)), "warnings", *_HELD, "by_route"],
             spare=("texts per exit", "layer", "flags", "differs"),
-            policy=name,
+            policy=meta.name,
             damaged=[{"domain": domain, "error": why} for domain, why in damaged.items()],
         )
         for domain, why in damaged.items():
             typer.echo(f"{printable(domain)} cannot be read: {printable(why)}", err=True)
-        if output is Format.TABLE and any(routes.values()):
+        if output is Output.TABLE and any(routes.values()):
             typer.echo(
                 "some routes have a cost weight of their own: their exits come after a slash, "
                 "`offramp policy show` tells whose they are",
                 err=True,
             )
 
-    with connected(config, redis_url, policy, set_, uses=WEIGHED) as (store, name):
-        repeat(watch, lambda: draw(store, name))
+    with given.store(*_USES) as (settings, store):
+        repeat(watch, lambda: draw(settings, store))
 
 
 @app.command("show", epilog=SHOW_EXAMPLES, rich_help_panel=LOOK)
 def show(
     domain: Domain,
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    given: OnPolicy,
+    output: OutputOption = Output.TABLE,
     watch: Watch = False,
 ) -> None:
     """Show one domain: what each exit was seen to do, and which one is best by that."""
 
-    def draw(store: RedisStore, name: str) -> None:
-        report, snapshot, opened, pool = report_of(store, name, domain)
+    def draw(settings: Settings, store: RedisStore) -> None:
+        report, snapshot, opened, routes = _known(settings, store, domain)
         rows = _exit_rows(report, snapshot, opened)
-        routes = exits_by_route(known_routes(store, config, set_), domain, snapshot, opened, pool)
-        if output is Format.TABLE:
+        if output is Output.TABLE:
             typer.echo(_header(report, snapshot, opened))
             if routes:
                 typer.echo(in_words(routes))
@@ -167,40 +141,58 @@ def show(
             rows_name="exits",
             table=[_exit_cells(row) for row in rows],
             spare=("share", "bonus", "cost", "reward", "index", "played"),
-            policy=name,
+            policy=opened.meta.name,
             revision=opened.revision,
             **{k: v for k, v in report.to_dict().items() if k != "exits"},
             **_held(snapshot),
             by_route=routes,
         )
 
-    with connected(config, redis_url, policy, set_, uses=WEIGHED) as (store, name):
-        repeat(watch, lambda: draw(store, name))
+    with given.store(*_USES) as (settings, store):
+        repeat(watch, lambda: draw(settings, store))
 
 
-# The order of the help.
-policy_check.add_to(app)
-policy_evaluate.add_to(app)
-policy_set.add_to(app)
-policy_change.add_to(app)
-policy_move.add_to(app)
-policy_doctor.add_to(app)
-policy_rebuild.add_to(app)
+def explain(domain: Domain, given: OnPolicy, output: OutputOption = Output.TABLE) -> None:
+    """Say why a domain is at its exit, and what would change that."""
+    with given.store(*_USES) as (settings, store):
+        from policy_state.reports.explain import explain as explained
+
+        report, snapshot, opened, routes = _known(settings, store, domain)
+        text = printable(explained(report, snapshot, settings=opened.meta.settings))
+    if routes:
+        text += f"\n{in_words(routes)}"
+    if output is Output.TABLE:
+        typer.echo(f"{printable(domain)}: {text}")
+        return
+    emit(
+        output,
+        "policy-explain",
+        [{"domain": domain, "exit": report.exit, "layer": report.layer, "text": text}],
+        rows_name="explanations",
+        policy=opened.meta.name,
+        revision=opened.revision,
+        by_route=routes,
+    )
 
 
-def report_of(
-    store: RedisStore, name: str, domain: str
-) -> tuple[DomainReport, DomainSnapshot, OpenedPolicy, ExitStats]:
-    """Return what is known of one domain and of all together, or raise that it is not known."""
+def _known(
+    settings: Settings, store: RedisStore, domain: str
+) -> tuple[DomainReport, DomainSnapshot, OpenedPolicy, list[dict[str, Any]]]:
+    """Return what is known of one domain, read once, and its exits by route.
+
+    Raises:
+        DomainNotFound: nothing is.
+    """
     from policy_state.algorithms.base import build
     from policy_state.reports.domain import domain_report
 
-    open_named(store, name)
-    opened, pool = store.describe(), store.totals().stats
-    meta, snapshot = opened.meta, known_snapshot(store, domain)
+    open_named(store, settings.policy.name)
+    reading = read_known(store, domain)
+    meta, snapshot = reading.opened.meta, reading.snapshots[domain]
     rules = build(meta.settings, meta.layers)
-    report = domain_report(domain, snapshot, meta.layers, rules, pool=pool)
-    return report, snapshot, opened, pool
+    report = domain_report(domain, snapshot, meta.layers, rules, pool=reading.pool)
+    by_route = exits_by_route(known_routes(settings, store), domain, reading)
+    return report, snapshot, reading.opened, by_route
 
 
 def _held(snapshot: DomainSnapshot) -> dict[str, Any]:

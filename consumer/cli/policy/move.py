@@ -9,25 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Config, PolicyName, RedisUrl, SetRedis, printable
-from consumer.cli.panels import LOOK, MOVE
-from consumer.cli.policy.common import (
+from consumer.cli.commands import LOOK, MOVE, Commands, without_effect
+from consumer.cli.output import Output, OutputOption, emit, percent, printable
+from consumer.cli.session import (
     EXIT_FOUND,
-    By,
-    Format,
-    FormatOption,
-    Reason,
-    Yes,
+    OnPolicy,
+    OnRedis,
+    Signed,
     changing,
     confirm,
-    connected,
-    emit,
     open_named,
-    opened_policy,
-    percent,
-    who,
 )
-from consumer.cli.together import without_effect
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -57,30 +49,22 @@ WARM_EXAMPLES = """Examples:
 `offramp policy warm-start --from default --to default@3f2a91c04d11 --weight 0.1`
 """
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add the commands to the group."""
-    app.command("export", epilog=EXPORT_EXAMPLES, rich_help_panel=MOVE)(export)
-    app.command("import", epilog=IMPORT_EXAMPLES, rich_help_panel=MOVE)(import_)
-    app.command("diff", epilog=DIFF_EXAMPLES, rich_help_panel=LOOK)(diff)
-    app.command("warm-start", epilog=WARM_EXAMPLES, rich_help_panel=MOVE)(warm_start)
+app = Commands()
 
 
+@app.command("export", epilog=EXPORT_EXAMPLES, rich_help_panel=MOVE)
 def export(
+    given: OnPolicy,
     file: Annotated[
         Path | None, typer.Option("--out", help="File to write; default: stdout.")
     ] = None,
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
-    set_: SetRedis = None,
 ) -> None:
     """Write all of a policy as JSON: settings, counters, watermarks.
 
     Take it while workers count and `consistent` is false in it: then a few texts may be below the
     watermarks and not in the counters, never counted twice.
     """
-    with opened_policy(config, redis_url, policy, set_) as store:
+    with given.opened() as (_, store):
         from policy_state.transfer.document import to_document
         from policy_state.transfer.transfer import export_policy
 
@@ -93,19 +77,15 @@ def export(
         typer.echo(f"{counted(len(document.domains), 'domain')} exported", err=True)
 
 
+@app.command("import", epilog=IMPORT_EXAMPLES, rich_help_panel=MOVE)
 def import_(
     file: Annotated[Path, typer.Argument(help="An export; - reads stdin.")],
+    given: OnPolicy,
+    signed: Signed,
     keep_known: Annotated[
         bool, typer.Option("--keep-known", help="Leave domains out that the policy knows.")
     ] = False,
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
-    reason: Reason = "",
-    by: By = None,
-    yes: Yes = False,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Write an export into a policy, created where there is none.
 
@@ -113,32 +93,37 @@ def import_(
     policy has not counted anything of: an empty policy then goes on where the export was made.
     """
     document = _read(file)
-    with connected(config, redis_url, policy, set_) as (store, name):
+    with given.store() as (settings, store):
+        name = settings.policy.name
         from policy_state.transfer.transfer import import_policy
 
         known = "left out" if keep_known else "replaced"
         confirm(
             f"policy {printable(name)}: {counted(len(document.domains), 'domain')} of "
             f"{printable(document.meta.name)} are written, those it knows are {known}",
-            yes=yes,
+            yes=signed.yes,
         )
         with changing():
             done = import_policy(
-                store, document, name=name, replace_known=not keep_known, by=who(by), reason=reason
+                store,
+                document,
+                name=name,
+                replace_known=not keep_known,
+                by=signed.who,
+                reason=signed.reason,
             )
         row = {"policy": name, "written": done.written, "left_out": len(done.left_out)}
         emit(output, "policy-import", [row], rows_name="imports")
 
 
+@app.command("diff", epilog=DIFF_EXAMPLES, rich_help_panel=LOOK)
 def diff(
     ctx: typer.Context,
     left: Annotated[str, typer.Argument(metavar="A", help="A policy, or an export (.json).")],
     right: Annotated[str, typer.Argument(metavar="B", help="A policy, or an export (.json).")],
-    config: Config = None,
-    redis_url: RedisUrl = None,
+    given: OnRedis,
     all_: Annotated[bool, typer.Option("--all", help="Domains with the same exit too.")] = False,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Compare two policies: domains that only one has, or that have learnt another exit.
 
@@ -146,7 +131,7 @@ def diff(
     """
     if left.endswith(".json") and right.endswith(".json"):
         without_effect(ctx, {"config", "redis_url", "set_"}, "where both are files")
-    with connected(config, redis_url, None, set_, uses=("redis",)) as (store, _):
+    with given.store() as (_, store):
         a, b = _document(store, left), _document(store, right)
     of_a, of_b = _exits(a), _exits(b)
     rows: list[dict[str, Any]] = []
@@ -189,26 +174,23 @@ def diff(
         raise typer.Exit(EXIT_FOUND)
 
 
+@app.command("warm-start", epilog=WARM_EXAMPLES, rich_help_panel=MOVE)
 def warm_start(
     from_: Annotated[str, typer.Option("--from", help="Policy, or export (.json), to take from.")],
     to: Annotated[str, typer.Option("--to", help="Policy to give to.")],
+    given: OnRedis,
+    signed: Signed,
     weight: Annotated[
         float,
         typer.Option(min=0.0001, max=1.0, help="Share of the counters to take."),
     ] = 0.1,
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    reason: Reason = "",
-    by: By = None,
-    yes: Yes = False,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Give a policy a share of what another has learnt, for domains it has not seen itself.
 
     Both must have the same number of exits. Domains that it knows are left alone.
     """
-    with connected(config, redis_url, None, set_, uses=("redis",)) as (store, _):
+    with given.store() as (_, store):
         from policy_state.transfer import transfer
 
         source = _document(store, from_)
@@ -216,10 +198,12 @@ def warm_start(
         confirm(
             f"policy {printable(to)}: domains it does not know get {weight:.0%} of the counters "
             f"of {counted(len(source.domains), 'domain')} of {printable(from_)}",
-            yes=yes,
+            yes=signed.yes,
         )
         with changing():
-            done = transfer.warm_start(store, source, weight=weight, by=who(by), reason=reason)
+            done = transfer.warm_start(
+                store, source, weight=weight, by=signed.who, reason=signed.reason
+            )
         row = {"policy": to, "written": done.written, "left_out": len(done.left_out)}
         emit(output, "policy-warm-start", [row], rows_name="imports")
 

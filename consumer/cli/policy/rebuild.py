@@ -8,32 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from consumer.cli.common import (
-    POLICY,
-    Bootstrap,
-    Config,
-    PolicyName,
-    RedisUrl,
-    SetRedis,
-    printable,
-    read_settings,
-)
-from consumer.cli.panels import MOVE
-from consumer.cli.policy.common import (
+from consumer.cli.commands import MOVE, Commands
+from consumer.cli.output import Output, OutputOption, emit, printable
+from consumer.cli.session import (
     EXIT_FOUND,
-    By,
-    Format,
-    FormatOption,
-    Reason,
-    Yes,
+    KAFKA,
+    POLICY,
+    ROUTES,
+    OnPolicyAndKafka,
+    Signed,
     changing,
     confirm,
-    connected,
-    emit,
     open_named,
-    who,
 )
-from consumer.cli.route.common import ASKED
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -49,7 +36,7 @@ if TYPE_CHECKING:
     from policy_state.store.redis.keeping import Restored
     from policy_state.store.redis.store import RedisStore
 
-_USES: Final = (*POLICY, *ASKED, "kafka.policy_topic", "model", "policy", "store")
+_USES: Final = (*POLICY, *ROUTES, *KAFKA, "kafka.policy_topic", "model", "policy", "store")
 
 REBUILD_EXAMPLES = """Examples:
 
@@ -62,13 +49,13 @@ REBUILD_EXAMPLES = """Examples:
 
 _NAMED: Final = 10
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the group."""
-    app.command("rebuild", epilog=REBUILD_EXAMPLES, rich_help_panel=MOVE)(rebuild)
+app = Commands()
 
 
+@app.command("rebuild", epilog=REBUILD_EXAMPLES, rich_help_panel=MOVE)
 def rebuild(
+    given: OnPolicyAndKafka,
+    signed: Signed,
     topic: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,15 +69,7 @@ def rebuild(
         bool,
         typer.Option("--drop-unseen", help="With --fresh: forget what has no prediction there."),
     ] = False,
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    redis_url: RedisUrl = None,
-    policy: PolicyName = None,
-    reason: Reason = "",
-    by: By = None,
-    yes: Yes = False,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Bring back what Redis has lost: what people had set, then counters from the predictions.
 
@@ -104,10 +83,8 @@ def rebuild(
     --fresh reads all predictions twice: before it sets anything to zero it looks whether there are
     predictions of all texts that each domain has counted.
     """
-    settings = read_settings(
-        config, set_, uses=_USES, kafka__bootstrap_servers=bootstrap_servers, policy__name=policy
-    )
-    with connected(config, redis_url, policy, set_, uses=_USES) as (store, name):
+    with given.store(*_USES) as (settings, store):
+        name = settings.policy.name
         from policy_state.health.rebuild import checked_marks
         from policy_state.health.rebuild import rebuild as rebuilt
         from policy_state.store.redis.keeping import Keeping
@@ -132,11 +109,11 @@ def rebuild(
             f"  {kind} and {counted(changes, 'change')} come back from {place}"
             for kind, changes in lost.items()
         ]
-        confirm("\n".join(lines), yes=yes)
-        who_ = who(by)
+        confirm("\n".join(lines), yes=signed.yes)
+        who, reason = signed.who, signed.reason
         with changing():
             store.open(meta)
-            restored = keeping.restore(kept, by=who_, reason=reason)
+            restored = keeping.restore(kept, by=who, reason=reason)
         _say(restored)
         topics = topics or _topics(store, settings, topic)[0]
         from consumer.learning.prediction_log import PredictionLog
@@ -150,13 +127,13 @@ def rebuild(
                 _check_losses(store, log, topics, drop=drop_unseen)
         with read() as log:
             if fresh:
-                _restart(store, by=who_, reason=reason)
+                _restart(store, by=who, reason=reason)
             upto = log.committed(at_least=_counted(store))
             begun = {"topics": topics, "fresh": fresh}
-            store.note("rebuild-begin", begun, by=who_, reason=reason)
+            store.note("rebuild-begin", begun, by=who, reason=reason)
             done = rebuilt(store, log.texts(), upto=upto)
         ended = {"counted": done.counted, "topics": topics}
-        store.note("rebuild", ended, by=who_, reason=reason)
+        store.note("rebuild", ended, by=who, reason=reason)
         row = asdict(done) | {"skipped_predictions": log.skipped}
         emit(
             output,

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Bootstrap, Config, RedisUrl, SetRedis, printable
-from consumer.cli.optional import NUMBER_OR_NONE, number_or_none
-from consumer.cli.policy.common import (
-    By,
-    Format,
-    FormatOption,
-    Reason,
-    Yes,
-    confirm,
-    duration_ms,
-    emit,
-    who,
-)
-from consumer.cli.route.common import (
+from consumer.cli.commands import Commands, without_effect
+from consumer.cli.output import Output, OutputOption, duration_ms, emit, printable
+from consumer.cli.route.in_force import (
     OUTPUT_RETENTION,
     PARTITIONS,
-    Group,
     RouteName,
+    as_row,
     cluster_if_there,
     complete_route,
     creation_said,
     listing,
-    route_store,
     taken_by,
 )
-from consumer.cli.together import without_effect
+from consumer.cli.session import OnRoutes, Signed, confirm
+from policy_state.options import UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,15 +47,7 @@ REMOVE_EXAMPLES = """Examples:
 `offramp route remove reviews --reason "the shop is closed"`
 """
 
-CostWeight = Annotated[
-    Any,
-    typer.Option(
-        parser=number_or_none(0, 1e6),
-        metavar=NUMBER_OR_NONE,
-        help="What full depth costs its texts; default: the policy's cost weight.",
-    ),
-]
-
+_MOST_WEIGHT = 1e6
 _DOMAIN_SAID = {
     "topic": "what the group `domain` of the pattern matches, else the topic's name",
     "field": "the field {} of each text's JSON",
@@ -73,19 +55,42 @@ _DOMAIN_SAID = {
     "fixed": "{}",
 }
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add the commands to the group."""
-    app.command("add", epilog=ADD_EXAMPLES)(add)
-    app.command("remove", epilog=REMOVE_EXAMPLES)(remove)
+app = Commands()
 
 
+def _number_or_none(text: str) -> float | str:
+    """Read a cost weight, or the word that unsets it."""
+    if text == UNSET:
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= _MOST_WEIGHT:  # NaN, too
+        msg = f"expected 0..{_MOST_WEIGHT:g}, or {UNSET}"
+        raise ValueError(msg)
+    return number
+
+
+CostWeight = Annotated[
+    Any,
+    typer.Option(
+        parser=_number_or_none,
+        metavar=f"<float>|{UNSET}",
+        help="What full depth costs its texts; default: the policy's cost weight.",
+    ),
+]
+
+
+@app.command("add", epilog=ADD_EXAMPLES)
 def add(
     ctx: typer.Context,
     topics: Annotated[
         str, typer.Argument(metavar="PATTERN", help="Regular expression for the whole name.")
     ],
     to: Annotated[str, typer.Option("--to", metavar="TOPIC", help="Topic that predictions go to.")],
+    given: OnRoutes,
+    signed: Signed,
     domain: Annotated[
         str, typer.Option(help="topic, field:PATH, header:NAME or fixed:DOMAIN.")
     ] = "topic",
@@ -101,15 +106,7 @@ def add(
     create: Annotated[
         bool, typer.Option("--create", help="Create the output if it does not exist.")
     ] = False,
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    redis_url: RedisUrl = None,
-    group: Group = None,
-    reason: Reason = "",
-    by: By = None,
-    yes: Yes = False,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Let the workers of a group read more topics, within seconds and without a restart.
 
@@ -120,7 +117,7 @@ def add(
         without_effect(ctx, {"before"}, "with --replace: the route stays where it was")
         if name is None:
             raise typer.BadParameter("--replace needs --name, the route to be replaced")
-    with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
+    with given.store() as (settings, store):
         from consumer.errors import StreamUnavailable
         from consumer.kafka.topics import create_new_topics
         from consumer.keeping.check import check_known
@@ -154,35 +151,27 @@ def add(
             typer.echo(f"route {added.name}: nothing to change, it is so already", err=True)
             _show(settings, old.routes, old.revision, output)
             return
-        confirm("\n".join([_title(settings, added, "add"), *lines]), yes=yes)
+        confirm("\n".join([_title(settings, added, "add"), *lines]), yes=signed.yes)
         if missing is not None:
             create_new_topics(settings.kafka, [missing.topic])
         if same:
             _show(settings, old.routes, old.revision, output)
             return
-        _write(settings, store, new, added, "route-add", by, reason, output)
+        _write(settings, store, new, added, "route-add", signed, output)
 
 
+@app.command("remove", epilog=REMOVE_EXAMPLES)
 def remove(
     name: RouteName,
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    redis_url: RedisUrl = None,
-    group: Group = None,
-    reason: Reason = "",
-    by: By = None,
-    yes: Yes = False,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    given: OnRoutes,
+    signed: Signed,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Stop a group's workers from reading a route's topics.
 
     What is not read stays in its topics; the group's offsets stay too.
     """
-    with route_store(config, redis_url, group, set_, bootstrap_servers) as (
-        settings,
-        store,
-    ):
+    with given.store() as (settings, store):
         from consumer.keeping.check import check_known
         from consumer.routes.route import route_for
         from consumer.routes.table import table_to_change
@@ -198,8 +187,8 @@ def remove(
             taken = taken_by(old, gone, list(cluster.partitions))
             unread = [topic for topic in taken if route_for(new.routes, topic) is None]
             lines.append(f"  no longer read: {listing(unread)}")
-        confirm("\n".join([_title(settings, gone, "remove"), *lines]), yes=yes)
-        _write(settings, store, new, gone, "route-remove", by, reason, output)
+        confirm("\n".join([_title(settings, gone, "remove"), *lines]), yes=signed.yes)
+        _write(settings, store, new, gone, "route-remove", signed, output)
 
 
 def _title(settings: Settings, route: Route, verb: str) -> str:
@@ -281,9 +270,8 @@ def _write(
     table: RouteTable,
     route: Route,
     action: str,
-    by: str | None,
-    reason: str,
-    output: Format,
+    signed: Signed,
+    output: Output,
 ) -> None:
     done = store.write_routes(
         settings.kafka.group,
@@ -291,30 +279,19 @@ def _write(
         revision=table.revision,
         action=action,
         detail={"route": route.model_dump(exclude_none=True)},
-        by=who(by),
-        reason=reason,
+        by=signed.who,
+        reason=signed.reason,
     )
     _show(settings, table.routes, done.revision, output)
 
 
-def _show(settings: Settings, routes: Sequence[Route], revision: int, output: Format) -> None:
+def _show(settings: Settings, routes: Sequence[Route], revision: int, output: Output) -> None:
     emit(
         output,
         "route-change",
-        [row(route) for route in routes],
+        [as_row(route) for route in routes],
         rows_name="routes",
         empty="no routes are left: nothing is read",
         group=settings.kafka.group,
         revision=revision,
     )
-
-
-def row(route: Route) -> dict[str, Any]:
-    """Return a route as a row."""
-    return {
-        "name": route.name,
-        "topics": route.topics,
-        "domain": route.domain,
-        "output": route.output,
-        "cost_weight": route.cost_weight,
-    }

@@ -6,28 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import MOST_ROWS, Bootstrap, Config, RedisUrl, SetRedis, printable
-from consumer.cli.policy.common import EXIT_FOUND, Format, FormatOption, emit
-from consumer.cli.route import change as route_change
-from consumer.cli.route.common import (
-    Group,
+from consumer.cli.commands import Commands
+from consumer.cli.options import MOST_ROWS
+from consumer.cli.output import Output, OutputOption, emit, printable
+from consumer.cli.policy.history import emit_audit
+from consumer.cli.route.in_force import (
     RouteName,
+    as_row,
     cluster_if_there,
     domain_said,
-    route_store,
     shown_routes,
     taken_by,
 )
+from consumer.cli.session import EXIT_FOUND, OnGroup, OnRoutes
 
 if TYPE_CHECKING:
     from consumer.routes.route import Route
-
-app = typer.Typer(
-    help="Routes: which topics are read, and where predictions go.\n\n"
-    "Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and not "
-    "confirmed, 4 `test` found that the topic's texts are not predicted.",
-    no_args_is_help=True,
-)
 
 LIST_EXAMPLES = """Examples:
 
@@ -51,24 +45,20 @@ HISTORY_EXAMPLES = """Examples:
 """
 
 
+app = Commands()
+
+
 @app.command("list", epilog=LIST_EXAMPLES)
-def list_(
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    redis_url: RedisUrl = None,
-    group: Group = None,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
-) -> None:
+def list_(given: OnRoutes, output: OutputOption = Output.TABLE) -> None:
     """List the routes in order: of those that match a topic the first one counts."""
-    with route_store(config, redis_url, group, set_, bootstrap_servers) as (settings, store):
+    with given.store() as (settings, store):
         from consumer.routes.route import Route
 
         table = shown_routes(settings, store)
         emit(
             output,
             "route-list",
-            [route_change.row(route) for route in table.routes],
+            [as_row(route) for route in table.routes],
             rows_name="routes",
             empty="no routes: nothing is read",
             columns=list(Route.model_fields),
@@ -79,35 +69,22 @@ def list_(
 
 
 @app.command("show", epilog=SHOW_EXAMPLES)
-def show(
-    name: RouteName,
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    redis_url: RedisUrl = None,
-    group: Group = None,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
-) -> None:
+def show(name: RouteName, given: OnRoutes, output: OutputOption = Output.TABLE) -> None:
     """Show one route and the topics that it takes now."""
-    with route_store(config, redis_url, group, set_, bootstrap_servers) as (
-        settings,
-        store,
-    ):
+    with given.store() as (settings, store):
         table = shown_routes(settings, store)
         route = table.named(name)
         cluster = cluster_if_there(settings.kafka)
         topics = [] if cluster is None else taken_by(table, route, list(cluster.partitions))
-        if output is Format.TABLE:
-            typer.echo(
-                "\n".join(f"{k}: {printable(v)}" for k, v in route_change.row(route).items())
-            )
+        if output is Output.TABLE:
+            typer.echo("\n".join(f"{k}: {printable(v)}" for k, v in as_row(route).items()))
         emit(
             output,
             "route-show",
             [{"topic": topic, "domain": domain_said(route, topic)} for topic in topics],
             rows_name="topics_now",
             empty="no topic matches now" if cluster else "",
-            route=route_change.row(route),
+            route=as_row(route),
             source=table.source,
             revision=table.revision,
         )
@@ -116,18 +93,11 @@ def show(
 @app.command("test", epilog=TEST_EXAMPLES)
 def try_(
     topic: Annotated[str, typer.Argument(help="The name of a topic; it need not exist.")],
-    config: Config = None,
-    bootstrap_servers: Bootstrap = None,
-    redis_url: RedisUrl = None,
-    group: Group = None,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    given: OnRoutes,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Say what becomes of a topic's texts: which route, which domain, which output."""
-    with route_store(config, redis_url, group, set_, bootstrap_servers) as (
-        settings,
-        store,
-    ):
+    with given.store() as (settings, store):
         from consumer.kafka.targets import missing
 
         matching = shown_routes(settings, store).matching(topic)
@@ -156,24 +126,15 @@ def try_(
 
 @app.command("history", epilog=HISTORY_EXAMPLES)
 def history(
-    config: Config = None,
-    redis_url: RedisUrl = None,
-    group: Group = None,
+    given: OnGroup,
     limit: Annotated[
         int, typer.Option(min=1, max=MOST_ROWS, help="How many changes to show at most.")
     ] = 100,
-    set_: SetRedis = None,
-    output: FormatOption = Format.TABLE,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """List who changed the routes, when and why, the newest first."""
-    uses = ("redis", "kafka.group")
-    with route_store(config, redis_url, group, set_, uses=uses) as (settings, store):
-        from consumer.cli.policy.history import emit_audit
-
+    with given.store() as (settings, store):
         emit_audit("route-history", store.route_history(settings.kafka.group, limit=limit), output)
-
-
-route_change.add_to(app)
 
 
 def _problem(route: Route | None, topic: str) -> str | None:

@@ -132,7 +132,7 @@ def test_who_changes_something_is_given_read_or_found(
 ) -> None:
     """`--by` wins over OFFRAMP_USER; without both it is user and host; one too long is refused."""
     offramp("freeze", "books", "--yes", "--by", "bob")
-    offramp("set", "--alpha", "0.5", "--yes", "--by", "carol")
+    offramp("set", "alpha=0.5", "--yes", "--by", "carol")
     offramp("unfreeze", "books", "--yes")
     assert [entry.by for entry in store.audit()] == ["anna", "carol", "bob"]
     words, environ = command(redis_url, "policy", "freeze", "books", "--yes")
@@ -144,15 +144,15 @@ def test_who_changes_something_is_given_read_or_found(
 
 
 def test_a_cost_weight_is_set_for_all_workers(store: RedisStore, offramp: Offramp) -> None:
-    """`--cost-weight` is previewed, in force with the next answer, and shown as cost of an exit."""
-    preview = offramp("set", "--cost-weight", "0.05", code=3).stderr
+    """`cost_weight` is previewed, in force with the next answer, and shown as cost of an exit."""
+    preview = offramp("set", "cost_weight=0.05", code=3).stderr
     assert "cost_weight: 0.1 -> 0.05" in preview
-    offramp("set", "--cost-weight", "0.05", "--yes")
+    offramp("set", "cost_weight=0.05", "--yes")
     assert store.apply([]).settings.cost_weight == 0.05
     exits = json.loads(offramp("show", "hotels", "-o", "json").stdout)["exits"]
     assert [row["cost"] for row in exits] == pytest.approx([0.05 * n / 12 for n in (1, 3, 7, 12)])
     for wrong in ("-1", "nan"):
-        offramp("set", "--cost-weight", wrong, "--yes", code=2)
+        offramp("set", f"cost_weight={wrong}", "--yes", code=1)
 
 
 def test_show_tells_texts_shares_layers_saved_and_age(store: RedisStore, offramp: Offramp) -> None:

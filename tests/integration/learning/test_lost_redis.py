@@ -80,7 +80,7 @@ class Kept(RoutedFleet):
         """Let people set one thing of each kind."""
         self.offramp("pin", "films", "--exit", "1", "--reason", "a test", "--yes")
         self.offramp("policy", "freeze", "books", "--reason", "a test", "--yes")
-        self.offramp("policy", "set", "--alpha", "0.7", "--reason", "a test", "--yes")
+        self.offramp("policy", "set", "alpha=0.7", "--reason", "a test", "--yes")
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from typer.core import TyperGroup, TyperOption
 from typer.testing import CliRunner
 
 from consumer.cli.app import app
-from consumer.cli.common import Output
-from consumer.cli.policy.common import Format
+from consumer.cli.output import Output
 
 WIDTH = 80
 SAYS_NOTHING = {"policy export"}  # its output is the export itself
@@ -29,13 +28,13 @@ def commands() -> Iterator[tuple[str, list[TyperOption]]]:
 
 
 def test_minus_o_is_the_format_of_every_command() -> None:
-    """`-o` and `--output` take a table or JSON everywhere, and nothing else is called so."""
+    """`-o` and `--output` take the same formats everywhere, and nothing else is called so."""
     for name, options in commands():
         meant = [o for o in options if {"-o", "--output", "--format"} & set(o.opts)]
         formats = [o for o in meant if o.opts == ["--output", "-o"]]
         assert len(formats) == (name not in SAYS_NOTHING), name
         for option in formats:
-            assert isinstance(option.default, Output | Format), name
+            assert isinstance(option.default, Output), name
 
 
 def test_a_short_option_is_short_for_the_same_thing_everywhere() -> None:

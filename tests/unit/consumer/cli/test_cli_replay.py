@@ -70,12 +70,12 @@ def test_replay_tells_programs_all_of_every_algorithm(offramp: Offramp, tmp_path
 def test_algorithms_named_are_the_ones_replayed(
     offramp: Offramp, tmp_path: Path, name: str
 ) -> None:
-    """With `--algorithm` only that one stands beside the baselines, repeated or not."""
+    """With `algorithm=` only that one stands beside the baselines."""
     args = ["replay", written(tmp_path / "m"), "--exits", "1,6,12", "--trials", 1, "-o", "json"]
-    said = told(offramp(*args, "--algorithm", name, "--algorithm", name))
+    said = told(offramp(*args, f"algorithm={name}"))
     assert {"default", "uee-ucb"} & said["algorithms"].keys() == {name}
     told_so = " ".join(offramp("replay", "--help").stdout.replace("│", " ").split())
-    assert "Replay this one: default or uee-ucb; may be repeated. Both if left out." in told_so
+    assert "algorithm=default: only that one" in told_so
 
 
 @pytest.mark.parametrize("separator", ["\t", ","])
@@ -85,7 +85,7 @@ def test_any_separator_with_or_without_truth(
 ) -> None:
     """The same exits are learnt from either file; without labels there is no accuracy."""
     path = written(tmp_path / "matrix.csv", separator=separator, truth=truth)
-    args = ["--exits", "1,6,12", "--cost-weight", 0.1, "--trials", 2]
+    args = ["--exits", "1,6,12", "cost_weight=0.1", "--trials", 2]
     said = told(offramp("replay", path, *args, "-o", "json"))
     assert said["labelled"] is truth
     for name in ("default", "uee-ucb"):
@@ -99,12 +99,12 @@ def test_any_separator_with_or_without_truth(
 def test_options_reach_the_algorithm(offramp: Offramp, tmp_path: Path) -> None:
     """Costs, weight, fleet, scouts and any setting change what is played."""
     args = ["replay", written(tmp_path / "m"), "--exits", "1,6,12", "--trials", 1, "-o", "json"]
-    plain = told(offramp(*args, "--algorithm", "default"))["algorithms"]["default"]
-    listed = told(offramp(*args, "--cost", "0.1,0.2,0.3", "--cost-weight", 0.5))
+    plain = told(offramp(*args, "algorithm=default"))["algorithms"]["default"]
+    listed = told(offramp(*args, "cost=0.1,0.2,0.3", "cost_weight=0.5"))
     assert listed["costs"] == pytest.approx([0.05, 0.1, 0.15])
-    assert told(offramp(*args, "--cost", "split"))["costs"] == [0.5, 0.5, 1]
+    assert told(offramp(*args, "cost=split"))["costs"] == [0.5, 0.5, 1]
     fleet = ["--workers", 4, "--batch", 32, "--delay", 1]
-    for more in (fleet, [*fleet, "--scouts", 0], ["--alpha", 9], ["--setting", "tolerance=0.05"]):
+    for more in (fleet, [*fleet, "scouts=0"], ["alpha=9"], ["tolerance=0.05"]):
         assert told(offramp(*args, *more))["algorithms"]["default"]["counts"] != plain["counts"]
 
 
@@ -143,10 +143,10 @@ def test_a_bad_matrix_is_an_error_with_its_place(
     ("args", "message"),
     [
         (["--exits", "1,12,6"], "layers"),
-        (["--algorithm", "ucb"], "algorithm 'ucb' is unknown"),
-        (["--cost", "cheap"], "cost 'cheap' is unknown"),
-        (["--cost", "1,2"], "2 costs for 3 exits"),
-        (["--setting", "scouts=-1"], "scouts -1.0"),
+        (["algorithm=ucb"], "algorithm 'ucb' is unknown"),
+        (["cost=cheap"], "cost 'cheap' is unknown"),
+        (["cost=1,2"], "2 costs for 3 exits"),
+        (["scouts=-1"], "scouts -1.0"),
         (["--plot", "plot.xyz"], "plot.xyz: expected a name that ends in .png"),
         (["--plot", "no/such/plot.png"], "folder no/such does not exist"),
     ],
@@ -187,7 +187,7 @@ def test_simulate_drifts_half_way(offramp: Offramp) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--errors", "0.1,x"], "errors '0.1,x'"),
+        (["--errors", "0.1,x"], "--errors 0.1,x: expected numbers"),
         (["--errors", "0.1,0.1"], "4 layers for a matrix of 2 exits"),
         (["--errors", "0.1,0.1,0.1,1.5"], "expected shares in 0..1"),
         (["--then", "0.1,0.1"], "2 errors after the change, 4 before it"),

@@ -8,8 +8,8 @@ import pytest
 from policy_state.algorithms.base import UeeUcb
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.errors import InvalidCosts, InvalidInput, InvalidMatrix, InvalidPolicySettings
-from policy_state.options import parse_costs, parse_options, with_values
-from policy_state.simulation.outcomes import Regret, Scale, baselines, outcome, parse_layers
+from policy_state.options import parse_costs, parse_numbers, parse_options, with_values
+from policy_state.simulation.outcomes import Regret, Scale, baselines, outcome
 from policy_state.simulation.replay import Fleet, Replay, replay, shuffles
 from policy_state.simulation.synthetic import SyntheticDomain
 
@@ -104,11 +104,13 @@ def test_what_does_not_fit_is_refused() -> None:
     for wrong in ({"workers": 0}, {"batch": 0}, {"delay": -1}):
         with pytest.raises(InvalidInput, match="expected at least 1, 1 and 0"):
             Fleet(**wrong)
-    with pytest.raises(InvalidInput, match="layers '1,x'"):
-        parse_layers("1,x")
-    with pytest.raises(InvalidInput, match="layers '9999"):
-        parse_layers("9" * 5000)
-    assert parse_layers("1, 3,12") == (1, 3, 12)
+    for text in ("1,x", "9" * 5000, "-1", "1,,2", "", "0.5", "1e9"):
+        with pytest.raises(InvalidInput, match=f"--exits {text[:40]}: expected whole numbers"):
+            parse_numbers(text, "--exits", int)
+    for text in ("1,x", "nan", "inf", "-0.1"):
+        with pytest.raises(InvalidInput, match=f"--errors {text}: expected numbers"):
+            parse_numbers(text, "--errors", float)
+    assert parse_numbers("1, 3,12", "--exits", int) == (1, 3, 12)
 
 
 def test_orders_are_permutations_that_go_on() -> None:
@@ -177,7 +179,7 @@ def test_options_are_read_as_their_kind() -> None:
         ("screen=1", "screen 1, expected true or false"),
         ("index=best", "index 'best' is unknown, expected paired or kl"),
         ("tolerance=1", "tolerance 1.0, expected a share above 0, below 1"),
-        ("cost=1,x", "cost '1,x', expected layers, split"),
+        ("cost=1,x", "cost 1,x: expected numbers with commas"),
         ("algorithm=7", "algorithm 7, expected a name"),
     ],
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumer.cli.common import Output, OutputOption, print_json, print_table, printable
+from consumer.cli.commands import Commands
+from consumer.cli.output import Output, OutputOption, print_data, printable
+from policy_state.options import parse_numbers
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -24,11 +27,11 @@ REPLAY_EXAMPLES = """Examples:
 
 `offramp lab replay imdb.tsv --exits 1,3,7,12`
 
-`offramp lab replay imdb.tsv --exits 1,3,7,12 --cost split --algorithm default --plot regret.png`
+`offramp lab replay imdb.tsv --exits 1,3,7,12 algorithm=default cost=split --plot regret.png`
 
 `offramp lab replay imdb.tsv --exits 1,3,7,12 --workers 16 --batch 512 -o json`
 
-`offramp lab replay imdb.tsv --exits 1,3,7,12 --setting tolerance=0.02 --setting prior=0`
+`offramp lab replay imdb.tsv --exits 1,3,7,12 tolerance=0.02 scouts=0`
 """
 SIMULATE_EXAMPLES = """Examples:
 
@@ -42,52 +45,60 @@ SIMULATE_EXAMPLES = """Examples:
 Layers = Annotated[
     str, typer.Option("--exits", metavar="LAYERS", help="Layers with an exit, e.g. 1,3,7,12.")
 ]
-Algorithms = Annotated[
+Values = Annotated[
     list[str] | None,
-    typer.Option(
-        help="Replay this one: default or uee-ucb; may be repeated. Both if left out.",
+    typer.Argument(
+        metavar="NAME=VALUE",
+        help="Settings, such as cost=split or tolerance=0.02; algorithm=default: only that one.",
     ),
-]
-Cost = Annotated[str, typer.Option(help="layers, split, or one number per exit: 0.1,0.4,1.")]
-CostWeight = Annotated[
-    float,
-    typer.Option(
-        min=0,
-        max=1e6,
-        help="What cost counts: 1 as in the paper. Workers start with 0.1.",
-    ),
-]
-Alpha = Annotated[float, typer.Option(min=0, max=1e6, help="Width of the exploration bonus.")]
-Trials = Annotated[int, typer.Option(min=1, max=100_000, help="Orders of the texts to try.")]
-Batch = Annotated[
-    int, typer.Option(min=1, max=1_000_000, help="Texts decided on together, per worker.")
-]
-Workers = Annotated[
-    int, typer.Option(min=1, max=100_000, help="Workers that decide at the same time.")
-]
-Delay = Annotated[
-    int, typer.Option(min=0, max=1_000_000, help="Rounds until what was learnt is known.")
-]
-Scouts = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        max=1_000_000,
-        help="Explorers per round of all workers, over the span of costs; 0: all.",
-    ),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--setting", metavar="NAME=VALUE", help="Any setting of the default."),
-]
-Plot = Annotated[
-    Path | None, typer.Option(help="Write regret curves and exit shares: .png, .svg or .pdf.")
 ]
 
 
-app = typer.Typer(
-    help="Algorithms, tried on recorded or made-up texts without a stream.",
-    no_args_is_help=True,
+@dataclass(frozen=True, kw_only=True)
+class Trials:
+    """Options for what is replayed how often, by how many workers, and how it is shown."""
+
+    trials: Annotated[int, typer.Option(min=1, max=100_000, help="Orders of the texts to try.")] = (
+        20
+    )
+    batch: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Texts decided on together, per worker.")
+    ] = 1
+    workers: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Workers that decide at the same time.")
+    ] = 1
+    delay: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="Rounds until what was learnt is known.")
+    ] = 0
+    plot: Annotated[
+        Path | None, typer.Option(help="Write regret curves and exit shares: .png, .svg or .pdf.")
+    ] = None
+    output: OutputOption = Output.TABLE
+
+    def settings(self, values: list[str] | None, base: PolicySettings) -> dict[str, PolicySettings]:
+        """Return the settings of the algorithm that is named, or else of both."""
+        from policy_state.algorithms.settings import ALGORITHMS
+        from policy_state.options import parse_options, with_values
+
+        if self.plot is not None:  # said before the replay takes its time
+            from policy_state.simulation.plots import check_plot_path
+
+            check_plot_path(self.plot)
+        wanted = parse_options(values or ())
+        changed = with_values(base, wanted)
+        names = [changed.algorithm] if "algorithm" in wanted else ALGORITHMS
+        return {name: replace(changed, algorithm=name) for name in names}
+
+    @property
+    def fleet(self) -> Fleet:
+        """The workers that decide."""
+        from policy_state.simulation.replay import Fleet
+
+        return Fleet(workers=self.workers, batch=self.batch, delay=self.delay)
+
+
+app = Commands(
+    help="Algorithms, tried on recorded or made-up texts without a stream.", no_args_is_help=True
 )
 
 
@@ -95,42 +106,34 @@ app = typer.Typer(
 def replay(
     matrix: Annotated[Path, typer.Argument(help="Exit labels, tab or comma separated.")],
     layers: Layers,
-    algorithm: Algorithms = None,
-    cost: Cost = "layers",
-    cost_weight: CostWeight = 1.0,
-    alpha: Alpha = 1.0,
-    trials: Trials = 20,
-    batch: Batch = 1,
-    workers: Workers = 1,
-    delay: Delay = 0,
-    scouts: Scouts = None,
-    setting: Settings = None,
-    plot: Plot = None,
-    output: OutputOption = Output.TABLE,
+    trials: Trials,
+    values: Values = None,
 ) -> None:
     """Replay a recorded matrix of exit labels, beside choices that learn nothing.
 
     The file has a column per exit, shallowest first, named 0, 1, .., and may end with the true
     label, `op_labels`. Every trial sees the texts in another order. Reward is the paper's: error
     saved against exit 0 minus the cost added; regret is against the best fixed exit of the matrix.
-    Without true labels disagreement with exit 0 stands for the error saved.
+    Without true labels disagreement with exit 0 stands for the error saved. Cost counts as in the
+    paper, cost_weight=1, where workers start with 0.1.
     """
+    from policy_state.algorithms.settings import PolicySettings
     from policy_state.simulation.matrix import read_matrix
-    from policy_state.simulation.outcomes import Scale, parse_layers
-    from policy_state.simulation.replay import Fleet, shuffles
+    from policy_state.simulation.outcomes import Scale
+    from policy_state.simulation.replay import shuffles
 
-    found = _settings(algorithm, cost, cost_weight, alpha, scouts, setting)
-    _check_plot(plot)
+    found = trials.settings(values, PolicySettings(cost_weight=1.0))
     labels, truth = read_matrix(matrix)
-    layer_numbers = parse_layers(layers)
-    fleet = Fleet(workers=workers, batch=batch, delay=delay)
+    layer_numbers = parse_numbers(layers, "--exits", int)
     scale = Scale(labels, truth, _costs(found, layer_numbers, labels.shape[1]), layer_numbers)
-    outcomes = _run(found, scale, shuffles(len(labels), trials), fleet)
-    _show(outcomes, scale, found, plot, output, title=matrix.name)
+    outcomes = _run(found, scale, shuffles(len(labels), trials.trials), trials.fleet)
+    _show(outcomes, scale, found, trials, title=matrix.name)
 
 
 @app.command("simulate", epilog=SIMULATE_EXAMPLES)
 def simulate(
+    trials: Trials,
+    values: Values = None,
     errors: Annotated[
         str, typer.Option(help="Share that every exit gets wrong, shallowest first.")
     ] = "0.3,0.12,0.1,0.09",
@@ -146,18 +149,6 @@ def simulate(
     texts: Annotated[
         int, typer.Option(min=2, max=10_000_000, help="Texts in the stream.")
     ] = 10_000,
-    algorithm: Algorithms = None,
-    cost: Cost = "layers",
-    cost_weight: CostWeight = 0.1,
-    alpha: Alpha = 1.0,
-    trials: Trials = 10,
-    batch: Batch = 1,
-    workers: Workers = 1,
-    delay: Delay = 0,
-    scouts: Scouts = None,
-    setting: Settings = None,
-    plot: Plot = None,
-    output: OutputOption = Output.TABLE,
 ) -> None:
     """Make up a domain whose best exit is known, and let algorithms find it.
 
@@ -166,65 +157,34 @@ def simulate(
     """
     import numpy as np
 
+    from policy_state.algorithms.settings import PolicySettings
     from policy_state.errors import InvalidInput
-    from policy_state.simulation.outcomes import Scale, parse_layers
-    from policy_state.simulation.replay import Fleet
+    from policy_state.simulation.outcomes import Scale
     from policy_state.simulation.synthetic import SyntheticDomain
 
-    found = _settings(algorithm, cost, cost_weight, alpha, scouts, setting)
-    _check_plot(plot)
+    found = trials.settings(values, PolicySettings())
     halves = [
-        SyntheticDomain(_numbers(part), violations=violations, classes=classes)
-        for part in (errors, then if then is not None else errors)
+        SyntheticDomain(parse_numbers(part, name, float), violations=violations, classes=classes)
+        for name, part in (("--errors", errors), ("--then", then if then is not None else errors))
     ]
     before, after = (len(half.errors) for half in halves)
     if before != after:
         raise InvalidInput(f"{after} errors after the change, {before} before it")
-    layer_numbers = parse_layers(layers)
+    layer_numbers = parse_numbers(layers, "--exits", int)
     costs = _costs(found, layer_numbers, before)
     rng = np.random.default_rng(0)
     drawn = [half.texts(texts // 2, rng) for half in halves]
     labels, truth = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     half = len(labels) // 2
-    shuffled = [(rng.permutation(half), half + rng.permutation(half)) for _ in range(trials)]
+    shuffled = [(rng.permutation(half), half + rng.permutation(half)) for _ in range(trials.trials)]
     orders = np.stack([np.concatenate(parts) for parts in shuffled])
     change = None if then is None else half
     scale = Scale(labels, truth, costs, layer_numbers, change)
-    outcomes = _run(found, scale, orders, Fleet(workers=workers, batch=batch, delay=delay))
+    outcomes = _run(found, scale, orders, trials.fleet)
     best = [f"exit {part.best_exit(costs)}" for part in halves]
     known = best[0] if then is None else " then ".join(best)
     typer.echo(f"best by error plus cost: {known}", err=True)
-    _show(outcomes, scale, found, plot, output, title=f"simulated, best {known}")
-
-
-def _settings(
-    algorithms: list[str] | None,
-    cost: str,
-    cost_weight: float,
-    alpha: float,
-    scouts: int | None,
-    options: list[str] | None,
-) -> dict[str, PolicySettings]:
-    """Return the settings of each algorithm asked for; options are for the default."""
-    from dataclasses import replace
-
-    from policy_state.algorithms.settings import PolicySettings
-    from policy_state.options import parse_costs, parse_options, with_values
-
-    base = PolicySettings(cost=parse_costs(cost), cost_weight=cost_weight, alpha=alpha)
-    if scouts is not None:
-        base = replace(base, scouts=scouts)
-    names = dict.fromkeys(algorithms or ["default", "uee-ucb"])
-    changed = with_values(base, parse_options(options or ()))
-    return {name: replace(changed, algorithm=name) for name in names}
-
-
-def _check_plot(plot: Path | None) -> None:
-    """Say what is wrong with the picture's name before the replay takes its time."""
-    if plot is not None:
-        from policy_state.simulation.plots import check_plot_path
-
-        check_plot_path(plot)
+    _show(outcomes, scale, found, trials, title=f"simulated, best {known}")
 
 
 def _costs(
@@ -269,42 +229,36 @@ def _show(
     outcomes: dict[str, ReplayResult],
     scale: Scale,
     settings: dict[str, PolicySettings],
-    plot: Path | None,
-    output: Output,
+    trials: Trials,
     *,
     title: str,
 ) -> None:
-    from dataclasses import asdict
-
     from policy_state.algorithms.base import build
     from policy_state.reports.diagnosis import diagnose
     from policy_state.stats import ExitStats
 
-    if plot is not None:
+    if trials.plot is not None:
         from policy_state.simulation.plots import plot_replay
 
         learnt = {name: outcomes[name] for name in (*settings, "random", "last")}
-        plot_replay(learnt, plot, title=title)
-        typer.echo(f"plot written to {plot}", err=True)
+        plot_replay(learnt, trials.plot, title=title)
+        typer.echo(f"plot written to {trials.plot}", err=True)
     everything = ExitStats.from_matrix(scale.labels)
     first = build(next(iter(settings.values())), scale.layers)
     diagnosis = diagnose(everything, first.assess(everything), scale.costs)
-    if output is Output.JSON:
-        print_json(
-            {
-                "texts": int(scale.labels.shape[0]),
-                "layers": list(scale.layers),
-                "costs": list(scale.costs),
-                "losses": scale.losses.tolist(),
-                "labelled": scale.truth is not None,
-                "algorithms": {name: found.to_dict() for name, found in outcomes.items()},
-                "diagnosis": asdict(diagnosis) | {"warnings": list(diagnosis.warnings)},
-            }
-        )
-        return
-    print_table([_row(name, found) for name, found in outcomes.items()], empty="")
-    for warning in diagnosis.warnings:
-        typer.echo(f"note: {printable(warning)}", err=True)
+    data = {
+        "texts": int(scale.labels.shape[0]),
+        "layers": list(scale.layers),
+        "costs": list(scale.costs),
+        "losses": scale.losses.tolist(),
+        "labelled": scale.truth is not None,
+        "algorithms": {name: found.to_dict() for name, found in outcomes.items()},
+        "diagnosis": asdict(diagnosis) | {"warnings": list(diagnosis.warnings)},
+    }
+    print_data(trials.output, data, [_row(name, found) for name, found in outcomes.items()])
+    if trials.output is Output.TABLE:
+        for warning in diagnosis.warnings:
+            typer.echo(f"note: {printable(warning)}", err=True)
 
 
 def _row(name: str, found: ReplayResult) -> dict[str, Any]:
@@ -327,12 +281,3 @@ def _row(name: str, found: ReplayResult) -> dict[str, Any]:
 def _shares(counts: Sequence[Sequence[int]]) -> str:
     totals = [sum(exit_) for exit_ in zip(*counts, strict=True)]
     return " ".join(f"{total / sum(totals):.1%}" for total in totals)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    from policy_state.errors import InvalidInput
-
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise InvalidInput(f"errors {text!r}, expected numbers with commas between") from None

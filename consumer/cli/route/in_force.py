@@ -1,18 +1,18 @@
-"""What the commands for routes and topics share: the routes in force, completion, what matches."""
+"""The routes in force: named, completed, shown, and what they mean for topics and domains."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from consumer.cli.common import KAFKA, printable, read_settings
+from consumer.cli.output import printable, span
+from consumer.cli.session import OnRoutes
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from consumer.kafka.topic_plan import Planned
     from consumer.kafka.topics import Cluster
@@ -20,47 +20,25 @@ if TYPE_CHECKING:
     from consumer.routes.table import RouteTable
     from consumer.settings.load import Settings
     from consumer.settings.sections import KafkaSettings
+    from policy_state.store.reading import Reading
     from policy_state.store.redis.store import RedisStore
 
-ROUTES: Final = ("redis", "kafka.group", "kafka.dead_letters", "kafka.policy_topic", "routes")
-"""The settings of a command that asks for the routes in force, for `read_settings`."""
+PARTITIONS: Final = 12  # of topics that are created
+OUTPUT_RETENTION: Final = "30d"
 
-ASKED: Final = (*ROUTES, *KAFKA)
-"""The same where Kafka is asked, too."""
-PARTITIONS = 12  # of topics that are created
-OUTPUT_RETENTION = "30d"
-
-_SHOWN = 10
-_LOOK_S = 3.0
-
-Group = Annotated[
-    str | None, typer.Option("--group", "-g", help="Consumer group whose routes they are.")
-]
+_SHOWN: Final = 10
+_LOOK_S: Final = 3.0
 
 
-@contextmanager
-def route_store(
-    config: Path | None,
-    redis_url: str | None,
-    group: str | None,
-    set_: Sequence[str] | None,
-    bootstrap_servers: str | None = None,
-    *,
-    uses: Sequence[str] = ASKED,
-) -> Iterator[tuple[Settings, RedisStore]]:
-    """Yield the settings and the store that they name; `uses` as in `read_settings`."""
-    settings = read_settings(
-        config,
-        set_,
-        uses=uses,
-        redis__url=redis_url,
-        kafka__group=group,
-        kafka__bootstrap_servers=bootstrap_servers,
-    )
-    from consumer.opening import open_store
-
-    with open_store(settings) as store:
-        yield settings, store
+def as_row(route: Route) -> dict[str, Any]:
+    """Return a route as a row of a table."""
+    return {
+        "name": route.name,
+        "topics": route.topics,
+        "domain": route.domain,
+        "output": route.output,
+        "cost_weight": route.cost_weight,
+    }
 
 
 def complete_route(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -68,12 +46,8 @@ def complete_route(ctx: typer.Context, incomplete: str) -> list[str]:
     from consumer.errors import ConsumerError
     from policy_state.errors import PolicyStateError
 
-    given = ctx.params
     try:
-        with route_store(given.get("config"), given.get("redis_url"), given.get("group"), None) as (
-            settings,
-            store,
-        ):
+        with OnRoutes.of(ctx).store() as (settings, store):
             names = settings.group_routes.in_force(store).names
     except (ConsumerError, PolicyStateError):
         return []
@@ -149,8 +123,6 @@ def listing(topics: Sequence[str]) -> str:
 
 def creation_said(plan: Planned) -> str:
     """Return a line about a topic that is to be created."""
-    from consumer.cli.policy.common import span
-
     topic = plan.topic
     kept_ms = int(topic.configs["retention.ms"])
     kept = "compacted" if plan.role == "policy" else f"kept {span(kept_ms)}"
@@ -158,4 +130,46 @@ def creation_said(plan: Planned) -> str:
         f"  {printable(topic.name)} ({plan.role}): {counted(topic.partitions, 'partition')}, "
         f"{counted(topic.replication_factor, 'copy')}, "
         f"{topic.configs['min.insync.replicas']} in sync, {kept}"
+    )
+
+
+def known_routes(settings: Settings, store: RedisStore) -> tuple[Route, ...]:
+    """Return the routes in force, none where they cannot be told."""
+    from consumer.errors import InvalidRoute
+
+    try:
+        return tuple(settings.group_routes.in_force(store).routes)
+    except InvalidRoute:
+        return ()  # `offramp route list` tells
+
+
+def exits_by_route(routes: Sequence[Route], domain: str, reading: Reading) -> list[dict[str, Any]]:
+    """Return the exit of a domain's texts by each route to it that has its own cost weight."""
+    from consumer.routes.route import may_get
+    from policy_state.algorithms.base import build
+    from policy_state.reports.domain import exit_of
+
+    meta, found = reading.opened.meta, []
+    for route in routes:
+        if route.cost_weight is None or not may_get(routes, route, domain):
+            continue
+        policy = build(replace(meta.settings, cost_weight=route.cost_weight), meta.layers)
+        best = exit_of(reading.snapshots[domain], policy, pool=reading.pool)
+        found.append(
+            {
+                "route": route.name,
+                "cost_weight": route.cost_weight,
+                "exit": best,
+                "layer": meta.layers[best],
+            }
+        )
+    return found
+
+
+def in_words(rows: Sequence[dict[str, Any]]) -> str:
+    """Return them as lines."""
+    return "\n".join(
+        f"by route {row['route']}, cost weight {row['cost_weight']:g}: "
+        f"exit {row['exit']} (layer {row['layer']})"
+        for row in rows
     )

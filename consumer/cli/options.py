@@ -1,0 +1,133 @@
+"""Options that several commands have, alone or together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final
+
+import typer
+
+from model.texts.formats import Format
+
+if TYPE_CHECKING:
+    from model.engine.engine import Engine
+    from model.texts.rows import Layout
+
+MOST_ROWS: Final = 1_000_000_000
+"""The largest `--limit`: lists are cut by integers that C knows."""
+
+FILES: Final = "TSV, CSV, JSONL or plain lines; may be .gz or .zst; - is stdin."
+_SET: Final = "A setting this command uses, e.g. "
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Settings file, TOML or YAML.", envvar="OFFRAMP_CONFIG"),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any setting, e.g. batch.max_events=64."),
+]
+SetKafka = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help=f"{_SET}kafka.request_timeout_s=60."),
+]
+SetRedis = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help=f"{_SET}redis.timeout_s=5."),
+]
+Bootstrap = Annotated[
+    str | None,
+    typer.Option("--bootstrap-servers", "-b", metavar="HOST:PORT", help="Kafka addresses."),
+]
+RedisUrl = Annotated[str | None, typer.Option("--redis-url", metavar="URL", help="Redis address.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Change it without asking.")]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Show it again every two seconds.")]
+FileFormat = Annotated[
+    Format, typer.Option("--format", help="What the file is; auto: what its name tells.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFiles:
+    """How files of texts are read."""
+
+    shown_last: ClassVar = True
+    form: FileFormat = Format.AUTO
+    text_column: Annotated[
+        str, typer.Option("--text-column", metavar="NAME", help="Column or field with the text.")
+    ] = "text"
+
+    @property
+    def layout(self) -> Layout:
+        """How a file is read."""
+        from model.texts.rows import Layout
+
+        return Layout(format=self.form, text=self.text_column)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledFiles(TextFiles):
+    """How files of texts are read that may have labels."""
+
+    label_column: Annotated[
+        str | None,
+        typer.Option(
+            "--label-column",
+            metavar="NAME",
+            help="Column or field with the label; default: `label`, where there is one.",
+        ),
+    ] = None
+
+    @property
+    def layout(self) -> Layout:
+        """How a file is read; a column of labels that was named must be there."""
+        from model.texts.rows import Layout
+
+        label = self.label_column
+        return Layout(self.form, self.text_column, label or "label", labelled=label is not None)
+
+
+class Device(StrEnum):
+    """Where a model runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Precision(StrEnum):
+    """In which numbers a model runs."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    INT8 = "int8"
+    AUTO = "auto"
+
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A model folder.")]
+Model = Annotated[Path, typer.Option("--model", "-m", metavar="FOLDER", help="A model folder.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write; new or empty.")]
+AllowBin = Annotated[
+    bool,
+    typer.Option("--allow-bin", help="Read an old pytorch_model.bin (weights only, no code)."),
+]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where to run it.")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(min=3, max=1_000_000, help="Longer texts are cut; else the model's maximum."),
+]
+
+
+def engine_for(
+    folder: Path, device: Device, precision: Precision, max_tokens: int | None
+) -> Engine:
+    """Load a model folder as the options say.
+
+    Raises:
+        ModelError: it cannot be loaded, or not run like that.
+    """
+    from model.engine.engine import Engine
+
+    return Engine(folder, device=device.value, precision=precision.value, max_tokens=max_tokens)

@@ -1,0 +1,279 @@
+"""How commands print: data for programs, tables, numbers and times for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+VERSION: Final = 1
+"""Of the JSON and YAML documents; rises when a field changes its meaning or goes."""
+
+_NUMERIC: Final = frozenset("0123456789.%-: ")  # numbers, lists of them, times
+_TEXT_WIDTH: Final = 16  # longer words are folded rather than that columns are left out
+_PROSE_WIDTH: Final = 32  # sentences, likewise
+_GAP: Final = 2  # between two columns
+_WATCH_S: Final = 2.0
+_CLEAR: Final = "\x1b[H\x1b[2J"
+_DURATION: Final = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
+_UNIT_MS: Final = {
+    "ms": 1,
+    "s": 1000,
+    "m": 60_000,
+    "min": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+}
+
+
+class Output(StrEnum):
+    """How data is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+    CSV = "csv"
+
+
+OutputOption = Annotated[
+    Output, typer.Option("--output", "-o", help="A table for people, the others for programs.")
+]
+
+
+def emit(
+    output: Output,
+    kind: str,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    rows_name: str,
+    table: Sequence[Mapping[str, object]] | None = None,
+    empty: str = "nothing",
+    columns: Sequence[str] = (),
+    spare: Sequence[str] = (),
+    **head: object,
+) -> None:
+    """Print rows as asked for, as a document that says what they are.
+
+    Args:
+        output: How.
+        kind: What they are, for programs.
+        rows: For programs; into a table only without `table`.
+        rows_name: What they are called in JSON and YAML.
+        table: For people.
+        empty: What people are told where there are no rows.
+        columns: Of the CSV where there are no rows.
+        spare: Columns of the table to leave out on a narrow terminal, in this order.
+        head: What goes before the rows in JSON and YAML.
+    """
+    document = {"version": VERSION, "kind": kind, **head, rows_name: list(rows)}
+    if output is Output.CSV:
+        typer.echo(_as_csv(rows, columns), nl=False)
+    else:
+        print_data(output, document, table if table is not None else rows, empty=empty, spare=spare)
+
+
+def print_data(
+    output: Output,
+    data: object,
+    rows: Sequence[Mapping[str, object]],
+    *,
+    empty: str = "",
+    spare: Sequence[str] = (),
+    prose: str | None = None,
+) -> None:
+    """Print data as asked for: all of it as JSON or YAML, its rows as CSV or a table.
+
+    Args:
+        output: How.
+        data: For programs.
+        rows: For people and spreadsheets.
+        empty: What people are told where there are no rows.
+        spare: As in `print_table`.
+        prose: As in `print_table`.
+    """
+    if output is Output.TABLE:
+        print_table(rows, empty=empty, spare=spare, prose=prose)
+    elif output is Output.CSV:
+        typer.echo(_as_csv(rows), nl=False)
+    elif output is Output.YAML:
+        import yaml
+
+        # Through JSON: tuples and enumerations become what any reader of YAML knows.
+        plain = json.loads(json.dumps(data))
+        typer.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=False), nl=False)
+    else:
+        typer.echo(json.dumps(data, indent=2, ensure_ascii=True))
+
+
+def _as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
+    """Return rows as CSV, `columns` being those of no rows; what is nested is JSON in a cell."""
+    text = io.StringIO()
+    if names := list(rows[0]) if rows else columns:
+        writer = csv.DictWriter(text, fieldnames=names, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({name: _cell(value) for name, value in row.items()})
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value)
+    if not isinstance(value, str):
+        return value
+    # A spreadsheet runs what begins like a formula; a quote keeps it text.
+    quote = "'" if value[:1] in {"=", "+", "-", "@"} else ""
+    return quote + printable(value)
+
+
+def print_table(
+    rows: Sequence[Mapping[str, object]],
+    *,
+    empty: str,
+    spare: Sequence[str] = (),
+    prose: str | None = None,
+) -> None:
+    """Write rows as a table on stdout.
+
+    Args:
+        rows: All with the same columns.
+        empty: What stderr says where there are none.
+        spare: Columns to leave out, in this order, as far as the terminal is too narrow. Numbers
+            are never wrapped where that makes room for them.
+        prose: A column of sentences, which are wrapped and need more room than names.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        typer.echo(empty, err=True)
+        return
+    console = Console()
+    cells = {name: [printable(row[name]) for row in rows] for name in rows[0]}
+    left_out = []
+    for name in spare:
+        if name in cells and _least_width(cells, prose) > console.width:
+            left_out.append(name)
+            del cells[name]
+    fits = _least_width(cells, prose) <= console.width
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name, column in cells.items():
+        numeric = _is_numeric(column)
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=numeric and fits)
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*map(Text, row))
+    console.print(table)
+    if left_out:
+        typer.echo(f"no room on this terminal for: {', '.join(left_out)}", err=True)
+
+
+def _is_numeric(column: Sequence[str]) -> bool:
+    return all(_NUMERIC.issuperset(cell) for cell in column)
+
+
+def _least_width(cells: Mapping[str, Sequence[str]], prose: str | None) -> int:
+    """Return how wide a table of these columns must be for people to read it."""
+    from rich.cells import cell_len
+
+    widths = []
+    for name, column in cells.items():
+        if _is_numeric(column):
+            widths.append(max(map(cell_len, [name, *column])))
+        elif name == prose:
+            widths.append(min(_PROSE_WIDTH, max(map(cell_len, [name, *column]))))
+        else:
+            words = [word for text in (name, *column) for word in text.split()]
+            widths.append(min(_TEXT_WIDTH, max(map(cell_len, words), default=0)))
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def repeat(watch: bool, draw: Callable[[], None]) -> None:
+    """Draw once, or again and again until Ctrl-C; then an outage is told and waited for."""
+    draw()
+    if not watch:
+        return
+    from policy_state.errors import StoreUnavailable
+
+    try:
+        while True:
+            sys.stdout.flush()
+            time.sleep(_WATCH_S)
+            if sys.stdout.isatty():
+                typer.echo(_CLEAR, nl=False)
+            try:
+                draw()
+            except StoreUnavailable as error:
+                typer.echo(f"{printable(error)}; asked again every {_WATCH_S:.0f} s", err=True)
+    except KeyboardInterrupt:
+        return
+
+
+def printable(value: object) -> str:
+    """Return a value as text that cannot change the terminal."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:z.3f}"
+    text = str(value)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def duration_ms(text: str) -> int:
+    """Read a duration such as `2h`, `30min`, `1.5d`.
+
+    Raises:
+        InvalidSettings: it is none.
+    """
+    from consumer.errors import InvalidSettings
+
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise InvalidSettings(f"duration {printable(text)!r}, expected like 30s, 45min, 2h or 7d")
+    return int(float(match[1]) * _UNIT_MS[match[2]])
+
+
+def said(value: object) -> str:
+    """Return the value of a setting for people."""
+    return "none" if value is None else str(value)
+
+
+def percent(share: float | None) -> str:
+    """Return a share as a percentage."""
+    return "-" if share is None else f"{share:z.1%}"
+
+
+def since(time_ms: int | None) -> str:
+    """Return how long ago a time was."""
+    if time_ms is None:
+        return "never"
+    return f"{span(datetime.now(UTC).timestamp() * 1000 - time_ms)} ago"
+
+
+def span(length_ms: float) -> str:
+    """Return a length of time in its largest unit."""
+    seconds = max(0, int(length_ms / 1000))
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def clock(time_ms: int) -> str:
+    """Return a time for people, in UTC; as it is stored where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms} ms"
