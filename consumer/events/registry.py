@@ -7,12 +7,12 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from consumer.errors import InvalidEvent, InvalidSettings, ServiceRefused, ServiceUnavailable
 from consumer.events.formats import FORMS, Decode
 from consumer.http import fetch_json, read_secret
-from consumer.unset import Unsettable
+from consumer.section import Section
 from policy_state.wording import counted
 
 _FRAME_BYTES = 5  # a zero, then the schema's number
@@ -26,10 +26,8 @@ _BROUGHT: Final = "google/protobuf/"  # imports that protoc has
 _Answer = TypeVar("_Answer")
 
 
-class RegistrySettings(Unsettable):
+class RegistrySettings(Section):
     """Where the schemas of values are that name one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     url: Annotated[str, Field(pattern=r"^https?://[^@]+$")] | None = Field(
         None, description="needed for avro, json-schema and protobuf"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from consumer.settings.sections import KafkaSettings
-    from consumer.settings.security import KafkaSecurity
+    from consumer.settings.kafka import KafkaSecurity
 
 Client = dict[str, Any]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Final
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from consumer.errors import InvalidEvent
 from consumer.routes.pattern import check_pattern, check_topic, domain_in, may_be_domain, topics_of
-from consumer.unset import Unsettable
+from consumer.section import Section
 from policy_state.domains import text_domain
 from policy_state.errors import InvalidDomain
 
@@ -44,20 +44,18 @@ def _checked_source(source: str) -> str:
     return source
 
 
-class Route(Unsettable):
+class Route(Section):
     """Which topics it is for, where their events' domain is found, where predictions go.
 
     `topics` is a regular expression for the whole name. With `domain = "topic"` the domain is what
     its group `domain` matched, else the topic's name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: Annotated[str, Field(pattern=NAME)] | None = None
     topics: Annotated[str, AfterValidator(check_pattern)]
     domain: Annotated[str, AfterValidator(_checked_source)] = "topic"
     output: Annotated[str, AfterValidator(check_topic)] = "offramp.predictions"
-    cost_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    cost_weight: Annotated[float, Field(ge=0)] | None = None
 
     def matches(self, topic: str) -> bool:
         """Say whether the route is for this topic."""

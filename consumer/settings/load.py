@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import socket
+import tomllib
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
@@ -21,7 +23,7 @@ from pydantic_settings import (
 from consumer.errors import InvalidRoute, InvalidSettings
 from consumer.routes.route import Route
 from consumer.routes.table import GroupRoutes
-from consumer.settings.file import read_settings_file
+from consumer.section import Section
 from consumer.settings.problems import in_lines
 from consumer.settings.sections import (
     BatchSettings,
@@ -34,22 +36,18 @@ from consumer.settings.sections import (
     WorkerSettings,
 )
 from consumer.settings.variables import PREFIX, check_variables, kind_of, read_json
-from consumer.unset import Unsettable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Settings(BaseSettings, Unsettable):
+class Settings(BaseSettings, Section):
     """All settings of a worker."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
         nested_model_default_partial_update=True,
-        protected_namespaces=(),
     )
 
     kafka: KafkaSettings = KafkaSettings()
@@ -118,7 +116,7 @@ def load_settings(
     """
     named = os.environ.get(PREFIX + "CONFIG")
     path = path or (Path(named) if named else None)
-    from_file = {} if path is None else read_settings_file(path)
+    from_file = {} if path is None else _read_file(path)
     check_variables(Settings)
     given = _tree(options or {})
     token = _file.set(from_file)
@@ -146,3 +144,53 @@ def _tree(options: Mapping[str, object]) -> dict[str, Any]:
             raise InvalidSettings(f"{name}: a setting of it is given, too")
         node[last] = read_json(kind_of(Settings, name), value) if isinstance(value, str) else value
     return tree
+
+
+class _OnceOnly(yaml.SafeLoader):
+    """YAML in which a name stands once: of two the reader would take the later in silence."""
+
+
+def _once(loader: _OnceOnly, node: yaml.MappingNode) -> dict[Any, Any]:
+    names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise yaml.MarkedYAMLError(problem=f"{twice} stands twice", problem_mark=node.start_mark)
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+_OnceOnly.add_constructor("tag:yaml.org,2002:map", _once)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """Return the sections of a settings file.
+
+    Raises:
+        InvalidSettings: it cannot be read, is neither TOML nor YAML, or has no sections.
+    """
+    if path.suffix not in {".toml", ".yaml", ".yml"}:
+        raise InvalidSettings(f"{path}: name ends in {path.suffix!r}, expected .toml or .yaml")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidSettings(f"{path}: not UTF-8, at byte {error.start}") from error
+    except FileNotFoundError as error:
+        raise InvalidSettings(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:  # a name with a zero in it is a ValueError
+        said = getattr(error, "strerror", None) or error
+        raise InvalidSettings(f"{path}: cannot be read: {said}") from error
+    kind = "TOML" if path.suffix == ".toml" else "YAML"
+    try:
+        found = tomllib.loads(text) if kind == "TOML" else yaml.load(text, _OnceOnly)  # noqa: S506
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = "" if mark is None else f" (line {mark.line + 1}, column {mark.column + 1})"
+        raise InvalidSettings(f"{path}: not YAML: {error.problem}{place}") from error
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise InvalidSettings(f"{path}: not {kind}: {error}") from error
+    except RecursionError as error:
+        raise InvalidSettings(f"{path}: not {kind}: nested too deep") from error
+    if found is None:  # an empty file, or one of comments
+        return {}
+    if not isinstance(found, dict):
+        raise InvalidSettings(f"{path}: a {type(found).__name__}, expected sections of settings")
+    return {str(name): value for name, value in found.items()}

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    ConfigDict,
     Field,
     field_serializer,
-    field_validator,
     model_validator,
 )
 
@@ -20,10 +17,9 @@ from consumer.events.formats import FORMS
 from consumer.events.registry import RegistrySettings
 from consumer.routes.route import Route
 from consumer.routes.table import GroupRoutes
-from consumer.settings.addresses import check_servers
+from consumer.section import Section
+from consumer.settings.kafka import KafkaSecurity, check_servers
 from consumer.settings.problems import redacted_url
-from consumer.settings.security import KafkaSecurity
-from consumer.unset import Unsettable
 
 PRETRAINED = Path(__file__).parents[2] / "model" / "pretrained" / "reviews-small"
 
@@ -31,25 +27,7 @@ PRETRAINED = Path(__file__).parents[2] / "model" / "pretrained" / "reviews-small
 NonNegative = Annotated[float, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]  # that something waits; timers take no more
 
-_UNSENT = re.compile(r"[\x00\r\n\ud800-\udfff]")
 _DECADE_S = 10 * 365 * 86_400
-
-
-class Section(Unsettable):
-    """A group of settings: unknown names are errors, values do not change."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
-    )
-
-    @field_validator("*")
-    @classmethod
-    def _printed_and_sent(cls, value: object) -> object:
-        """Refuse what no file, no service and no terminal takes."""
-        if isinstance(value, str | Path) and (bad := _UNSENT.search(str(value))):
-            msg = f"has the character {bad[0]!r}, which no name may have"
-            raise ValueError(msg)
-        return value
 
 
 class KafkaSettings(Section):

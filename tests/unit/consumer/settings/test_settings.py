@@ -4,10 +4,10 @@ import pytest
 from pydantic_core._pydantic_core import list_all_errors
 
 from consumer.errors import InvalidSettings
+from consumer.section import is_optional
 from consumer.settings.load import Settings, load_settings
 from consumer.settings.problems import redacted_url
 from consumer.settings.variables import kind_of, setting_names, variable_of
-from consumer.unset import is_optional
 from consumer.wording import sentence
 
 
