@@ -1,4 +1,4 @@
-"""Bytes in, bytes out: input events, predictions and dead letters on the wire. Version 1."""
+"""Events in, predictions out, and predictions as they are read again: the wire, version 1."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError, from_json
 
 from consumer.errors import InvalidEvent
-from consumer.events.record import DeadLetter, Headers, Prediction, Record
+from consumer.events.record import Prediction, Record
+from consumer.section import Section
 from consumer.wording import complaints
+from policy_state.domains import domain_key
+from policy_state.errors import InvalidDomain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +30,8 @@ _BARE = re.compile(rb"\s*(?:null|true|false|-?[0-9][-+.0-9Ee]*)\s*")  # JSON, to
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_MS = 2**63 - 1  # Kafka's own times have 64 bits, and so have readers' integers
 _ID_DIGITS = 512
+_INT32_MAX = 2**31 - 1
+_OFFSET_MAX = 2**63 - 2
 _EXPECTED = {
     "id": f"expected 1 to {_ID_DIGITS} characters, or an integer of as many digits",
     "event": "expected a JSON object",
@@ -41,13 +46,10 @@ _KINDS = {
     "list": "a list",
     "str": "a string",
 }
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 
 
-class Fields(BaseModel):
+class Fields(Section):
     """Where the fields of an event stand in a value: names, or paths such as `payload.text`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: str = Field("text", description="where the text is: a name, or a path as `payload.text`")
     id: str = Field("id", description="where the id is")
@@ -94,12 +96,7 @@ class EventBody(BaseModel):
 
         A path such as `meta.source` leads into objects; None where it ends before that.
         """
-        first, *rest = path.split(".")
-        fields = self.__dict__ if first in self.__dict__ else self.model_extra or {}
-        found: object = fields.get(first)
-        for name in rest:
-            found = found.get(name) if isinstance(found, dict) else None
-        return found
+        return _at(self.__dict__ | (self.model_extra or {}), path)
 
 
 def parse(
@@ -221,13 +218,8 @@ def _shown(value: object) -> str:
     return "null" if value is None else _KINDS.get(type(value).__name__, type(value).__name__)
 
 
-def encode_prediction(prediction: Prediction, *, topic_id: str | None = None) -> bytes:
-    """Return the prediction as JSON, fields as in docs/events.md.
-
-    Args:
-        prediction: what to write.
-        topic_id: of the source topic; by default what the record says, if it does.
-    """
+def encode_prediction(prediction: Prediction) -> bytes:
+    """Return the prediction as JSON, fields as in docs/events.md."""
     event = prediction.event
     record = event.record
     body: dict[str, Any] = {
@@ -244,35 +236,53 @@ def encode_prediction(prediction: Prediction, *, topic_id: str | None = None) ->
         "source": {"topic": record.topic, "partition": record.partition, "offset": record.offset},
         "timestamp": event.timestamp_ms,
     }
-    if (known := topic_id or record.topic_id) is not None:
-        body["source"]["topic_id"] = known
+    if record.topic_id is not None:
+        body["source"]["topic_id"] = record.topic_id
     if prediction.truncated:
         body["truncated"] = True
     return orjson.dumps(body)
 
 
-def dead_letter_headers(letter: DeadLetter, *, instance: str, version: str) -> Headers:
-    """Return the record's own headers and, behind them, what went wrong and where.
+def _domain(name: str) -> str:
+    try:
+        return domain_key(name)
+    except InvalidDomain as error:
+        raise ValueError(str(error)) from error
 
-    A header without a value counts as one that is not there: kafka-python cannot write it.
-    """
-    record = letter.record
-    said = {
-        "stage": letter.stage,
-        "class": letter.error_class,
-        "message": _CONTROL.sub(" ", letter.message)[:1024],
-        "topic": record.topic,
-        **({} if record.topic_id is None else {"topic_id": record.topic_id}),
-        "partition": str(record.partition),
-        "offset": str(record.offset),
-        **({} if record.fault is None else {"last_offset": str(record.fault.last_offset)}),
-        "timestamp": str(record.timestamp_ms),
-        "instance": instance,
-        "version": version,
-    }
-    said |= {f"{part}_bytes": str(size) for part, size in letter.omitted_bytes}
-    added = tuple(
-        (f"offramp.error.{name}", value.encode(errors="backslashreplace"))
-        for name, value in said.items()
-    )
-    return tuple(header for header in record.headers if header[1] is not None) + added
+
+class Source(BaseModel):
+    """Where the record stood that a prediction is for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    topic: str
+    partition: Annotated[int, Field(ge=0, le=_INT32_MAX)]
+    offset: Annotated[int, Field(ge=0, le=_OFFSET_MAX)]
+    topic_id: str | None = None
+
+
+_Label = Annotated[int, Field(ge=0, le=_INT32_MAX)]
+
+
+class ReadPrediction(BaseModel):
+    """What is read of a prediction again; see docs/events.md."""
+
+    model_config = ConfigDict(frozen=True)
+
+    domain: Annotated[str, AfterValidator(_domain)]
+    exit_labels: Annotated[tuple[_Label, ...], Field(min_length=1)]
+    model: str
+    id: str | int | None = None
+    label: _Label | None = None
+    label_name: str | None = None
+    source: Source | None = None
+
+
+def read_prediction(value: bytes | None, *, fingerprint: str, exits: int) -> ReadPrediction | None:
+    """Return a prediction of one model; None for whatever else the bytes are."""
+    try:
+        found = ReadPrediction.model_validate_json(value or b"")
+    except ValidationError:
+        return None
+    ours = found.model == fingerprint and len(found.exit_labels) <= exits
+    return found if ours else None

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from consumer import __version__
 from consumer.errors import InvalidEvent, StoppedByError, blamed
-from consumer.events.codec import dead_letter_headers, encode_prediction
+from consumer.events.codec import encode_prediction
 from consumer.events.record import DeadLetter, Headers, headers_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from consumer.events.record import BatchOutcome, Prediction
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 
 
 class Outgoing(NamedTuple):
@@ -70,9 +73,36 @@ def encoded(
         outgoing.append(Outgoing(target, record.key, value, (), record.partition))
     for letter in letters:
         record = letter.record
-        headers = dead_letter_headers(letter, instance=instance, version=__version__)
+        headers = dead_letter_headers(letter, instance=instance)
         outgoing.append(Outgoing(dead_letters, record.key, record.value, headers, record.partition))
     return replace(outcome, predictions=tuple(predictions), dead_letters=tuple(letters)), outgoing
+
+
+def dead_letter_headers(letter: DeadLetter, *, instance: str) -> Headers:
+    """Return the record's own headers and, behind them, what went wrong and where.
+
+    A header without a value counts as one that is not there: kafka-python cannot write it.
+    """
+    record = letter.record
+    said = {
+        "stage": letter.stage,
+        "class": letter.error_class,
+        "message": _CONTROL.sub(" ", letter.message)[:1024],
+        "topic": record.topic,
+        **({} if record.topic_id is None else {"topic_id": record.topic_id}),
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        **({} if record.fault is None else {"last_offset": str(record.fault.last_offset)}),
+        "timestamp": str(record.timestamp_ms),
+        "instance": instance,
+        "version": __version__,
+    }
+    said |= {f"{part}_bytes": str(size) for part, size in letter.omitted_bytes}
+    added = tuple(
+        (f"offramp.error.{name}", value.encode(errors="backslashreplace"))
+        for name, value in said.items()
+    )
+    return tuple(header for header in record.headers if header[1] is not None) + added
 
 
 def set_aside(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from consumer.errors import InvalidSettings
-from consumer.events.prediction import read_prediction
+from consumer.events.codec import read_prediction
 from model.labels import Classes
 from model.texts.files import read_lines
 from model.texts.formats import Format, shown

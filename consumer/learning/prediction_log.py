@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from consumer.errors import InvalidSettings, StreamUnavailable
-from consumer.events.prediction import read_prediction
+from consumer.events.codec import read_prediction
 from consumer.kafka.reading.reader import TopicReader
 from policy_state.health.rebuild import PredictedText
 

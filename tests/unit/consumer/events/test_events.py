@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.errors import InvalidEvent
-from consumer.events.codec import Fields, dead_letter_headers, encode_prediction, parse
+from consumer.events.codec import Fields, encode_prediction, parse
+from consumer.events.outgoing import dead_letter_headers
 from consumer.events.record import DeadLetter, Event, Prediction, Record
 
 
@@ -189,7 +190,9 @@ def test_prediction_has_the_documented_fields():
         "timestamp": 77,
     }
     assert json.loads(encode_prediction(prediction(truncated=True)))["truncated"] is True
-    source = json.loads(encode_prediction(prediction(), topic_id="i1"))["source"]
+    plain = prediction()
+    event = plain.event._replace(record=plain.event.record._replace(topic_id="i1"))
+    source = json.loads(encode_prediction(plain._replace(event=event)))["source"]
     assert source == {
         "topic": "texts.films",
         "partition": 3,
@@ -202,7 +205,7 @@ def test_dead_letter_headers_say_what_and_where():
     """The headers name stage, class and position, and cannot carry control characters."""
     source = Record("t", 1, 2, 3, None, b"v", (("own", b"1"), ("null", None)))
     letter = DeadLetter(source, "parse", "invalid-json", "bad\x1b[31m\u202e value\ud800")
-    headers = dict(dead_letter_headers(letter, instance="w", version="1"))
+    headers = dict(dead_letter_headers(letter, instance="w"))
     assert headers["own"] == b"1"
     assert "null" not in headers
     assert headers["offramp.error.stage"] == b"parse"
