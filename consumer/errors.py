@@ -60,12 +60,12 @@ class ModelFailed(ConsumerError):
 class RecordsTooLarge(ConsumerError):
     """Kafka does not take some of the records of a transaction, which was ended.
 
-    `places` are those of the records in the sequence that was to be written.
+    `indexes` are those of the records in the sequence that was to be written.
     """
 
-    def __init__(self, places: tuple[int, ...]) -> None:
-        super().__init__(f"{len(places)} records are too large")
-        self.places = places
+    def __init__(self, indexes: tuple[int, ...]) -> None:
+        super().__init__(f"{len(indexes)} records are too large")
+        self.indexes = indexes
 
 
 class RecordHeldUp(ConsumerError):

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a value, in our words: the one place for them."""
+"""What pydantic finds wrong with a value, in our words."""
 
 from __future__ import annotations
 

@@ -199,12 +199,12 @@ def _message_indexes(value: bytes) -> tuple[tuple[int, ...], int]:
 
 
 def _zigzag(value: bytes, at: int) -> tuple[int, int]:
-    """Return the signed number that is written at a place, and the place behind it."""
+    """Return the signed number that is written at a position, and the position behind it."""
     number = 0
-    for place, byte in enumerate(value[at : at + _VARINT_BYTES]):
-        number |= (byte & 0x7F) << 7 * place
+    for index, byte in enumerate(value[at : at + _VARINT_BYTES]):
+        number |= (byte & 0x7F) << 7 * index
         if byte < _MORE:
-            return (number >> 1) ^ -(number & 1), at + place + 1
+            return (number >> 1) ^ -(number & 1), at + index + 1
     msg = f"no message index at byte {at} of {len(value)}"
     raise InvalidEvent("parse", "invalid-framing", msg)
 

@@ -108,11 +108,11 @@ def dead_letter_headers(letter: DeadLetter, *, instance: str) -> Headers:
 def set_aside(
     outcome: BatchOutcome, refused: Collection[int], *, kept: Callable[[DeadLetter], bool]
 ) -> BatchOutcome:
-    """Return the outcome with other dead letters in place of what was refused.
+    """Return the outcome with other dead letters for what was refused.
 
     Args:
         outcome: what was to be written.
-        refused: places in predictions, then dead letters.
+        refused: indexes into predictions, then dead letters.
         kept: whether a new dead letter is to be written.
 
     Raises:

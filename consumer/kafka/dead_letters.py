@@ -78,7 +78,7 @@ class ReadLetter:
         if self.error.keys() & {"value_bytes", "key_bytes"}:
             return "they were too large to be kept whole"
         if self.target(topic) is None:
-            return "they do not say where they came from; --to names another place"
+            return "they do not say where they came from; --to names a topic"
         return None
 
     def target(self, topic: str | None) -> str | None:

@@ -183,8 +183,8 @@ def _read_file(path: Path) -> dict[str, Any]:
         found = tomllib.loads(text) if kind == "TOML" else yaml.load(text, _OnceOnly)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        place = "" if mark is None else f" (line {mark.line + 1}, column {mark.column + 1})"
-        raise InvalidSettings(f"{path}: not YAML: {error.problem}{place}") from error
+        where = "" if mark is None else f" (line {mark.line + 1}, column {mark.column + 1})"
+        raise InvalidSettings(f"{path}: not YAML: {error.problem}{where}") from error
     except (ValueError, TypeError, yaml.YAMLError) as error:
         raise InvalidSettings(f"{path}: not {kind}: {error}") from error
     except RecursionError as error:

@@ -177,8 +177,8 @@ class Worker:
             except TopicRefused as error:
                 self._still.refused(error, outcome)
             except RecordsTooLarge as error:
-                log.warning("refused records=%d: they are too large", len(error.places))
-                outcome = set_aside(outcome, error.places, kept=self._kept)
+                log.warning("refused records=%d: they are too large", len(error.indexes))
+                outcome = set_aside(outcome, error.indexes, kept=self._kept)
 
     def _commit_once(
         self, batch: Batch, outcome: BatchOutcome, outgoing: Sequence[Outgoing]

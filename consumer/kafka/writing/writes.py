@@ -132,7 +132,7 @@ def write_singly(producer: KafkaProducer, outgoing: Sequence[Outgoing], timeout_
     transaction's records too large: so this finds out which one is.
 
     Raises:
-        RecordsTooLarge: with the places of the first that is, and of those larger than it.
+        RecordsTooLarge: with the index of the first that is, and of those larger than it.
         TopicRefused: a topic takes nothing, or not these records.
     """
     partition_of = Partitions(producer)

@@ -32,12 +32,12 @@ class Dead:
         self.source, self.name = f"d{time.time_ns()}.in", f"d{time.time_ns()}.dead"
         create_topics(kafka, {self.source: 1, f"{self.source}2": 1, self.name: 1})
         with KafkaProducer(bootstrap_servers=kafka, acks="all") as producer:
-            for place, (value, error) in enumerate(LETTERS):
-                said = {"topic": self.source, "partition": "0", "offset": str(place)}
+            for offset, (value, error) in enumerate(LETTERS):
+                said = {"topic": self.source, "partition": "0", "offset": str(offset)}
                 headers = [("own", b"h\x1b")]
                 for name, part in (said | error if error else {}).items():
                     headers.append((f"offramp.error.{name}", part.encode()))
-                producer.send(self.name, value, key=b"k%d" % place, headers=headers)
+                producer.send(self.name, value, key=b"k%d" % offset, headers=headers)
 
     def run(self, *args, code=0):
         options = ["--dead-letters", self.name, "-b", self.kafka]
@@ -74,7 +74,7 @@ def test_a_class_that_no_letter_can_have_is_refused(dead):
 
 
 def test_show_tells_all_of_one_letter_safe_for_the_terminal(dead):
-    """Error, key, headers and value; an unknown place is an error."""
+    """Error, key, headers and value; an unknown position is an error."""
     shown = dead.run("show", "0@0").stdout
     assert "stage: parse\n" in shown
     assert "key: k0\n" in shown
@@ -125,18 +125,18 @@ def test_reading_ends_where_the_broker_says_nothing_any_more():
 
 
 def test_a_letter_that_cannot_go_back_ends_the_replay_with_what_went(kafka):
-    """Its topic is gone, or is none: told at once, with its place and how many were sent."""
+    """Its topic is gone, or is none: told at once, with its position and how many were sent."""
     dead = Dead(kafka)
-    places = {"gone": f"gone{time.time_ns()}", "no topic": "no/topic"}
+    topics = {"gone": f"gone{time.time_ns()}", "no topic": "no/topic"}
     with KafkaProducer(bootstrap_servers=kafka, acks="all") as producer:
-        for stage, topic in places.items():
+        for stage, topic in topics.items():
             said = {"stage": stage, "class": "c", "topic": topic}
             headers = [(f"offramp.error.{name}", part.encode()) for name, part in said.items()]
             headers.append(("offramp.replays", b"9" * 5000))
             producer.send(dead.name, b"x", headers=headers).get()
     begun = time.monotonic()
     result = dead.run("replay", "--class", "c", "-y", code=1)
-    assert f"topic {places['gone']} does not exist; create it" in str(result.exception)
+    assert f"topic {topics['gone']} does not exist; create it" in str(result.exception)
     assert "stopped" not in result.output  # nothing had been sent
     result = dead.run("replay", "-y", code=1)
     assert "does not exist" in str(result.exception)

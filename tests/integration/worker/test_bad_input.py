@@ -40,9 +40,9 @@ def test_bad_events_are_dead_letters_and_all_others_are_predicted_once(fleet, ka
     topic = topic_of(fleet.prefix, "films")
     records = good(EVENTS)
     expected: Counter[str] = Counter()
-    for n, place in enumerate(range(EVERY - 1, EVENTS, EVERY)):
+    for n, offset in enumerate(range(EVERY - 1, EVENTS, EVERY)):
         value, error_class = BAD[n % len(BAD)]
-        records[place] = (b"\xff\x00\x80" + b"%d" % n, value)  # the key is binary, too
+        records[offset] = (b"\xff\x00\x80" + b"%d" % n, value)  # the key is binary, too
         expected[error_class] += 1
     records[EVENTS // 2] = (b"\x00", HUGE)
     records[EVENTS // 2 + 1] = (None, EARLY)

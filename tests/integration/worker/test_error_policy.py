@@ -24,8 +24,8 @@ def test_skipped_records_are_written_nowhere_and_the_batch_goes_on(fleet, kafka,
     set_limit(kafka, out, 3_000)
     fleet.environ |= {f"OFFRAMP_ERRORS__{stage.upper()}": "skip" for stage in STAGES}
     records = good(300)
-    for place, bad in zip((10, 20, 30, 40), STAGES.values(), strict=True):
-        records[place] = bad
+    for offset, bad in zip((10, 20, 30, 40), STAGES.values(), strict=True):
+        records[offset] = bad
     topic = topic_of(fleet.prefix, "films")
     send(kafka, topic, records)
     fleet.start("a", WORKER)
@@ -48,17 +48,17 @@ def test_a_worker_that_is_to_stop_names_the_record_and_loses_nothing(fleet, kafk
     fleet.environ |= {f"OFFRAMP_ERRORS__{stage.upper()}": "stop" for stage in STAGES}
     fleet.environ["OFFRAMP_BATCH__MAX_EVENTS"] = "20"
     records = good(250)
-    places = range(50, 250, 50)
-    for place, bad in zip(places, STAGES.values(), strict=True):
-        records[place] = bad
+    offsets = range(50, 250, 50)
+    for offset, bad in zip(offsets, STAGES.values(), strict=True):
+        records[offset] = bad
     send(kafka, topic, records)
-    for place, stage in zip(places, STAGES, strict=True):
+    for offset, stage in zip(offsets, STAGES, strict=True):
         assert fleet.start("a", WORKER).wait(60) == 1, fleet.log("a")[-3000:]
         last = fleet.log("a").splitlines()[-1]
-        assert f"{topic}[0]@{place}: {stage}: " in last, last
+        assert f"{topic}[0]@{offset}: {stage}: " in last, last
         fleet.environ[f"OFFRAMP_ERRORS__{stage.upper()}"] = "dead-letter"
     fleet.start("a", WORKER)
-    expected = Counter(f"e{i}" for i in range(250) if i not in places)
+    expected = Counter(f"e{i}" for i in range(250) if i not in offsets)
     assert Counter(ids(kafka, out, want=246)) == expected, fleet.log("a")[-3000:]
     letters = read_topic(kafka, dead, want=4)
     assert [(letter.key, letter.value) for letter in letters] == list(STAGES.values())

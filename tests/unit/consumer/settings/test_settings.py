@@ -147,9 +147,7 @@ def test_a_section_in_a_variable_is_an_object(monkeypatch):
         ("s.toml", 'routes = [{topics = "a", outputs = "b"}]', "did you mean routes.0.output?"),
     ],
 )
-def test_a_wrong_file_is_told_with_the_place_the_value_and_what_was_meant(
-    tmp_path, name, text, said
-):
+def test_a_wrong_file_is_named_with_the_value_and_what_was_meant(tmp_path, name, text, said):
     """Nothing in a file is passed over in silence, nor is it told in a library's words."""
     path = tmp_path / name
     path.write_text(text)
