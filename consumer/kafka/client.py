@@ -24,8 +24,8 @@ from consumer.kafka.private import ConnectionManager, Selector, TokenProvider
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from consumer.settings.sections import KafkaSettings
     from consumer.settings.kafka import KafkaSecurity
+    from consumer.settings.sections import KafkaSettings
 
 Client = dict[str, Any]
 

@@ -6,19 +6,11 @@ import os
 import re
 import socket
 import tomllib
-from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
 
 from consumer.errors import InvalidRoute, InvalidSettings
 from consumer.routes.route import Route
@@ -35,20 +27,14 @@ from consumer.settings.sections import (
     StoreSettings,
     WorkerSettings,
 )
-from consumer.settings.variables import PREFIX, check_variables, kind_of, read_json
+from consumer.settings.variables import PREFIX, from_environment, kind_of, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Settings(BaseSettings, Section):
+class Settings(Section):
     """All settings of a worker."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        nested_model_default_partial_update=True,
-    )
 
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
@@ -83,23 +69,6 @@ class Settings(BaseSettings, Section):
             raise ValueError(str(error)) from error
         return routes
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Options win over the environment, the environment over the file."""
-        del dotenv_settings, file_secret_settings
-        file = InitSettingsSource(settings_cls, _file.get())
-        return init_settings, env_settings, file
-
-
-_file: ContextVar[dict[str, Any]] = ContextVar("_file", default={})  # noqa: B039  (never changed)
-
 
 def load_settings(
     path: Path | None = None, *, options: Mapping[str, object] | None = None
@@ -117,18 +86,23 @@ def load_settings(
     named = os.environ.get(PREFIX + "CONFIG")
     path = path or (Path(named) if named else None)
     from_file = {} if path is None else _read_file(path)
-    check_variables(Settings)
-    given = _tree(options or {})
-    token = _file.set(from_file)
+    given, variables = _tree(options or {}), dict[str, Any]()
+    for name, text in from_environment(Settings).items():
+        variables = _merged(variables, _tree({name: text}))
     try:
-        return Settings(**given)
+        return Settings.model_validate(_merged(_merged(from_file, variables), given))
     except ValidationError as error:
         said = in_lines(error, Settings, options=given, path=path, file=from_file)
         raise InvalidSettings(said) from error
-    except SettingsError as error:
-        raise InvalidSettings(f"environment: {error}") from error
-    finally:
-        _file.reset(token)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of both; `above` wins, setting by setting."""
+    merged = below | above
+    for name in below.keys() & above.keys():
+        if isinstance(below[name], dict) and isinstance(above[name], dict):
+            merged[name] = _merged(below[name], above[name])
+    return merged
 
 
 def _tree(options: Mapping[str, object]) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Variables of the environment: each that begins like ours names something, or is refused."""
+"""Variables of the environment: each that begins like ours sets something, or is refused."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
+from typing import TYPE_CHECKING, Final, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -66,27 +66,31 @@ def _is_compound(kind: object) -> bool:
     return get_origin(kind) is tuple or any(map(_is_compound, get_args(kind)))
 
 
-def check_variables(model: type[BaseModel]) -> None:
-    """Refuse a variable with our prefix that names nothing: it would be passed over in silence.
+def from_environment(model: type[BaseModel]) -> dict[str, str]:
+    """Return what variables set, by dotted names, a section as a whole before its settings.
 
     Raises:
-        InvalidSettings: naming it, and what may have been meant.
+        InvalidSettings: a variable with our prefix names nothing, and would be passed over in
+            silence; or a section is no JSON.
     """
-    names = [variable_of(name) for name in setting_names(model)]
-    for variable, value in os.environ.items():
-        name = variable.upper()
-        if not name.startswith(PREFIX) or name in OTHERS or _is_service(name, value):
+    names = {variable_of(name): name for name in setting_names(model)}
+    found: dict[str, str] = {}
+    for given, value in os.environ.items():
+        variable = given.upper()
+        if not variable.startswith(PREFIX) or variable in OTHERS or _is_service(variable, value):
             continue
-        if name not in names:
-            leaves = [known for known in names if not _is_section(model, known)]
-            meant = did_you_mean(name, [*leaves, *OTHERS[:2]])
-            raise InvalidSettings(f"{variable}: there is no such setting{meant}")
-        if _is_section(model, name) and not _is_object(value):
-            example = next(known for known in names if known.startswith(f"{name}__"))
+        if variable not in names:
+            leaves = [known for known, name in names.items() if not _is_section(model, name)]
+            meant = did_you_mean(variable, [*leaves, *OTHERS[:2]])
+            raise InvalidSettings(f"{given}: there is no such setting{meant}")
+        if _is_section(model, names[variable]) and not _is_object(value):
+            example = next(known for known in names if known.startswith(f"{variable}__"))
             raise InvalidSettings(
-                f"{variable}: {value[:100]!r}, expected the section as a JSON object; one setting "
+                f"{given}: {value[:100]!r}, expected the section as a JSON object; one setting "
                 f"of it is set as {example}=VALUE"
             )
+        found[names[variable]] = value
+    return {name: found[name] for name in names.values() if name in found}
 
 
 def variable_of(name: str) -> str:
@@ -104,8 +108,8 @@ def _is_service(name: str, value: str) -> bool:
     return _SERVICE_URL.fullmatch(name) is not None and _URL.fullmatch(value) is not None
 
 
-def _is_section(model: type[BaseModel], variable: str) -> bool:
-    kind: Any = kind_of(model, variable.removeprefix(PREFIX).lower().replace("__", "."))
+def _is_section(model: type[BaseModel], name: str) -> bool:
+    kind = kind_of(model, name)
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 

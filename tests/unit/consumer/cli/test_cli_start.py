@@ -18,7 +18,7 @@ def walk(command, words):
         walk(inner, [*words, name])
 
 walk(typer.main.get_command(app), [])
-heavy = {"torch", "transformers", "tokenizers", "numpy", "kafka", "redis", "pydantic_settings"}
+heavy = {"torch", "transformers", "tokenizers", "numpy", "kafka", "redis"}
 print(sorted(heavy & set(sys.modules)))
 """
 

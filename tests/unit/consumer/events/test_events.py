@@ -211,8 +211,10 @@ def test_dead_letter_headers_say_what_and_where():
     assert headers["offramp.error.stage"] == b"parse"
     assert headers["offramp.error.class"] == b"invalid-json"
     assert headers["offramp.error.message"] == b"bad [31m  value\\ud800"
-    source = {name: headers[f"offramp.error.{name}"] for name in ("topic", "partition", "offset")}
-    assert source == {"topic": b"t", "partition": b"1", "offset": b"2"}
+    came_from = {
+        name: headers[f"offramp.error.{name}"] for name in ("topic", "partition", "offset")
+    }
+    assert came_from == {"topic": b"t", "partition": b"1", "offset": b"2"}
     assert headers["offramp.error.timestamp"] == b"3"
 
 

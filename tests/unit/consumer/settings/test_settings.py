@@ -70,10 +70,17 @@ def test_errors_name_the_field_and_the_value(options, field, value):
     assert repr(value) in str(caught.value)
 
 
-def test_errors_name_the_variable(monkeypatch):
-    """A wrong value from the environment is traced to its variable."""
-    monkeypatch.setenv("OFFRAMP_BATCH__MAX_EVENTS", "no")
-    with pytest.raises(InvalidSettings, match="OFFRAMP_BATCH__MAX_EVENTS"):
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("OFFRAMP_BATCH__MAX_EVENTS", "no", "expected a whole number"),
+        ("OFFRAMP_ROUTES", '[{"topics": "a"', "expected a list"),
+    ],
+)
+def test_errors_name_the_variable(monkeypatch, name, value, expected):
+    """A wrong value from the environment, or broken JSON there, is traced to its variable."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettings, match=rf"\(from {name}\), {expected}"):
         load_settings()
 
 
@@ -118,9 +125,11 @@ def test_variables_of_others_stop_no_worker(monkeypatch):
 
 
 def test_a_section_in_a_variable_is_an_object(monkeypatch):
-    """A whole section is JSON; anything else is told how one setting of it is set."""
+    """A whole section is JSON, and refined setting by setting; anything else is told how."""
     monkeypatch.setenv("OFFRAMP_KAFKA", '{"group": "a"}')
-    assert load_settings().kafka.group == "a"
+    monkeypatch.setenv("OFFRAMP_KAFKA__FORMAT", "json")
+    kafka = load_settings().kafka
+    assert (kafka.group, kafka.format) == ("a", "json")
     monkeypatch.setenv("OFFRAMP_KAFKA", "a")
     with pytest.raises(InvalidSettings, match="OFFRAMP_KAFKA__BOOTSTRAP_SERVERS=VALUE"):
         load_settings()
