@@ -177,7 +177,7 @@ class PolicyAdmin(StatsStore, Protocol):
         ...
 
     def samples(self, domain: str, *, limit: int = 100) -> tuple[Sample, ...]:
-        """Return the latest samples of a domain, the newest first; see `samples.sample_step`."""
+        """Return the latest samples of a domain, the newest first; see `samples.py`."""
         ...
 
 

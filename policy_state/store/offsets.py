@@ -31,16 +31,6 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """What a range of offsets is to what was counted before."""
-
-    status: Status
-    missing: tuple[Range, ...]  # the pieces of the range that are not counted; () if none
-    after: Counted  # with the range in it, where the status is applied
-    lost: int = 0  # offsets of gaps that there was no room for
-
-
-@dataclass(frozen=True, slots=True)
 class Counted:
     """The offsets of one partition that are counted: each below `upto` that is in no gap.
 
@@ -51,28 +41,6 @@ class Counted:
 
     upto: int = 0
     gaps: tuple[Range, ...] = ()  # rising, apart
-
-    def place(self, first: int, following: int) -> Placed:
-        """Return what becomes of the offsets `first..following - 1`.
-
-        >>> Counted(100, ((20, 40),)).place(20, 30)
-        Placed(status=<Status.APPLIED: 'applied'>, missing=(), after=Counted(upto=100, \
-gaps=((30, 40),)), lost=0)
-        >>> Counted(100).place(90, 120).missing
-        ((100, 120),)
-        """
-        if first >= self.upto:
-            opened = ((self.upto, first),) if first > self.upto else ()
-            gaps, lost = _bounded(self.gaps + opened)
-            return Placed(Status.APPLIED, (), Counted(following, gaps), lost)
-        missing = within((*self.gaps, (self.upto, following)), (first, following))
-        if not missing:
-            return Placed(Status.DUPLICATE, (), self)
-        if missing != ((first, following),):
-            return Placed(Status.OVERLAP, missing, self)
-        left = tuple(piece for gap in self.gaps for piece in _outside(gap, first, following))
-        gaps, lost = _bounded(left)
-        return Placed(Status.APPLIED, (), Counted(max(self.upto, following), gaps), lost)
 
     def open_below(self, end: int) -> tuple[Range, ...]:
         """Return what is not counted of the offsets below `end`.
@@ -91,7 +59,7 @@ def uncovered(wanted: Range, taken: Iterable[Range]) -> tuple[Range, ...]:
     """
     pieces = [wanted]
     for first, following in taken:
-        pieces = [left for piece in pieces for left in _outside(piece, first, following)]
+        pieces = [left for piece in pieces for left in outside(piece, first, following)]
     return tuple(pieces)
 
 
@@ -143,17 +111,8 @@ def read_counted(upto: str, gaps: str) -> Counted:
     return counted
 
 
-def _outside(gap: Range, first: int, following: int) -> list[Range]:
+def outside(gap: Range, first: int, following: int) -> list[Range]:
+    """Return the parts of a gap that lie outside of the offsets `first..following - 1`."""
     low, high = gap
     pieces = [(low, min(high, first)), (max(low, following), high)]
     return [(start, end) for start, end in pieces if start < end]
-
-
-def _bounded(gaps: tuple[Range, ...]) -> tuple[tuple[Range, ...], int]:
-    """Return the gaps that are kept, and how many offsets the others have."""
-    lost = 0
-    while len(gaps) > GAPS_MAX:
-        smallest = min(range(len(gaps)), key=lambda i: gaps[i][1] - gaps[i][0])
-        lost += gaps[smallest][1] - gaps[smallest][0]
-        gaps = gaps[:smallest] + gaps[smallest + 1 :]
-    return gaps, lost

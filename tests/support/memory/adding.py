@@ -17,6 +17,7 @@ from policy_state.store.port import (
     Status,
     Totals,
 )
+from tests.support.memory.marks import judged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,16 +52,16 @@ class Adding:
         """Add a part, if it was not counted before."""
         known = self.marks.get(part.source) or self._old_marks.get(part.source)
         mark = known or Counted()
-        placed = mark.place(part.first_offset, part.next_offset)
+        found = judged(mark, part.first_offset, part.next_offset)
         gap = max(0, part.first_offset - mark.upto) if known else 0
-        if placed.status is Status.APPLIED:
+        if found.status is Status.APPLIED:
             self.moved = True
-            self.marks[part.source] = placed.after
-            self.totals = replace(self.totals, lost=self.totals.lost + placed.lost)
+            self.marks[part.source] = found.after
+            self.totals = replace(self.totals, lost=self.totals.lost + found.lost)
             for domain, delta in part.deltas.items():
                 if delta.to_fields():
                     self._add(domain, delta, part.epochs.get(domain, -1))
-        return PartitionOutcome(placed.status, placed.after.upto, placed.missing, gap)
+        return PartitionOutcome(found.status, found.after.upto, found.missing, gap)
 
     def forget(self, record: DomainSnapshot) -> None:
         """Enter into the totals that a domain goes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -26,7 +27,7 @@ from policy_state.store.port import (
     check_same_model,
     checked_domains,
 )
-from policy_state.store.samples import SAMPLES, Sample, sample_step
+from policy_state.store.samples import SAMPLES, Sample
 from tests.support.memory.adding import Adding
 
 if TYPE_CHECKING:
@@ -207,9 +208,17 @@ def unpinned(record: DomainSnapshot, now_ms: int) -> DomainSnapshot:
     return replace(record, pin=None, pin_until_ms=None, pin_reason="")
 
 
+def _sample_step(texts: int) -> int:
+    """Return a number that rises where a sample is kept; the same arithmetic as in `apply.lua`."""
+    if texts < 16:
+        return 0
+    share, power = math.frexp(texts)
+    return 2 * power + (share >= 0.75)
+
+
 def _takes_sample(before: DomainSnapshot | None, after: DomainSnapshot) -> bool:
     texts = before.stats.observed[0] if before else 0
-    return sample_step(after.stats.observed[0]) > sample_step(texts)
+    return _sample_step(after.stats.observed[0]) > _sample_step(texts)
 
 
 def _held(record: DomainSnapshot) -> bool:

@@ -167,8 +167,8 @@ local function set_gaps(mark, gaps)
   mark.gaps, mark.gaps_changed = gaps, true
 end
 
--- Returns status, gap opened, pieces missing: as `Counted.place`; nil where there is a problem.
-local function place(source, mark, first, following)
+-- Returns status, gap opened, pieces missing of a part; nil where there is a problem.
+local function judge(source, mark, first, following)
   local opened = 0
   if first >= mark.upto then
     if mark.lost then -- nobody knows what below was counted, nor whether this was
@@ -212,7 +212,7 @@ local function place(source, mark, first, following)
   return 'applied', 0, ''
 end
 
--- Rises where a sample is kept; the same arithmetic as `samples.sample_step`.
+-- Rises where a sample is kept: at 16, 24, 32, 48, 64 .. texts.
 local function sample_step(texts)
   if texts < 16 then return 0 end
   local share, power = math.frexp(texts)
@@ -252,7 +252,7 @@ for i, part in ipairs(parts) do
   local source, first, following, deltas = part[1], part[2], part[3], part[4]
   local mark = mark_of(source)
   if problem then return problem end
-  local status, opened, missing = place(source, mark, first, following)
+  local status, opened, missing = judge(source, mark, first, following)
   if problem then return problem end
   if status == 'applied' then
     sum_up(part[5], 1)

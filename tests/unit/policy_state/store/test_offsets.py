@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy_state.store.offsets import GAPS_MAX, Counted, Status, format_gaps, parse_gaps, uncovered
+from tests.support.memory.marks import judged
 
 ranges = st.tuples(st.integers(0, 40), st.integers(1, 12)).map(lambda r: (r[0], r[0] + r[1]))
 
@@ -14,34 +15,34 @@ def offsets(counted: Counted) -> set[int]:
 
 
 @given(many=st.lists(ranges, max_size=25))
-def test_what_is_counted_is_what_was_placed(many: list[tuple[int, int]]) -> None:
+def test_what_is_counted_is_what_was_applied(many: list[tuple[int, int]]) -> None:
     """After any ranges in any order exactly the offsets that were applied are counted."""
-    counted, placed_once = Counted(), set[int]()
+    counted, once = Counted(), set[int]()
     for first, following in many:
         wanted = set(range(first, following))
-        placed = counted.place(first, following)
-        missing = {o for piece in placed.missing for o in range(*piece)}
-        if placed.status is Status.APPLIED:
-            assert not wanted & placed_once
-            placed_once |= wanted
+        found = judged(counted, first, following)
+        missing = {o for piece in found.missing for o in range(*piece)}
+        if found.status is Status.APPLIED:
+            assert not wanted & once
+            once |= wanted
         else:
-            assert placed.after == counted
-            assert missing == wanted - placed_once
-            assert (placed.status is Status.DUPLICATE) == (not missing)
-        counted = placed.after
-        assert offsets(counted) == placed_once
+            assert found.after == counted
+            assert missing == wanted - once
+            assert (found.status is Status.DUPLICATE) == (not missing)
+        counted = found.after
+        assert offsets(counted) == once
     assert parse_gaps(format_gaps(counted.gaps)) == counted.gaps
 
 
-def test_pieces_that_are_missing_can_be_placed() -> None:
+def test_pieces_that_are_missing_can_be_applied() -> None:
     """What an overlap names as missing is applied when it comes, piece by piece."""
     counted = Counted(100, ((20, 30), (50, 60)))
-    missing = counted.place(0, 120).missing
+    missing = judged(counted, 0, 120).missing
     assert missing == ((20, 30), (50, 60), (100, 120))
     for piece in missing:
-        placed = counted.place(*piece)
-        assert placed.status is Status.APPLIED
-        counted = placed.after
+        found = judged(counted, *piece)
+        assert found.status is Status.APPLIED
+        counted = found.after
     assert counted == Counted(120)
 
 
@@ -50,8 +51,8 @@ def test_the_smallest_gaps_are_given_up_first() -> None:
     counted, lost = Counted(0), 0
     for number in range(GAPS_MAX + 8):
         size = 50 if number == 3 else 1
-        placed = counted.place(counted.upto + size, counted.upto + size + 5)
-        counted, lost = placed.after, lost + placed.lost
+        found = judged(counted, counted.upto + size, counted.upto + size + 5)
+        counted, lost = found.after, lost + found.lost
     assert (len(counted.gaps), lost) == (GAPS_MAX, 8)
     assert [b - a for a, b in counted.gaps].count(50) == 1
 
