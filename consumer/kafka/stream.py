@@ -201,8 +201,8 @@ class KafkaStream:
 
     def places(self) -> dict[str, int]:
         """Return up to where what is this worker's now is committed, by watermark name."""
-        sources = self._member.start.sources()
-        return {s: at for s in sources if (at := self.positions.noted(s)) is not None}
+        read = {f"{found}/{tp.partition}" for tp, found in self._member.start.topics.ids.items()}
+        return {s: at for s in read if (at := self.positions.noted(s)) is not None}
 
     def commit(
         self, batch: Batch, outgoing: Sequence[Outgoing], *, before_commit: Callable[[], None]

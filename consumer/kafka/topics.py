@@ -59,10 +59,8 @@ def connected(
     """
     timeout_s = min(timeout_s or _ANSWER_S, kafka.request_timeout_s)
     client = connect(kafka.model_copy(update={"request_timeout_s": timeout_s}))
-    with (
-        translated(doing or f"kafka at {kafka.bootstrap_servers}"),
-        KafkaAdminClient(**client) as admin,
-    ):
+    doing = doing or f"kafka at {kafka.bootstrap_servers}"
+    with translated(doing), KafkaAdminClient(**client) as admin:
         yield admin
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from consumer.errors import InvalidSettings, StreamUnavailable
 from consumer.events.codec import read_prediction
+from consumer.kafka.client import translated
+from consumer.kafka.group.offsets import group_offsets
 from consumer.kafka.reading.reader import TopicReader
 from policy_state.health.rebuild import PredictedText
 
@@ -48,7 +50,8 @@ class PredictionLog(TopicReader):
         """
         deadline = time.monotonic() + _COMMIT_WAIT_S
         while True:
-            offsets = self.committed_by(self._group)
+            with translated("reading the group's offsets"):
+                offsets = group_offsets(self.admin, self._group, self.ids)
             if offsets == {}:
                 raise InvalidSettings(f"group {self._group} has committed nothing")
             behind = [

@@ -12,7 +12,7 @@ from kafka.errors import TopicAuthorizationFailedError
 from consumer.kafka.targets import allow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from kafka import TopicPartition
 
@@ -35,13 +35,12 @@ class _Rest:
 class Resting:
     """Notes which partitions gave an error, and says so, once a minute for each."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._rests: dict[TopicPartition, _Rest] = {}
 
     def add(self, partition: TopicPartition, error: Exception) -> None:
         """Let a partition stand still, until it is tried again."""
-        now, cause = self._clock(), repr(error)
+        now, cause = time.monotonic(), repr(error)
         if isinstance(error, TopicAuthorizationFailedError):
             cause = f"may not be read: {allow(partition.topic, 'Read', 'Describe')} allows it"
         known = self._rests.setdefault(partition, _Rest(cause, now, now - _SAID_EVERY_S))
@@ -56,7 +55,7 @@ class Resting:
 
     def still(self, assigned: Collection[TopicPartition]) -> set[TopicPartition]:
         """Return those of this worker's partitions that are not to be read for now."""
-        now = self._clock()
+        now = time.monotonic()
         for tp in [tp for tp in self._rests if tp not in assigned]:
             del self._rests[tp]
         for tp in [tp for tp, rest in self._rests.items() if now - rest.failed > _OVER_S]:

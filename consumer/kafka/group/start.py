@@ -69,10 +69,6 @@ class StartOffsets:
         """Whether a partition is placed, so that what is read of it may be used."""
         return partition in self.topics.ids
 
-    def sources(self) -> list[str]:
-        """Return the watermark names of what is placed."""
-        return [f"{topic_id}/{tp.partition}" for tp, topic_id in list(self.topics.ids.items())]
-
     def take(self, records: Iterable[Record]) -> dict[tuple[str, int], int]:
         """Return where what was taken before ended, by topic id and partition.
 

@@ -58,7 +58,10 @@ class Fetching:
         if topics is not None:
             FetchIds(fetcher, topics)
         fetcher.PartitionRecords = partial(
-            _Records, end=self._end, suspects={}, topic_id=lambda: self._topic_id
+            _Records,
+            end=lambda tp: int(consumer.highwater(tp) or 0),
+            suspects={},
+            topic_id=lambda: self._topic_id,
         )
         self._parse = private.parse.replace(fetcher, self._parse_or_refuse)
         self._append = private.append.replace(fetcher, self._append_or_refuse)
@@ -111,9 +114,6 @@ class Fetching:
         if partition in self._consumer.assignment():
             self._consumer.pause(partition)  # else it would be asked for again at once
         self._refused(partition, error)
-
-    def _end(self, partition: TopicPartition) -> int:
-        return int(self._consumer.highwater(partition) or 0)
 
 
 class _Records(private.PartitionRecords):

@@ -10,7 +10,6 @@ from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, OffsetSpec, T
 
 from consumer.errors import StreamUnavailable, TopicMissing
 from consumer.kafka.client import connect, translated
-from consumer.kafka.group.offsets import group_offsets
 from consumer.kafka.reading.fetching import Fetching
 from consumer.kafka.topics import log_offsets, topic_ids
 from policy_state.suggesting import did_you_mean
@@ -67,15 +66,6 @@ class TopicReader:
         """Close the connections."""
         self._consumer.close()
         self.admin.close()
-
-    def committed_by(self, group: str) -> dict[tuple[str, int], int] | None:
-        """Return what a group has committed of all topics; see `group_offsets`.
-
-        Raises:
-            StreamUnavailable: the broker stopped answering.
-        """
-        with translated("reading the group's offsets"):
-            return group_offsets(self.admin, group, self.ids)
 
     def _partitions(self) -> list[TopicPartition]:
         return [

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from consumer.settings.sections import KafkaSettings
-    from model.texts.rows import Row
 
 FIELDS = ("id", "domain", "timestamp")
 _REPORTS_A_SECOND = 10
@@ -100,16 +99,13 @@ def read_events(path: Path, layout: Layout) -> Iterator[tuple[int, bytes]]:
     """
     renamed = (layout.text, layout.label) != ("text", "label")
     for row in read_rows(path, layout):
-        yield row.line, _event(row, layout, renamed=renamed)
-
-
-def _event(row: Row, layout: Layout, *, renamed: bool) -> bytes:
-    if row.raw is not None and not renamed:
-        return row.raw.encode()
-    if row.raw is not None:
-        rest = {k: v for k, v in row.fields.items() if k not in {layout.text, layout.label}}
-        label = None if layout.label is None else row.fields.get(layout.label)
-        return json.dumps({**rest, "text": row.text, "label": label}).encode()
-    rest = {name: row.fields[name] for name in FIELDS if row.fields.get(name)}
-    labelled = {} if row.label is None else {"label": row.label}
-    return orjson.dumps({"text": row.text, **rest, **labelled})
+        if row.raw is not None and not renamed:
+            yield row.line, row.raw.encode()
+        elif row.raw is not None:
+            rest = {k: v for k, v in row.fields.items() if k not in {layout.text, layout.label}}
+            label = None if layout.label is None else row.fields.get(layout.label)
+            yield row.line, json.dumps({**rest, "text": row.text, "label": label}).encode()
+        else:
+            rest = {name: row.fields[name] for name in FIELDS if row.fields.get(name)}
+            labelled = {} if row.label is None else {"label": row.label}
+            yield row.line, orjson.dumps({"text": row.text, **rest, **labelled})

@@ -17,7 +17,6 @@ from consumer.routes.pattern import check_topic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from consumer.settings.sections import KafkaSettings
 
@@ -58,14 +57,9 @@ class TopicWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if error is None:
+            if kind is None:
                 self.flush()
             else:
                 with suppress(KafkaError):

@@ -11,7 +11,7 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from consumer.errors import StreamUnavailable
-from consumer.kafka.group.offsets import group_lag, to_commit
+from consumer.kafka.group.offsets import group_lag, group_offsets, to_commit
 from consumer.learning.prediction_log import PredictionLog
 from policy_state.reports.domain import read_reports
 from policy_state.store.offsets import Counted
@@ -206,7 +206,7 @@ def test_an_offset_that_was_committed_for_the_topic_before_is_nobodys(members, a
     assert lag[members.topic].behind == left
     with PredictionLog(members.settings, [members.out], fingerprint="f", exits=3) as predicted:
         found = {} if of_the_old else {(after, 0): EVENTS - 5}
-        assert predicted.committed_by(members.settings.group) == found
+        assert group_offsets(predicted.admin, members.settings.group, predicted.ids) == found
     stream = members.join("a")
     read_until(stream, lambda: stream._buffer.events)
     batch = stream.collect(AT_ONCE)
