@@ -33,3 +33,14 @@ def test_the_index_of_decisions_lists_each_page_as_its_head_has_it() -> None:
         rows.append(f"| {link} | {title.removeprefix('# ')} | {found[1]} | {found[2]} |")
     index = (folder / "README.md").read_text(encoding="utf-8").splitlines()
     assert [line for line in index if line.startswith("| [")] == rows
+
+
+def test_unit_tests_lie_in_the_rooms_of_what_they_test() -> None:
+    """Each folder of unit tests has the name of a room: one that moves takes its tests along."""
+    unit = ROOT / "tests" / "unit"
+    rooms = {
+        file.parent.relative_to(unit)
+        for package in ("consumer", "model", "policy_state")
+        for file in (unit / package).rglob("test_*.py")
+    }
+    assert [str(room) for room in sorted(rooms) if not (ROOT / room / "__init__.py").exists()] == []

@@ -10,7 +10,7 @@ import pytest
 
 from consumer.entry import own_command
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 FOREIGN = "raise SystemExit('a file of the current folder was executed')\n"
 
 
