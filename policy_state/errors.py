@@ -2,11 +2,7 @@
 
 PolicyStateError
 ├── InvalidInput (also a ValueError)   the caller passed something wrong
-│   ├── InvalidDomain                  a domain name that cannot be a key
-│   ├── InvalidCosts                   a cost vector that does not fit the exits
-│   ├── InvalidPolicySettings                policy settings or a store address
-│   ├── InvalidStats                   counters, labels, offsets
-│   └── InvalidMatrix                  a file of exit labels that cannot be read
+│   └── InvalidDomain                  a domain name that cannot be a key
 └── StoreError                         the store could not do it; nothing was written by the call
     ├── StoreUnavailable               no (usable) answer: send the same again later, it is safe
     ├── StoreRefused                   the server said no and would say no again
@@ -34,22 +30,6 @@ class InvalidInput(PolicyStateError, ValueError):
 
 class InvalidDomain(InvalidInput):
     """A domain name that cannot be a key."""
-
-
-class InvalidCosts(InvalidInput):
-    """A cost vector that does not fit the exits."""
-
-
-class InvalidPolicySettings(InvalidInput):
-    """Policy settings, or the address of a store, that make no sense."""
-
-
-class InvalidStats(InvalidInput):
-    """Counters, labels or offsets that cannot be."""
-
-
-class InvalidMatrix(InvalidInput):
-    """A file of exit labels that cannot be read."""
 
 
 class StoreError(PolicyStateError):

@@ -6,7 +6,7 @@ import json
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from policy_state.errors import InvalidPolicySettings
+from policy_state.errors import InvalidInput
 from policy_state.suggesting import did_you_mean
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def parse_options(options: Iterable[str]) -> dict[str, Any]:
     for option in options:
         name, equals, text = option.partition("=")
         if not equals or not name:
-            raise InvalidPolicySettings(f"{option!r}: expected NAME=VALUE")
+            raise InvalidInput(f"{option!r}: expected NAME=VALUE")
         if name in found:
-            raise InvalidPolicySettings(f"{name!r} is given twice")
+            raise InvalidInput(f"{name!r} is given twice")
         try:
             found[name] = json.loads(text)
         except (ValueError, RecursionError):
@@ -57,14 +57,14 @@ def with_values(old: T, wanted: Mapping[str, Any]) -> T:
     """Return the settings with some values changed, each of the kind that it was.
 
     Raises:
-        InvalidPolicySettings: No field of that name, a value of another kind, or refused by `old`.
+        InvalidInput: No field of that name, a value of another kind, or refused by `old`.
     """
     known = {field.name: str(field.type) for field in fields(old)}
     values = {}
     for name, value in wanted.items():
         if name not in known:
             meant = did_you_mean(name, known) or f", expected one of {', '.join(known)}"
-            raise InvalidPolicySettings(f"{name!r} is unknown{meant}")
+            raise InvalidInput(f"{name!r} is unknown{meant}")
         values[name] = _as_kind(name, known[name], value)
     return replace(old, **values)
 
@@ -83,7 +83,7 @@ def parse_numbers(text: str, what: str, kind: type[N]) -> tuple[N, ...]:
     (1, 3, 7)
 
     Raises:
-        InvalidPolicySettings: they are none; says of what.
+        InvalidInput: they are none; says of what.
     """
     try:
         found = tuple(kind(part) for part in text.split(","))
@@ -91,7 +91,7 @@ def parse_numbers(text: str, what: str, kind: type[N]) -> tuple[N, ...]:
         found = ()
     if not (found and all(0 <= number <= _MOST for number in found)):  # NaN, too
         whole, such = ("whole ", "1,3,7,12") if kind is int else ("", "0.1,0.5,1")
-        raise InvalidPolicySettings(
+        raise InvalidInput(
             f"{what} {text[:40]}: expected {whole}numbers with commas, such as {such}"
         )
     return found
@@ -111,4 +111,4 @@ def _as_kind(name: str, kind: str, value: Any) -> Any:  # noqa: ANN401 - whateve
         return float(value)
     if kind == "str" and isinstance(value, str):
         return value
-    raise InvalidPolicySettings(f"{name} {value!r:.100}, expected {_SAID.get(kind, kind)}")
+    raise InvalidInput(f"{name} {value!r:.100}, expected {_SAID.get(kind, kind)}")

@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 from itertools import chain, pairwise, zip_longest
 from typing import TYPE_CHECKING, Final, Self
 
-from policy_state.errors import InvalidStats
+from policy_state.errors import InvalidInput
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -65,16 +65,16 @@ class ExitStats:
         """Refuse tuples of different lengths and negative counts."""
         lengths = (len(self.observed), len(self.disagreed), len(self.played))
         if lengths[0] < 1 or len(set(lengths)) != 1:
-            raise InvalidStats(
+            raise InvalidInput(
                 "observed, disagreed and played have "
                 f"{lengths[0]}, {lengths[1]} and {lengths[2]} entries, expected one per exit"
             )
         for name in LETTERS.values():
             counts = getattr(self, name) or (0,) * lengths[0]
             if len(counts) != lengths[0]:
-                raise InvalidStats(f"{name} has {len(counts)} entries, expected {lengths[0]}")
+                raise InvalidInput(f"{name} has {len(counts)} entries, expected {lengths[0]}")
             if min(counts) < 0:
-                raise InvalidStats(f"a count is negative: {name} {counts}")
+                raise InvalidInput(f"a count is negative: {name} {counts}")
             object.__setattr__(self, name, counts)
 
     @classmethod
@@ -88,7 +88,7 @@ class ExitStats:
         """Return what one text adds, given the labels of exits 0..k where it stopped at k."""
         depth = len(exit_labels)
         if not 1 <= depth <= exits:
-            raise InvalidStats(
+            raise InvalidInput(
                 f"{counted(depth, 'exit label')} for one text, this policy has "
                 f"{counted(exits, 'exit')}"
             )
@@ -123,7 +123,7 @@ class ExitStats:
         depths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
         if rows and not (depths.min() >= 1 and depths.max() <= exits):
             wrong = next(len(row) for row in rows if not 1 <= len(row) <= exits)
-            raise InvalidStats(
+            raise InvalidInput(
                 f"{counted(wrong, 'exit label')} for one text, this policy has "
                 f"{counted(exits, 'exit')}"
             )
@@ -212,7 +212,7 @@ class ExitStats:
     def __add__(self, other: Self) -> Self:
         """Return the counters of both together."""
         if self.exits != other.exits:
-            raise InvalidStats(
+            raise InvalidInput(
                 f"counters of {counted(self.exits, 'exit')} plus counters of {other.exits}"
             )
         return type(self)(
@@ -255,5 +255,5 @@ def _count(value: float | str | bytes, name: str) -> int:
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
     digits = text.isascii() and text.isdigit() and len(text) <= len(str(COUNT_MAX))
     if not (digits and int(text) <= COUNT_MAX):
-        raise InvalidStats(f"field {name} holds {text[:40]!r}, expected an integer 0..{COUNT_MAX}")
+        raise InvalidInput(f"field {name} holds {text[:40]!r}, expected an integer 0..{COUNT_MAX}")
     return int(text)

@@ -191,10 +191,10 @@ def _costs(
     settings: dict[str, PolicySettings], layers: tuple[int, ...], exits: int
 ) -> tuple[float, ...]:
     from policy_state.algorithms.costs import cost_vector
-    from policy_state.errors import InvalidCosts
+    from policy_state.errors import InvalidInput
 
     if len(layers) != exits:
-        raise InvalidCosts(
+        raise InvalidInput(
             f"{counted(len(layers), 'layer')} for a matrix of {counted(exits, 'exit')}"
         )
     first = next(iter(settings.values()))

@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from policy_state.errors import InvalidCosts
+from policy_state.errors import InvalidInput
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -34,18 +34,18 @@ def cost_vector(
     """
     _check_layers(layers)
     if not _is_amount(weight):
-        raise InvalidCosts(f"cost weight {weight!r}, expected a finite number of 0 or more")
+        raise InvalidInput(f"cost weight {weight!r}, expected a finite number of 0 or more")
     if not isinstance(spec, str | tuple | list):
-        raise InvalidCosts(f"cost {spec!r}, expected layers, split or one number per exit")
+        raise InvalidInput(f"cost {spec!r}, expected layers, split or one number per exit")
     costs = _named(spec, layers) if isinstance(spec, str) else tuple(spec)
     if len(costs) != len(layers):
-        raise InvalidCosts(
+        raise InvalidInput(
             f"{counted(len(costs), 'cost')} for {counted(len(layers), 'exit')} "
             f"(layers {tuple(layers)})"
         )
     for exit_, cost in enumerate(costs):
         if not _is_amount(cost):
-            raise InvalidCosts(
+            raise InvalidInput(
                 f"cost of exit {exit_} is {cost!r}, expected a finite number of 0 or more"
             )
     return tuple(weight * cost for cost in costs)
@@ -62,10 +62,10 @@ def _named(spec: str, layers: Sequence[int]) -> tuple[float, ...]:
         return tuple(layer / layers[-1] for layer in layers)
     if spec == "split":
         return tuple(0.5 if layer <= SPLIT_LAYER else 1.0 for layer in layers)
-    raise InvalidCosts(f"cost {spec!r} is unknown, expected layers, split or one number per exit")
+    raise InvalidInput(f"cost {spec!r} is unknown, expected layers, split or one number per exit")
 
 
 def _check_layers(layers: Sequence[int]) -> None:
     rising = all(a < b for a, b in pairwise(layers))
     if not layers or layers[0] < 1 or not rising:
-        raise InvalidCosts(f"layers {tuple(layers)}, expected at least one, rising, from 1")
+        raise InvalidInput(f"layers {tuple(layers)}, expected at least one, rising, from 1")

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from policy_state.errors import InvalidPolicySettings
+from policy_state.errors import InvalidInput
 
 ALGORITHMS: Final = ("default", "uee-ucb")
 INDICES: Final = ("paired", "kl")
@@ -36,21 +36,15 @@ class PolicySettings:
         """Refuse what no exit can be chosen with."""
         for name, allowed in (("algorithm", ALGORITHMS), ("index", INDICES)):
             if getattr(self, name) not in allowed:
-                raise InvalidPolicySettings(
+                raise InvalidInput(
                     f"{name} {getattr(self, name)!r} is unknown, expected {' or '.join(allowed)}"
                 )
         for name in ("alpha", "scouts", "prior", "probe_cost", "drift"):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
-                raise InvalidPolicySettings(
-                    f"{name} {value}, expected a finite number of 0 or more"
-                )
+                raise InvalidInput(f"{name} {value}, expected a finite number of 0 or more")
         for name in ("monotone", "screen"):
             if not isinstance(getattr(self, name), bool):
-                raise InvalidPolicySettings(
-                    f"{name} {getattr(self, name)!r}, expected true or false"
-                )
+                raise InvalidInput(f"{name} {getattr(self, name)!r}, expected true or false")
         if self.tolerance is not None and not 0 < self.tolerance < 1:
-            raise InvalidPolicySettings(
-                f"tolerance {self.tolerance}, expected a share above 0, below 1"
-            )
+            raise InvalidInput(f"tolerance {self.tolerance}, expected a share above 0, below 1")

@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from policy_state.errors import InvalidCosts
+from policy_state.errors import InvalidInput
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def best_exit(stats: ExitStats, costs: Sequence[float]) -> int:
 def mean_rewards(stats: ExitStats, costs: Sequence[float]) -> tuple[float, ...]:
     """Return the mean reward of every exit, minus infinity where it was never observed."""
     if len(costs) != stats.exits:
-        raise InvalidCosts(
+        raise InvalidInput(
             f"{counted(len(costs), 'cost')} for counters of {counted(stats.exits, 'exit')}"
         )
     return tuple(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from policy_state.algorithms.bounds import last_best
-from policy_state.errors import InvalidStats
+from policy_state.errors import InvalidInput
 from policy_state.reports.diagnosis import Share
 from policy_state.wording import counted
 
@@ -78,14 +78,14 @@ def judge(
             labels then choose the cheapest exit that keeps it, and no reward is lost.
     """
     if len(exit_labels) != len(truth):
-        raise InvalidStats(
+        raise InvalidInput(
             f"{counted(len(exit_labels), 'text')} with {counted(len(truth), 'label')}"
         )
     exits = len(costs)
     wrong = np.full((len(truth), exits), -1, dtype=np.int8)  # -1: not computed
     for row, labels, label in zip(wrong, exit_labels, truth, strict=True):
         if not 1 <= len(labels) <= exits:
-            raise InvalidStats(
+            raise InvalidInput(
                 f"{counted(len(labels), 'exit label')} for one text, of {counted(exits, 'exit')}"
             )
         row[: len(labels)] = np.array(labels) != label

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from policy_state.errors import InvalidMatrix
+from policy_state.errors import InvalidInput
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -26,24 +26,24 @@ def read_matrix(path: Path) -> tuple[NDArray[np.int8], NDArray[np.int8] | None]:
     exit, shallowest first, then `op_labels` if the truth is known. Labels are integers 0..127.
 
     Raises:
-        InvalidMatrix: Unreadable, empty, ragged, or holding something else than labels; names line
+        InvalidInput: Unreadable, empty, ragged, or holding something else than labels; names line
             and column.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
             header, *lines = file.read().splitlines() or [""]
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidMatrix(f"{path}: cannot be read: {error}") from error
+        raise InvalidInput(f"{path}: cannot be read: {error}") from error
     separator = "\t" if "\t" in header else ","
     names = header.split(separator)
     exits = len(names) - (names[-1] == TRUTH_COLUMN)
     for column, name in enumerate(names[:exits]):
         if name != str(column):
-            raise InvalidMatrix(
+            raise InvalidInput(
                 f"{path}: line 1, column {column + 1}: name {name!r}, expected '{column}'"
             )
     if not exits or not lines:
-        raise InvalidMatrix(
+        raise InvalidInput(
             f"{path}: {counted(exits, 'exit')} and {counted(len(lines), 'text')}, "
             f"expected 1 or more"
         )
@@ -59,12 +59,12 @@ def read_matrix(path: Path) -> tuple[NDArray[np.int8], NDArray[np.int8] | None]:
 
 def _labels(cells: list[str], columns: int, place: str) -> list[int]:
     if len(cells) != columns:
-        raise InvalidMatrix(f"{place}: {len(cells)} columns, the first line has {columns}")
+        raise InvalidInput(f"{place}: {len(cells)} columns, the first line has {columns}")
     for column, cell in enumerate(cells, start=1):
         # Python makes no number of thousands of digits, and says so in an error of its own.
         digits = cell.isascii() and cell.isdigit() and len(cell) <= _LABEL_DIGITS
         if not (digits and int(cell) <= LABEL_MAX):
-            raise InvalidMatrix(
+            raise InvalidInput(
                 f"{place}, column {column}: {cell[:40]!r}, expected a label 0..{LABEL_MAX}"
             )
     return [int(cell) for cell in cells]

@@ -15,7 +15,7 @@ from policy_state.algorithms.base import UeeUcb
 from policy_state.algorithms.default import DefaultAlgorithm
 from policy_state.algorithms.drift import BLOCK_TEXTS, DriftWatch, DriftWindow
 from policy_state.algorithms.tolerance import ToleranceAlgorithm
-from policy_state.errors import InvalidCosts, InvalidInput, InvalidMatrix
+from policy_state.errors import InvalidInput
 from policy_state.stats import ExitStats
 from policy_state.wording import counted
 
@@ -101,9 +101,9 @@ def replay(
         pool: What other domains have learnt, for the events of a batch that do not explore.
     """
     if not orders.size:
-        raise InvalidMatrix("a matrix without texts cannot be replayed")
+        raise InvalidInput("a matrix without texts cannot be replayed")
     if len(algorithm.costs) != labels.shape[1]:
-        raise InvalidCosts(
+        raise InvalidInput(
             f"{counted(len(algorithm.costs), 'cost')} for a matrix of "
             f"{counted(labels.shape[1], 'exit')}"
         )

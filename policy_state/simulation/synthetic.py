@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from policy_state.errors import InvalidPolicySettings
+from policy_state.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ class SyntheticDomain:
         """Refuse shares outside 0..1 and fewer than two classes."""
         shares = (*self.errors, self.violations, self.first_share or 0.0)
         if not self.errors or not all(0 <= share <= 1 for share in shares) or self.classes < 2:  # noqa: PLR2004
-            raise InvalidPolicySettings(f"{self}: expected shares in 0..1, and 2 classes or more")
+            raise InvalidInput(f"{self}: expected shares in 0..1, and 2 classes or more")
 
     def texts(
         self, count: int, rng: np.random.Generator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from policy_state.errors import InvalidInput, InvalidPolicySettings
+from policy_state.errors import InvalidInput
 from policy_state.store.port import DomainSnapshot, Limits, OpenedPolicy, PolicyMeta, StatsStore
 from policy_state.store.samples import Sample
 
@@ -61,7 +61,7 @@ class Reset:
     def __post_init__(self) -> None:
         """Refuse a share that is none."""
         if not 0 <= self.keep < 1:
-            raise InvalidPolicySettings(f"keep {self.keep}, expected a share from 0 to below 1")
+            raise InvalidInput(f"keep {self.keep}, expected a share from 0 to below 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,14 +191,14 @@ def changed_settings(
 
 
 def check_change(change: Change, *, exits: int) -> None:
-    """Raise `InvalidPolicySettings` for a pin that this policy cannot have."""
+    """Raise `InvalidInput` for a pin that this policy cannot have."""
     if isinstance(change, Pin):
         if not 0 <= change.exit < exits:
-            raise InvalidPolicySettings(
+            raise InvalidInput(
                 f"exit {change.exit} does not exist; the policy has exits 0..{exits - 1}"
             )
         if change.for_ms is not None and not 1 <= change.for_ms <= PIN_MAX_MS:
-            raise InvalidPolicySettings(
+            raise InvalidInput(
                 f"pin for {change.for_ms} ms, limit 1..{PIN_MAX_MS} (ten years); without a time it "
                 "lasts until it is unpinned"
             )

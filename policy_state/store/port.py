@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.domains import OVERFLOW_DOMAIN, domain_key
-from policy_state.errors import FingerprintMismatch, InvalidPolicySettings, InvalidStats
+from policy_state.errors import FingerprintMismatch, InvalidInput
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store.offsets import Range, Status
 from policy_state.wording import counted
@@ -50,13 +50,11 @@ class Limits:
     def __post_init__(self) -> None:
         """Refuse what would keep nothing."""
         if not 1 <= self.domains <= COUNT_MAX:
-            raise InvalidPolicySettings(f"{counted(self.domains, 'domain')}, expected 1 or more")
+            raise InvalidInput(f"{counted(self.domains, 'domain')}, expected 1 or more")
         if not (1 <= self.idle_ms <= COUNT_MAX and 1 <= self.rare_idle_ms <= COUNT_MAX):
-            raise InvalidPolicySettings(
-                f"idle after {self.idle_ms} and {self.rare_idle_ms} ms, from 1"
-            )
+            raise InvalidInput(f"idle after {self.idle_ms} and {self.rare_idle_ms} ms, from 1")
         if not 0 <= self.rare_texts <= COUNT_MAX:
-            raise InvalidPolicySettings(f"rare_texts {self.rare_texts}, expected 0 or more")
+            raise InvalidInput(f"rare_texts {self.rare_texts}, expected 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ class PolicyMeta:
         """Refuse names that cannot be told apart or shown."""
         domain_key(self.name)
         if not self.fingerprint or not self.layers:
-            raise InvalidPolicySettings(f"policy {self.name!r} has no fingerprint or no layers")
+            raise InvalidInput(f"policy {self.name!r} has no fingerprint or no layers")
 
     @property
     def exits(self) -> int:
@@ -110,9 +108,9 @@ class PartitionDeltas:
     def __post_init__(self) -> None:
         """Refuse a range that cannot be."""
         if not self.topic_id or self.partition < 0:
-            raise InvalidStats(f"topic id {self.topic_id!r}, partition {self.partition}")
+            raise InvalidInput(f"topic id {self.topic_id!r}, partition {self.partition}")
         if not 0 <= self.first_offset < self.next_offset <= COUNT_MAX:
-            raise InvalidStats(
+            raise InvalidInput(
                 f"offsets {self.first_offset}..{self.next_offset - 1} of partition "
                 f"{self.partition}, expected a range with something in it, up to {COUNT_MAX}"
             )
@@ -230,7 +228,7 @@ class StatsStore(Protocol):
 
         Raises:
             InvalidDomain: In the parts or in `also_read`; nothing was sent.
-            InvalidStats: Counters for other exits, or too large; nothing was sent.
+            InvalidInput: Counters for other exits, or too large; nothing was sent.
             FingerprintMismatch: The policy was replaced by another model's; nothing was written.
             PolicyNotFound: The policy is gone from the server; nothing was written.
             CounterOverflow: A count would pass 2^53 - 1; nothing was written.
@@ -288,12 +286,12 @@ def checked_domains(
     for part in parts:
         for domain, delta in part.deltas.items():
             if delta.exits != exits:
-                raise InvalidStats(
+                raise InvalidInput(
                     f"domain {domain}: counters of {counted(delta.exits, 'exit')}, "
                     f"the policy has exits 0..{exits - 1}"
                 )
             if max(delta.observed + delta.played) > COUNT_MAX:
-                raise InvalidStats(f"domain {domain}: a count above {COUNT_MAX}: {delta}")
+                raise InvalidInput(f"domain {domain}: a count above {COUNT_MAX}: {delta}")
     return tuple(domains)
 
 
@@ -320,10 +318,10 @@ def check_same_model(asked: PolicyMeta, stored: PolicyMeta) -> None:
 
 
 def check_heartbeat(instance: str, fields: Mapping[str, str | int], ttl_s: float) -> None:
-    """Raise `InvalidPolicySettings` for a heartbeat that cannot be kept."""
+    """Raise `InvalidInput` for a heartbeat that cannot be kept."""
     domain_key(instance)
     if not fields or not ttl_s > 0:
-        raise InvalidPolicySettings(
+        raise InvalidInput(
             f"heartbeat of {instance}: {counted(len(fields), 'field')} for {ttl_s} s, "
             f"expected 1 or more, "
             "and a time above 0"

@@ -13,7 +13,7 @@ from deploy.local.services import Flavour, RedisServer, start_redis
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.errors import (
     FingerprintMismatch,
-    InvalidPolicySettings,
+    InvalidInput,
     PolicyNotFound,
     StoreCorrupt,
     StoreRefused,
@@ -260,7 +260,7 @@ def test_nobody_at_the_address_is_an_outage() -> None:
 @pytest.mark.parametrize("url", ["", "localhost:6379", "http://:secret@x", "redis://:a@b:secret"])
 def test_an_address_that_is_none_is_told_without_its_password(url: str) -> None:
     """A malformed address is refused; it may hold a password, so it is not shown."""
-    with pytest.raises(InvalidPolicySettings, match="redis address") as caught:
+    with pytest.raises(InvalidInput, match="redis address") as caught:
         RedisStore(url)
     assert "secret" not in str(caught.value)
 

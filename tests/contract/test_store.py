@@ -13,7 +13,7 @@ from policy_state.algorithms.settings import PolicySettings
 from policy_state.errors import (
     CounterOverflow,
     InvalidDomain,
-    InvalidStats,
+    InvalidInput,
 )
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store.port import (
@@ -186,7 +186,7 @@ def test_forbidden_domain_names_change_nothing(store: StatsStore) -> None:
 
 def test_counters_of_another_model_change_nothing(store: StatsStore) -> None:
     """Counters of another number of exits are refused before anything is counted."""
-    with pytest.raises(InvalidStats, match=r"books: counters of 3 exits, .* exits 0\.\.3"):
+    with pytest.raises(InvalidInput, match=r"books: counters of 3 exits, .* exits 0\.\.3"):
         store.apply([part(0, 1, {"hotels": ONE, "books": ExitStats.zeros(3)})])
     assert store.domains() == ()
 
@@ -204,7 +204,7 @@ def test_counts_are_exact_up_to_the_limit_and_refused_beyond(store: StatsStore) 
     assert store.domains() == ("hotels",)
     assert store.apply([part(0, 1, partition=1)]).outcomes[0].status is Status.APPLIED
     too_many = ExitStats((COUNT_MAX + 1, 0, 0, 0), (0,) * 4, (0,) * 4)
-    with pytest.raises(InvalidStats, match="a count above"):
+    with pytest.raises(InvalidInput, match="a count above"):
         store.apply([part(0, 1, {"books": too_many}, partition=2)])
 
 
@@ -291,5 +291,5 @@ def test_ranges_that_cannot_be_are_refused(
     topic: str, partition: int, first: int, upto: int
 ) -> None:
     """A part has a topic id, a partition and a range of offsets with something in it."""
-    with pytest.raises(InvalidStats):
+    with pytest.raises(InvalidInput):
         PartitionDeltas(topic, partition, first, upto, {})

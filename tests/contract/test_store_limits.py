@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from policy_state.errors import InvalidPolicySettings, StoreFull
+from policy_state.errors import InvalidInput, StoreFull
 from policy_state.stats import ExitStats
 from policy_state.store.admin import Freeze, Pin, PolicyAdmin, Remove
 from policy_state.store.port import (
@@ -178,5 +178,5 @@ def test_a_full_policy_leaves_further_domains_out(make_store: MakeStore) -> None
 )
 def test_limits_that_keep_nothing_are_refused(wrong: dict[str, int]) -> None:
     """At least one domain is kept, for at least a millisecond."""
-    with pytest.raises(InvalidPolicySettings):
+    with pytest.raises(InvalidInput):
         replace(Limits(), **wrong)

@@ -9,7 +9,7 @@ from policy_state.algorithms.settings import PolicySettings
 from policy_state.errors import (
     FingerprintMismatch,
     InvalidDomain,
-    InvalidPolicySettings,
+    InvalidInput,
     PolicyNotOpen,
 )
 from policy_state.stats import ExitStats
@@ -96,5 +96,5 @@ def test_workers_are_seen_while_their_heart_beats(make_store: MakeStore) -> None
     time.sleep(0.1)
     assert store.workers().keys() == {"host-1/a:{b}"}
     for instance, fields, ttl_s in (("a", {}, 1.0), ("a", {"x": 1}, 0.0), ("a\nb", {"x": 1}, 1.0)):
-        with pytest.raises((InvalidPolicySettings, InvalidDomain)):
+        with pytest.raises((InvalidInput, InvalidDomain)):
             store.heartbeat(instance, fields, ttl_s=ttl_s)

@@ -99,11 +99,11 @@ def _limits(opened: OpenedPolicy, wanted: dict[str, Any]) -> dict[str, Any]:
 def _settings(opened: OpenedPolicy, wanted: dict[str, Any]) -> PolicySettings:
     """Return the settings with what is wanted changed, checked against the exits."""
     from policy_state.algorithms.base import build
-    from policy_state.errors import InvalidPolicySettings
+    from policy_state.errors import InvalidInput
     from policy_state.options import with_values
 
     if wanted.get("cost") == "measured":
-        raise InvalidPolicySettings(
+        raise InvalidInput(
             "cost 'measured' is read from the model's costs.json when the policy is created; give "
             "its numbers here, such as cost=0.2,0.5,1"
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from policy_state.errors import InvalidPolicySettings
+from policy_state.errors import InvalidInput
 
 Kind = Literal["server", "sentinel", "cluster"]
 _KINDS: Final[dict[str, Kind]] = {"": "server", "sentinel": "sentinel", "cluster": "cluster"}
@@ -35,19 +35,19 @@ def parse_address(url: str) -> Address:
     """Read `redis[s][+sentinel|+cluster]://[user:password@]host[:port],..[/master][/database]`.
 
     Raises:
-        InvalidPolicySettings: Without address and cause: both may hold the password.
+        InvalidInput: Without address and cause: both may hold the password.
     """
     try:
         return _parsed(urlsplit(url))
     except ValueError:
-        raise InvalidPolicySettings(_EXPECTED) from None
+        raise InvalidInput(_EXPECTED) from None
 
 
 def shown_address(url: str) -> str:
     """Return where an address points to, without its login.
 
     Raises:
-        InvalidPolicySettings: See `parse_address`.
+        InvalidInput: See `parse_address`.
     """
     address = parse_address(url)
     return address.path or ",".join(f"{host}:{port}" for host, port in address.hosts)

@@ -15,7 +15,7 @@ from redis.credentials import CredentialProvider
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from policy_state.errors import InvalidPolicySettings, StoreCorrupt, StoreRefused, StoreUnavailable
+from policy_state.errors import InvalidInput, StoreCorrupt, StoreRefused, StoreUnavailable
 from policy_state.store.redis.address import Address, parse_address
 from policy_state.store.redis.admin import RedisAdmin
 
@@ -177,7 +177,7 @@ class _Login(CredentialProvider):
             try:
                 password = self._file.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
-                raise InvalidPolicySettings(f"password file {self._file}: {error}") from error
+                raise InvalidInput(f"password file {self._file}: {error}") from error
         if self._username is not None:
             return self._username, password or ""
         return (password or "",)

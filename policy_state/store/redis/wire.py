@@ -20,7 +20,6 @@ from policy_state.errors import (
     CounterOverflow,
     DomainNotFound,
     FingerprintMismatch,
-    InvalidStats,
     PolicyNotFound,
     SettingsConflict,
     StoreCorrupt,
@@ -237,7 +236,7 @@ def counters(fields: Mapping[str, str], *, key: str, exits: int) -> ExitStats:
     try:
         rows = [_row(fields.get(name, "")) for name in exit_names(exits)]
         return ExitStats(*zip(*rows, strict=True))
-    except (InvalidStats, ValueError) as error:
+    except ValueError as error:
         raise StoreCorrupt(f"{key}: {error}") from error
 
 

@@ -14,7 +14,7 @@ import redis
 
 from deploy.local.services import Flavour, RedisServer, start_redis
 from policy_state.algorithms.settings import PolicySettings
-from policy_state.errors import InvalidPolicySettings, StoreRefused, StoreUnavailable
+from policy_state.errors import InvalidInput, StoreRefused, StoreUnavailable
 from policy_state.health.doctor import examine
 from policy_state.stats import ExitStats
 from policy_state.store.admin import Freeze, Pin, Remove, Reset
@@ -282,7 +282,7 @@ def test_a_password_comes_from_a_file_and_may_change(server: RedisServer, tmp_pa
         assert "secret" not in str(caught.value)
         file.unlink()
         store.close()
-        with pytest.raises(InvalidPolicySettings, match="password file"):
+        with pytest.raises(InvalidInput, match="password file"):
             store.totals()
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy_state.errors import InvalidStats
+from policy_state.errors import InvalidInput
 from policy_state.stats import COUNT_MAX, LETTERS, ExitStats
 
 EXITS = 4
@@ -99,19 +99,19 @@ def test_fields_leave_zeros_out_and_others_alone() -> None:
 )
 def test_a_field_that_is_no_count_is_named(value: str | bytes | int) -> None:
     """A stored value that is no count in range raises, with the field's name."""
-    with pytest.raises(InvalidStats, match="field d1"):
+    with pytest.raises(InvalidInput, match="field d1"):
         ExitStats.from_fields({"d1": value}, exits=EXITS)
 
 
 def test_impossible_counters_are_refused() -> None:
     """Negative counts, tuples of different lengths and too many labels never become counters."""
-    with pytest.raises(InvalidStats, match="negative"):
+    with pytest.raises(InvalidInput, match="negative"):
         ExitStats((1, 1), (0, -1), (1, 0))
-    with pytest.raises(InvalidStats, match="2, 1 and 2 entries"):
+    with pytest.raises(InvalidInput, match="2, 1 and 2 entries"):
         ExitStats((1, 1), (0,), (1, 0))
-    with pytest.raises(InvalidStats, match="5 exit labels for one text, this policy has 4 exits"):
+    with pytest.raises(InvalidInput, match="5 exit labels for one text, this policy has 4 exits"):
         ExitStats.from_labels([0] * 5, exits=EXITS)
-    with pytest.raises(InvalidStats, match="0 exit labels"):
+    with pytest.raises(InvalidInput, match="0 exit labels"):
         ExitStats.from_labels([], exits=EXITS)
-    with pytest.raises(InvalidStats, match="4 exits plus counters of 3"):
+    with pytest.raises(InvalidInput, match="4 exits plus counters of 3"):
         ExitStats.zeros(4) + ExitStats.zeros(3)

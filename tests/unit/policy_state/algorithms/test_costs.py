@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy_state.algorithms.costs import cost_vector
-from policy_state.errors import InvalidCosts
+from policy_state.errors import InvalidInput
 
 LAYERS = (1, 3, 7, 12)
 
@@ -41,38 +41,38 @@ def test_deeper_never_costs_less(layers: list[int]) -> None:
 
 def test_wrong_length_names_both_numbers() -> None:
     """An explicit vector must have one cost per exit; the message says how many there are."""
-    with pytest.raises(InvalidCosts, match=r"3 costs for 4 exits \(layers \(1, 3, 7, 12\)\)"):
+    with pytest.raises(InvalidInput, match=r"3 costs for 4 exits \(layers \(1, 3, 7, 12\)\)"):
         cost_vector((0.1, 0.2, 0.3), LAYERS)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -0.1])
 def test_costs_are_finite_and_not_negative(bad: float) -> None:
     """A cost or a weight that is no finite number of 0 or more is refused, with its place."""
-    with pytest.raises(InvalidCosts, match="cost of exit 2"):
+    with pytest.raises(InvalidInput, match="cost of exit 2"):
         cost_vector((0.1, 0.2, bad, 1), LAYERS)
-    with pytest.raises(InvalidCosts, match="cost weight"):
+    with pytest.raises(InvalidInput, match="cost weight"):
         cost_vector("layers", LAYERS, weight=bad)
 
 
 @pytest.mark.parametrize("bad", ["x", [1], None, True])
 def test_costs_are_numbers(bad: Any) -> None:
     """What is no number is refused in the same words, with its place; so is what is no list."""
-    with pytest.raises(InvalidCosts, match="cost of exit 2"):
+    with pytest.raises(InvalidInput, match="cost of exit 2"):
         cost_vector((0.1, 0.2, bad, 1), LAYERS)
-    with pytest.raises(InvalidCosts, match="cost weight"):
+    with pytest.raises(InvalidInput, match="cost weight"):
         cost_vector("layers", LAYERS, weight=bad)
-    with pytest.raises(InvalidCosts, match="expected layers, split or one number per exit"):
+    with pytest.raises(InvalidInput, match="expected layers, split or one number per exit"):
         cost_vector(5, LAYERS)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("layers", [(), (0, 3), (3, 3), (7, 3)])
 def test_layers_rise_from_one(layers: tuple[int, ...]) -> None:
     """Layers that are none, not rising or below 1 are refused."""
-    with pytest.raises(InvalidCosts, match="layers"):
+    with pytest.raises(InvalidInput, match="layers"):
         cost_vector("layers", layers)
 
 
 def test_an_unknown_setting_lists_the_known() -> None:
     """A misspelt name is answered with what there is."""
-    with pytest.raises(InvalidCosts, match="'layer' is unknown, expected layers, split or"):
+    with pytest.raises(InvalidInput, match="'layer' is unknown, expected layers, split or"):
         cost_vector("layer", LAYERS)

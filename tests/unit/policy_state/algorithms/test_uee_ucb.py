@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from policy_state.algorithms.base import UeeUcb, build
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.algorithms.uee_ucb import best_exit, choose_exit, indices
-from policy_state.errors import InvalidCosts, InvalidPolicySettings
+from policy_state.errors import InvalidInput
 from policy_state.simulation.replay import shuffles, uee_ucb_one_by_one
 from policy_state.stats import ExitStats
 
@@ -72,7 +72,7 @@ def test_the_bonus_favours_what_was_seen_less(stats: ExitStats) -> None:
 
 def test_costs_must_fit_the_counters() -> None:
     """A vector for other exits is refused, with both numbers."""
-    with pytest.raises(InvalidCosts, match="3 costs for counters of 4 exits"):
+    with pytest.raises(InvalidInput, match="3 costs for counters of 4 exits"):
         choose_exit(ExitStats((1,) * 4, (0,) * 4, (0, 0, 0, 1)), COSTS[:3])
 
 
@@ -93,10 +93,10 @@ def test_the_default_weighs_cost_a_tenth() -> None:
 
 def test_settings_that_make_no_sense_are_refused() -> None:
     """An unknown algorithm and an alpha that is no number of 0 or more are named."""
-    with pytest.raises(InvalidPolicySettings, match="'ucb' is unknown"):
+    with pytest.raises(InvalidInput, match="'ucb' is unknown"):
         PolicySettings(algorithm="ucb")
     for alpha in (-1.0, math.nan, math.inf):
-        with pytest.raises(InvalidPolicySettings, match="alpha"):
+        with pytest.raises(InvalidInput, match="alpha"):
             PolicySettings(alpha=alpha)
 
 

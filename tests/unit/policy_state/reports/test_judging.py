@@ -9,7 +9,7 @@ import pytest
 from consumer.errors import InvalidSettings
 from consumer.learning.labels import join, labels_of_file, labels_of_records, parse_label
 from model.errors import InvalidData
-from policy_state.errors import InvalidStats
+from policy_state.errors import InvalidInput
 from policy_state.reports.labels import judge
 from policy_state.simulation.synthetic import SyntheticDomain
 
@@ -94,9 +94,9 @@ def test_intervals_hold_the_truth() -> None:
 
 def test_texts_that_cannot_be_judged_are_refused() -> None:
     """As many labels as texts, and no more exits than there are."""
-    with pytest.raises(InvalidStats, match="1 text with 2 labels"):
+    with pytest.raises(InvalidInput, match="1 text with 2 labels"):
         judge([(0,)], [0, 1], exit_=0, costs=COSTS)
-    with pytest.raises(InvalidStats, match="4 exit labels for one text, of 3 exits"):
+    with pytest.raises(InvalidInput, match="4 exit labels for one text, of 3 exits"):
         judge([(0,) * 4], [0], exit_=0, costs=COSTS)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from policy_state.errors import InvalidMatrix
+from policy_state.errors import InvalidInput
 from policy_state.simulation.matrix import read_matrix
 
 
@@ -45,11 +45,11 @@ def test_a_broken_matrix_is_named_by_line_and_column(
     """Whatever is wrong with a file is said with its place."""
     path = tmp_path / "matrix.csv"
     path.write_bytes(text)
-    with pytest.raises(InvalidMatrix, match=f"matrix.csv: {message}"):
+    with pytest.raises(InvalidInput, match=f"matrix.csv: {message}"):
         read_matrix(path)
 
 
 def test_a_missing_matrix_is_named(tmp_path: Path) -> None:
     """A path without a file raises the package's own error."""
-    with pytest.raises(InvalidMatrix, match=r"none\.csv: cannot be read"):
+    with pytest.raises(InvalidInput, match=r"none\.csv: cannot be read"):
         read_matrix(tmp_path / "none.csv")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from policy_state.errors import InvalidPolicySettings
+from policy_state.errors import InvalidInput
 from policy_state.store.redis.address import Address, parse_address
 
 
@@ -77,7 +77,7 @@ def test_every_form_is_read(url: str, parts: dict[str, object]) -> None:
 )
 def test_what_is_no_address_is_told_without_its_password(url: str) -> None:
     """The message names the forms and repeats nothing of the address."""
-    with pytest.raises(InvalidPolicySettings, match="redis address: expected redis://") as caught:
+    with pytest.raises(InvalidInput, match="redis address: expected redis://") as caught:
         parse_address(url)
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
