@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from consumer.cli.commands import Commands
-from consumer.cli.options import MOST_ROWS, Yes
+from consumer.cli.options import Limit, Yes
 from consumer.cli.output import Output, OutputOption, clock, print_data, printable
 from consumer.cli.session import KAFKA, OnKafka, confirm
 from consumer.events.record import shown_name
@@ -76,9 +76,13 @@ class OnDeadLetters(OnKafka):
 class Chosen:
     """Options that choose some dead letters."""
 
-    stage: Annotated[Stage | None, typer.Option("--stage", help="Only what this step refused.")] = (
-        None
-    )
+    stage: Annotated[
+        Stage | None,
+        typer.Option(
+            metavar="STAGE",
+            help="Only what this step refused: read, parse, route, infer or produce.",
+        ),
+    ] = None
     class_: Annotated[
         str | None, typer.Option("--class", help="Only this class, e.g. invalid-json.")
     ] = None
@@ -88,12 +92,10 @@ class Chosen:
 def list_(
     given: OnDeadLetters,
     chosen: Chosen,
-    limit: Annotated[
-        int, typer.Option(min=1, max=MOST_ROWS, help="List at most N, oldest first.")
-    ] = 100,
+    limit: Limit = 100,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List dead letters: where each came from and what was wrong with it."""
+    """List dead letters, the oldest first: where each came from and what was wrong with it."""
     found = list(islice(_letters(given, chosen), limit))
     _check_class(chosen.class_, found=bool(found))
     print_data(

@@ -44,6 +44,10 @@ Bootstrap = Annotated[
 RedisUrl = Annotated[str | None, typer.Option("--redis-url", metavar="URL", help="Redis address.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Change it without asking.")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Show it again every two seconds.")]
+Limit = Annotated[
+    int,
+    typer.Option("--limit", min=1, max=MOST_ROWS, metavar="N", help="How many to show at most."),
+]
 FileFormat = Annotated[
     Format, typer.Option("--format", help="What the file is; auto: what its name tells.")
 ]

@@ -47,7 +47,8 @@ class Output(StrEnum):
 
 
 OutputOption = Annotated[
-    Output, typer.Option("--output", "-o", help="A table for people, the others for programs.")
+    Output,
+    typer.Option("--output", "-o", metavar="FORMAT", help="table; json, yaml or csv for programs."),
 ]
 
 

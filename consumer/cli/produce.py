@@ -35,10 +35,11 @@ def produce(
     given: OnKafka,
     files: LabelledFiles,
     skip: Annotated[
-        int, typer.Option(min=0, max=MOST_ROWS, help="How many texts to leave out at first.")
+        int, typer.Option(min=0, max=MOST_ROWS, metavar="N", help="How many to leave out at first.")
     ] = 0,
     limit: Annotated[
-        int | None, typer.Option(min=1, max=MOST_ROWS, help="How many texts to write at most.")
+        int | None,
+        typer.Option(min=1, max=MOST_ROWS, metavar="N", help="How many to write at most."),
     ] = None,
     rate: Annotated[
         float | None,

@@ -59,7 +59,7 @@ def init(
     partitions: Annotated[
         int, typer.Option(min=1, max=10_000, help="Of inputs and outputs: the most workers.")
     ] = PARTITIONS,
-    dead_letter_partitions: Annotated[int, typer.Option(min=1, max=10_000)] = 1,
+    dlq_partitions: Annotated[int, typer.Option(min=1, max=10_000, help="Of dead letters.")] = 1,
     replication_factor: Annotated[
         int | None,
         typer.Option(min=1, max=1000, help="Default: 3, or all brokers where there are fewer."),
@@ -71,9 +71,7 @@ def init(
         str,
         typer.Option(metavar="TIME", help="Predictions: `policy rebuild` counts from them."),
     ] = OUTPUT_RETENTION,
-    dead_letter_retention: Annotated[
-        str, typer.Option(metavar="TIME", help="Dead letters.")
-    ] = "30d",
+    dlq_retention: Annotated[str, typer.Option(metavar="TIME", help="Dead letters.")] = "30d",
     yes: Yes = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -98,11 +96,11 @@ def init(
         cluster=cluster,
         sizes=Sizes(
             partitions=partitions,
-            dead_letter_partitions=dead_letter_partitions,
+            dead_letter_partitions=dlq_partitions,
             replication_factor=replication_factor,
             input_retention_ms=duration_ms(retention),
             output_retention_ms=duration_ms(output_retention),
-            dead_letter_retention_ms=duration_ms(dead_letter_retention),
+            dead_letter_retention_ms=duration_ms(dlq_retention),
         ),
     )
     missing = [plan for plan in planned if plan.partitions_now is None]

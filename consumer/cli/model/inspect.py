@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,31 +58,6 @@ BENCH_EXAMPLES = """Examples:
 _CHUNK = 512  # texts handed to the engine at once
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """What became of one file; `cut` counts the texts longer than the model takes."""
-
-    name: str
-    matrix: Path | None
-    texts: int
-    cut: int
-    report: ExitScores | None
-
-    @property
-    def summary(self) -> dict[str, object]:
-        """A table's row."""
-        return {
-            "texts of": self.name,
-            "texts": self.texts,
-            "cut": self.cut,
-            "matrix": str(self.matrix),
-        }
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the row and the figures as plain values for JSON."""
-        return {**self.summary, "report": self.report and self.report.to_dict()}
-
-
 @app.command("check", epilog=CHECK_EXAMPLES)
 def check(folder: Folder, allow_bin: AllowBin = False, output: OutputOption = Output.TABLE) -> None:
     """Check a model folder: config, weights, tokenizer, one forward pass. Exit code 1 if bad."""
@@ -132,11 +106,12 @@ def predict(
         ]
     if out is None:
         return
-    print_data(output, [p.to_dict() for p in predicted], [p.summary for p in predicted])
-    if output is not Output.TABLE:
-        return
-    reports = {p.name: p.report for p in predicted if p.report is not None}
-    print_table(exit_rows(reports, engine.config.exit_layers), empty="no labels, nothing measured")
+    data = [row | {"report": report and report.to_dict()} for row, report in predicted]
+    print_data(output, data, [row for row, _ in predicted])
+    if output is Output.TABLE:
+        reports = {str(row["texts of"]): report for row, report in predicted if report is not None}
+        rows = exit_rows(reports, engine.config.exit_layers)
+        print_table(rows, empty="no labels, nothing measured")
 
 
 @app.command("bench", epilog=BENCH_EXAMPLES)
@@ -211,7 +186,8 @@ def _targets(files: list[Path], out: Path | None) -> list[Path | None]:
 
 def _predict_file(
     engine: Engine, path: Path, layout: Layout, target: Path | None, bars: Progress
-) -> Predicted:
+) -> tuple[dict[str, object], ExitScores | None]:
+    """Return what became of one file, and its scores; `cut` are texts longer than is taken."""
     import numpy as np
 
     from model.evaluation import report
@@ -238,4 +214,5 @@ def _predict_file(
         with target.open("w", encoding="utf-8") as file:
             write_matrix(file, rows, truth)
     measured = None if truth is None else report(np.array(rows), truth)
-    return Predicted(name, target, len(texts), cut, measured)
+    row = {"texts of": name, "texts": len(texts), "cut": cut, "matrix": str(target)}
+    return row, measured

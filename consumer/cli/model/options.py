@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -12,6 +12,7 @@ from consumer.cli.options import AllowBin
 
 if TYPE_CHECKING:
     from model.training.new_model import NewModel
+    from model.training.settings import TrainSettings
 
 _PANEL = "Sizes of a new model"
 
@@ -56,7 +57,6 @@ class Start:
         """Return what the weights start from: exactly one of a checkpoint and a size."""
         from model.config import SIZES
         from model.errors import InvalidOptions
-        from model.training.new_model import NewModel
 
         if (self.start is None) == (self.new is None):
             raise InvalidOptions("give either --from FOLDER|HUB_ID or --new SIZE")
@@ -66,6 +66,8 @@ class Start:
             return self.start
         if self.new not in SIZES:
             raise InvalidOptions(f"--new {self.new}: expected one of {', '.join(SIZES)}")
+        from model.training.new_model import NewModel
+
         depth, width, attention = SIZES[str(self.new)]
         width = self.hidden or width
         return NewModel(
@@ -99,3 +101,15 @@ class Run:
         bool, typer.Option("--resume", help="Go on with the same command where it stopped.")
     ] = False
     allow_bin: AllowBin = False
+
+    def settings(self, **more: Any) -> TrainSettings:  # noqa: ANN401  (its other fields)
+        """Return what a trainer takes; the libraries' own notes stay off the terminal from here."""
+        from transformers.utils import logging
+
+        from model.training.settings import TrainSettings, prefers_bf16
+
+        logging.set_verbosity_error()
+        bf16 = prefers_bf16() if self.bf16 is None else self.bf16
+        return TrainSettings(
+            epochs=self.epochs, batch_size=self.batch_size, seed=self.seed, bf16=bf16, **more
+        )

@@ -120,6 +120,8 @@ def train(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Train a multi-exit classifier: a model folder, card and curves."""
+    exit_layers = exits and parse_numbers(exits, "--exits", int)
+    taught_by = teacher_exits and parse_numbers(teacher_exits, "--teacher-exits", int)
     weights = start.weights(ctx)
     if start.new is not None:
         without_effect(ctx, {"new_heads"}, "with --new: all of it is new")
@@ -127,20 +129,16 @@ def train(
         without_effect(ctx, {"teacher_exits"}, "without --teacher")
     if evaluate:
         without_effect(ctx, {"hold_out"}, "with --eval")
-    exit_layers = None if exits is None else parse_numbers(exits, "--exits", int)
-    taught_by = teacher_exits and parse_numbers(teacher_exits, "--teacher-exits", int)
     from model.training.request import Request
-    from model.training.settings import TrainSettings, prefers_bf16
     from model.training.teacher import Unlabelled
     from model.training.train import Listener
     from model.training.train import train as run
 
-    _quiet()
     request = Request(
         data=data,
         out=out,
         start=weights,
-        exit_layers=exit_layers,
+        exit_layers=exit_layers or None,
         labels=None if labels is None else tuple(name.strip() for name in labels.split(",")),
         layout=read.layout,
         evaluate_on=tuple(evaluate or ()),
@@ -154,14 +152,10 @@ def train(
         unlabelled=tuple(Unlabelled.parse(text) for text in unlabelled or ()),
         new_heads=new_heads,
         allow_pickle=training.allow_bin,
-        settings=TrainSettings(
-            epochs=training.epochs,
-            batch_size=training.batch_size,
+        settings=training.settings(
             body_rate=body_rate,
             head_rate=head_rate,
             weight_decay=weight_decay,
-            seed=training.seed,
-            bf16=prefers_bf16() if training.bf16 is None else training.bf16,
             evaluate_every=eval_every,
             patience=patience,
         ),
@@ -213,45 +207,28 @@ def pretrain(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Pre-train an encoder as a masked language model, for `train --from`."""
+    exit_layers = exits and parse_numbers(exits, "--exits", int)
     weights = start.weights(ctx)
-    exit_layers = None if exits is None else parse_numbers(exits, "--exits", int)
     from dataclasses import asdict
 
     from model.training.pretrain import run_pretraining
     from model.training.request import PretrainRequest
-    from model.training.settings import TrainSettings, prefers_bf16
 
-    _quiet()
     request = PretrainRequest(
         texts=texts,
         out=out,
         layout=read.layout,
         start=weights,
-        exit_layers=exit_layers,
+        exit_layers=exit_layers or None,
         max_tokens=training.max_tokens,
         allow_pickle=training.allow_bin,
-        settings=TrainSettings(
-            epochs=training.epochs,
-            batch_size=training.batch_size,
-            body_rate=rate,
-            head_rate=rate,
-            seed=training.seed,
-            bf16=prefers_bf16() if training.bf16 is None else training.bf16,
-            evaluate_every=eval_every,
-        ),
+        settings=training.settings(body_rate=rate, head_rate=rate, evaluate_every=eval_every),
     )
     with progress_bars() as bars:
         stages = Stages(bars)
         result = run_pretraining(request, resume=training.resume, on_progress=stages.step)
     row = {"out": str(out), **asdict(result)}
     print_data(output, row, [row])
-
-
-def _quiet() -> None:
-    """Keep the libraries' own notes off the terminal; errors still come through."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
 
 
 def _loss(name: str) -> Loss:

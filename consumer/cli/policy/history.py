@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
-
-import typer
+from typing import TYPE_CHECKING, Any, Final
 
 from consumer.cli.commands import LOOK, Commands
-from consumer.cli.options import MOST_ROWS, Watch
+from consumer.cli.options import Limit, Watch
 from consumer.cli.output import Output, OutputOption, clock, emit, percent, repeat, said, span
 from consumer.cli.policy.domain import Domain, read_known
 from consumer.cli.session import OnPolicy, OnRedis
@@ -45,10 +43,7 @@ app = Commands()
 def history(
     domain: Domain,
     given: OnPolicy,
-    limit: Annotated[
-        int,
-        typer.Option(min=1, max=MOST_ROWS, help="How many samples and changes to show at most."),
-    ] = 100,
+    limit: Limit = 100,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show how a domain came to be at its exit: samples and changes, the newest first.
@@ -160,9 +155,7 @@ def _history_cells(
 @app.command("audit", epilog=AUDIT_EXAMPLES, rich_help_panel=LOOK)
 def audit(
     given: OnPolicy,
-    limit: Annotated[
-        int, typer.Option(min=1, max=MOST_ROWS, help="How many changes to show at most.")
-    ] = 100,
+    limit: Limit = 100,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List who changed what, when and why, the newest first."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from consumer.cli.commands import LOOK, Commands
-from consumer.cli.options import MOST_ROWS, Watch
+from consumer.cli.options import Limit, Watch
 from consumer.cli.output import (
     Output,
     OutputOption,
@@ -62,9 +62,7 @@ app = Commands()
 @app.command("list", epilog=LIST_EXAMPLES, rich_help_panel=LOOK)
 def list_(
     given: OnPolicy,
-    limit: Annotated[
-        int, typer.Option(min=1, max=MOST_ROWS, help="How many domains to show at most.")
-    ] = 1000,
+    limit: Limit = 1000,
     output: OutputOption = Output.TABLE,
     watch: Watch = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consumer.cli.commands import Commands
-from consumer.cli.options import MOST_ROWS
+from consumer.cli.options import Limit
 from consumer.cli.output import Output, OutputOption, emit, printable
 from consumer.cli.policy.history import emit_audit
 from consumer.cli.route.in_force import (
@@ -127,9 +127,7 @@ def try_(
 @app.command("history", epilog=HISTORY_EXAMPLES)
 def history(
     given: OnGroup,
-    limit: Annotated[
-        int, typer.Option(min=1, max=MOST_ROWS, help="How many changes to show at most.")
-    ] = 100,
+    limit: Limit = 100,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List who changed the routes, when and why, the newest first."""

@@ -50,6 +50,14 @@ def test_a_short_option_is_short_for_the_same_thing_everywhere() -> None:
     assert sorted(owners) == sorted(set(owners))
 
 
+def test_names_of_options_are_not_cut_at_80_columns() -> None:
+    """Each is in the help to its end, whatever the command."""
+    for name, options in commands():
+        shown = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": str(WIDTH)})
+        for option in options:
+            assert f"{option.opts[0]} " in shown.stdout, name
+
+
 def test_help_of_all_commands_has_a_line_for_each_at_80_columns() -> None:
     """What is used every day stands at the top, in panels, one line a command."""
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": str(WIDTH)}).stdout
