@@ -20,8 +20,8 @@ from policy_state.errors import PolicyStateError
 from policy_state.reports.domain import read_reports
 from policy_state.stats import ExitStats
 from policy_state.store.admin import Pin
+from policy_state.store.redis.keys import PolicyKeys, policy_id
 from policy_state.store.redis.store import RedisStore
-from policy_state.store.redis.wire import PolicyKeys, policy_id
 from tests.support.long_form import IS_LONG
 from tests.support.servers.redis_sets import RedisClusterSet, SentinelSet, command
 from tests.support.topics import create_topics

@@ -274,7 +274,7 @@ DAMAGE: dict[str, list[object]] = {
     "policy.revision": ["1"],
     "policy.limits": [{"domains": 1.5}, {"domains": "5"}],
     "policy.settings": [
-        {"policy": "none"},
+        {"algorithm": "none"},
         {"cost_weight": -1},
         {"cost_weight": "x"},
         {"cost": [1, 2]},

@@ -16,7 +16,7 @@ from policy_state.errors import StoreCorrupt
 from policy_state.store.admin import AUDIT_ENTRIES
 from policy_state.store.kept import alive, groups, latest, order
 from policy_state.store.redis import wire
-from policy_state.store.redis.routes import route_keys
+from policy_state.store.redis.keys import POLICIES_KEY, PolicyKeys, route_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -134,7 +134,7 @@ class Keeping:
         return done
 
     def _restore_policy(
-        self, kept: Records, keys: wire.PolicyKeys, entry: Mapping[str, str]
+        self, kept: Records, keys: PolicyKeys, entry: Mapping[str, str]
     ) -> Restored:
         audit, name = keys.key("audit"), self._policy
         stored = self._server.command("HGETALL", keys.key("meta"))
@@ -285,9 +285,9 @@ class Keeping:
         keys = self._keys()
         return None if keys is None else keys.key(name)
 
-    def _keys(self) -> wire.PolicyKeys | None:
-        pid = self._server.command("HGET", wire.POLICIES_KEY, self._policy)
-        return None if pid is None else wire.PolicyKeys(pid)
+    def _keys(self) -> PolicyKeys | None:
+        pid = self._server.command("HGET", POLICIES_KEY, self._policy)
+        return None if pid is None else PolicyKeys(pid)
 
 
 def _now_ms() -> int:

@@ -7,10 +7,10 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
-from policy_state.domains import encode_domain
 from policy_state.errors import StoreCorrupt
 from policy_state.store.admin import AUDIT_ENTRIES, AuditEntry, check_signed
 from policy_state.store.redis import wire
+from policy_state.store.redis.keys import route_keys
 from policy_state.store.redis.positions import RedisPositions
 from policy_state.store.routes import StoredRoutes, conflict
 
@@ -97,12 +97,6 @@ class RedisRoutes(RedisPositions):
         _, audit = route_keys(group)
         found = self.server.command("XREVRANGE", audit, "+", "-", "COUNT", max(1, limit))
         return tuple(audit_entry(id_, fields) for id_, fields in found)
-
-
-def route_keys(group: str) -> tuple[str, str]:
-    """HASH and STREAM: the routes of a consumer group, and their history."""
-    tag = f"{{routes:{encode_domain(group)}}}"
-    return f"offramp:{tag}:table", f"offramp:{tag}:audit"
 
 
 def audit_entry(entry_id: str, fields: Mapping[str, str]) -> AuditEntry:

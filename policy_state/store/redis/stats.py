@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from policy_state.domains import decode_domain, encode_domain
@@ -19,6 +20,13 @@ from policy_state.store.port import (
     checked_domains,
 )
 from policy_state.store.redis import wire
+from policy_state.store.redis.keys import (
+    POLICIES_KEY,
+    WORKERS_KEY,
+    PolicyKeys,
+    policy_id,
+    worker_key,
+)
 from policy_state.store.samples import SAMPLES
 
 if TYPE_CHECKING:
@@ -52,8 +60,7 @@ class RedisStats:
     def __init__(self, server: Server) -> None:
         """Keep the server; nothing is sent before the first call."""
         self.server = server
-        self._opened: tuple[wire.PolicyKeys, PolicyMeta] | None = None
-        self._known: wire.InForce | None = None
+        self._opened: tuple[PolicyKeys, OpenedPolicy] | None = None  # as last seen
 
     def __enter__(self) -> Self:
         """Return the store itself."""
@@ -74,18 +81,15 @@ class RedisStats:
 
     def open(self, policy: PolicyMeta) -> OpenedPolicy:
         """Bind this store to a policy, creating it on first use."""
-        pid = self.server.command("HGET", wire.POLICIES_KEY, policy.name)
+        pid = self.server.command("HGET", POLICIES_KEY, policy.name)
         if pid is None:
-            self.server.command(
-                "HSETNX", wire.POLICIES_KEY, policy.name, wire.policy_id(policy.name)
-            )
-            pid = self.server.command("HGET", wire.POLICIES_KEY, policy.name)
-        keys = wire.PolicyKeys(pid)
+            self.server.command("HSETNX", POLICIES_KEY, policy.name, policy_id(policy.name))
+            pid = self.server.command("HGET", POLICIES_KEY, policy.name)
+        keys = PolicyKeys(pid)
         new = [text for pair in wire.meta_fields(policy).items() for text in pair]
         opened = self.look(keys, policy.name, new)
         check_same_model(policy, opened.meta)
-        self._opened = (keys, opened.meta)
-        self._known = wire.InForce(opened.revision, opened.meta.settings, opened.meta.limits)
+        self._opened = (keys, opened)
         return opened
 
     def apply(
@@ -96,8 +100,9 @@ class RedisStats:
         rebuild: bool = False,
     ) -> Applied:
         """Add the parts that were not counted before, in one atomic step and one round trip."""
-        keys, meta = self.bound()
-        known = self._known or wire.InForce(0, meta.settings, meta.limits)
+        seen = self._seen()
+        keys, known = seen
+        meta = known.meta
         domains = checked_domains(parts, also_read, exits=meta.exits)
         reply = self.server.script(
             "apply.lua",
@@ -117,9 +122,10 @@ class RedisStats:
                 SAMPLES,
             ],
         )
-        applied = wire.apply_answer(reply, domains, meta, known)
-        if applied.revision != known.revision:
-            self._known = wire.InForce(applied.revision, applied.settings, applied.limits)
+        applied = wire.apply_answer(reply, domains, known)
+        if applied.revision != known.revision and self._opened is seen:  # no other policy since
+            meta = replace(meta, settings=applied.settings, limits=applied.limits)
+            self._opened = (keys, replace(known, meta=meta, revision=applied.revision))
         return applied
 
     def read(self, domains: Collection[str]) -> Mapping[str, DomainSnapshot]:
@@ -164,14 +170,14 @@ class RedisStats:
 
     def _policies(self) -> tuple[list[PolicyMeta], dict[str, str]]:
         found, unreadable = [], {}
-        for name, pid in sorted(self.server.command("HGETALL", wire.POLICIES_KEY).items()):
+        for name, pid in sorted(self.server.command("HGETALL", POLICIES_KEY).items()):
             try:
                 meta = self._meta(name, pid)
             except (StoreCorrupt, FingerprintMismatch) as error:
                 unreadable[name] = str(error)
             else:
                 found += [meta] if meta else []
-                if meta is None and self._holds_anything(wire.PolicyKeys(pid)):
+                if meta is None and self._holds_anything(PolicyKeys(pid)):
                     unreadable[name] = (
                         f"policy {name}: its meta is missing, though other keys are there: the "
                         "next worker that starts creates it anew, then `offramp policy rebuild` "
@@ -179,7 +185,7 @@ class RedisStats:
                     )
         return found, unreadable
 
-    def _holds_anything(self, keys: wire.PolicyKeys) -> bool:
+    def _holds_anything(self, keys: PolicyKeys) -> bool:
         """Return whether there are counters or an audit."""
         return bool(
             self.server.command("ZCARD", keys.key("idx"))
@@ -193,11 +199,11 @@ class RedisStats:
 
     def find(self, name: str) -> PolicyMeta | None:
         """Return a policy, None where there is none of that name."""
-        pid = self.server.command("HGET", wire.POLICIES_KEY, name)
-        return self._meta(name, pid or wire.policy_id(name))
+        pid = self.server.command("HGET", POLICIES_KEY, name)
+        return self._meta(name, pid or policy_id(name))
 
     def _meta(self, name: str, pid: str) -> PolicyMeta | None:
-        key = wire.PolicyKeys(pid).key("meta")
+        key = PolicyKeys(pid).key("meta")
         fields = self.server.command("HGETALL", key)
         if not fields:  # a worker died between taking the name and creating the policy
             return None
@@ -209,22 +215,22 @@ class RedisStats:
         ttl_ms = max(1, int(ttl_s * 1000))
         flat = [value for pair in fields.items() for value in pair]
         expires_ms = int(
-            self.server.script("heartbeat.lua", [wire.worker_key(instance)], [ttl_ms, *flat])
+            self.server.script("heartbeat.lua", [worker_key(instance)], [ttl_ms, *flat])
         )
-        self.server.command("ZADD", wire.WORKERS_KEY, expires_ms, encode_domain(instance))
-        self.server.command("ZREMRANGEBYSCORE", wire.WORKERS_KEY, "-inf", expires_ms - ttl_ms)
+        self.server.command("ZADD", WORKERS_KEY, expires_ms, encode_domain(instance))
+        self.server.command("ZREMRANGEBYSCORE", WORKERS_KEY, "-inf", expires_ms - ttl_ms)
 
     def workers(self) -> Mapping[str, Mapping[str, str]]:
         """Return the workers alive, by instance."""
         alive = {}
-        for member in sorted(self.server.command("ZRANGE", wire.WORKERS_KEY, 0, -1)):
+        for member in sorted(self.server.command("ZRANGE", WORKERS_KEY, 0, -1)):
             instance = decode_domain(member)
-            fields = self.server.command("HGETALL", wire.worker_key(instance))
+            fields = self.server.command("HGETALL", worker_key(instance))
             if fields:  # none where it expired
                 alive[instance] = fields
         return alive
 
-    def look(self, keys: wire.PolicyKeys, name: str, new: Sequence[str] = ()) -> OpenedPolicy:
+    def look(self, keys: PolicyKeys, name: str, new: Sequence[str] = ()) -> OpenedPolicy:
         """Return a policy as it is stored; created from the fields of `new` where there is none."""
         created, flat = self.server.script(
             "open.lua",
@@ -244,8 +250,12 @@ class RedisStats:
             changes=wire.number(stored, "changes", "0", key=keys.key("meta")),
         )
 
-    def bound(self) -> tuple[wire.PolicyKeys, PolicyMeta]:
+    def bound(self) -> tuple[PolicyKeys, PolicyMeta]:
         """Return the keys and the meta of the open policy."""
+        keys, opened = self._seen()
+        return keys, opened.meta
+
+    def _seen(self) -> tuple[PolicyKeys, OpenedPolicy]:
         if self._opened is None:
             raise PolicyNotOpen("no policy is open on this store: call open first")
         return self._opened

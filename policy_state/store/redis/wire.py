@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import cache
 from itertools import chain
 from operator import attrgetter
@@ -15,7 +13,6 @@ from urllib.parse import quote, unquote
 import orjson
 
 from policy_state.algorithms.settings import PolicySettings
-from policy_state.domains import encode_domain
 from policy_state.errors import (
     CounterOverflow,
     DomainNotFound,
@@ -28,10 +25,10 @@ from policy_state.errors import (
 from policy_state.stats import COUNT_MAX, LETTERS, ExitStats
 from policy_state.store.offsets import parse_gaps
 from policy_state.store.port import (
-    OVERFLOW_DOMAIN,
     Applied,
     DomainSnapshot,
     Limits,
+    OpenedPolicy,
     PartitionDeltas,
     PartitionOutcome,
     PolicyMeta,
@@ -42,64 +39,16 @@ from policy_state.store.port import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-POLICIES_KEY: Final = "offramp:policies"
-WORKER_PREFIX: Final = "offramp:worker:"
-WORKERS_KEY: Final = "offramp:workers"
 SCHEMA: Final = "1"
 """What the fields of a domain mean; counters of another schema are those of another model."""
 
 KINDS: Final = len(LETTERS)
 """How many counters an exit has."""
 
-_ID_CHARACTERS: Final = 12  # 72 bits
 _NOTHING: Final = (0,) * KINDS
 _columns: Final = attrgetter(*LETTERS.values())
 LIMITS: Final = tuple(field.name for field in fields(Limits))
 _SETTINGS: Final = frozenset(field.name for field in fields(PolicySettings))
-
-
-@dataclass(frozen=True, slots=True)
-class InForce:
-    """What was last seen to be in force, and at which revision."""
-
-    revision: int
-    settings: PolicySettings
-    limits: Limits
-
-
-def policy_id(name: str) -> str:
-    """Return the id of a new policy: found again from its name where the list of names is lost."""
-    digest = hashlib.sha256(name.encode()).digest()
-    return base64.urlsafe_b64encode(digest)[:_ID_CHARACTERS].decode()
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyKeys:
-    """The keys of one policy; they share a hash tag. The map is at the top of `common.lua`."""
-
-    pid: str
-
-    def key(self, name: str) -> str:
-        """Return one of meta, wm, gaps, idx, agg, audit, samples."""
-        return f"offramp:{{{self.pid}}}:{name}"
-
-    def several(self, *names: str) -> list[str]:
-        """Return some of them."""
-        return [self.key(name) for name in names]
-
-    def domain(self, domain: str) -> str:
-        """HASH: the counters of a domain."""
-        return f"offramp:{{{self.pid}}}:d:{encode_domain(domain)}"
-
-    @property
-    def overflow(self) -> str:
-        """HASH: the counters of the domains that there was no room for."""
-        return self.domain(OVERFLOW_DOMAIN)
-
-
-def worker_key(instance: str) -> str:
-    """HASH: the heartbeat of a worker."""
-    return WORKER_PREFIX + encode_domain(instance)
 
 
 def meta_fields(meta: PolicyMeta) -> dict[str, str]:
@@ -169,11 +118,9 @@ def apply_request(parts: Sequence[PartitionDeltas], domains: Sequence[str]) -> s
     return orjson.dumps(request).decode()
 
 
-def apply_answer(
-    reply: Sequence[Any], domains: Sequence[str], meta: PolicyMeta, known: InForce
-) -> Applied:
+def apply_answer(reply: Sequence[Any], domains: Sequence[str], known: OpenedPolicy) -> Applied:
     """Return what `apply.lua` answered, or raise what it found wrong."""
-    raise_problem(reply, meta)
+    raise_problem(reply, known.meta)
     match reply:
         case ["ok", revision, settings, limits, outcomes, refusals, snapshots]:
             refused = (refusal.split(" ") for refusal in _lines(refusals))
@@ -185,8 +132,8 @@ def apply_answer(
                 },
                 refused={domains[int(number) - 1]: Refusal(why) for number, why in refused},
                 revision=int(revision),
-                settings=settings_from(settings) if settings else known.settings,
-                limits=Limits(*map(int, limits.split(" "))) if limits else known.limits,
+                settings=settings_from(settings) if settings else known.meta.settings,
+                limits=Limits(*map(int, limits.split(" "))) if limits else known.meta.limits,
             )
     raise StoreCorrupt(f"apply.lua answered {reply!r:.80}")
 

@@ -14,7 +14,7 @@ import redis
 
 from deploy.local.process import HOST, free_port, start_on_free_port, wait_until
 from deploy.local.redis_server import Flavour, RedisServer, find_redis, start_redis
-from policy_state.store.redis.wire import PolicyKeys, policy_id
+from policy_state.store.redis.keys import PolicyKeys, policy_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
