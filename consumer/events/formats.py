@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 
-from consumer.errors import InvalidEvent, InvalidSettings, ServiceUnavailable
+from consumer.errors import InvalidEvent, ServiceUnavailable
 from policy_state.wording import counted
 
 _PROTOC_S = 30.0  # it takes a tenth of a second
@@ -26,26 +26,17 @@ _VARINT_BYTES = 5  # 32 bits
 _MORE = 0x80  # in a byte of a number: another follows
 
 
-class Decode(Protocol):
-    """Turns a value into the fields of an event."""
-
-    def __call__(self, value: bytes) -> dict[str, Any]:
-        """Return the fields."""
-
-
+Decode = Callable[[bytes], Any]  # a value to the fields of an event, or to what has none
 Compile = Callable[[str], Decode]  # a schema's text, to what decodes by it
 
 
 def _avro() -> Compile:
-    try:
-        import fastavro
-    except ImportError as error:
-        raise _not_installed("avro") from error
+    import fastavro
 
     def compiled(schema: str) -> Decode:
         parsed = fastavro.parse_schema(orjson.loads(schema))
 
-        def decode(value: bytes) -> dict[str, Any]:
+        def decode(value: bytes) -> object:
             stream = io.BytesIO(value)
             try:
                 found = fastavro.schemaless_reader(stream, parsed, None)
@@ -55,9 +46,6 @@ def _avro() -> Compile:
             if stream.tell() != len(value):
                 msg = f"{counted(len(value) - stream.tell(), 'byte')} behind what its schema says"
                 raise InvalidEvent("parse", "invalid-avro", msg)
-            if not isinstance(found, dict):
-                msg = f"is a {type(found).__name__}, expected a record"
-                raise InvalidEvent("parse", "invalid-avro", msg)
             return found
 
         return decode
@@ -66,15 +54,12 @@ def _avro() -> Compile:
 
 
 def _json_schema() -> Compile:
-    try:
-        import jsonschema_rs
-    except ImportError as error:
-        raise _not_installed("json-schema") from error
+    import jsonschema_rs
 
     def compiled(schema: str) -> Decode:
         validator = jsonschema_rs.validator_for(orjson.loads(schema))
 
-        def decode(value: bytes) -> dict[str, Any]:
+        def decode(value: bytes) -> object:
             try:
                 found = orjson.loads(value)
             except ValueError as error:
@@ -85,9 +70,6 @@ def _json_schema() -> Compile:
                 rule = "/".join(map(str, first.schema_path))
                 msg = f"{where}: against {rule} of its schema"
                 raise InvalidEvent("parse", "schema-mismatch", msg)
-            if not isinstance(found, dict):
-                msg = f"is a {type(found).__name__}, expected an object"
-                raise InvalidEvent("parse", "invalid-json", msg)
             return found
 
         return decode
@@ -96,11 +78,8 @@ def _json_schema() -> Compile:
 
 
 def _protobuf() -> Compile:
-    try:
-        import grpc_tools  # noqa: F401  (has protoc, which runs in a process of its own)
-        from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
-    except ImportError as error:
-        raise _not_installed("protobuf") from error
+    import grpc_tools  # noqa: F401  (has protoc, which runs in a process of its own)
+    from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
     def compiled(schema: str) -> Decode:
         files = descriptor_pb2.FileDescriptorSet.FromString(_protoc(schema)).file
@@ -118,7 +97,7 @@ def _protobuf() -> Compile:
             found: type[Any] = message_factory.GetMessageClass(descriptor)
             return found
 
-        def decode(value: bytes) -> dict[str, Any]:
+        def decode(value: bytes) -> object:
             indexes, begin = _message_indexes(value)
             try:
                 message = message_class(indexes)
@@ -126,7 +105,7 @@ def _protobuf() -> Compile:
                 msg = f"message {indexes[:_SHOWN_INDEXES]}: its schema has none there"
                 raise InvalidEvent("parse", "invalid-framing", msg) from error
             try:
-                found: dict[str, Any] = json_format.MessageToDict(
+                found: object = json_format.MessageToDict(
                     message.FromString(value[begin:]),
                     preserving_proto_field_name=True,
                     descriptor_pool=pool,
@@ -134,9 +113,6 @@ def _protobuf() -> Compile:
             except Exception as error:
                 msg = f"does not fit its schema: {type(error).__name__}"
                 raise InvalidEvent("parse", "invalid-protobuf", msg) from error
-            if not isinstance(found, dict):
-                msg = f"is a {type(found).__name__}, expected a message with fields"
-                raise InvalidEvent("parse", "invalid-protobuf", msg)
             return found
 
         return decode
@@ -209,12 +185,8 @@ def _zigzag(value: bytes, at: int) -> tuple[int, int]:
     raise InvalidEvent("parse", "invalid-framing", msg)
 
 
-def _not_installed(form: str) -> InvalidSettings:
-    return InvalidSettings(f"kafka.format is {form}: install offramp with its extra 'registry'")
-
-
 # How a form is called in the settings and by a registry, and what gives its compiler: that raises
-# InvalidSettings where the libraries for it are not installed.
+# ImportError where the libraries for it are not installed.
 FORMS: Final[Mapping[str, tuple[str, Callable[[], Compile]]]] = {
     "avro": ("AVRO", _avro),
     "json-schema": ("JSON", _json_schema),

@@ -74,7 +74,11 @@ class Registry:
         """
         self._settings = settings
         self._kind, compiler = FORMS[form]
-        self._compile = compiler()
+        try:
+            self._compile = compiler()
+        except ImportError as error:
+            said = f"kafka.format is {form}: install offramp with its extra 'registry'"
+            raise InvalidSettings(said) from error
         self._decoders: OrderedDict[int, tuple[Decode | InvalidEvent, float]] = OrderedDict()
         self._missing: OrderedDict[int, float] = OrderedDict()  # schemas not there, since when
         self._away: tuple[float, str] = (0.0, "")  # until when, and what was said
@@ -91,10 +95,14 @@ class Registry:
         if len(value) < _FRAME_BYTES or value[0] != 0:
             msg = f"{counted(len(value), 'byte')} that do not begin with 0 and a schema's number"
             raise InvalidEvent("parse", "invalid-framing", msg)
-        found = self._decoder(int.from_bytes(value[1:_FRAME_BYTES]))
-        if isinstance(found, InvalidEvent):
-            raise found
-        return found(value[_FRAME_BYTES:])
+        decode = self._decoder(int.from_bytes(value[1:_FRAME_BYTES]))
+        if isinstance(decode, InvalidEvent):
+            raise decode
+        fields = decode(value[_FRAME_BYTES:])
+        if not isinstance(fields, dict):
+            msg = f"is a {type(fields).__name__}, expected names with values"
+            raise InvalidEvent("parse", f"invalid-{self._kind.lower()}", msg)
+        return fields
 
     def try_out(self) -> None:
         """Return if the registry answers, and has schemas of this form.
