@@ -51,7 +51,7 @@ _COUNT_DIGITS = 9
 
 @dataclass(frozen=True, slots=True)
 class ReadLetter:
-    """One record of the dead-letter topic."""
+    """A dead letter as it is read again: anybody may have written to its topic."""
 
     partition: int  # of the dead-letter topic
     offset: int
