@@ -16,10 +16,10 @@ from consumer.opening import load_engine
 from consumer.process.log_lines import log_to_stderr
 from consumer.process.signals import START_S, Heed, Stopped, finish_on_signal
 from consumer.routes.route import subscription
+from consumer.settings.problems import redacted_url
 from consumer.worker.starting import wait_for
 from consumer.worker.watchdog import Watchdog
 from consumer.worker.worker import Worker
-from policy_state.store.redis.address import shown_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +70,7 @@ def _run(settings: Settings, engine: Inference, reached: Callable[[str], None]) 
     for fault in filter(None, codecs().values()):
         log.warning("%s: batches that need it are refused (errors.read)", fault)
     offramp = wait_for(
-        f"Redis at {shown_address(settings.redis.url)}",
+        f"Redis at {redacted_url(settings.redis.url)}",
         lambda: Offramp(settings, engine=engine),
         give_up_s=limits.give_up_s,
     )

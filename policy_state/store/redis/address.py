@@ -43,16 +43,6 @@ def parse_address(url: str) -> Address:
         raise InvalidInput(_EXPECTED) from None
 
 
-def shown_address(url: str) -> str:
-    """Return where an address points to, without its login.
-
-    Raises:
-        InvalidInput: See `parse_address`.
-    """
-    address = parse_address(url)
-    return address.path or ",".join(f"{host}:{port}" for host, port in address.hosts)
-
-
 def _parsed(parts: SplitResult) -> Address:
     scheme, _, suffix = parts.scheme.partition("+")
     known = scheme in {"redis", "rediss", "unix"} and suffix in _KINDS

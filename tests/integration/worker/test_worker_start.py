@@ -53,7 +53,7 @@ def test_redis_is_waited_for(start):
     server = RedisServer(program, port=free_port())
     with server:
         worker, log = start(REDIS__URL=server.url)
-        wait_for(lambda: f"waiting for Redis at {server.address} waited_s=2 error=redis" in log())
+        wait_for(lambda: f"waiting for Redis at {server.url} waited_s=2 error=redis" in log())
         assert worker.poll() is None
         server.start()
         wait_for(lambda: "started instance=w" in log())
