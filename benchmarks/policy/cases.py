@@ -1,4 +1,4 @@
-"""The cases that policies are measured on: matrices, costs, orders, changes."""
+"""The cases that algorithms are measured on: matrices, costs, orders, changes."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ class Case:
         )
 
     def settings(self) -> PolicySettings:
-        """Return the default policy's settings for this case."""
+        """Return the settings for this case."""
         return PolicySettings(**self.changes)
 
-    def scale(self, settings: PolicySettings) -> Scale:
+    def scale(self) -> Scale:
         """Return what each exit is worth here."""
-        costs = build(settings, self.layers).costs
+        costs = build(self.settings(), self.layers).costs
         return Scale(self.labels, self.truth, costs, self.layers, self.change)
 
     def orders(self, trials: int) -> NDArray[np.intp]:
@@ -186,5 +186,5 @@ def _drawn(case: Case, texts: int) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
 
 def _lost(old: Case, new: Case) -> float:
     """Return what a text of the new domain loses at the best exit of the old one."""
-    losses = new.scale(new.settings()).losses
-    return float(losses[int(np.argmin(old.scale(old.settings()).losses))] - losses.min())
+    losses = new.scale().losses
+    return float(losses[int(np.argmin(old.scale().losses))] - losses.min())

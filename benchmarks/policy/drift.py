@@ -1,4 +1,4 @@
-"""How soon the policies recover where a domain has become another one."""
+"""How soon the algorithms recover where a domain has become another one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 from benchmarks.policy.cases import Case
 from benchmarks.policy.duels import Duel, duel
 from benchmarks.report import Goal, Report, Table
-from policy_state.algorithms.settings import PolicySettings
 from policy_state.simulation.replay import Replay
 
 _NEAR = 0.01
@@ -20,14 +19,14 @@ _WINDOW_RIGHT = 80
 
 
 def drift_part(report: Report, cases: Sequence[Case], trials: int, duels: list[Duel]) -> None:
-    """Add goal and table of the texts that both policies take to find the new exit."""
+    """Add goal and table of the texts that both algorithms take to find the new exit."""
     rows, everything = [], []
     for case in cases:
         found = duel("drift", case, trials)
         duels.append(found)
         row: list[object] = [case.name]
         for played in (found.ours, found.theirs):
-            delays = _recovery(case, case.settings(), played.replay)
+            delays = _recovery(case, played.replay)
             if played is found.ours:
                 everything += [delay for delay in delays if delay]
             row += [round(statistics.median(delays)), round(played.regrets.mean(), 1)]
@@ -45,10 +44,10 @@ def drift_part(report: Report, cases: Sequence[Case], trials: int, duels: list[D
     )
 
 
-def _recovery(case: Case, settings: PolicySettings, played: Replay) -> list[int]:
+def _recovery(case: Case, played: Replay) -> list[int]:
     """Return for each trial after how many texts of the new domain its exit is played."""
     change = case.change or 0
-    labelled = case.scale(settings)
+    labelled = case.scale()
     gaps = np.minimum(labelled.row_gaps()[-1], replace(labelled, truth=None).row_gaps()[-1])
     found = []
     for exits in played.exits[:, change:]:

@@ -1,4 +1,4 @@
-"""The default policy against UEE-UCB, case by case: where it does worst, and how sure that is."""
+"""The default against UEE-UCB, case by case: where it does worst, and how sure that is."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmarks.policy.ablations import ABLATIONS
 from benchmarks.policy.cases import Case
 from benchmarks.report import Goal, Report, Table
-from policy_state.algorithms.base import build
-from policy_state.algorithms.settings import PolicySettings
 from policy_state.simulation.outcomes import ReplayResult, outcome
 from policy_state.simulation.replay import Fleet, Replay, replay
 
@@ -31,7 +30,7 @@ _Z_95 = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What one policy did in a case."""
+    """What one algorithm did in a case."""
 
     replay: Replay
     outcome: ReplayResult
@@ -41,7 +40,7 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class Duel:
-    """Both policies on the same texts in the same orders."""
+    """Both algorithms on the same texts in the same orders."""
 
     group: str
     case: Case
@@ -66,26 +65,26 @@ class Duel:
         return max(self.theirs.outcome.regret["end"].mean, _LEAST_REGRET)
 
 
-def play(case: Case, settings: PolicySettings, trials: int, fleet: Fleet = ALONE) -> Played:
-    """Return what a policy did in a case, and what that came to."""
-    print(f"{case.name}: {settings.algorithm}, {fleet.workers} x {fleet.batch}", file=sys.stderr)
-    scale, orders, policy = case.scale(settings), case.orders(trials), build(settings, case.layers)
+def play(case: Case, name: str, trials: int, fleet: Fleet = ALONE) -> Played:
+    """Return what one of `ABLATIONS` did in a case, and what that came to."""
+    print(f"{case.name}: {name}, {fleet.workers} x {fleet.batch}", file=sys.stderr)
+    algorithm = ABLATIONS[name](case.settings(), case.layers)
+    scale, orders = case.scale(), case.orders(trials)
     started = time.process_time()
-    played = replay(policy, case.labels, orders, fleet=fleet, pool=case.pool)
+    played = replay(algorithm, case.labels, orders, fleet=fleet, pool=case.pool)
     seconds = time.process_time() - started
     regrets = scale.row_gaps()[played.orders, played.exits.astype(int)].sum(axis=1)
     return Played(played, outcome(played, scale), regrets, seconds)
 
 
 def duel(group: str, case: Case, trials: int, fleet: Fleet = ALONE) -> Duel:
-    """Return what both policies did in a case."""
-    settings = case.settings()
-    theirs = play(case, replace(settings, algorithm="uee-ucb"), trials, fleet)
-    return Duel(group, case, fleet, play(case, settings, trials, fleet), theirs)
+    """Return what both algorithms did in a case."""
+    ours, theirs = (play(case, name, trials, fleet) for name in ("default", "uee-ucb"))
+    return Duel(group, case, fleet, ours, theirs)
 
 
 def worst_part(report: Report, duels: Sequence[Duel], trials: int) -> None:
-    """Add a goal for each group, and a table of where the default policy does worst."""
+    """Add a goal for each group, and a table of where the default does worst."""
     rows = []
     for group in dict.fromkeys(each.group for each in duels):
         worst = _worst([each for each in duels if each.group == group])[:_LOOKED_AT]

@@ -10,7 +10,7 @@ from policy_state.simulation.plots import regret_curves
 
 
 def plot_curves(cases: Mapping[str, Mapping[str, ReplayResult]], path: Path) -> None:
-    """Write a panel for every case, with a curve for every policy, as PNG."""
+    """Write a panel for every case, with a curve for every algorithm, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

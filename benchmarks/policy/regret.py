@@ -1,4 +1,4 @@
-"""Measures the policies: regret on recorded exit matrices, alone and in fleets, drift, new domains.
+"""Measures the algorithms: regret on recorded matrices, alone and in fleets, drift, new domains.
 
 `--reference` holds the published matrices of the paper's authors
 (`Exit_Predictions_TrainDevTest_IMDb_{4,6}exits.csv`); `--matrices` what
@@ -10,13 +10,13 @@ fixed exit. Without a folder what it is for stays unmeasured.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from benchmarks.policy.ablations import ABLATIONS
 from benchmarks.policy.cases import (
     MISLEADING,
     Case,
@@ -37,18 +37,6 @@ from policy_state.simulation.replay import Fleet
 FLEETS = {"1 x 1": Fleet(), "4 x 128": Fleet(4, 128), "16 x 512": Fleet(16, 512)}
 STARTS = {"1 x 32": (Fleet(1, 32), 256), "4 x 512": (Fleet(4, 512), 8_192)}
 """Who meets a new domain, and how many of its first texts are looked at."""
-
-ABLATIONS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "index = kl": {"index": "kl"},
-    "monotone = false": {"monotone": False},
-    "scouts = 0 (all)": {"scouts": 0.0},
-    "prior = 0": {"prior": 0.0},
-    "probe_cost = 0": {"probe_cost": 0.0},
-    "screen = false": {"screen": False},
-    "drift = 0": {"drift": 0.0},
-    "uee-ucb": {"algorithm": "uee-ucb"},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +115,16 @@ def _reference_part(
         duels += fought.values()
         found = {("default", name): each.ours.outcome for name, each in fought.items()}
         found |= {("uee-ucb", name): each.theirs.outcome for name, each in fought.items()}
-        for (policy, name), result in found.items():
+        for (algorithm, name), result in found.items():
             at = [result.regret[n].mean for n in ("1000", "10000", "50000")]
             plays = np.sum(result.counts, axis=0) / np.sum(result.counts)
             shares = " ".join(f"{share:.1%}" for share in plays)
-            rows.append((case.name, policy, name, *(round(r, 1) for r in at), shares))
-        curves[case.name] = {policy: found[policy, "1 x 1"] for policy in ("default", "uee-ucb")}
-        ours, theirs = (found[p, "1 x 1"].regret["50000"].mean for p in ("default", "uee-ucb"))
-        best = int(np.argmin(case.scale(case.settings()).losses))
+            rows.append((case.name, algorithm, name, *(round(r, 1) for r in at), shares))
+        curves[case.name] = {each: found[each, "1 x 1"] for each in ("default", "uee-ucb")}
+        ours, theirs = (
+            found[each, "1 x 1"].regret["50000"].mean for each in ("default", "uee-ucb")
+        )
+        best = int(np.argmin(case.scale().losses))
         if int(np.argmax(np.sum(found["uee-ucb", "1 x 1"].counts, axis=0))) == best:
             worst_share.append(ours / theirs)
         else:
@@ -159,7 +149,7 @@ def _reference_part(
             max(seconds, default=None) if size is FULL else None,
         ),
     ]
-    columns = ("matrix, cost", "policy", "workers x batch", "@1,000", "@10,000", "@50,000")
+    columns = ("matrix, cost", "algorithm", "workers x batch", "@1,000", "@10,000", "@50,000")
     report.tables.append(
         Table("Published matrices: regret", (*columns, "share of exits"), tuple(rows))
     )
@@ -176,7 +166,7 @@ def _domain_part(report: Report, cases: Sequence[Case], size: Size, duels: list[
         )
         duels += alone, fleet
         ours, theirs = alone.ours.outcome, alone.theirs.outcome
-        best = int(np.argmin(case.scale(case.settings()).losses))
+        best = int(np.argmin(case.scale().losses))
         most = int(np.argmax(np.sum(ours.counts, axis=0)))
         last = float((case.labels[:, -1] == case.truth).mean())
         played = (alone.ours, fleet.ours, alone.theirs, fleet.theirs)
@@ -214,14 +204,14 @@ def _cold_start_part(
             found = [duel(group, case, max(2, size.ablation_trials), fleet) for case in first]
             if pool != MISLEADING:
                 duels += found
-            without = _regrets(first, ABLATIONS["prior = 0"], size.ablation_trials, fleet)
+            without = _regrets(first, "no prior", size.ablation_trials, fleet)
             ours = statistics.mean(each.ours.regrets.mean() for each in found)
             theirs = statistics.mean(each.theirs.regrets.mean() for each in found)
             means = (round(mean, 2) for mean in (ours, statistics.mean(without), theirs))
             worst = max(each.ratio for each in found)
             rows.append((name, f"{texts:,}", pool, *means, round(worst, 2)))
     columns = ("workers x batch", "first texts", "what the other domains have learnt")
-    more = ("default", "prior = 0", "uee-ucb", "default over uee-ucb, worst")
+    more = ("default", "no prior", "uee-ucb", "default over uee-ucb, worst")
     report.tables.append(Table("New domains: regret", (*columns, *more), tuple(rows)))
 
 
@@ -240,23 +230,21 @@ def _ablation_part(
         "new domains, 4 x 512": (_first_texts(domains, "4 x 512"), STARTS["4 x 512"][0]),
     }
     rows = []
-    for name, changes in ABLATIONS.items():
+    for name in ABLATIONS:
         row: list[object] = [name]
         for cases, fleet in groups.values():
             short = [case.shortened(size.texts) for case in _some(cases, size.cases)]
-            regrets = _regrets(short, changes, size.ablation_trials, fleet)
+            regrets = _regrets(short, name, size.ablation_trials, fleet)
             row.append(round(statistics.mean(regrets), 1) if regrets else None)
         rows.append(tuple(row))
     report.tables.append(
-        Table("What each option is for: mean regret without it", ("policy", *groups), tuple(rows))
+        Table("What each part is for: mean regret without it", ("algorithm", *groups), tuple(rows))
     )
 
 
-def _regrets(
-    cases: Sequence[Case], changes: Mapping[str, Any], trials: int, fleet: Fleet
-) -> list[float]:
-    """Return the regret of each case with some settings changed."""
-    found = [play(case, replace(case.settings(), **changes), trials, fleet) for case in cases]
+def _regrets(cases: Sequence[Case], name: str, trials: int, fleet: Fleet) -> list[float]:
+    """Return the regret of one of `ABLATIONS` in each case."""
+    found = [play(case, name, trials, fleet) for case in cases]
     return [played.outcome.regret["end"].mean for played in found]
 
 

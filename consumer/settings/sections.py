@@ -146,16 +146,9 @@ class PolicyOptions(Section):
     scouts: NonNegative = Field(
         12.0, description="exploring texts per round of all workers; 0: all"
     )
-    prior: NonNegative = Field(20.0, description="texts that the prior of a new domain counts for")
-    probe_cost: NonNegative = Field(
-        0.0002, description="reward per text given up for runs of full depth; 0: none"
-    )
     drift: NonNegative = Field(
         14.0, description="evidence (nats) of change that starts a domain afresh; 0: never"
     )
-    screen: bool = Field(True, description="leave out exits that say the same of every text")
-    monotone: bool = Field(True, description="take it that a deeper exit is never worse")
-    index: Literal["paired", "kl"] = Field("paired", description="how upper bounds are worked out")
 
 
 class StoreSettings(Section):

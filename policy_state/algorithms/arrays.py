@@ -1,12 +1,16 @@
-"""Counters as arrays, for one domain or many at once, and what they say of single exits."""
+"""Counters as arrays, for one domain or many at once, and what an algorithm makes of them."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from policy_state.stats import ExitStats
@@ -43,6 +47,25 @@ class Counters(NamedTuple):
         kinds = {kind: counts * growth for kind, counts in self._asdict().items()}
         kinds["apart"] = self.apart * growth[..., -1:]  # counted on texts to the last exit only
         return Counters(**kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """The exit that a domain has settled on, and why. Tuples have one entry per exit."""
+
+    exit: int  # the best by what is known; scouts and probes may go elsewhere
+    rewards: tuple[float | None, ...]  # estimated gain minus cost added, over `anchor`
+    indices: tuple[float | None, ...]  # the most that the reward may be; None: not known
+    screened: tuple[int, ...] = ()  # exits left out because they say the same of every text
+    anchor: int = 0  # the exit that gains are counted from: 0, or the last where that says nothing
+
+
+def known_values(values: Iterable[float], known: Iterable[bool]) -> tuple[float | None, ...]:
+    """Return the values as plain numbers, None where not known or not finite."""
+    return tuple(
+        float(value) + 0.0 if seen and math.isfinite(value) else None  # -0.0 becomes 0.0
+        for value, seen in zip(values, known, strict=True)
+    )
 
 
 def constant_exits(counters: Counters) -> Bools:

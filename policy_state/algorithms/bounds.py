@@ -80,25 +80,6 @@ def paired_bounds(  # noqa: PLR0913 - one argument per letter of the formula
     return Bounds(gain, gain + bonus, leader)
 
 
-def kl_bounds(
-    observed: Floats, disagreed: Floats, texts: Floats, costs: Floats, *, alpha: float
-) -> Bounds:
-    """Return mean disagreement and its KL-UCB of every exit, each exit taken by itself.
-
-    The upper bound is the largest q with N kl(mean, q) <= alpha ln(1 + t / N), kl between coins.
-
-    Args:
-        observed: N without zeros, (..., exits).
-        disagreed: Texts of `observed` whose label differed from exit 0's, (..., exits).
-        texts: t, (..., 1).
-        costs: C, (exits,).
-        alpha: Width of the bound.
-    """
-    mean = disagreed / observed
-    upper = coin_upper_bound(mean, alpha * np.log1p(texts / observed) / observed)
-    return Bounds(mean, upper, last_best(mean - costs))
-
-
 def anchored_bounds(
     full: Floats, apart: Floats, texts: Floats, costs: Floats, *, alpha: float
 ) -> Bounds:

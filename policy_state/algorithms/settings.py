@@ -9,42 +9,32 @@ from typing import Final
 from policy_state.errors import InvalidInput
 
 ALGORITHMS: Final = ("default", "uee-ucb")
-INDICES: Final = ("paired", "kl")
 
 
 @dataclass(frozen=True, slots=True)
 class PolicySettings:
     """How exits are chosen from the counters. The counters themselves do not depend on it.
 
-    Everything from `index` on is for the default only.
+    Everything from `scouts` on is for the default only.
     """
 
     algorithm: str = "default"  # or "uee-ucb", exactly as published
     cost: str | tuple[float, ...] = "layers"  # see `costs.cost_vector`
     cost_weight: float = 0.1  # how much cost counts against disagreement; the paper has 1
     alpha: float = 1.0  # width of the exploration bonus; the paper's code has 1
-    index: str = "paired"  # upper bounds from paired steps, or "kl": from every exit by itself
-    monotone: bool = True  # a deeper exit is never worse: bounds gains, decides between equal costs
     scouts: float = 12.0  # explorers per round of all workers, over the span of costs; 0: all texts
-    prior: float = 20.0  # texts that the prior counts for; 0: last exit until all exits were seen
-    probe_cost: float = 0.0002  # reward per text given up for texts to the last exit; 0: no probes
-    screen: bool = True  # leave out exits that say the same of every text
     drift: float = 14.0  # evidence (nats) of change that starts a domain afresh; 0: never
     tolerance: float | None = None  # cheapest exit with at most so much extra error, certified
 
     def __post_init__(self) -> None:
         """Refuse what no exit can be chosen with."""
-        for name, allowed in (("algorithm", ALGORITHMS), ("index", INDICES)):
-            if getattr(self, name) not in allowed:
-                raise InvalidInput(
-                    f"{name} {getattr(self, name)!r} is unknown, expected {' or '.join(allowed)}"
-                )
-        for name in ("alpha", "scouts", "prior", "probe_cost", "drift"):
+        if self.algorithm not in ALGORITHMS:
+            raise InvalidInput(
+                f"algorithm {self.algorithm!r} is unknown, expected {' or '.join(ALGORITHMS)}"
+            )
+        for name in ("alpha", "scouts", "drift"):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
                 raise InvalidInput(f"{name} {value}, expected a finite number of 0 or more")
-        for name in ("monotone", "screen"):
-            if not isinstance(getattr(self, name), bool):
-                raise InvalidInput(f"{name} {getattr(self, name)!r}, expected true or false")
         if self.tolerance is not None and not 0 < self.tolerance < 1:
             raise InvalidInput(f"tolerance {self.tolerance}, expected a share above 0, below 1")

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import random
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from policy_state.algorithms.arrays import Counters
-from policy_state.algorithms.assessment import Assessment, known_values
+from policy_state.algorithms.arrays import Assessment, Counters, known_values
 from policy_state.algorithms.bounds import certainly_at_most, last_best
-from policy_state.algorithms.configured import Configured
 from policy_state.algorithms.costs import cost_vector
-from policy_state.algorithms.plays import spread, with_probes
+from policy_state.algorithms.exploring import ExploringAlgorithm
 from policy_state.algorithms.settings import PolicySettings
 
 if TYPE_CHECKING:
@@ -28,7 +24,7 @@ _UNDECIDED: Final = 30.0
 
 
 @dataclass(frozen=True)
-class ToleranceAlgorithm(Configured):
+class ToleranceAlgorithm(ExploringAlgorithm):
     """Plays the cheapest exit whose extra error over the last one is surely within a tolerance.
 
     The extra error of exit j is at most P(y_j != y_K), whatever the labels are and whether or not
@@ -39,9 +35,9 @@ class ToleranceAlgorithm(Configured):
     >>> from policy_state.algorithms.base import build
     >>> from policy_state.algorithms.settings import PolicySettings
     >>> from policy_state.stats import ExitStats
-    >>> policy = build(PolicySettings(tolerance=0.02), (1, 3, 7, 12))
+    >>> algorithm = build(PolicySettings(tolerance=0.02), (1, 3, 7, 12))
     >>> alike = ExitStats.from_texts([(0, 1, 1, 1), (1, 1, 1, 1)] * 500, exits=4)
-    >>> policy.decide(alike, 3)
+    >>> algorithm.decide(alike, 3)
     (1, 1, 1)
     """
 
@@ -49,33 +45,6 @@ class ToleranceAlgorithm(Configured):
     def costs(self) -> tuple[float, ...]:
         """The cost of every exit at the usual weight: that of the settings has no say here."""
         return cost_vector(self.settings.cost, self.layers, weight=PolicySettings().cost_weight)
-
-    def decide(
-        self,
-        stats: ExitStats,
-        count: int,
-        *,
-        rng: random.Random | None = None,
-        workers: int = 1,
-        pool: ExitStats | None = None,  # noqa: ARG002 - nothing is taken on trust
-    ) -> tuple[int, ...]:
-        """Return an exit for each of the `count` events; see `Algorithm.decide`."""
-        if count < 1:
-            return ()
-        draw = (rng or random.Random(stats.texts)).random()
-        counters = Counters.of(stats)
-        scout, settled = self._choose(counters)
-        scouts = max(1, int(min(count, self.scouts_in_all / workers)))
-        due = float(self._probes_due(counters, count * workers, settled)) / workers
-        probes = 0 if scout == self.last else math.floor(due + draw)
-        plays = with_probes([int(scout)] * scouts, probes, self.last)
-        return spread(plays, int(settled), count)
-
-    def decide_one_each(self, counters: Counters, draws: Floats) -> Exits:
-        """Return the exit of the next text of every domain: what `decide` returns for one event."""
-        scout, settled = self._choose(counters)
-        due = self._probes_due(counters, 1, settled)
-        return np.where(due + draws >= 1, self.last, scout)
 
     def assess(
         self,
@@ -87,13 +56,23 @@ class ToleranceAlgorithm(Configured):
         counters = Counters.of(stats)
         full = counters.observed[self.last]
         return Assessment(
-            exit=int(self._choose(counters)[1]),
+            exit=int(self._next(counters)[1]),
             rewards=known_values(-counters.apart / max(full, 1), [full > 0] * len(self.layers)),
             indices=(None,) * len(self.layers),
             anchor=self.last,
         )
 
-    def _choose(self, counters: Counters) -> tuple[Exits, Exits]:
+    def _plays(
+        self,
+        counters: Counters,
+        scouts: int,
+        workers: int,  # noqa: ARG002 - a scout goes its way whatever others do
+        pool: ExitStats | None,  # noqa: ARG002 - nothing is taken on trust
+    ) -> tuple[list[int], int, Exits]:
+        scout, settled = self._next(counters)
+        return [int(scout)] * scouts, int(settled), settled
+
+    def _next(self, counters: Counters) -> tuple[Exits, Exits]:
         """Return where scouts and where all others go, (...)."""
         tolerance, costs = self.settings.tolerance or 0.0, np.array(self.costs)
         full = counters.observed[..., -1:]
@@ -104,12 +83,6 @@ class ToleranceAlgorithm(Configured):
         hopeful = (share <= tolerance) & (costs < costs[settled][..., None])
         undecided = hopeful.any(axis=-1) & (full[..., 0] < _UNDECIDED / tolerance)
         return np.where(undecided, self.last, settled), settled
-
-    def _probes_due(self, counters: Counters, more: int, settled: Exits) -> Floats:
-        """Return how many texts to the last exit are missing after `more` texts."""
-        share = self.probe_share[settled]
-        due: Floats = share * (counters.observed[..., 0] + more) - counters.observed[..., -1]
-        return due
 
 
 def _cheapest(allowed: Bools, costs: Floats) -> Exits:

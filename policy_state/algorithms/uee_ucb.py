@@ -22,15 +22,69 @@ observes all. Here exits count from 0, N_j is `stats.observed`, and the reward's
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from policy_state.algorithms.arrays import Assessment, known_values
 from policy_state.errors import InvalidInput
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Sequence
 
     from policy_state.stats import ExitStats
+
+
+@dataclass(frozen=True, slots=True)
+class UeeUcb:
+    """The published algorithm, every event of a micro-batch playing the same index.
+
+    The counters are those of before the batch, so the batch is one long play of one exit.
+
+    >>> from policy_state.stats import ExitStats
+    >>> UeeUcb(costs=(0.1, 0.5, 1.0)).decide(ExitStats.zeros(3), 4)
+    (2, 2, 2, 2)
+    """
+
+    costs: tuple[float, ...]
+    alpha: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """Always `uee-ucb`."""
+        return "uee-ucb"
+
+    @property
+    def drift(self) -> float:
+        """Always 0: it goes on with all that it ever saw."""
+        return 0.0
+
+    def decide(
+        self,
+        stats: ExitStats,
+        count: int,
+        *,
+        rng: random.Random | None = None,  # noqa: ARG002 - nothing is left to chance
+        workers: int = 1,  # noqa: ARG002 - all events explore, however many there are
+        pool: ExitStats | None = None,  # noqa: ARG002 - every domain starts from nothing
+    ) -> tuple[int, ...]:
+        """Return `count` times the exit with the highest index."""
+        return (choose_exit(stats, self.costs, alpha=self.alpha),) * count
+
+    def assess(
+        self,
+        stats: ExitStats,
+        *,
+        pool: ExitStats | None = None,  # noqa: ARG002 - every domain starts from nothing
+    ) -> Assessment:
+        """Return the exit of the best mean, means and indices."""
+        seen = [n > 0 for n in stats.observed]
+        return Assessment(
+            exit=best_exit(stats, self.costs),
+            rewards=known_values(mean_rewards(stats, self.costs), seen),
+            indices=known_values(indices(stats, self.costs, alpha=self.alpha), seen),
+        )
 
 
 def indices(stats: ExitStats, costs: Sequence[float], *, alpha: float = 1.0) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from policy_state.algorithms.assessment import Assessment
+    from policy_state.algorithms.arrays import Assessment
     from policy_state.stats import ExitStats
 
 _SURE: Final = 3.0

@@ -89,7 +89,7 @@ class Regret:
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What one policy did in all trials."""
+    """What one algorithm did in all trials."""
 
     accuracy: float | None
     cost: float  # mean per text

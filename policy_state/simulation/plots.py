@@ -50,7 +50,7 @@ def plot_replay(outcomes: Mapping[str, ReplayResult], path: Path, *, title: str)
 
 
 def regret_curves(axes: Axes, outcomes: Mapping[str, ReplayResult]) -> None:
-    """Draw the mean regret of each policy over the texts, with its interval."""
+    """Draw the mean regret of each algorithm over the texts, with its interval."""
     for name, outcome in outcomes.items():
         texts, mean, low, high = np.array(outcome.curve).T
         (line,) = axes.plot(texts, np.maximum(mean, _LOWEST_SHOWN), label=name)

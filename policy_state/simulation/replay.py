@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from policy_state.algorithms.arrays import Counters
-from policy_state.algorithms.base import UeeUcb
-from policy_state.algorithms.default import DefaultAlgorithm
 from policy_state.algorithms.drift import BLOCK_TEXTS, DriftWatch, DriftWindow
-from policy_state.algorithms.tolerance import ToleranceAlgorithm
+from policy_state.algorithms.exploring import ExploringAlgorithm
+from policy_state.algorithms.uee_ucb import UeeUcb
 from policy_state.errors import InvalidInput
 from policy_state.stats import ExitStats
 from policy_state.wording import counted
@@ -110,7 +109,7 @@ def replay(
     if fleet.one_by_one and isinstance(algorithm, UeeUcb):
         exits = uee_ucb_one_by_one(labels, orders, algorithm.costs, alpha=algorithm.alpha)
         return Replay(orders, exits, ((),) * len(orders))
-    if fleet.one_by_one and isinstance(algorithm, DefaultAlgorithm | ToleranceAlgorithm):
+    if fleet.one_by_one and isinstance(algorithm, ExploringAlgorithm):
         return _default_one_by_one(algorithm, labels, orders)
     trials = [
         _in_batches(algorithm, labels[order], i, fleet, pool) for i, order in enumerate(orders)
@@ -154,7 +153,7 @@ def uee_ucb_one_by_one(
 
 
 def _default_one_by_one(
-    algorithm: DefaultAlgorithm | ToleranceAlgorithm,
+    algorithm: ExploringAlgorithm,
     labels: NDArray[np.int8],
     orders: NDArray[np.intp],
 ) -> Replay:
@@ -251,5 +250,5 @@ def _draws(trial: int, texts: int) -> NDArray[np.float64]:
     return np.array([generator.random() for _ in range(texts)])
 
 
-def _window(algorithm: DefaultAlgorithm | ToleranceAlgorithm, exits: int) -> DriftWindow:
+def _window(algorithm: ExploringAlgorithm, exits: int) -> DriftWindow:
     return DriftWindow(exits, evidence=algorithm.drift)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from policy_state.algorithms.base import UeeUcb
 from policy_state.algorithms.costs import cost_vector
+from policy_state.algorithms.uee_ucb import UeeUcb
 from policy_state.simulation.matrix import read_matrix
 from policy_state.simulation.outcomes import Scale, outcome
 from policy_state.simulation.replay import replay, shuffles

@@ -13,8 +13,8 @@ from consumer.events.codec import EventBody
 from consumer.events.record import Record
 from consumer.processor import ModelFacts, Processor
 from consumer.routes.route import Route
-from policy_state.algorithms.base import UeeUcb
 from policy_state.algorithms.settings import PolicySettings
+from policy_state.algorithms.uee_ucb import UeeUcb
 from policy_state.stats import ExitStats
 from policy_state.store.port import DomainSnapshot
 from tests.support.results import Result

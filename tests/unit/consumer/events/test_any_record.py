@@ -16,7 +16,7 @@ from consumer.events.record import Record
 from consumer.learning.labels import join, labels_of_records
 from consumer.processor import ModelFacts, Processor
 from consumer.routes.route import Route
-from policy_state.algorithms.base import UeeUcb
+from policy_state.algorithms.uee_ucb import UeeUcb
 from tests.support.results import Result
 
 EDGES = (0, -1, 2**31, 2**53, 2**63 - 1, 2**63, 2**64, 10**21, 10**600, 1e308, float("nan"))

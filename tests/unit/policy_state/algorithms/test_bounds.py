@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.policy.ablations import kl_bounds
 from policy_state.algorithms.arrays import Counters
 from policy_state.algorithms.bounds import (
     anchored_bounds,
@@ -15,11 +16,10 @@ from policy_state.algorithms.bounds import (
     certainly_at_most,
     coin_divergence,
     coin_upper_bound,
-    kl_bounds,
     last_best,
     paired_bounds,
 )
-from policy_state.algorithms.plays import probe_shares, scouts_in_all, spread, with_probes
+from policy_state.algorithms.exploring import probe_shares, scouts_in_all, spread, with_probes
 from policy_state.reports.diagnosis import Share
 from policy_state.stats import ExitStats
 

@@ -1,4 +1,4 @@
-"""What every policy keeps to, checked for each of them with the same checks."""
+"""What every algorithm keeps to, checked for each of them with the same checks."""
 
 import random
 from collections.abc import Mapping
@@ -9,23 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.policy.ablations import ABLATIONS
 from policy_state.algorithms.arrays import Counters, constant_exits
 from policy_state.algorithms.base import Algorithm, build
+from policy_state.algorithms.exploring import PROBE_COST
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.simulation.replay import Fleet, _default_one_by_one, _in_batches, replay, shuffles
 from policy_state.simulation.synthetic import SyntheticDomain
 from policy_state.stats import ExitStats
 
 OPTIONS: dict[str, Mapping[str, Any]] = {
-    "uee-ucb": {"algorithm": "uee-ucb"},
-    "default": {},
-    "index=kl": {"index": "kl"},
-    "monotone=false": {"monotone": False},
-    "screen=false": {"screen": False},
-    "prior=0": {"prior": 0.0},
-    "scouts=0": {"scouts": 0.0},
-    "probe_cost=0": {"probe_cost": 0.0},
-    "drift=0": {"drift": 0.0},
     "alpha=0": {"alpha": 0.0},
     "cost_weight=0": {"cost_weight": 0.0},
     "cost_weight=1": {"cost_weight": 1.0},
@@ -34,13 +27,15 @@ OPTIONS: dict[str, Mapping[str, Any]] = {
 }
 LAYERS = {1: (12,), 2: (6, 12), 4: (1, 3, 7, 12), 12: tuple(range(1, 13))}
 
-every_policy = pytest.mark.parametrize("name", OPTIONS)
-every_default = pytest.mark.parametrize("name", [n for n in OPTIONS if n != "uee-ucb"])
+NAMES = [*ABLATIONS, *OPTIONS]
+every_policy = pytest.mark.parametrize("name", NAMES)
+every_default = pytest.mark.parametrize("name", [n for n in NAMES if n != "uee-ucb"])
 
 
-def make(name: str, exits: int = 4) -> Algorithm:
+def make(name: str, exits: int = 4, **options: Any) -> Algorithm:
     """Return a new algorithm of that name for so many exits."""
-    return build(PolicySettings(**OPTIONS[name]), LAYERS[exits])
+    settings = PolicySettings(**{**OPTIONS.get(name, {}), **options})
+    return ABLATIONS.get(name, build)(settings, LAYERS[exits])
 
 
 def learnt(exits: int, texts: int, seed: int = 0, **domain: Any) -> ExitStats:
@@ -147,8 +142,7 @@ def test_a_batch_of_one_by_one_worker_is_the_sequential_replay(name: str) -> Non
 @every_policy
 def test_of_equals_one_is_chosen_the_same_way(name: str) -> None:
     """Exits at one cost that say the same: UEE-UCB takes the first, the others the deepest."""
-    options = dict(OPTIONS[name]) | {"cost": (0.5, 0.5, 0.5, 0.5)}
-    policy = build(PolicySettings(**options), LAYERS[4])
+    policy = make(name, cost=(0.5, 0.5, 0.5, 0.5))
     stats = ExitStats.from_texts([(1, 1, 1, 1), (0, 0, 0, 0)] * 500, exits=4)
     expected = 0 if policy.name == "uee-ucb" else 3
     assert policy.assess(stats).exit == expected
@@ -182,7 +176,7 @@ def test_by_tolerance_a_new_domain_waits_at_the_last_exit() -> None:
 
 def test_sixteen_workers_share_the_scouts() -> None:
     """A round of sixteen workers explores as much as one worker would alone, within one each."""
-    policy = build(PolicySettings(probe_cost=0.0), LAYERS[4])
+    policy = make("no probes")
     new = ExitStats.zeros(4)
     alone = policy.decide(new, 16 * 512).count(3)
     each = policy.decide(new, 512, workers=16).count(3)
@@ -210,10 +204,10 @@ def test_a_tolerance_stands_in_place_of_the_cost_weight(cost_weight: float) -> N
 
 @pytest.mark.parametrize("workers", [1, 8])
 def test_probes_cost_what_they_may(workers: int) -> None:
-    """Of texts settled at an exit, as many run to the end as cost `probe_cost` a text."""
-    policy = build(PolicySettings(probe_cost=0.0005), LAYERS[4])
-    share = 0.0005 / (policy.costs[3] - policy.costs[1])
-    settled = ExitStats.from_texts([(0, 1), (1, 1)] * 30_000, exits=4)
+    """Of texts settled at an exit, as many run to the end as cost `PROBE_COST` a text."""
+    policy = make("default")
+    share = PROBE_COST / (policy.costs[3] - policy.costs[1])
+    settled = ExitStats.from_texts([(0, 1), (1, 1)] * 78_400, exits=4)
     deep = ExitStats.from_texts([(0, 1, 1, 1), (1, 1, 1, 1)] * 200, exits=4)
     stats = settled + deep
     due = (share * (stats.observed[0] + 4000) - stats.observed[3]) / workers
@@ -245,7 +239,7 @@ def test_constant_exits_are_never_chosen(classes: int, label: int, constant: int
         assert assessment.screened == (constant,)
         assert assessment.exit != constant
         assert assessment.anchor == (3 if constant == 0 else 0)
-    kept = build(PolicySettings(screen=False), LAYERS[4]).assess(stats)
+    kept = make("no screen").assess(stats)
     assert kept.screened == ()
 
 
@@ -306,7 +300,7 @@ def test_a_domain_that_has_changed_starts_afresh_in_a_fleet(name: str) -> None:
     halves = [SyntheticDomain(e).texts(3000, rng)[0] for e in ((0.4, 0.1, 0.1, 0.1), (0.1,) * 4)]
     labels, orders = np.concatenate(halves), np.arange(6000)[None]
     played = replay(make(name), labels, orders, fleet=Fleet(workers=2, batch=32, delay=2))
-    expected = 0 if name == "drift=0" else 1
+    expected = 0 if name == "drift = 0" else 1
     assert len(played.resets[0]) == expected
     assert all(3000 < reset < 4000 for reset in played.resets[0])
 

@@ -1,10 +1,11 @@
-"""The default policy's options one by one: each does what the comment beside it says."""
+"""Settings and parts of the default one by one: each does what the comment beside it says."""
 
 from typing import Any
 
 import pytest
 
-from policy_state.algorithms.assessment import Assessment
+from benchmarks.policy.ablations import ABLATIONS, Make
+from policy_state.algorithms.arrays import Assessment
 from policy_state.algorithms.base import build
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.stats import ExitStats
@@ -14,15 +15,15 @@ SETTLED = ExitStats.from_texts([(0, 1, 1, 1), (1, 1, 1, 1)] * 500, exits=4)
 """Exit 1 is best at any of the weights here, and that is clear."""
 
 
-def decided(stats: ExitStats, count: int, **options: Any) -> tuple[int, ...]:
-    """Return where so many texts go with some options."""
-    return build(PolicySettings(**options), LAYERS).decide(stats, count)
+def decided(stats: ExitStats, count: int, make: Make = build, **options: Any) -> tuple[int, ...]:
+    """Return where so many texts go with some options, or without a part."""
+    return make(PolicySettings(**options), LAYERS).decide(stats, count)
 
 
-def assessed(**options: Any) -> Assessment:
+def assessed(make: Make = build, **options: Any) -> Assessment:
     """Return what is made of fifty texts."""
     few = ExitStats.from_texts([(0, 1, 1, 1), (0, 0, 0, 1), *[(1, 1, 1, 1)] * 48], exits=4)
-    return build(PolicySettings(**options), LAYERS).assess(few)
+    return make(PolicySettings(**options), LAYERS).assess(few)
 
 
 def test_monotone_trusts_the_deeper_of_two_exits_at_one_cost() -> None:
@@ -30,13 +31,13 @@ def test_monotone_trusts_the_deeper_of_two_exits_at_one_cost() -> None:
     texts = [(0, 1, 1, 1), (0, 1, 0, 0), (0, 0, 0, 0), (1, 1, 1, 1)] * 250
     stats, cost = ExitStats.from_texts(texts, exits=4), (0.1, 0.5, 0.5, 1.0)
     assert set(decided(stats, 9, cost=cost)) == {2}
-    assert set(decided(stats, 9, cost=cost, monotone=False)) == {1}
+    assert set(decided(stats, 9, make=ABLATIONS["a deeper exit may be worse"], cost=cost)) == {1}
 
 
 def test_without_a_prior_texts_wait_at_the_last_exit() -> None:
     """Until all exits were seen; with one, those that do not explore go to a middle exit."""
     for stats in (ExitStats.zeros(4), ExitStats.from_texts([(0, 1)] * 9, exits=4)):
-        assert set(decided(stats, 512, prior=0.0)) == {3}
+        assert set(decided(stats, 512, ABLATIONS["no prior"])) == {3}
         assert {3} < set(decided(stats, 512)) <= {1, 2, 3}
 
 
@@ -45,17 +46,17 @@ def test_scouts_are_as_many_as_said_over_the_span_of_costs(
     scouts: float, cost_weight: float
 ) -> None:
     """So many in a round, more the less depth costs; 0 sends all texts to explore."""
-    options = {"cost_weight": cost_weight, "probe_cost": 0.0}
+    options: dict[str, Any] = {"make": ABLATIONS["no probes"], "cost_weight": cost_weight}
     span = cost_weight * (1 - 1 / 12)
     found = decided(ExitStats.zeros(4), 512, scouts=scouts, **options)
     assert found.count(3) == int(scouts / span)
     assert set(decided(ExitStats.zeros(4), 512, scouts=0.0, **options)) == {3}
 
 
-def test_without_a_probe_cost_no_settled_text_runs_to_the_end() -> None:
+def test_without_probes_no_settled_text_runs_to_the_end() -> None:
     """With one, some do."""
     stats = SETTLED + ExitStats((10**6, 10**6, 0, 0), (0, 5 * 10**5, 0, 0), (0, 10**6, 0, 0))
-    assert decided(stats, 512, probe_cost=0.0, scouts=1e-9).count(3) == 0
+    assert decided(stats, 512, ABLATIONS["no probes"], scouts=1e-9).count(3) == 0
     assert decided(stats, 512, scouts=1e-9).count(3) > 0
 
 
@@ -68,6 +69,6 @@ def test_alpha_is_the_width_of_the_bound() -> None:
 
 def test_kl_bounds_are_wider_than_paired_ones() -> None:
     """Each exit taken by itself leaves more room than the few texts on which two differ."""
-    paired, kl = assessed(), assessed(index="kl")
+    paired, kl = assessed(), assessed(ABLATIONS["KL-UCB"])
     assert kl.rewards == pytest.approx(paired.rewards)
     assert kl.indices[3] > paired.indices[3]  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""UEE-UCB's choice, its policy, and its replay against a plain sequential loop."""
+"""UEE-UCB's choice, its batches, and its replay against a plain sequential loop."""
 
 import math
 
@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy_state.algorithms.base import UeeUcb, build
+from policy_state.algorithms.base import build
 from policy_state.algorithms.settings import PolicySettings
-from policy_state.algorithms.uee_ucb import best_exit, choose_exit, indices
+from policy_state.algorithms.uee_ucb import UeeUcb, best_exit, choose_exit, indices
 from policy_state.errors import InvalidInput
 from policy_state.simulation.replay import shuffles, uee_ucb_one_by_one
 from policy_state.stats import ExitStats

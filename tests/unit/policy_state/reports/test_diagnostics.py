@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from policy_state.algorithms.arrays import Counters
-from policy_state.algorithms.assessment import Assessment
+from policy_state.algorithms.arrays import Assessment, Counters
 from policy_state.algorithms.base import build
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.reports.diagnosis import Diagnosis, diagnose, falling_disagreement

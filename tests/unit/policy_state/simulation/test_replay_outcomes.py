@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from policy_state.algorithms.base import UeeUcb
 from policy_state.algorithms.settings import PolicySettings
+from policy_state.algorithms.uee_ucb import UeeUcb
 from policy_state.errors import InvalidInput
 from policy_state.options import parse_costs, parse_numbers, parse_options, with_values
 from policy_state.simulation.outcomes import Regret, Scale, baselines, outcome
@@ -155,10 +155,10 @@ def test_the_best_exit_of_a_made_up_domain() -> None:
 
 
 def test_options_are_read_as_their_kind() -> None:
-    """Numbers, booleans, words, lists and null become what the setting holds."""
-    wanted = parse_options(["alpha=2", "screen=false", "index=kl", "tolerance=0.02", "cost=[1,2]"])
+    """Numbers, words, lists and null become what the setting holds."""
+    wanted = parse_options(["alpha=2", "algorithm=uee-ucb", "tolerance=0.02", "cost=[1,2]"])
     found = with_values(PolicySettings(), wanted)
-    assert (found.alpha, found.screen, found.index) == (2.0, False, "kl")
+    assert (found.alpha, found.algorithm) == (2.0, "uee-ucb")
     assert (found.tolerance, found.cost) == (0.02, (1, 2))
     assert type(found.alpha) is float
     assert with_values(found, {"tolerance": None}).tolerance is None
@@ -176,8 +176,8 @@ def test_options_are_read_as_their_kind() -> None:
         ("alpha=true", "alpha True"),
         ("alpha=NaN", "alpha nan, expected a finite number"),
         ("alpha=-1", "alpha -1.0"),
-        ("screen=1", "screen 1, expected true or false"),
-        ("index=best", "index 'best' is unknown, expected paired or kl"),
+        ("algorithm=best", "algorithm 'best' is unknown, expected default or uee-ucb"),
+        ("prior=0", "'prior' is unknown"),
         ("tolerance=1", "tolerance 1.0, expected a share above 0, below 1"),
         ("cost=1,x", "cost 1,x: expected numbers with commas"),
         ("algorithm=7", "algorithm 7, expected a name"),
