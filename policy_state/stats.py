@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import chain, pairwise, zip_longest
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from policy_state.errors import InvalidInput
 from policy_state.wording import counted
@@ -134,22 +134,11 @@ class ExitStats:
     @classmethod
     def from_matrix(cls, labels: NDArray[np.integer]) -> Self:
         """Return what the rows of a matrix (texts, exits) add; -1 where an exit did not run."""
-        import numpy as np
-
-        ran = labels != _NO_LABEL
-        differs = (labels != labels[:, :1]) & ran
-        steps = np.diff(differs.astype(np.int8), axis=1, prepend=0)
-        full = ran[:, -1:]
-        observed = ran.sum(axis=0)
         return cls(
-            observed=_whole(observed),
-            disagreed=_whole(differs.sum(axis=0)),
-            played=_whole(observed - np.append(observed[1:], 0)),
-            gained=_whole((steps > 0).sum(axis=0)),
-            lost=_whole(((steps < 0) & ran).sum(axis=0)),
-            apart=_whole(((labels != labels[:, -1:]) & full).sum(axis=0)),
-            odd=_whole(((labels & 1) * ran).sum(axis=0)),
-            high=_whole(((labels >> 1 & 1) * ran).sum(axis=0)),
+            **{
+                kind: tuple(counts.sum(axis=0).tolist())
+                for kind, counts in counts_of_rows(labels).items()
+            }
         )
 
     @classmethod
@@ -245,8 +234,23 @@ def _field_names(exits: int) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(f"{letter}{j}" for j in range(exits)) for letter in LETTERS)
 
 
-def _whole(counts: NDArray[np.integer]) -> tuple[int, ...]:
-    return tuple(counts.tolist())
+def counts_of_rows(labels: NDArray[np.integer]) -> dict[str, NDArray[Any]]:
+    """Return what each row of a matrix (texts, exits) adds to each kind, as wide as the matrix."""
+    import numpy as np
+
+    ran = labels != _NO_LABEL
+    differs = (labels != labels[:, :1]) & ran
+    steps = np.diff(differs.astype(np.int8), axis=1, prepend=0)
+    return {
+        "observed": ran,
+        "disagreed": differs,
+        "played": ran & ~np.pad(ran[:, 1:], ((0, 0), (0, 1))),
+        "gained": steps > 0,
+        "lost": (steps < 0) & ran,
+        "apart": (labels != labels[:, -1:]) & ran[:, -1:],
+        "odd": (labels & 1) * ran,
+        "high": (labels >> 1 & 1) * ran,
+    }
 
 
 def _count(value: float | str | bytes, name: str) -> int:

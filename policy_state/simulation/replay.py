@@ -15,7 +15,7 @@ from policy_state.algorithms.drift import BLOCK_TEXTS, DriftWatch, DriftWindow
 from policy_state.algorithms.exploring import ExploringAlgorithm
 from policy_state.algorithms.uee_ucb import UeeUcb
 from policy_state.errors import InvalidInput
-from policy_state.stats import ExitStats
+from policy_state.stats import ExitStats, counts_of_rows
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -159,7 +159,9 @@ def _default_one_by_one(
 ) -> Replay:
     """Return what the default does; all trials advance together, one text each per step."""
     trials, texts = orders.shape
-    each = _kinds_of_rows(labels)  # (rows, kinds, exits): what a text adds that runs to the end
+    rows_add = counts_of_rows(labels)
+    # (rows, kinds, exits): what a text adds that runs to the end
+    each = np.stack([rows_add[kind] for kind in Counters._fields], axis=1).astype(np.float64)
     exits_ = labels.shape[1]
     kinds = len(Counters._fields)
     reach = np.repeat(np.tri(exits_)[:, None], kinds, axis=1)
@@ -228,21 +230,6 @@ def _in_batches(
             in_flight = deque([[]] * len(in_flight))
             resets.append(min(texts, round_start + fleet.workers * fleet.batch))
     return exits, tuple(resets)
-
-
-def _kinds_of_rows(labels: NDArray[np.int8]) -> NDArray[np.float64]:
-    differs = labels != labels[:, :1]
-    steps = np.diff(differs.astype(np.int8), axis=1, prepend=0)
-    kinds = {
-        "observed": np.ones(labels.shape),
-        "disagreed": differs,
-        "gained": steps > 0,
-        "lost": steps < 0,
-        "apart": labels != labels[:, -1:],
-        "odd": labels & 1,
-        "high": labels >> 1 & 1,
-    }
-    return np.stack([kinds[kind] for kind in Counters._fields], axis=1).astype(np.float64)
 
 
 def _draws(trial: int, texts: int) -> NDArray[np.float64]:
