@@ -22,7 +22,7 @@ from consumer.routes.route import subscription
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from consumer.kafka.client import Client
     from consumer.routes.route import Route
@@ -48,10 +48,12 @@ def check_kafka(
     *,
     routes: Sequence[Route],
     former: Collection[str] | None,
-) -> Generator[CheckResult, None, bool]:
-    """Yield what is found, and return whether a broker lets us in.
+    policy_topic: Callable[[], CheckResult],
+) -> Iterator[CheckResult]:
+    """Yield what is found, in the order in which a worker would need it.
 
     `former` are outputs of routes that are no more, which a repair reads; None: there is none.
+    `policy_topic` is asked for what only the reader of that topic can tell.
 
     Raises:
         StreamUnavailable: the broker stopped answering.
@@ -61,7 +63,7 @@ def check_kafka(
         client = connect(kafka, name=f"offramp-{instance}-check")
     except ConsumerError as error:
         yield CheckResult("kafka", False, str(error), "see kafka.bootstrap_servers, kafka.security")
-        return False
+        return
     way = " ".join(filter(None, (kafka.security.protocol, kafka.security.mechanism)))
     yield CheckResult("kafka", True, f"connected to {kafka.bootstrap_servers}: {way}")
     with translated("connecting"), KafkaAdminClient(**client) as admin:
@@ -75,9 +77,9 @@ def check_kafka(
                 said = f"a route wrote to it, {_UNREAD}"
                 yield CheckResult(f"topic {topic}", False, said, _read(topic))
         yield _target(kafka.dead_letters, admin)
+        yield policy_topic()
         yield group_result(kafka, admin)
     yield _transactions(kafka, instance, client)
-    return True
 
 
 def _codecs() -> CheckResult:

@@ -70,11 +70,13 @@ def check(settings: Settings) -> Iterator[CheckResult]:
     if settings.kafka.format in FORMS:
         yield check_registry(settings.kafka)
     repairs = settings.store.repair_records > 0
-    found = check_kafka(
-        settings.kafka, settings.instance, routes=routes, former=former if repairs else None
+    yield from check_kafka(
+        settings.kafka,
+        settings.instance,
+        routes=routes,
+        former=former if repairs else None,
+        policy_topic=lambda: _policy_topic(settings, table),
     )
-    if (yield from found):
-        yield _policy_topic(settings, table)
 
 
 def _store(
