@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from consumer.errors import ConsumerError, TopicMissing
 from consumer.keeping.check import check_committed
 from consumer.keeping.policy_topic import PolicyTopic
+from consumer.process.rounds import Rounds
 from policy_state.errors import PolicyStateError
 from policy_state.store.redis.keeping import Keeping
 
@@ -26,33 +25,34 @@ log = logging.getLogger("offramp.keeping")
 _EVERY_S: Final = 2.0
 _PAUSE_S: Final = 10.0  # after a failure
 _MISSING_S: Final = 20.0  # to look again for the topic
-_JOIN_S: Final = 0.5
 _REASON: Final = "redis had lost what the policy topic has"
 
 
-class Keeper:
+class Keeper(Rounds):
     """Keeps the policy topic and Redis alike, in a thread of its own.
 
     A command changes Redis alone, so that it needs no Kafka; one worker of the group copies the
     change within seconds. Where Redis has lost what the topic has, that worker brings it back.
     """
 
-    def __init__(self, settings: Settings, store: RedisStore, *, policy: str) -> None:
+    def __init__(
+        self, settings: Settings, store: RedisStore, *, policy: str, leads: Callable[[], bool]
+    ) -> None:
         """Ask nothing yet.
 
         Args:
             settings: all of them.
             store: where changes are made.
             policy: the name of the policy that the worker plays.
+            leads: whether it is now this worker's to do.
         """
+        super().__init__("offramp-keeper", first_s=_EVERY_S)
         self._settings = settings
         self._store = store
         self._keeping = Keeping(store, group=settings.kafka.group, policy=policy)
         self._topic = PolicyTopic(settings.kafka)
         self._kept: Records | None = None
-        self._trouble = ""
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._leads = leads
 
     def begin(self) -> None:
         """Return once it is known that Redis has all that was set, before a text is read.
@@ -78,18 +78,6 @@ class Keeper:
         if "policy" in lost:
             self._say_restored(self._restore(kept, routes=False))
 
-    def start(self, leads: Callable[[], bool]) -> None:
-        """Keep both alike from now on, while `leads` says that it is this worker's to do."""
-        run = partial(self._run, leads)
-        self._thread = threading.Thread(target=run, name="offramp-keeper", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop; what is not copied yet, the next worker copies."""
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join(_JOIN_S)
-
     def look(self) -> bool:
         """Copy what is new, or bring back what is lost; return whether both are alike now.
 
@@ -97,12 +85,15 @@ class Keeper:
             ConsumerError, PolicyStateError: Kafka or Redis do not do it now.
         """
         kept = self._kept
-        if kept is not None and not self._keeping.lost(kept) and not self._keeping.news(kept):
-            return True
+        if kept is not None:
+            lost = self._keeping.lost(kept)
+            if not lost and not self._keeping.news(kept, lost=lost):
+                return True
         self._kept = kept = self._topic.read()  # others may have written there
-        if self._keeping.lost(kept):
+        if lost := self._keeping.lost(kept):
             self._say_restored(self._restore(kept, routes=True))
-        if news := self._keeping.news(kept):
+            lost = self._keeping.lost(kept)  # a policy may wait for its next text, which makes it
+        if news := self._keeping.news(kept, lost=lost):
             self._topic.write(news)
             for key, value in news.items():
                 if value is None:
@@ -110,22 +101,24 @@ class Keeper:
                 else:
                     kept[key] = value
             log.info("kept records=%d topic=%s", len(news), self._settings.kafka.policy_topic)
-        return not self._keeping.lost(kept)  # a policy may wait for its next text, which makes it
+        return not lost
 
-    def _run(self, leads: Callable[[], bool]) -> None:
-        pause_s = _EVERY_S
-        while not self._stopped.wait(pause_s):
-            pause_s = _EVERY_S
-            if not leads():
-                continue
-            try:
-                if not self.look():
-                    pause_s = _PAUSE_S
-            except (ConsumerError, PolicyStateError) as error:
-                pause_s = _MISSING_S if isinstance(error, TopicMissing) else _PAUSE_S
-                self._say(error)
-            else:
-                self._trouble = ""
+    def _round(self) -> float:
+        if not self._leads():
+            return _EVERY_S
+        try:
+            alike = self.look()
+        except (ConsumerError, PolicyStateError) as error:
+            missing = isinstance(error, TopicMissing)
+            if self._is_news(str(error)):
+                log.warning(
+                    "what people set is in redis alone until this is mended error=%s%s",
+                    error,
+                    ": `offramp topics init` creates it" if missing else "",
+                )
+            return _MISSING_S if missing else _PAUSE_S
+        self._is_news("")
+        return _EVERY_S if alike else _PAUSE_S
 
     def _restore(self, kept: Records, *, routes: bool) -> Restored:
         by = self._settings.instance
@@ -142,13 +135,3 @@ class Keeper:
                 done.domains,
                 done.changes,
             )
-
-    def _say(self, error: Exception) -> None:
-        """Log what is wrong, once for each kind of trouble."""
-        if str(error) != self._trouble:
-            log.warning(
-                "what people set is in redis alone until this is mended error=%s%s",
-                error,
-                ": `offramp topics init` creates it" if isinstance(error, TopicMissing) else "",
-            )
-        self._trouble = str(error)

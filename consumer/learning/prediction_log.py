@@ -13,10 +13,16 @@ from consumer.kafka.reading.reader import TopicReader
 from policy_state.health.rebuild import PredictedText
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
+    from consumer.kafka.predicted_to import Former
+    from consumer.kafka.reading.buffer import Partition
     from consumer.settings.sections import KafkaSettings
+    from policy_state.store.offsets import Range
 
+_STRETCH: Final = 20_000  # records of a partition that are read at a time, first
+_LONGEST_STRETCH: Final = 320_000
+_CLOCKS_MS: Final = 3_600_000  # that machines which write predictions may differ by
 _COMMIT_WAIT_S: Final = 10.0
 _COMMIT_POLL_S: Final = 0.2
 
@@ -92,3 +98,103 @@ class PredictionLog(TopicReader):
             domain=body.domain,
             exit_labels=body.exit_labels,
         )
+
+
+class ReadBack:
+    """Reads predictions from their ends back until all that is wanted was seen.
+
+    Predictions of one partition stand in the order of its offsets in each partition that they go
+    to. So where one of before what is wanted is seen, all that is wanted stands behind it there;
+    and elsewhere behind what was written an hour before it.
+    """
+
+    def __init__(
+        self,
+        predictions: PredictionLog,
+        wanted: Mapping[str, tuple[Range, ...]],
+        gone: Sequence[Former],
+        *,
+        most_records: int | None,
+        go_on: Callable[[], bool],
+    ) -> None:
+        self._predictions = predictions
+        self._gone = gone
+        self._lowest = {source: pieces[0][0] for source, pieces in wanted.items()}
+        self._left_records = most_records
+        self._go_on = go_on
+        self._whole: dict[Partition, set[str]] = {}  # of which nothing is missing, by place
+        self._before_ms: dict[str, int] = {}  # when something before what is wanted was written
+        self._ended = False  # all has been read that may be
+
+    def not_found(self) -> set[str]:
+        """Return the partitions of which predictions may be missing."""
+        if not self._ended:
+            return set(self._lowest)
+        every = set(self._lowest)
+        not_seen = {source for seen in self._whole.values() for source in every - seen}
+        return not_seen | self._deleted()
+
+    def _deleted(self) -> set[str]:
+        """Return the partitions whose predictions may have gone to a topic that is no more."""
+        names = {id_: name for name, id_ in self._predictions.ids.items()}
+        return {
+            source
+            for source in self._lowest
+            for route in self._gone
+            if route.is_for(names.get(source.rpartition("/")[0], ""))
+            and self._before_ms.get(source, 0) - _CLOCKS_MS <= route.until_ms
+        }
+
+    def texts(self) -> Iterator[PredictedText]:
+        """Yield the texts of all predictions on the way, the latest stretch of each topic first."""
+        ends = self._predictions.ends()
+        self._whole = {tp: set() if end else set(self._lowest) for tp, (_, end) in ends.items()}
+        reached = {tp: end for tp, (first, end) in ends.items() if end > first}
+        size = _STRETCH
+        while reached:
+            if self._left_records is not None:
+                size = min(size, self._left_records // len(reached))
+                self._left_records -= size * len(reached)
+            if not size:
+                break
+            firsts = {tp: max(ends[tp][0], end - size) for tp, end in reached.items()}
+            oldest_ms = yield from self._stretch({tp: (firsts[tp], reached[tp]) for tp in reached})
+            if not self._go_on():
+                return
+            for tp, first in firsts.items():
+                self._note_whole(tp, first, oldest_ms.get(tp))
+            reached = {
+                tp: first
+                for tp, first in firsts.items()
+                if first > ends[tp][0] and self._whole[tp] != set(self._lowest)
+            }
+            size = min(2 * size, _LONGEST_STRETCH)
+        self._ended = True
+
+    def _note_whole(self, tp: Partition, first: int, oldest_ms: int | None) -> None:
+        """Note of which partitions all is seen that is wanted, this one being read from `first`."""
+        if first == 0:  # nothing was ever there that is not now
+            self._whole[tp] = set(self._lowest)
+        for source, before_ms in self._before_ms.items():
+            if oldest_ms is not None and oldest_ms < before_ms - _CLOCKS_MS:
+                self._whole[tp].add(source)
+
+    def _stretch(
+        self, spans: Mapping[Partition, tuple[int | None, int]]
+    ) -> Generator[PredictedText, None, dict[Partition, int]]:
+        """Yield the texts of a stretch; return the time of the oldest record of each partition."""
+        oldest_ms: dict[Partition, int] = {}
+        for tp, record in self._predictions.between(spans):
+            oldest_ms.setdefault(tp, record.timestamp_ms)
+            for text in self._predictions.text(record.value):
+                source = f"{text.topic_id}/{text.partition}"
+                lowest = self._lowest.get(source)
+                if lowest is None:
+                    continue
+                if text.offset < lowest:
+                    self._whole[tp].add(source)
+                    before_ms = self._before_ms.get(source, record.timestamp_ms)
+                    self._before_ms[source] = min(before_ms, record.timestamp_ms)
+                else:
+                    yield text
+        return oldest_ms

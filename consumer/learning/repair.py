@@ -6,24 +6,30 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from consumer.learning.prediction_log import PredictionLog
-from policy_state.health.rebuild import PredictedText, checked_marks, rebuild
+from consumer.errors import ConsumerError, InvalidSettings
+from consumer.kafka.predicted_to import former_routes, where_predicted
+from consumer.learning.prediction_log import PredictionLog, ReadBack
+from consumer.process.rounds import Rounds
+from policy_state.errors import PolicyStateError
+from policy_state.health.rebuild import checked_marks, rebuild
 from policy_state.store.offsets import Counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping
 
     from consumer.kafka.predicted_to import Former, PredictedTo
-    from consumer.kafka.reading.buffer import Partition
+    from consumer.routes.route import Route
+    from consumer.settings.load import Settings
     from consumer.settings.sections import KafkaSettings
     from policy_state.store.admin import PolicyAdmin
     from policy_state.store.offsets import Range
+    from policy_state.store.redis.store import RedisStore
 
 log = logging.getLogger("offramp.repairing")
 
-_STRETCH: Final = 20_000  # records of a partition that are read at a time, first
-_LONGEST_STRETCH: Final = 320_000
-_CLOCKS_MS: Final = 3_600_000  # that machines which write predictions may differ by
+MENDS: Final = "`offramp policy doctor --repair` counts them from the predictions"
+_EVERY_S: Final = 5.0
+_PAUSE_S: Final = (5.0, 10.0, 20.0, 30.0)  # after failures in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,7 @@ def repair(  # noqa: PLR0913 - the limits that a worker has and a command has no
             return Repaired()
         if not where.topics:  # nothing can be found where nothing is looked through
             return Repaired(left=tuple(sorted(wanted)))
-        back = _Back(predictions, wanted, where.gone, most_records=most_records, go_on=go_on)
+        back = ReadBack(predictions, wanted, where.gone, most_records=most_records, go_on=go_on)
         done = rebuild(store, back.texts(), upto=upto, left_out=back.not_found, frozen_too=False)
     left = back.not_found()
     offsets = sum(
@@ -102,101 +108,108 @@ def repair(  # noqa: PLR0913 - the limits that a worker has and a command has no
     return Repaired(done.counted, offsets - done.failed_offsets, tuple(sorted(left)))
 
 
-class _Back:
-    """Reads predictions from their ends back until all that is wanted was seen.
+class Repairs(Rounds):
+    """Looks every few seconds whether all that is committed is counted, in a thread of its own.
 
-    Predictions of one partition stand in the order of its offsets in each partition that they go
-    to. So where one of before what is wanted is seen, all that is wanted stands behind it there;
-    and elsewhere behind what was written an hour before it.
+    What is missing at two looks was left behind: by a worker that died with texts it held, by a
+    Redis that lost its latest writes, or all of them. It is counted from the predictions.
     """
 
     def __init__(
         self,
-        predictions: PredictionLog,
-        wanted: Mapping[str, tuple[Range, ...]],
-        gone: Sequence[Former],
+        settings: Settings,
+        store: RedisStore,
         *,
-        most_records: int | None,
-        go_on: Callable[[], bool],
+        routes: Callable[[], Collection[Route]],
+        away: Callable[[], bool],
     ) -> None:
-        self._predictions = predictions
-        self._gone = gone
-        self._lowest = {source: pieces[0][0] for source, pieces in wanted.items()}
-        self._left_records = most_records
-        self._go_on = go_on
-        self._whole: dict[Partition, set[str]] = {}  # of which nothing is missing, by place
-        self._before_ms: dict[str, int] = {}  # when something before what is wanted was written
-        self._ended = False  # all has been read that may be
+        """Do nothing yet.
 
-    def not_found(self) -> set[str]:
-        """Return the partitions of which predictions may be missing."""
-        if not self._ended:
-            return set(self._lowest)
-        every = set(self._lowest)
-        not_seen = {source for seen in self._whole.values() for source in every - seen}
-        return not_seen | self._deleted()
+        Args:
+            settings: of the worker.
+            store: with the policy open.
+            routes: those in force; the history tells of others.
+            away: whether the store does not answer at the moment.
+        """
+        super().__init__("offramp-repairs", first_s=_EVERY_S)
+        self._settings = settings
+        self._store = store
+        self._routes = routes
+        self._seen: Collection[Route] | None = None
+        self._former: frozenset[Former] = frozenset()
+        self._away = away
+        self._places: Mapping[str, int] = {}
+        self._open: dict[str, tuple[Range, ...]] = {}  # at the last look
+        self._given_up: dict[str, tuple[Range, ...]] = {}
+        self._failures = 0
 
-    def _deleted(self) -> set[str]:
-        """Return the partitions whose predictions may have gone to a topic that is no more."""
-        names = {id_: name for name, id_ in self._predictions.ids.items()}
-        return {
-            source
-            for source in self._lowest
-            for route in self._gone
-            if route.is_for(names.get(source.rpartition("/")[0], ""))
-            and self._before_ms.get(source, 0) - _CLOCKS_MS <= route.until_ms
-        }
+    def start(self) -> None:
+        """Begin, unless the settings say that nothing is to be read back."""
+        if self._settings.store.repair_records:
+            super().start()
 
-    def texts(self) -> Iterator[PredictedText]:
-        """Yield the texts of all predictions on the way, the latest stretch of each topic first."""
-        ends = self._predictions.ends()
-        self._whole = {tp: set() if end else set(self._lowest) for tp, (_, end) in ends.items()}
-        reached = {tp: end for tp, (first, end) in ends.items() if end > first}
-        size = _STRETCH
-        while reached:
-            if self._left_records is not None:
-                size = min(size, self._left_records // len(reached))
-                self._left_records -= size * len(reached)
-            if not size:
-                break
-            firsts = {tp: max(ends[tp][0], end - size) for tp, end in reached.items()}
-            oldest_ms = yield from self._stretch({tp: (firsts[tp], reached[tp]) for tp in reached})
-            if not self._go_on():
-                return
-            for tp, first in firsts.items():
-                self._note_whole(tp, first, oldest_ms.get(tp))
-            reached = {
-                tp: first
-                for tp, first in firsts.items()
-                if first > ends[tp][0] and self._whole[tp] != set(self._lowest)
-            }
-            size = min(2 * size, _LONGEST_STRETCH)
-        self._ended = True
+    def follow(self, places: Mapping[str, int]) -> None:
+        """Take note up to where this worker's partitions are committed, by watermark name."""
+        self._places = places
 
-    def _note_whole(self, tp: Partition, first: int, oldest_ms: int | None) -> None:
-        """Note of which partitions all is seen that is wanted, this one being read from `first`."""
-        if first == 0:  # nothing was ever there that is not now
-            self._whole[tp] = set(self._lowest)
-        for source, before_ms in self._before_ms.items():
-            if oldest_ms is not None and oldest_ms < before_ms - _CLOCKS_MS:
-                self._whole[tp].add(source)
+    def _round(self) -> float:
+        if self._away():
+            return _EVERY_S
+        try:
+            self._look()
+        except (ConsumerError, PolicyStateError) as error:
+            pause_s = _PAUSE_S[min(self._failures, len(_PAUSE_S) - 1)]
+            self._failures += 1
+            log.warning("not repaired, tried again pause_s=%.0f error=%s", pause_s, error)
+            return pause_s
+        self._failures = 0
+        return _EVERY_S
 
-    def _stretch(
-        self, spans: Mapping[Partition, tuple[int | None, int]]
-    ) -> Generator[PredictedText, None, dict[Partition, int]]:
-        """Yield the texts of a stretch; return the time of the oldest record of each partition."""
-        oldest_ms: dict[Partition, int] = {}
-        for tp, record in self._predictions.between(spans):
-            oldest_ms.setdefault(tp, record.timestamp_ms)
-            for text in self._predictions.text(record.value):
-                source = f"{text.topic_id}/{text.partition}"
-                lowest = self._lowest.get(source)
-                if lowest is None:
-                    continue
-                if text.offset < lowest:
-                    self._whole[tp].add(source)
-                    before_ms = self._before_ms.get(source, record.timestamp_ms)
-                    self._before_ms[source] = min(before_ms, record.timestamp_ms)
-                else:
-                    yield text
-        return oldest_ms
+    def _look(self) -> None:
+        routes = self._routes()
+        if routes != self._seen:
+            self._take_history()
+            self._seen = routes
+        places = self._places  # before the watermarks are read: counting comes before committing
+        found = uncounted(self._store.watermarks(), places)
+        known, self._open = self._open, found
+        due = {s for s, pieces in found.items() if s in known and self._given_up.get(s) != pieces}
+        if not due:
+            return
+        log.info("not counted partitions=%d offsets=%d", len(due), _offsets(found, due))
+        try:
+            self._take_history()
+            done = repair(
+                self._settings.kafka,
+                self._store,
+                where_predicted(self._settings, routes, self._former),
+                sources=due,
+                most_records=self._settings.store.repair_records,
+                go_on=lambda: not self._stopped.is_set(),
+            )
+        except InvalidSettings:  # nothing is committed any more
+            return
+        self._tell(done, found)
+
+    def _tell(self, done: Repaired, found: Mapping[str, tuple[Range, ...]]) -> None:
+        if done.offsets:
+            log.info("repaired texts=%d offsets=%d", done.counted, done.offsets)
+            detail = {"counted": done.counted, "offsets": done.offsets}
+            by = self._settings.instance
+            self._store.note("repair", detail, by=by, reason="", automatic=True)
+        if done.left and not self._stopped.is_set():
+            self._given_up |= {source: found[source] for source in done.left if source in found}
+            log.error(
+                "texts may be uncounted for good partitions=%d offsets=%d: their predictions "
+                "are further back than store.repair_records %d, or gone; %s",
+                *(len(done.left), _offsets(found, done.left)),
+                *(self._settings.store.repair_records, MENDS),
+            )
+
+    def _take_history(self) -> None:
+        """Take note of the routes of the past; a store that is emptied later takes none away."""
+        self._former |= {*former_routes(self._store, self._settings.kafka.group)}
+
+
+def _offsets(found: Mapping[str, tuple[Range, ...]], sources: Collection[str]) -> int:
+    return sum(last - first for s in sources for first, last in found.get(s, ()))

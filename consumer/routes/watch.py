@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from consumer.errors import InvalidRoute
+from consumer.process.rounds import Rounds
 from policy_state.errors import PolicyStateError
 from policy_state.store.routes import StoredRoutes
 
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("offramp.routes")
 
 _EVERY_S: Final = 2.0
-_JOIN_S: Final = 0.5
 _GONE_S: Final = 30.0  # in which a worker of the fleet brings them back
 
 
-class RouteWatch:
+class RouteWatch(Rounds):
     """The routes in force, and whether they have changed.
 
     A thread asks for them every other second, so that a store that does not answer keeps nobody
@@ -43,15 +42,13 @@ class RouteWatch:
         Raises:
             InvalidRoute, StoreError: see `GroupRoutes.in_force`.
         """
+        super().__init__("offramp-routes", first_s=_EVERY_S)
         self._group = group
         self._store = store
         self._instance = instance
         self._latest = group.in_force(store)
-        self._trouble = ""
         self._gone_s = gone_s
         self._gone_since: float | None = None
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="offramp-routes", daemon=True)
 
     @property
     def latest(self) -> RouteTable:
@@ -61,7 +58,7 @@ class RouteWatch:
     def start(self) -> None:
         """Follow changes, unless the settings give the routes."""
         if self._latest.source != "settings":
-            self._thread.start()
+            super().start()
 
     def check(self) -> None:
         """Return unless the routes have been gone from Redis for too long.
@@ -76,12 +73,6 @@ class RouteWatch:
         if since is not None and time.monotonic() > since + self._gone_s:
             raise self._group.gone(f"and not back after {self._gone_s:g} s")
 
-    def close(self) -> None:
-        """Follow no longer."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(_JOIN_S)
-
     def look(self) -> None:
         """Take the routes that are in force now, if they can be used."""
         try:
@@ -92,9 +83,10 @@ class RouteWatch:
             self._gone_since = None
             table = self._group.usable(stored)
         except (InvalidRoute, PolicyStateError) as error:
-            self._say(f"routes cannot be read, the last ones stay error={error}")
+            if self._is_news(str(error)):
+                log.warning("routes cannot be read, the last ones stay error=%s", error)
             return
-        self._say("")
+        self._is_news("")
         if table != self._latest:
             self._latest = table
 
@@ -118,12 +110,6 @@ class RouteWatch:
             log.warning("routes were written to redis again revision=%d", known.revision)
             self._gone_since = None
 
-    def _follow(self) -> None:
-        while not self._stopped.wait(_EVERY_S):
-            self.look()
-
-    def _say(self, trouble: str) -> None:
-        """Log what is wrong, once for each kind of trouble."""
-        if trouble and trouble != self._trouble:
-            log.warning("%s", trouble)
-        self._trouble = trouble
+    def _round(self) -> float:
+        self.look()
+        return _EVERY_S

@@ -83,7 +83,12 @@ def _run(settings: Settings, engine: Inference, reached: Callable[[str], None]) 
 def _run_with(offramp: Offramp, settings: Settings, reached: Callable[[str], None]) -> None:
     stop, limits = threading.Event(), settings.worker
     kafka = f"Kafka at {settings.kafka.bootstrap_servers}"
-    keeper = Keeper(settings, offramp.store, policy=offramp.in_force.policy.meta.name)
+    keeper = Keeper(
+        settings,
+        offramp.store,
+        policy=offramp.in_force.policy.meta.name,
+        leads=lambda: offramp.presence.leads,
+    )
     wait_for(kafka, keeper.begin, give_up_s=limits.give_up_s)
     stream = wait_for(
         kafka,
@@ -102,7 +107,7 @@ def _run_with(offramp: Offramp, settings: Settings, reached: Callable[[str], Non
             finish_on_signal(stop)
             with loaded_code_spared():
                 worker = Worker(stream, offramp, settings, came_round=watchdog.came_round)
-                keeper.start(lambda: offramp.presence.leads)
+                keeper.start()
                 worker.run(stop)
         finally:
             watchdog.closing(settings.kafka.request_timeout_s + _CLOSING_S)

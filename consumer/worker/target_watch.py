@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import TYPE_CHECKING, Final
 
 from consumer.errors import StreamUnavailable, TopicRefused, WorkerFenced
+from consumer.process.rounds import Rounds
 from consumer.worker.obstacles import Obstacle
 
 if TYPE_CHECKING:
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("offramp.worker")
 
 _EVERY_S: Final = 0.5
-_JOIN_S: Final = 0.5
 _AFTER_FAULT_S: Final = 1.0
 
 
-class TargetWatch:
+class TargetWatch(Rounds):
     """Looks once at every topic that routes write to, and again at those that stand in the way."""
 
     def __init__(
@@ -34,35 +33,24 @@ class TargetWatch:
             obstacles: what is found goes there.
             dead_letters: the topic that only some records go to.
         """
+        super().__init__("offramp-targets", first_s=_EVERY_S)
         self._look = look
         self._obstacles = obstacles
         self._dead_letters = dead_letters
         self._unseen: list[str] = []
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="offramp-targets", daemon=True)
 
     def follow(self, topics: Collection[str]) -> None:
         """Look at these topics, soon."""
         self._unseen = sorted(topics)
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """End; what is being asked is not waited for."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(_JOIN_S)
-
-    def _run(self) -> None:
-        while not self._stopped.wait(_EVERY_S):
-            unseen = self._unseen
-            left = [topic for topic in unseen if not self._told(topic)]
-            if self._unseen is unseen:  # no others have come meanwhile
-                self._unseen = left
-            for topic in self._obstacles.due_topics():
-                self._told(topic)
+    def _round(self) -> float:
+        unseen = self._unseen
+        left = [topic for topic in unseen if not self._told(topic)]
+        if self._unseen is unseen:  # no others have come meanwhile
+            self._unseen = left
+        for topic in self._obstacles.due_topics():
+            self._told(topic)
+        return _EVERY_S
 
     def _told(self, topic: str) -> bool:
         """Look at a topic and note what is found; say whether a broker told."""

@@ -21,7 +21,7 @@ from consumer.errors import (
 )
 from consumer.events.outgoing import encoded, set_aside
 from consumer.kafka.stream import Batch, KafkaStream
-from consumer.learning.repairs import MENDS, Repairs
+from consumer.learning.repair import MENDS, Repairs
 from consumer.process.liveness import LivenessFile
 from consumer.routes.route import subscription
 from consumer.worker.pipeline import Abandoned, Pipeline

@@ -19,7 +19,7 @@ from policy_state.store.redis import wire
 from policy_state.store.redis.keys import POLICIES_KEY, PolicyKeys, route_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from policy_state.store.kept import Key, Records
     from policy_state.store.port import PolicyMeta
@@ -72,12 +72,15 @@ class Keeping:
             found["policy"] = len(self._missing(audit, entries))
         return found
 
-    def news(self, kept: Records) -> dict[Key, dict[str, str] | None]:
+    def news(
+        self, kept: Records, *, lost: Collection[str] | None = None
+    ) -> dict[Key, dict[str, str] | None]:
         """Return what a copy lacks, None for what is no more; changes come after what they made.
 
-        Nothing is news of what the store has lost. Of another model's policy nothing stays.
+        Nothing is news of what the store has lost, which is asked for unless it is given. Of
+        another model's policy nothing stays.
         """
-        lost = self.lost(kept)
+        lost = self.lost(kept) if lost is None else lost
         found: dict[Key, dict[str, str] | None] = {}
         if self._is_of_another_model(kept):
             gone = {key for key in kept if key[1:2] == (self._policy,)}
