@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,8 +17,10 @@ from offramp import Offramp, Record, load_settings
 from policy_state.errors import StoreUnavailable
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
+from tests.support.kafka_records import read_topic, send
 from tests.support.servers.proxies import Proxy
 from tests.support.tiny_model import write_tiny_model
+from tests.support.topics import create_topics
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -129,27 +132,73 @@ def test_a_host_tells_what_is_no_text_and_leads_no_workers(redis_url, model):
         assert worker.leads
 
 
-def test_the_bytewax_example_runs(redis_url, model, tmp_path):
-    """The dataflow of the docs predicts every line of a file, and the domain learns from them."""
-    lines = tmp_path / "lines.txt"
-    lines.write_bytes(b"good film .\nbad , very bad service .\n" * 40 + b"\xff\n")
-    environ = {
-        "OFFRAMP_REDIS__URL": redis_url,
-        "OFFRAMP_MODEL__PATH": str(model),
-        "LINES": str(lines),
-    }
+GOOD = b"good film .\nbad , very bad service .\n" * 40
+
+
+def run_example(*command, redis_url, model, given=None, **environ):
+    """Run an example of the docs as its reader does, and return what it said."""
+    ours = {"OFFRAMP_REDIS__URL": redis_url, "OFFRAMP_MODEL__PATH": str(model)}
     result = subprocess.run(
-        [sys.executable, "-m", "bytewax.run", "docs.examples.bytewax_flow"],
-        env={**os.environ, **environ},
+        [sys.executable, "-m", *command],
+        env={**os.environ, **ours, **environ},
         cwd=REPOSITORY,
+        input=given,
         capture_output=True,
-        text=True,
         check=False,
         timeout=120,
     )
-    assert result.returncode == 0, result.stderr
-    *said, refused = result.stdout.splitlines()
+    assert result.returncode == 0, result.stderr.decode()
+    return result
+
+
+def counted(redis_url):
+    with RedisStore(redis_url) as store:
+        return {report.domain: report.texts for report in read_reports(store, "default")}
+
+
+def test_the_bytewax_example_runs(redis_url, model, tmp_path):
+    """The dataflow of the docs predicts every line of a file, and the domain learns from them."""
+    pytest.importorskip("bytewax", reason="bytewax is not installed")
+    lines = tmp_path / "lines.txt"
+    lines.write_bytes(GOOD + b"\xff\n")
+    flow = ("bytewax.run", "docs.examples.bytewax_flow")
+    result = run_example(*flow, redis_url=redis_url, model=model, LINES=str(lines))
+    *said, refused = result.stdout.decode().splitlines()
     assert refused == "texts.lines[0]@80: invalid-utf8"
     assert [orjson.loads(line)["source"]["offset"] for line in said] == list(range(80))
-    with RedisStore(redis_url) as store:
-        assert read_reports(store, "default")[0].texts == 80
+    assert counted(redis_url) == {"lines": 80}
+
+
+def test_the_plain_loop_runs(redis_url, model):
+    """The loop of the docs predicts every line, names what is none, and learns nothing twice."""
+    for _ in range(2):
+        loop = {"redis_url": redis_url, "model": model, "given": GOOD + b"\xff\n"}
+        result = run_example("docs.examples.plain_loop", **loop)
+        said = [orjson.loads(line)["source"]["offset"] for line in result.stdout.splitlines()]
+        assert said == list(range(80))
+        assert b"texts.lines[0]@80: not UTF-8" in result.stderr
+    assert counted(redis_url) == {"lines": 80}
+
+
+def test_the_quix_example_runs(kafka, redis_url, model):
+    """The application of the docs writes a prediction for every text of a topic, and counts it."""
+    pytest.importorskip("quixstreams", reason="quixstreams is not installed")
+    domain = f"quix{time.time_ns()}"
+    out, letters = f"{domain}-out", f"{domain}-letters"
+    create_topics(kafka, {f"texts.{domain}": 1, out: 1, letters: 1})
+    send(kafka, f"texts.{domain}", [(b"k", value) for value in [*GOOD.splitlines(), b"\xff"]])
+    run_example(
+        "docs.examples.quix_app",
+        redis_url=redis_url,
+        model=model,
+        TOPIC=f"texts.{domain}",
+        STOP_IDLE_AFTER_S="10",
+        OFFRAMP_KAFKA__BOOTSTRAP_SERVERS=kafka,
+        OFFRAMP_KAFKA__GROUP=domain,
+        OFFRAMP_KAFKA__DEAD_LETTERS=letters,
+        OFFRAMP_ROUTES=orjson.dumps([{"topics": r"texts\.(?P<domain>.+)", "output": out}]).decode(),
+    )
+    offsets = [orjson.loads(r.value)["source"]["offset"] for r in read_topic(kafka, out, want=80)]
+    assert offsets == list(range(80))
+    assert [r.value for r in read_topic(kafka, letters, want=1)] == [b"\xff"]
+    assert counted(redis_url) == {domain: 80}
