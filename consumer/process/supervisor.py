@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from consumer.entry import own_command
-from consumer.process.child_lines import ChildLines
+from consumer.process.lines import ChildLines, ShownLines
 from consumer.process.liveness import LivenessFile
 from consumer.process.log_lines import FORM
-from consumer.process.shown_lines import ShownLines
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,9 +9,8 @@ import time
 
 import pytest
 
-from consumer.process.child_lines import ChildLines
+from consumer.process.lines import ChildLines, ShownLines
 from consumer.process.log_lines import OncePerMinute
-from consumer.process.shown_lines import ShownLines
 
 
 @pytest.fixture
