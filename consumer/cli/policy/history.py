@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.cli.commands import LOOK, Commands
@@ -183,6 +185,7 @@ def workers(given: OnRedis, output: OutputOption = Output.TABLE, watch: Watch = 
                 "policy-workers",
                 rows,
                 rows_name="workers",
+                table=[{**row, **_in_ranges(row.get("partitions"))} for row in rows],
                 empty="no workers",
                 columns=["instance"],
                 spare=_WORKERS_SPARE,
@@ -200,6 +203,24 @@ def _field(name: str, fields: Mapping[str, str]) -> str | int | None:
     value = fields.get(name)
     is_number = _WORKER_FIELDS.get(name) is int and value is not None and value.isdecimal()
     return int(value) if is_number and value is not None and value.isascii() else value
+
+
+def _in_ranges(partitions: object) -> dict[str, str]:
+    """Return the partitions of a heartbeat for people, if it has any.
+
+    >>> _in_ranges("hotels[0],hotels[1],hotels[2],hotels[7],shops[4]")
+    {'partitions': 'hotels[0-2,7] shops[4]'}
+    """
+    numbers: dict[str, list[int]] = {}
+    for topic, number in re.findall(r"([^,\[\]]+)\[(\d{1,9})\]", str(partitions)):
+        numbers.setdefault(topic, []).append(int(number))
+    shown = []
+    for topic, held in numbers.items():
+        runs = groupby(enumerate(sorted(held)), key=lambda each: each[1] - each[0])
+        ends = [[number for _, number in run] for _, run in runs]
+        said = (str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in ends)
+        shown.append(f"{topic}[{','.join(said)}]")
+    return {"partitions": " ".join(shown)} if shown else {}
 
 
 def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Output) -> None:
