@@ -185,3 +185,16 @@ def test_a_store_that_is_emptied_again_and_again_ends_no_worker(times):
     while not counting.flush() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert texts(store) == 5
+
+
+def test_a_reset_after_a_drift_names_who_has_seen_it(store, opened):
+    """Hosts and workers share the counters: the audit says which of them began a domain anew."""
+    counting = Counting(store, opened, by="host-1")
+    for step in range(40):
+        records, predictions, epochs = batch("a", 0, range(step * 500, step * 500 + 500))
+        if step < 30:
+            predictions = [p._replace(exit_labels=(0, 0)) for p in predictions]
+        counting.count(records, predictions, epochs)
+        counting.committed()
+    (entry,) = [e for e in store.audit() if e.action == "reset"]
+    assert (entry.by, entry.automatic) == ("host-1", True)
