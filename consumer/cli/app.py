@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SHOWN_CHARACTERS = 200  # of a file's name
+_EXTRAS = {
+    "worker": ("huggingface_hub", "safetensors", "tokenizers", "torch", "zstandard"),
+    "train": ("accelerate", "matplotlib", "transformers"),
+}
+"""What `pip install offramp` leaves out, by the extra that brings it."""
 
 _POLICY_HELP = """The learnt exits in full: look, change, move and repair.
 
@@ -86,6 +91,9 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; our own errors end it with one line on stderr and exit code 1.
 
+    Where a package is missing that `pip install offramp` leaves out, the line says what brings it,
+    and the exit code is that of a wrong use, 2.
+
     Args:
         arguments: what follows the program's name; by default that of this process.
     """
@@ -94,10 +102,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(args=arguments)
     except KeyboardInterrupt:
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        typer.echo(f"error: {_needs(error, arguments or sys.argv[1:])}", err=True)
+        sys.exit(2)
     except Exception as error:  # noqa: BLE001  (a mistake of ours is raised again)
         for line in _said(error):
             typer.echo(f"error: {printable(line)}", err=True)
         sys.exit(1)
+
+
+def _needs(error: ModuleNotFoundError, arguments: Sequence[str]) -> str:
+    """Return which extra a command needs, or raise the error where none brings the package."""
+    package = (error.name or "").partition(".")[0]
+    for extra, brought in _EXTRAS.items():
+        if package in brought:
+            words, command = ["offramp"], typer.main.get_command(app)
+            for word in arguments:
+                command = getattr(command, "commands", {}).get(word)
+                if command is None:
+                    break
+                words.append(word)
+            if words[-1] in {"train", "pretrain"}:  # they need all of it
+                extra = "train"
+            return f"{' '.join(words)} needs {package}: pip install 'offramp[{extra}]'"
+    raise error
 
 
 def _said(error: Exception) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,6 +105,8 @@ def worker(
 
         run_worker(settings, log_level=log_level)
         return
+    if find_spec("torch") is None:  # each worker would end at once, and be started again
+        raise ModuleNotFoundError(name="torch")
     from consumer.process.supervisor import run_supervisor
 
     options = {

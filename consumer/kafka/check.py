@@ -14,7 +14,6 @@ from kafka.admin import MemberToRemove
 from consumer.errors import ConsumerError, StreamUnavailable
 from consumer.kafka.client import connect, translated
 from consumer.kafka.group.member import ADVICE, foreign
-from consumer.kafka.reading.raw_records import codecs
 from consumer.kafka.targets import allow, described_refusal, is_compacted, keyless
 from consumer.kafka.topics import insisted
 from consumer.kafka.writing.transactions import Transactions
@@ -58,7 +57,6 @@ def check_kafka(
     Raises:
         StreamUnavailable: the broker stopped answering.
     """
-    yield _codecs()
     try:
         client = connect(kafka, name=f"offramp-{instance}-check")
     except ConsumerError as error:
@@ -80,14 +78,6 @@ def check_kafka(
         yield policy_topic()
         yield group_result(kafka, admin)
     yield _transactions(kafka, instance, client)
-
-
-def _codecs() -> CheckResult:
-    """Say whether topics can be read however they are compressed: nobody asks their readers."""
-    found = codecs()
-    if faults := list(filter(None, found.values())):
-        return CheckResult("codecs", False, "; ".join(faults), "install these packages")
-    return CheckResult("codecs", True, f"reads {', '.join(found)}")
 
 
 def _inputs(routes: Sequence[Route], admin: KafkaAdminClient) -> CheckResult:

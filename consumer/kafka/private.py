@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from kafka import KafkaConsumer, KafkaProducer, codec
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.cluster import ClusterMetadata
 from kafka.consumer.fetcher import Fetcher
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
@@ -20,6 +20,7 @@ from kafka.producer.record_accumulator import RecordAccumulator
 from kafka.protocol.consumer import FetchRequest
 from kafka.record import util
 from kafka.record.default_records import DefaultRecordBatch
+from kafka.record.legacy_records import LegacyRecordBatch
 from kafka.record.memory_records import MemoryRecordsBuilder
 
 
@@ -49,7 +50,6 @@ ConnectionManager: Final = KafkaConnectionManager  # tells why a login fails, wh
 PartitionRecords: Final = Fetcher.PartitionRecords  # subclassed: decodes what can be decoded
 Selector: Final = NetworkSelector  # runs the connection of a login that is tried
 TokenProvider: Final = AbstractTokenProvider  # subclassed: clients ask for tokens through it
-codecs: Final = codec  # tells which compressions can be read
 decode_varint: Final = util.decode_varint  # for the records that kafka-python refuses as a whole
 
 # A consumer and a producer.
@@ -80,6 +80,8 @@ sessions = Private(Fetcher, "_session_handlers")  # to be ended where a topic is
 max_version = Private(FetchRequest, "_max_version")  # by which a request names topic ids
 batch_bytes = Private(DefaultRecordBatch, "_buffer")  # for dead letters, and decoding anew
 batch_position = Private(DefaultRecordBatch, "_pos")  # where its first record begins
+old_record = Private(LegacyRecordBatch, "_read_key_value")  # its value holds the packed ones
+is_unpacked = Private(LegacyRecordBatch, "_decompressed")  # by us, so that no package is missing
 
 # Hooks of `PartitionRecords`: the first is overridden, the others are called there.
 unpack = Private(PartitionRecords, "_unpack_records")  # ends at the first damage

@@ -8,7 +8,6 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from consumer.kafka.reading.raw_records import codecs
 from consumer.kafka.stream import KafkaStream
 from consumer.keeping.keeper import Keeper
 from consumer.offramp import Offramp
@@ -67,8 +66,6 @@ def run_worker(
 def _run(settings: Settings, engine: Inference, reached: Callable[[str], None]) -> None:
     """Connect to everything, waiting where it is away, and run until a signal."""
     limits = settings.worker
-    for fault in filter(None, codecs().values()):
-        log.warning("%s: batches that need it are refused (errors.read)", fault)
     offramp = wait_for(
         f"Redis at {redacted_url(settings.redis.url)}",
         lambda: Offramp(settings, engine=engine),

@@ -15,14 +15,14 @@ import sys
 import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-import zstandard
-
 from model.errors import InvalidData
 from model.texts.formats import PACKED, STDIN, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from zstandard import ZstdDecompressionObj
 
 LINE_MOST_BYTES: Final = 16 << 20
 """The longest line that is read. Nothing behind it in a file is held in memory meanwhile."""
@@ -71,7 +71,7 @@ def read_lines(path: Path) -> Iterator[str]:
                 yield _decoded(line, name, number)
     except OSError as error:
         raise InvalidData(f"{name}: cannot be read: {error.strerror or error}") from error
-    except (zlib.error, zstandard.ZstdError, EOFError) as error:
+    except (zlib.error, EOFError) as error:
         raise InvalidData(f"{name}: cannot be unpacked: {error}") from error
 
 
@@ -103,8 +103,11 @@ class _ZstdFile(io.RawIOBase):
     """Unpacks zstd frames; the library's own reader takes a file that was cut off for whole."""
 
     def __init__(self, packed: BinaryIO) -> None:
+        import zstandard  # here, so that other files are read without it
+
+        self._zstd = zstandard
         self._packed = packed
-        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._frame: ZstdDecompressionObj | None = None
         self._left = b""  # packed bytes behind the frame that has ended
         self._ready = memoryview(b"")
 
@@ -119,8 +122,11 @@ class _ZstdFile(io.RawIOBase):
                 if self._frame is not None:
                     raise EOFError("it ends in the middle, a part of it is missing")
                 return 0
-            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
-            self._ready = memoryview(frame.decompress(packed))
+            frame = self._frame or self._zstd.ZstdDecompressor().decompressobj()
+            try:
+                self._ready = memoryview(frame.decompress(packed))
+            except self._zstd.ZstdError as error:
+                raise zlib.error(str(error)) from error  # as gzip says it
             self._left = frame.unused_data
             self._frame = None if frame.eof else frame
         count = min(len(target), len(self._ready))

@@ -11,7 +11,7 @@ from kafka.errors import CorruptRecordError, InconsistentTopicIdError, UnknownTo
 from consumer.events.record import Fault, Record
 from consumer.kafka import private
 from consumer.kafka.reading.by_id import FetchIds, asked_id
-from consumer.kafka.reading.raw_records import V2, Unreadable, decoded, raw
+from consumer.kafka.reading.raw_records import V2, Unreadable, decoded, raw, unpacked
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -242,9 +242,14 @@ def _old(batch: Any) -> Iterator[Row]:  # noqa: ANN401
     """
     whole = raw(batch)
     try:
+        if batch.compression_type:  # the value of the only record holds the others
+            begin = batch.KEY_OFFSET_V1 if batch.magic else batch.KEY_OFFSET_V0
+            _, packed = private.old_record(batch)(begin)
+            private.batch_bytes.replace(batch, memoryview(unpacked(batch, packed)))
+            private.is_unpacked.replace(batch, by=True)
         for row in batch:
             yield row.offset, row.timestamp or -1, row.key, row.value, ()
-    except MemoryError:  # says nothing about the batch
+    except (MemoryError, Unreadable):  # the former says nothing about the batch
         raise
     except Exception as error:
         msg = (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka.errors import UnsupportedCodecError
+import cramjam
 
 from consumer.errors import is_failure
 from consumer.events.record import header_name
@@ -12,7 +13,7 @@ from consumer.kafka import private
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from consumer.events.record import Headers
 
@@ -20,11 +21,30 @@ Row = tuple[int, int, bytes | None, bytes | None, "Headers"]
 """Offset, timestamp in ms, key, value, headers."""
 
 V2 = 2  # the format of batches since Kafka 0.11
-_CODECS: Final = {1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
-_SAMPLE: Final = b"a text to see whether this can be read " * 8
-_PACKAGES: Final = {"gzip": "", "snappy": "python-snappy", "lz4": "lz4", "zstd": "zstandard"}
 _LOG_APPEND_TIME = 1
 _MORE = 0x80  # of a varint: a byte that is not its last one
+_XERIAL: Final = b"\x82SNAPPY\0"  # what Java begins snappy with; then come blocks
+_XERIAL_HEAD_BYTES: Final = 16
+
+
+def _snappy(data: bytes) -> bytes:
+    if not data.startswith(_XERIAL):
+        return bytes(cramjam.snappy.decompress_raw(data))
+    blocks, place = [], _XERIAL_HEAD_BYTES
+    while place < len(data):
+        begin = place + 4
+        place = begin + int.from_bytes(data[place:begin])
+        blocks.append(bytes(cramjam.snappy.decompress_raw(data[begin:place])))
+    return b"".join(blocks)
+
+
+CODECS: Final[dict[int, tuple[str, Callable[[bytes], Any]]]] = {
+    1: ("gzip", gzip.decompress),
+    2: ("snappy", _snappy),
+    3: ("lz4", cramjam.lz4.decompress),
+    4: ("zstd", cramjam.zstd.decompress),
+}
+"""How a topic's `compression.type` is called and undone, by its number in a batch."""
 
 
 class Unreadable(Exception):
@@ -37,8 +57,31 @@ class Unreadable(Exception):
 
 
 def raw(batch: Any) -> bytes:  # noqa: ANN401  (kafka-python is untyped)
-    """Return a batch's bytes as they came; once it is iterated over, its records decompressed."""
+    """Return a batch's bytes as they came."""
     return bytes(private.batch_bytes(batch))
+
+
+def unpacked(batch: Any, packed: bytes) -> bytes:  # noqa: ANN401
+    """Return what the compressed part of a batch holds.
+
+    Raises:
+        Unreadable: its codec is not known, or the bytes are not what it writes.
+    """
+    whole, number = raw(batch), batch.compression_type
+    this = f"this batch of {counted(len(whole), 'byte')}"
+    if number not in CODECS:
+        msg = f"{this} is compressed with codec {number}, which is not known here"
+        raise Unreadable("no-codec", msg, whole)
+    name, decompress = CODECS[number]
+    try:
+        return bytes(decompress(packed))
+    except MemoryError:  # says nothing about the batch
+        raise
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        msg = f"{this} cannot be decompressed as {name}: {type(error).__name__}"
+        raise Unreadable("invalid-compression", msg, whole) from error
 
 
 def decoded(batch: Any) -> Iterator[Row]:  # noqa: ANN401
@@ -49,23 +92,10 @@ def decoded(batch: Any) -> Iterator[Row]:  # noqa: ANN401
     Raises:
         Unreadable: at the first record that cannot be decoded.
     """
-    whole = raw(batch)
-    this = f"this batch of {counted(len(whole), 'byte')}"
-    codec = _CODECS.get(batch.compression_type, f"codec {batch.compression_type}")
-    try:
-        iter(batch)  # decompresses
-    except UnsupportedCodecError as error:
-        msg = f"{this} is compressed with {codec}, which is not installed"
-        raise Unreadable("no-codec", msg, whole) from error
-    except MemoryError:  # says nothing about the batch
-        raise
-    except BaseException as error:
-        if not is_failure(error):
-            raise
-        kind = type(error).__name__
-        msg = f"{this} cannot be decompressed as {codec}: {kind}"
-        raise Unreadable("invalid-compression", msg, whole) from error
     data, place, count = raw(batch), private.batch_position(batch), batch.records_count
+    this = f"this batch of {counted(len(data), 'byte')}"
+    if batch.compression_type:
+        data, place = unpacked(batch, data[place:]), 0
     base, began, ended = batch.base_offset, batch.first_timestamp, batch.max_timestamp
     appended = batch.timestamp_type == _LOG_APPEND_TIME
     for number in range(count):
@@ -126,20 +156,3 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
         return found >> 1 ^ -(found & 1), place + 2
     number, end = private.decode_varint(data, place)
     return int(number), int(end)
-
-
-def codecs() -> Mapping[str, str]:
-    """Return each codec's name, and what is wrong with it: nothing, as a rule."""
-    return {name: _fault(name, package) for name, package in _PACKAGES.items()}
-
-
-def _fault(name: str, package: str) -> str:
-    if not getattr(private.codecs, f"has_{name}")():
-        return f"{name} cannot be read: the package {package} is not installed"
-    try:
-        packed = getattr(private.codecs, f"{name}_encode")(_SAMPLE)
-        if getattr(private.codecs, f"{name}_decode")(packed) != _SAMPLE:
-            return f"{name} cannot be read: the package {package} gives other bytes back"
-    except Exception as error:  # noqa: BLE001  (whatever a library of another version raises)
-        return f"{name} cannot be read: the package {package} fails with {error!r}"
-    return ""

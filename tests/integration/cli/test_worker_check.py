@@ -78,7 +78,6 @@ ALL = [
     "redis memory",
     "policy",
     "routes",
-    "codecs",
     "kafka",
     "input topics",
     "topic X-out",

@@ -5,17 +5,19 @@ from typing import Any
 
 import pytest
 from kafka import TopicPartition
+from kafka.codec import snappy_encode
 from kafka.record import MemoryRecords, MemoryRecordsBuilder
 from kafka.record.util import calc_crc32c
 
 from consumer.events.record import header_name
 from consumer.kafka.reading.fetching import _Records
+from consumer.kafka.reading.raw_records import CODECS
 
 TP = TopicPartition("films", 3)
 PER_BATCH = 4
 BATCHES = 3
 END = PER_BATCH * BATCHES
-CODECS = {0: "none", 1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
+NAMES = {0: "none", **{number: name for number, (name, _) in CODECS.items()}}
 
 
 def batch(first, *, codec=0, headers=(), magic=2):
@@ -65,7 +67,7 @@ def read_on(segment):
     return found
 
 
-@pytest.mark.parametrize("codec", CODECS, ids=CODECS.get)
+@pytest.mark.parametrize("codec", NAMES, ids=NAMES.get)
 def test_each_codec_of_kafka_is_read(codec):
     """A topic's `compression.type` asks no reader: each is there, and gives all records."""
     found, following = read(b"".join(batch(i * PER_BATCH, codec=codec) for i in range(BATCHES)))
@@ -75,10 +77,19 @@ def test_each_codec_of_kafka_is_read(codec):
     assert following == END
 
 
-def test_batches_of_the_older_form_are_read():
-    """What Kafka wrote before 0.11 may still lie in a topic."""
-    found, _ = read(batch(0, magic=1)[:], end=1)
-    assert found[0].value == b"v" * 9
+@pytest.mark.parametrize("codec", [0, 1, 2, 3], ids=NAMES.get)
+def test_batches_of_the_older_form_are_read(codec):
+    """What Kafka wrote before 0.11 may still lie in a topic, compressed or not."""
+    found, following = read(batch(0, magic=1, codec=codec), end=PER_BATCH)
+    assert [(r.key, r.value) for r in found] == [(b"k%d" % i, b"v" * 9) for i in range(len(found))]
+    assert (len(found), following) == (PER_BATCH, PER_BATCH)
+
+
+def test_snappy_is_read_as_clients_in_c_write_it():
+    """Without the blocks that Java puts around it."""
+    data = b"a text " * 9000
+    assert CODECS[2][1](snappy_encode(data, xerial_compatible=False)) == data
+    assert CODECS[2][1](snappy_encode(data)) == data
 
 
 def test_a_header_whose_name_is_no_text_costs_nothing():
@@ -133,7 +144,7 @@ def test_a_damaged_record_costs_none_before_it():
 
 @pytest.mark.parametrize(
     ("codec", "error_class"),
-    [(7, "no-codec"), (3, "invalid-compression"), (1, "invalid-compression")],
+    [(7, "no-codec"), *((codec, "invalid-compression") for codec in (1, 2, 3, 4))],
 )
 def test_what_cannot_be_decompressed_is_one_letter(codec, error_class):
     """A codec of a later Kafka, or bytes that are not what their codec writes."""
