@@ -20,7 +20,7 @@ from consumer.cli.route import change as route_change
 from consumer.cli.route import look as route_look
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _SHOWN_CHARACTERS = 200  # of a file's name
 _EXTRAS = {
@@ -114,18 +114,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _needs(error: ModuleNotFoundError, arguments: Sequence[str]) -> str:
     """Return which extra a command needs, or raise the error where none brings the package."""
     package = (error.name or "").partition(".")[0]
-    for extra, brought in _EXTRAS.items():
-        if package in brought:
-            words, command = ["offramp"], typer.main.get_command(app)
-            for word in arguments:
-                command = getattr(command, "commands", {}).get(word)
-                if command is None:
-                    break
-                words.append(word)
-            if words[-1] in {"train", "pretrain"}:  # they need all of it
-                extra = "train"
-            return f"{' '.join(words)} needs {package}: pip install 'offramp[{extra}]'"
-    raise error
+    extra = next((extra for extra, brought in _EXTRAS.items() if package in brought), None)
+    if extra is None:
+        raise error
+    words: list[str] = ["offramp"]
+    commands: Mapping[str, object] = vars(typer.main.get_command(app))["commands"]
+    for word in arguments:
+        if word not in commands:
+            break
+        words.append(word)
+        commands = getattr(commands[word], "commands", {})
+    if words[-1] in {"train", "pretrain"}:  # they need all of it
+        extra = "train"
+    return f"{' '.join(words)} needs {package}: pip install 'offramp[{extra}]'"
 
 
 def _said(error: Exception) -> list[str]:

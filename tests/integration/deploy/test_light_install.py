@@ -1,6 +1,5 @@
 """`pip install offramp`, and nothing more: the commands of an operator, without torch."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from consumer.kafka.topics import create_topics
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.stats import ExitStats
 from policy_state.store.port import PartitionDeltas, PolicyMeta
 from policy_state.store.redis.store import RedisStore
-from tests.integration.deploy.test_wheel import ROOT, wheel
+from tests.support.topics import create_topics
 
-__all__ = ["wheel"]
+ROOT = Path(__file__).resolve().parents[3]
 
 MOST_MB = 130
 """Of which numpy, on which exits are chosen, is 71, and the shipped model 8."""
@@ -112,18 +110,20 @@ def test_an_operator_has_all_commands(offramp, kafka, redis_url, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("command", "needed"),
+    ("command", "package", "extra"),
     [
-        ("worker", "offramp worker needs torch: pip install 'offramp[worker]'"),
-        ("worker --processes 2", "offramp worker needs torch: pip install 'offramp[worker]'"),
-        ("worker --check", "offramp worker needs torch: pip install 'offramp[worker]'"),
-        ("model check .", "offramp model check needs torch: pip install 'offramp[worker]'"),
-        ("train a.tsv --new mini --out m", "offramp train needs torch: pip install 'offramp[train]'"),
-        ("produce a.tsv.zst --to x", "offramp produce needs zstandard: pip install 'offramp[worker]'"),
+        ("worker", "torch", "worker"),
+        ("worker --processes 2", "torch", "worker"),
+        ("worker --check", "torch", "worker"),
+        ("model check .", "torch", "worker"),
+        ("train a.tsv --new mini --out m", "safetensors", "train"),
+        ("produce a.tsv.zst --to x", "zstandard", "worker"),
     ],
-)  # fmt: skip
-def test_what_needs_more_says_which_extra(offramp, tmp_path, command, needed):
+)
+def test_what_needs_more_says_which_extra(offramp, tmp_path, command, package, extra):
     """In one line, with the exit code of a wrong use."""
     (tmp_path / "a.tsv.zst").write_bytes(b"\x28\xb5\x2f\xfd")
     done = offramp(*command.split())
-    assert (done.returncode, done.stderr) == (2, f"error: {needed}\n"), done.stderr
+    words = "model check" if "model" in command else command.split()[0]
+    said = f"error: offramp {words} needs {package}: pip install 'offramp[{extra}]'\n"
+    assert (done.returncode, done.stderr) == (2, said)

@@ -13,18 +13,6 @@ PACKAGES = ("consumer", "model", "offramp", "policy_state")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel of this working tree."""
-    folder = tmp_path_factory.mktemp("wheel")
-    built = pip("wheel", "--no-deps", "--no-cache-dir", "--wheel-dir", folder, ROOT)
-    if "requirement hatchling" in built.stderr:
-        pytest.skip("the build backend, hatchling, can be had from no package index")
-    assert built.returncode == 0, built.stderr
-    (found,) = folder.glob("offramp-*.whl")
-    return found
-
-
-@pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
     """A folder with the wheel installed into it, without what it depends on."""
     folder = tmp_path_factory.mktemp("installed")
