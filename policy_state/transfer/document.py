@@ -67,7 +67,10 @@ def to_document(document: PolicyDocument) -> dict[str, Any]:
 
 
 def from_document(data: Any) -> PolicyDocument:  # noqa: ANN401 - whatever a file held
-    """Read what `to_document` wrote; fields of a newer version are left out.
+    """Read what `to_document` wrote.
+
+    Of another version's fields, settings and limits are refused, as they cannot be followed; the
+    others are left out.
 
     Raises:
         InvalidInput: It is something else, or holds what a store never held, with what is wrong.
@@ -94,9 +97,9 @@ def from_document(data: Any) -> PolicyDocument:  # noqa: ANN401 - whatever a fil
             consistent=_flag(data.get("consistent", True), "consistent"),
         )
     except InvalidInput as error:
-        raise InvalidInput(f"export is damaged: {error}") from error
+        raise InvalidInput(f"export cannot be read: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidInput(f"export is damaged: {type(error).__name__} {error}") from error
+        raise InvalidInput(f"export cannot be read: {type(error).__name__} {error}") from error
 
 
 def _meta(policy: Mapping[str, Any]) -> PolicyMeta:
@@ -104,12 +107,12 @@ def _meta(policy: Mapping[str, Any]) -> PolicyMeta:
         build,  # here: exporting does not wait for what it imports
     )
 
-    limits = _known(policy["limits"], Limits)
+    limits = _known("limits", policy["limits"], Limits)
     meta = PolicyMeta(
         name=_text(policy["name"], "name"),
         fingerprint=_text(policy["fingerprint"], "fingerprint"),
         layers=tuple(_whole(layer, "layer") for layer in policy["layers"]),
-        settings=PolicySettings(**_known(policy["settings"], PolicySettings)),
+        settings=PolicySettings(**_known("settings", policy["settings"], PolicySettings)),
         limits=Limits(**{name: _whole(value, name) for name, value in limits.items()}),
     )
     build(meta.settings, meta.layers)
@@ -184,10 +187,13 @@ def _text(value: Any, what: str, most: int = 1000) -> str:  # noqa: ANN401 - as 
     return value
 
 
-def _known(values: Mapping[str, Any], kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a dataclass
-    names = {field.name for field in fields(kind)}
+def _known(group: str, values: Mapping[str, Any], kind: Any) -> dict[str, Any]:  # noqa: ANN401
+    names = [field.name for field in fields(kind)]
+    if unknown := sorted(values.keys() - names):
+        raise InvalidInput(
+            f"policy.{group}.{unknown[0]} is not known to this version, another one wrote it: take "
+            f"it out of the file, or put the setting that it was into {', '.join(names)}"
+        )
     return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in values.items()
-        if name in names
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }

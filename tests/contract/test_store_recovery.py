@@ -351,12 +351,21 @@ def test_an_import_that_cannot_be_writes_nothing(store: PolicyAdmin) -> None:
     assert store.audit() == ()
 
 
-def test_fields_of_a_newer_version_are_left_out(store: PolicyAdmin) -> None:
+@pytest.mark.parametrize("group", ["settings", "limits"])
+def test_an_export_with_a_setting_of_another_version_is_refused(group: str) -> None:
+    """A setting that cannot be followed never turns into the default without a word."""
+    data = to_document(PolicyDocument(META, 1, {}, {}, True))
+    data["policy"][group]["policy"] = "uee-ucb"
+    with pytest.raises(InvalidInput, match=rf"policy\.{group}\.policy is not known .*take it out"):
+        from_document(data)
+
+
+def test_other_fields_of_another_version_are_left_out(store: PolicyAdmin) -> None:
     """An export with more fields than this version knows is read."""
     store.apply([part(0, 1, {"a": ONE})])
     document = export_policy(store)
     data = to_document(document)
-    data["new"] = data["policy"]["new"] = data["policy"]["settings"]["new"] = 1
+    data["new"] = data["policy"]["new"] = 1
     data["domains"]["a"]["new"] = 1
     assert from_document(data) == document
 

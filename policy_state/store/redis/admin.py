@@ -66,8 +66,7 @@ class RedisAdmin(RedisRoutes):
         if not changes and opened.revision == revision:
             check_signed(by, reason)
             return opened
-        stored = self.server.command("HGETALL", self.bound()[0].key("meta"))
-        fields = wire.settings_fields(settings, limits, stored)
+        fields = wire.settings_fields(settings, limits)
         flat = [text for pair in fields.items() for text in pair]
         self._change(
             "configure",
