@@ -14,8 +14,8 @@ import redis
 from benchmarks.report import Goal, Report, Table, hand_in, parser
 from deploy.local.services import RedisServer, start_redis
 from policy_state.stats import ExitStats
-from policy_state.store.port import PartitionDeltas, PolicyMeta
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import PartitionDeltas, PolicyMeta
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

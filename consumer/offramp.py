@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from consumer.routes.table import RouteTable
     from consumer.settings.load import Settings
     from consumer.settings.sections import KafkaSettings
-    from policy_state.store.port import OpenedPolicy
+    from policy_state.store.values import OpenedPolicy
 
 log = logging.getLogger("offramp")
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from consumer.errors import InvalidSettings
 from policy_state.algorithms.settings import PolicySettings
-from policy_state.store.port import Limits, PolicyMeta
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import Limits, PolicyMeta
 from policy_state.transfer.transfer import open_or_start_new
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from consumer.settings.load import Settings
     from model.engine.engine import Engine
     from policy_state.store.admin import PolicyAdmin
-    from policy_state.store.port import OpenedPolicy
+    from policy_state.store.values import OpenedPolicy
 
 log = logging.getLogger("offramp")
 

@@ -17,7 +17,7 @@ from consumer.routes.route import Route, route_for
 from policy_state.algorithms.base import build
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.reports.domain import exit_of
-from policy_state.store.port import DomainSnapshot
+from policy_state.store.values import DomainSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -16,7 +16,7 @@ from policy_state.stats import ExitStats
 from policy_state.store.admin import Reset
 from policy_state.store.offsets import Status, within
 from policy_state.store.pending import Pending
-from policy_state.store.port import PartitionDeltas
+from policy_state.store.values import PartitionDeltas
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from consumer.events.record import Prediction, Record
     from policy_state.store.admin import PolicyAdmin
     from policy_state.store.offsets import Range
-    from policy_state.store.port import Applied, OpenedPolicy
+    from policy_state.store.values import Applied, OpenedPolicy
 
 log = logging.getLogger("offramp.counting")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from consumer.learning.counter import Counting
     from policy_state.store.admin import PolicyAdmin
-    from policy_state.store.port import PolicyMeta
+    from policy_state.store.values import PolicyMeta
 
 log = logging.getLogger("offramp.presence")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from policy_state.store.admin import PolicyAdmin
     from policy_state.store.pending import Pending
-    from policy_state.store.port import Applied, DomainSnapshot, OpenedPolicy
+    from policy_state.store.values import Applied, DomainSnapshot, OpenedPolicy
 
 log = logging.getLogger("offramp.counting")
 

@@ -24,7 +24,7 @@ from model.errors import ModelError
 from policy_state.errors import FingerprintMismatch, PolicyStateError, StoreRefused
 from policy_state.health.findings import Severity
 from policy_state.health.missing import eviction_findings
-from policy_state.store.port import PolicyMeta, check_same_model
+from policy_state.store.values import PolicyMeta, check_same_model
 from policy_state.wording import counted
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from policy_state.errors import StoreCorrupt
 from policy_state.health.findings import COUNT_ANEW, Finding, Severity, note, problem
 from policy_state.health.missing import missing_findings
 from policy_state.store.offsets import Counted
-from policy_state.store.port import DomainSnapshot
 from policy_state.store.reading import list_domains, read_each
+from policy_state.store.values import DomainSnapshot
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from policy_state.stats import ExitStats
     from policy_state.store.admin import PolicyAdmin
     from policy_state.store.offsets import Range
-    from policy_state.store.port import Totals
+    from policy_state.store.values import Totals
 
 _PAGE: Final = 200
 _REPAIR: Final = "offramp policy doctor --repair"

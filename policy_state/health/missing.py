@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from policy_state.store.admin import AuditEntry, PolicyAdmin
-    from policy_state.store.port import DomainSnapshot, Totals
     from policy_state.store.routes import RouteStore
+    from policy_state.store.values import DomainSnapshot, Totals
 
 _ALL_ENTRIES: Final = 2 * AUDIT_ENTRIES  # more than are ever kept
 _SOON_MS: Final = 60_000  # a pin that ends meanwhile, or by a clock that is ahead

@@ -7,13 +7,14 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from policy_state.domains import OVERFLOW_DOMAIN
 from policy_state.errors import StoreCorrupt
 from policy_state.health.findings import COUNT_ANEW
 from policy_state.health.missing import without_marks
 from policy_state.stats import ExitStats
-from policy_state.store.offsets import Counted
-from policy_state.store.port import OVERFLOW_DOMAIN, PartitionDeltas, Refusal, Status
+from policy_state.store.offsets import Counted, Status
 from policy_state.store.reading import all_domains, list_domains, read_each
+from policy_state.store.values import PartitionDeltas, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

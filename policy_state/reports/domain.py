@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from policy_state.algorithms.base import Algorithm
     from policy_state.stats import ExitStats
-    from policy_state.store.port import DomainSnapshot, StatsStore
+    from policy_state.store.port import StatsStore
+    from policy_state.store.values import DomainSnapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from policy_state.reports.diagnosis import Diagnosis
     from policy_state.reports.domain import DomainReport, ExitReport
     from policy_state.stats import ExitStats
-    from policy_state.store.port import DomainSnapshot
+    from policy_state.store.values import DomainSnapshot
 
 _Z_95: Final = 1.959964
 

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from policy_state.errors import InvalidInput
-from policy_state.store.port import DomainSnapshot, Limits, OpenedPolicy, PolicyMeta, StatsStore
+from policy_state.store.port import StatsStore
 from policy_state.store.samples import Sample
+from policy_state.store.values import DomainSnapshot, Limits, OpenedPolicy, PolicyMeta
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from policy_state.stats import ExitStats
 from policy_state.store.admin import Change, Freeze, Pin, Remove, Reset, Unfreeze, Unpin
-from policy_state.store.port import DomainSnapshot
+from policy_state.store.values import DomainSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

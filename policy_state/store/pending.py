@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from policy_state.store.offsets import uncovered
-from policy_state.store.port import OVERFLOW_DOMAIN, PartitionDeltas, PartitionOutcome, Status
+from policy_state.domains import OVERFLOW_DOMAIN
+from policy_state.store.offsets import Status, uncovered
+from policy_state.store.values import PartitionDeltas, PartitionOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from policy_state.domains import OVERFLOW_DOMAIN
 from policy_state.errors import StoreCorrupt
 from policy_state.stats import COUNT_MAX, ExitStats
-from policy_state.store.port import DomainSnapshot, OpenedPolicy
+from policy_state.store.values import DomainSnapshot, OpenedPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

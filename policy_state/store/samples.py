@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from policy_state.store.port import DomainSnapshot
+from policy_state.store.values import DomainSnapshot
 
 SAMPLES: Final = 5_000
 """About how many samples a policy keeps, of all its domains together; the latest stay."""

@@ -11,7 +11,7 @@ from policy_state.errors import InvalidInput
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store.admin import TEXT_MAX_CHARACTERS
 from policy_state.store.offsets import GAPS_MAX, Counted
-from policy_state.store.port import DomainSnapshot, Limits, PolicyMeta
+from policy_state.store.values import DomainSnapshot, Limits, PolicyMeta
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 from policy_state.errors import FingerprintMismatch, InvalidInput
 from policy_state.store.admin import AUDIT_ENTRIES, check_signed
 from policy_state.store.changes import scaled
-from policy_state.store.port import (
+from policy_state.store.reading import all_domains
+from policy_state.store.values import (
     DomainSnapshot,
     OpenedPolicy,
     PolicyMeta,
     checked_domains,
     is_same_model,
 )
-from policy_state.store.reading import all_domains
 from policy_state.transfer.document import PolicyDocument
 from policy_state.wording import counted
 

@@ -7,9 +7,9 @@ import pytest
 
 from policy_state.errors import SettingsConflict
 from policy_state.store.admin import Freeze, Pin, Remove, Reset, Unpin
-from policy_state.store.port import PolicyMeta
 from policy_state.store.redis.keeping import Keeping
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import PolicyMeta
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12))
 WHO: dict[str, Any] = {"by": "anna", "reason": "a test"}

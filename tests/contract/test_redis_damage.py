@@ -13,10 +13,10 @@ from policy_state.health.doctor import examine
 from policy_state.reports.domain import read_reports
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store.admin import Pin, Remove, Reset
-from policy_state.store.offsets import Counted
-from policy_state.store.port import DomainSnapshot, Limits, PartitionDeltas, PolicyMeta, Status
+from policy_state.store.offsets import Counted, Status
 from policy_state.store.redis.store import RedisStore
 from policy_state.store.redis.wire import meta_fields
+from policy_state.store.values import DomainSnapshot, Limits, PartitionDeltas, PolicyMeta
 from policy_state.transfer.transfer import open_or_start_new
 
 META = PolicyMeta(name="sentiment", fingerprint="f1", layers=(1, 3, 7, 12))

@@ -15,9 +15,9 @@ from policy_state.health.missing import eviction_findings, route_findings
 from policy_state.health.rebuild import PredictedText, rebuild
 from policy_state.stats import ExitStats
 from policy_state.store.admin import Freeze, Pin, Unpin
-from policy_state.store.offsets import Counted
-from policy_state.store.port import DomainSnapshot, Limits, PartitionDeltas, PolicyMeta, Status
+from policy_state.store.offsets import Counted, Status
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import DomainSnapshot, Limits, PartitionDeltas, PolicyMeta
 from policy_state.transfer.transfer import export_policy, import_policy, warm_start
 
 META = PolicyMeta(name="sentiment", fingerprint="f1", layers=(1, 3, 7, 12))

@@ -22,8 +22,9 @@ from policy_state.errors import (
 from policy_state.health.doctor import examine
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store.admin import Pin
-from policy_state.store.port import PartitionDeltas, PolicyMeta, Status
+from policy_state.store.offsets import Status
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import PartitionDeltas, PolicyMeta
 from tests.support.servers.flavours import FLAVOURS
 
 META = PolicyMeta(name="sentiment", fingerprint="f1", layers=(1, 3, 7, 12))

@@ -13,8 +13,9 @@ from deploy.local.process import wait_until
 from deploy.local.services import Flavour, RedisServer, start_redis
 from policy_state.errors import StoreCorrupt, StoreError, StoreRefused, StoreUnavailable
 from policy_state.stats import ExitStats
-from policy_state.store.port import PartitionDeltas, PolicyMeta, Status
+from policy_state.store.offsets import Status
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import PartitionDeltas, PolicyMeta
 from tests.support.servers.flavours import FLAVOURS
 
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))

@@ -16,13 +16,9 @@ from policy_state.errors import (
     InvalidInput,
 )
 from policy_state.stats import COUNT_MAX, ExitStats
-from policy_state.store.port import (
-    PartitionDeltas,
-    PartitionOutcome,
-    PolicyMeta,
-    StatsStore,
-    Status,
-)
+from policy_state.store.offsets import Status
+from policy_state.store.port import StatsStore
+from policy_state.store.values import PartitionDeltas, PartitionOutcome, PolicyMeta
 
 META = PolicyMeta(
     name="sentiment",

@@ -26,15 +26,8 @@ from policy_state.store.admin import (
     Unpin,
 )
 from policy_state.store.changes import scaled
-from policy_state.store.offsets import Counted
-from policy_state.store.port import (
-    DomainSnapshot,
-    Limits,
-    PartitionDeltas,
-    PolicyMeta,
-    Refusal,
-    Status,
-)
+from policy_state.store.offsets import Counted, Status
+from policy_state.store.values import DomainSnapshot, Limits, PartitionDeltas, PolicyMeta, Refusal
 from tests.support.waiting import wait_for
 
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))

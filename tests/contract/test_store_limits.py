@@ -7,18 +7,12 @@ from typing import Any
 
 import pytest
 
+from policy_state.domains import OVERFLOW_DOMAIN
 from policy_state.errors import InvalidInput, StoreFull
 from policy_state.stats import ExitStats
 from policy_state.store.admin import Freeze, Pin, PolicyAdmin, Remove
-from policy_state.store.port import (
-    OVERFLOW_DOMAIN,
-    DomainSnapshot,
-    Limits,
-    PartitionDeltas,
-    PolicyMeta,
-    Refusal,
-)
 from policy_state.store.reading import read_domains
+from policy_state.store.values import DomainSnapshot, Limits, PartitionDeltas, PolicyMeta, Refusal
 
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
 ONE = ExitStats.from_labels([0, 1, 1], exits=4)

@@ -13,7 +13,9 @@ from policy_state.errors import (
     PolicyNotOpen,
 )
 from policy_state.stats import ExitStats
-from policy_state.store.port import PartitionDeltas, PolicyMeta, StatsStore, Status
+from policy_state.store.offsets import Status
+from policy_state.store.port import StatsStore
+from policy_state.store.values import PartitionDeltas, PolicyMeta
 
 META = PolicyMeta(
     name="sentiment",

@@ -18,7 +18,7 @@ from policy_state.stats import ExitStats
 from policy_state.store.admin import Freeze, Pin, PolicyAdmin, Reset
 from policy_state.store.changes import scaled
 from policy_state.store.offsets import GAPS_MAX, Counted
-from policy_state.store.port import Applied, DomainSnapshot, PartitionDeltas, PolicyMeta
+from policy_state.store.values import Applied, DomainSnapshot, PartitionDeltas, PolicyMeta
 from policy_state.transfer.document import PolicyDocument, from_document, to_document
 from policy_state.transfer.transfer import (
     export_policy,

@@ -23,9 +23,9 @@ from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from policy_state.store.admin import Change
-    from policy_state.store.port import DomainSnapshot
     from policy_state.store.reading import Reading
     from policy_state.store.redis.store import RedisStore
+    from policy_state.store.values import DomainSnapshot
 
 PIN_EXAMPLES = """Examples:
 
@@ -178,8 +178,8 @@ def _change(domain: str, change: Change, given: OnPolicy, signed: Signed, output
     from policy_state.errors import StoreCorrupt
     from policy_state.store.admin import Freeze, Pin, Remove, check_change
     from policy_state.store.changes import changed
-    from policy_state.store.port import DomainSnapshot
     from policy_state.store.reading import read_domains
+    from policy_state.store.values import DomainSnapshot
 
     domain_key(domain)
     with given.opened() as (_, store):

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from consumer.learning.labels import Joined, Label
     from consumer.settings.sections import KafkaSettings
     from policy_state.reports.labels import Judgement
-    from policy_state.store.port import DomainSnapshot
     from policy_state.store.redis.store import RedisStore
+    from policy_state.store.values import DomainSnapshot
 
 EVALUATE_EXAMPLES = """Examples:
 

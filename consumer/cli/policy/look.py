@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from consumer.settings.load import Settings
     from policy_state.reports.domain import DomainReport
-    from policy_state.store.port import DomainSnapshot, OpenedPolicy
     from policy_state.store.redis.store import RedisStore
+    from policy_state.store.values import DomainSnapshot, OpenedPolicy
 
 _HELD = ("epoch", "pin", "pin_until_ms", "pin_reason", "frozen", "freeze_reason")
 _USES = (*POLICY, *ROUTES)

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from consumer.settings.sections import KafkaSettings
     from policy_state.health.rebuild import Loss
     from policy_state.store.kept import Records
-    from policy_state.store.port import PolicyMeta
     from policy_state.store.redis.keeping import Restored
     from policy_state.store.redis.store import RedisStore
+    from policy_state.store.values import PolicyMeta
 
 _USES: Final = (*POLICY, *ROUTES, *KAFKA, "kafka.policy_topic", "model", "policy", "store")
 

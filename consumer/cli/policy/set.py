@@ -14,7 +14,7 @@ from policy_state.options import UNSET
 
 if TYPE_CHECKING:
     from policy_state.algorithms.settings import PolicySettings
-    from policy_state.store.port import OpenedPolicy
+    from policy_state.store.values import OpenedPolicy
 
 SET_EXAMPLES = """Examples:
 

@@ -21,10 +21,10 @@ from policy_state.store.admin import (
     check_signed,
 )
 from policy_state.store.offsets import format_gaps, read_counted
-from policy_state.store.port import DomainSnapshot, Limits, OpenedPolicy, checked_domains
 from policy_state.store.redis import wire
 from policy_state.store.redis.routes import RedisRoutes, audit_entry
 from policy_state.store.samples import Sample
+from policy_state.store.values import DomainSnapshot, Limits, OpenedPolicy, checked_domains
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

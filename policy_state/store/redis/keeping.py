@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from policy_state.store.kept import Key, Records
-    from policy_state.store.port import PolicyMeta
     from policy_state.store.redis.stats import RedisStats
+    from policy_state.store.values import PolicyMeta
 
 _ROUTES: Final = ("routes",)
 _META: Final = ("fingerprint", "layers", "schema", "settings", "revision", *wire.LIMITS)

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from policy_state.domains import decode_domain, encode_domain
 from policy_state.errors import FingerprintMismatch, PolicyNotOpen, StoreCorrupt
 from policy_state.store.admin import AUDIT_ENTRIES
-from policy_state.store.port import (
+from policy_state.store.redis import wire
+from policy_state.store.redis.keys import (
+    POLICIES_KEY,
+    WORKERS_KEY,
+    PolicyKeys,
+    policy_id,
+    worker_key,
+)
+from policy_state.store.samples import SAMPLES
+from policy_state.store.values import (
     Applied,
     DomainSnapshot,
     OpenedPolicy,
@@ -19,15 +28,6 @@ from policy_state.store.port import (
     check_same_model,
     checked_domains,
 )
-from policy_state.store.redis import wire
-from policy_state.store.redis.keys import (
-    POLICIES_KEY,
-    WORKERS_KEY,
-    PolicyKeys,
-    policy_id,
-    worker_key,
-)
-from policy_state.store.samples import SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -23,8 +23,8 @@ from policy_state.errors import (
     StoreFull,
 )
 from policy_state.stats import COUNT_MAX, LETTERS, ExitStats
-from policy_state.store.offsets import parse_gaps
-from policy_state.store.port import (
+from policy_state.store.offsets import Status, parse_gaps
+from policy_state.store.values import (
     Applied,
     DomainSnapshot,
     Limits,
@@ -33,7 +33,6 @@ from policy_state.store.port import (
     PartitionOutcome,
     PolicyMeta,
     Refusal,
-    Status,
 )
 
 if TYPE_CHECKING:

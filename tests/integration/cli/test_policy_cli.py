@@ -24,8 +24,8 @@ from policy_state.algorithms.settings import PolicySettings
 from policy_state.errors import PolicyStateError
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store.admin import Freeze, Pin, Reset, Unpin
-from policy_state.store.port import DomainSnapshot, PartitionDeltas, PolicyMeta
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import DomainSnapshot, PartitionDeltas, PolicyMeta
 from tests.support.policy_cli import data, offramp_policy
 from tests.support.servers.proxies import proxy
 from tests.support.waiting import wait_for_output

@@ -8,8 +8,8 @@ import pytest
 from consumer.errors import InvalidSettings
 from policy_state.errors import InvalidInput
 from policy_state.stats import ExitStats
-from policy_state.store.port import PartitionDeltas, PolicyMeta
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import PartitionDeltas, PolicyMeta
 from tests.support.policy_cli import data, offramp_policy
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12))

@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 from consumer.cli.app import app
 from policy_state.stats import ExitStats
 from policy_state.store.admin import Pin
-from policy_state.store.port import PartitionDeltas, PolicyMeta
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import PartitionDeltas, PolicyMeta
 from tests.support.tiny_model import tiny_config, write_tiny_model
 from tests.support.topics import create_topics
 

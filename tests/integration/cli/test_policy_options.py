@@ -18,8 +18,8 @@ from consumer.cli.app import app
 from deploy.local.services import start_redis
 from policy_state.errors import StoreUnavailable
 from policy_state.stats import ExitStats
-from policy_state.store.port import PartitionDeltas, PolicyMeta
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import PartitionDeltas, PolicyMeta
 from tests.support.policy_cli import Offramp, offramp_policy
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12))

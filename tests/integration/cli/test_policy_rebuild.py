@@ -24,8 +24,8 @@ from consumer.cli.app import app
 from consumer.kafka.topics import log_offsets
 from consumer.routes.table import BUILT_IN
 from policy_state.stats import ExitStats
-from policy_state.store.port import DomainSnapshot, PartitionDeltas, PolicyMeta
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import DomainSnapshot, PartitionDeltas, PolicyMeta
 from policy_state.transfer.transfer import export_policy
 from tests.support.kafka_admin import set_offsets
 from tests.support.servers.proxies import proxy

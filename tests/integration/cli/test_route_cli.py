@@ -22,9 +22,9 @@ from consumer.settings.load import load_settings
 from consumer.settings.sections import KafkaSettings
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.stats import ExitStats
-from policy_state.store.port import PartitionDeltas, PolicyMeta
 from policy_state.store.positions import ConsumerGroup
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import PartitionDeltas, PolicyMeta
 from tests.support.kafka_admin import set_offsets
 from tests.support.topics import create_topics
 

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from consumer.cli.app import app
 from consumer.settings.sections import KafkaSettings
 from consumer.worker.preflight import check_registry
-from policy_state.store.port import PolicyMeta
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import PolicyMeta
 from tests.support.kafka_admin import configure
 from tests.support.servers.registry import SchemaRegistry
 from tests.support.topics import create_topics

@@ -10,8 +10,8 @@ import pytest
 
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.stats import ExitStats
-from policy_state.store.port import PartitionDeltas, PolicyMeta
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import PartitionDeltas, PolicyMeta
 from tests.support.topics import create_topics
 
 ROOT = Path(__file__).resolve().parents[3]

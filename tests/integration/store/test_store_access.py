@@ -19,11 +19,11 @@ from policy_state.health.doctor import examine
 from policy_state.stats import ExitStats
 from policy_state.store.admin import Freeze, Pin, Remove, Reset
 from policy_state.store.offsets import Counted
-from policy_state.store.port import Limits, PartitionDeltas, PolicyMeta
 from policy_state.store.positions import ConsumerGroup
 from policy_state.store.redis.keeping import Keeping
 from policy_state.store.redis.store import RedisStore
 from policy_state.store.routes import StoredRoutes
+from policy_state.store.values import Limits, PartitionDeltas, PolicyMeta
 from policy_state.transfer.transfer import export_policy, import_policy
 from tests.support.servers.flavours import FLAVOURS
 from tests.support.servers.proxies import proxy

@@ -14,9 +14,9 @@ from policy_state.health.doctor import examine
 from policy_state.stats import ExitStats
 from policy_state.store.admin import Remove, Reset
 from policy_state.store.pending import Pending
-from policy_state.store.port import Limits, PartitionDeltas, PolicyMeta
 from policy_state.store.redis.stats import Server
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import Limits, PartitionDeltas, PolicyMeta
 from tests.support.servers.proxies import Proxy, proxy
 
 META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))

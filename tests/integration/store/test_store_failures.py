@@ -15,9 +15,9 @@ from policy_state.health.rebuild import PredictedText, rebuild
 from policy_state.stats import ExitStats
 from policy_state.store.admin import Pin, Reset
 from policy_state.store.pending import Pending
-from policy_state.store.port import PartitionDeltas, PolicyMeta
 from policy_state.store.redis.keeping import Keeping
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import PartitionDeltas, PolicyMeta
 from tests.support.servers.flavours import FLAVOURS
 from tests.support.servers.proxies import proxy
 from tests.support.servers.redis_sets import Sentinel, command

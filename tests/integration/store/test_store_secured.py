@@ -15,8 +15,8 @@ from deploy.local.redis_server import find_redis
 from deploy.local.services import Flavour, RedisServer, start_redis
 from policy_state.errors import StoreRefused, StoreUnavailable
 from policy_state.stats import ExitStats
-from policy_state.store.port import PartitionDeltas, PolicyMeta
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import PartitionDeltas, PolicyMeta
 from tests.support.servers.flavours import FLAVOURS
 from tests.support.servers.proxies import Proxy, proxy
 

@@ -7,8 +7,8 @@ import redis
 
 from consumer.learning.counter import Counting
 from policy_state.algorithms.settings import PolicySettings
-from policy_state.store.port import Limits, PolicyMeta
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import Limits, PolicyMeta
 from tests.support.waiting import wait_for
 
 

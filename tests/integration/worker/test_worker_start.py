@@ -14,8 +14,8 @@ import trustme
 from deploy.local.process import free_port
 from deploy.local.redis_server import RedisServer, find_redis
 from deploy.local.services import start_kafka, start_redis
-from policy_state.store.port import PolicyMeta
 from policy_state.store.redis.store import RedisStore
+from policy_state.store.values import PolicyMeta
 from tests.support.kafka_records import good, ids, send
 from tests.support.servers.proxies import proxy
 from tests.support.started import workers

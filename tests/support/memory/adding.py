@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from policy_state.domains import OVERFLOW_DOMAIN
 from policy_state.errors import CounterOverflow
 from policy_state.stats import COUNT_MAX, ExitStats
-from policy_state.store.offsets import Counted
-from policy_state.store.port import (
-    OVERFLOW_DOMAIN,
+from policy_state.store.offsets import Counted, Status
+from policy_state.store.values import (
     DomainSnapshot,
     PartitionDeltas,
     PartitionOutcome,
     Refusal,
-    Status,
     Totals,
 )
 from tests.support.memory.marks import judged

@@ -9,13 +9,14 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from policy_state.domains import OVERFLOW_DOMAIN
 from policy_state.errors import PolicyNotOpen
 from policy_state.stats import ExitStats
 from policy_state.store import admin
 from policy_state.store.admin import AuditEntry
 from policy_state.store.offsets import Counted
-from policy_state.store.port import (
-    OVERFLOW_DOMAIN,
+from policy_state.store.samples import SAMPLES, Sample
+from policy_state.store.values import (
     Applied,
     DomainSnapshot,
     Limits,
@@ -27,7 +28,6 @@ from policy_state.store.port import (
     check_same_model,
     checked_domains,
 )
-from policy_state.store.samples import SAMPLES, Sample
 from tests.support.memory.adding import Adding
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from consumer.routes.route import Route
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.algorithms.uee_ucb import UeeUcb
 from policy_state.stats import ExitStats
-from policy_state.store.port import DomainSnapshot
+from policy_state.store.values import DomainSnapshot
 from tests.support.results import Result
 
 LAYERS = (1, 3, 12)

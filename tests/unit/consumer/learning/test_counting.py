@@ -7,7 +7,7 @@ import pytest
 from consumer.events.record import Event, Prediction, Record
 from consumer.learning.counter import Counting
 from policy_state.errors import PolicyNotFound, StoreUnavailable
-from policy_state.store.port import PolicyMeta
+from policy_state.store.values import PolicyMeta
 from tests.support.memory.store import MemoryStore
 
 

@@ -8,7 +8,7 @@ from policy_state.reports.diagnosis import Share
 from policy_state.reports.domain import domain_report
 from policy_state.reports.explain import explain
 from policy_state.stats import ExitStats
-from policy_state.store.port import DomainSnapshot
+from policy_state.store.values import DomainSnapshot
 
 LAYERS = (2, 6, 12)
 UEE_UCB = PolicySettings("uee-ucb")

@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policy_state.domains import OVERFLOW_DOMAIN
 from policy_state.stats import ExitStats
+from policy_state.store.offsets import Status
 from policy_state.store.pending import Pending, PendingLimits
-from policy_state.store.port import OVERFLOW_DOMAIN, PartitionDeltas, PolicyMeta, Status
+from policy_state.store.values import PartitionDeltas, PolicyMeta
 from tests.support.memory.store import MemoryStore
 
 ONE = ExitStats.from_labels([0, 1], exits=2)
