@@ -34,25 +34,27 @@ class KafkaSettings(Section):
     """Where the events come from and go to."""
 
     bootstrap_servers: Annotated[str, AfterValidator(check_servers)] = Field(
-        "localhost:9092", description="addresses, comma separated"
+        "localhost:9092", description="addresses of brokers, separated by commas"
     )
-    group: str = Field("offramp", min_length=1, description="consumer group; workers share it")
+    group: str = Field(
+        "offramp", min_length=1, description="consumer group; its workers share the partitions"
+    )
     dead_letters: str = Field("offramp.dead-letters", description="topic for unusable records")
     policy_topic: str = Field(
         "offramp.policy",
-        description="compacted topic: workers copy what people have set there (routes, settings, "
-        "pins, freezes, audits), `policy rebuild` brings it back from there",
+        description="compacted topic; workers copy pins, freezes, settings, routes and audits "
+        "there, and `policy rebuild` restores them from it",
     )
     format: Format = Field(
         "auto",
-        description="auto: JSON where it starts with {, plain text where it can be nothing else",
+        description="auto: JSON if the value starts with {, plain text if it can be nothing else",
     )
     fields: Fields = Fields()
     registry: RegistrySettings = RegistrySettings()
     start: Literal["earliest", "latest"] = Field(
         "earliest",
-        description="where a group begins, once: at first records, or at the ends of the logs that "
-        "there are when its first worker starts",
+        description="where a group begins to read, once: at the first records, or at the ends "
+        "that the logs have when its first worker starts",
     )
     request_timeout_s: Seconds = Field(
         30.0, description="longest wait for any answer of the broker"
@@ -67,7 +69,7 @@ class KafkaSettings(Section):
         10.0, description="how soon a new topic that matches is noticed"
     )
     buffer_bytes: Annotated[int, Field(ge=1024)] = Field(
-        16 << 20, description="records read ahead, at most; the partitions share it"
+        16 << 20, description="most bytes of records read ahead; the partitions share them"
     )
     security: KafkaSecurity = KafkaSecurity()
 
@@ -87,12 +89,13 @@ class RedisSettings(Section):
     """Where the counters are kept."""
 
     url: str = Field(
-        "redis://localhost:6379/0", description="or rediss://, redis+sentinel://, redis+cluster://"
+        "redis://localhost:6379/0",
+        description="may also be rediss://, redis+sentinel:// or redis+cluster://",
     )
     timeout_s: Seconds = Field(
         2.0, description="longest wait for a connection, and for each answer"
     )
-    password_file: Path | None = Field(None, description="read anew at every connection")
+    password_file: Path | None = Field(None, description="read again at every connection")
     ca_file: Path | None = Field(None, description="certificates to trust, for rediss://")
 
     @field_serializer("url")
@@ -104,18 +107,17 @@ class ModelSettings(Section):
     """Which network to run, and on what."""
 
     path: Path = Field(PRETRAINED, description="folder of a multi-exit model")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="auto: CUDA where there is one"
-    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA if there is one")
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
-        "auto", description="auto: bf16 where a short race shows it faster"
+        "auto", description="auto: bf16 if a short measurement at the start shows that it is faster"
     )
     max_tokens: Annotated[int, Field(ge=3)] | None = Field(
-        None, description="longer texts are cut; default: the model's positions"
+        None, description="longer texts are cut; default: the number of positions of the model"
     )
     max_batch_tokens: Annotated[int, Field(ge=1)] | None = Field(
         None,
-        description="run at once, which bounds the memory; default: 4096 on a CPU, 32768 on CUDA",
+        description="most tokens that run at once, which bounds the memory; default: 4096 on a "
+        "CPU, 32768 on CUDA",
     )
     least_int8_agreement: Annotated[float, Field(ge=0, le=1)] = Field(
         0.99, description="share of labels, at every exit, on which int8 must equal fp32"
@@ -127,27 +129,29 @@ class PolicyOptions(Section):
 
     name: str = Field("default", min_length=1, description="counters are kept under this name")
     algorithm: Literal["default", "uee-ucb"] = Field(
-        "default", description="uee-ucb is exactly the published one"
+        "default", description="uee-ucb is exactly the published algorithm"
     )
     cost: Literal["layers", "split", "measured"] | tuple[NonNegative, ...] = Field(
         "layers",
-        description="layers: as many as run; split: half up to layer 7, all after it; "
-        "measured: `costs.json` beside the model; or a list, a number for each exit",
+        description="layers: the layers that run; split: half up to layer 7, all after it; "
+        "measured: `costs.json` beside the model; or a list with a number for each "
+        "exit",
     )
     cost_weight: NonNegative = Field(
-        0.1, description="what the full depth costs, in units of error; the paper has 1"
+        0.1, description="cost of the full depth, in units of error; the paper uses 1"
     )
     alpha: NonNegative = Field(1.0, description="width of the exploration bonus")
     tolerance: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
-        description="aim for the cheapest exit with at most so much more error than the last one, "
-        "in place of `cost_weight`",
+        description="aim for the cheapest exit with at most this much more error than the last "
+        "one, instead of using `cost_weight`",
     )
     scouts: NonNegative = Field(
         12.0, description="exploring texts per round of all workers; 0: all"
     )
     drift: NonNegative = Field(
-        14.0, description="evidence (nats) of change that starts a domain afresh; 0: never"
+        14.0,
+        description="evidence of change, in nats, after which a domain is learnt afresh; 0: never",
     )
 
 
@@ -159,28 +163,30 @@ class StoreSettings(Section):
 
     on_mismatch: Literal["stop", "new", "warm-start"] = Field(
         "stop",
-        description="where the policy belongs to another model; new: count under NAME@FINGERPRINT; "
-        "warm-start: the same, and begin with a share of what NAME has learnt",
+        description="what happens if the policy belongs to another model; new: count under "
+        "NAME@FINGERPRINT; warm-start: the same, and begin with a share of what "
+        "NAME has learnt",
     )
     warm_start_weight: Annotated[float, Field(gt=0, le=1)] = Field(
         0.1, description="the share that a warm start takes of what was learnt"
     )
     domains: Annotated[int, Field(ge=1)] = Field(
         100_000,
-        description="how many have counters of their own; further ones share `__overflow__`",
+        description="number of domains with separate counters; all others share `__overflow__`",
     )
     idle_s: Annotated[float, Field(ge=1, le=_DECADE_S)] = Field(
-        30 * 86_400.0, description="a domain without a text for so long is forgotten"
+        30 * 86_400.0, description="a domain without a text for this long is forgotten"
     )
     rare_texts: Annotated[int, Field(ge=0)] = Field(
-        100, description="a domain of fewer texts is forgotten sooner, after `rare_idle_s`"
+        100,
+        description="a domain with fewer texts than this is forgotten sooner, after `rare_idle_s`",
     )
     rare_idle_s: Annotated[float, Field(ge=1, le=_DECADE_S)] = Field(
-        86_400.0, description="a domain of few texts that had none for so long is forgotten"
+        86_400.0, description="a domain with few texts and none for this long is forgotten"
     )
     repair_records: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
         1_000_000,
-        description="predictions that a worker reads back at most, to count texts that were "
+        description="most predictions that a worker reads back, to count texts that were "
         "predicted and not counted; 0: none",
     )
 
@@ -188,12 +194,14 @@ class StoreSettings(Section):
 class BatchSettings(Section):
     """When a micro-batch is full."""
 
-    max_events: Annotated[int, Field(ge=1, le=10_000)] = Field(256, description="records, at most")
+    max_events: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        256, description="most records of a batch"
+    )
     max_tokens: Annotated[int, Field(ge=1)] = Field(
-        32_768, description="tokens, at most, estimated at four bytes a token"
+        32_768, description="most tokens of a batch, estimated at four bytes a token"
     )
     max_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
-        50, description="longest wait for more, counted from the batch's first record"
+        50, description="longest wait for more records, counted from the first record of the batch"
     )
 
 
@@ -204,13 +212,13 @@ class ErrorSettings(Section):
     """What becomes of a record that a step cannot use."""
 
     read: OnError = Field(
-        "dead-letter", description="where a batch of records is damaged, or its codec is not known"
+        "dead-letter", description="if a batch of records is damaged, or its codec is not known"
     )
-    parse: OnError = Field("dead-letter", description="where a value is no event")
-    route: OnError = Field("dead-letter", description="where no domain can be had for a text")
-    infer: OnError = Field("dead-letter", description="where the model fails on a text")
+    parse: OnError = Field("dead-letter", description="if a value is not an event")
+    route: OnError = Field("dead-letter", description="if no domain can be found for a text")
+    infer: OnError = Field("dead-letter", description="if the model fails on a text")
     produce: OnError = Field(
-        "dead-letter", description="where a prediction is larger than its topic takes"
+        "dead-letter", description="if a prediction is larger than its topic allows"
     )
 
 
@@ -218,20 +226,22 @@ class WorkerSettings(Section):
     """How long the worker keeps trying, and how it shows that it lives."""
 
     drain_s: Seconds = Field(
-        20.0, description="time to finish and commit what is under way when told to stop"
+        20.0,
+        description="time to finish and commit the open batches when the worker is told to stop",
     )
     give_up_s: Seconds = Field(
         120.0,
-        description="time without one committed batch after which errors end the worker; a start "
-        "waits as long for Redis, and for Kafka",
+        description="time without a committed batch after which errors end the worker; at its "
+        "start it waits this long for Redis, and for Kafka",
     )
     stuck_s: Seconds = Field(
         300.0,
-        description="a batch, or a round of the main loop, that takes longer ends the worker, "
-        "to be started anew",
+        description="a batch, or a turn of the main loop, that takes longer ends the worker, "
+        "so that it can be restarted",
     )
     liveness_file: Path | None = Field(
         None,
-        description="touched each time round: never for long while a worker hangs; with "
-        "`--processes` as old as the oldest of the workers' own, `FILE.INSTANCE-0` and so on",
+        description="touched in every turn of the main loop, so it grows old if the worker "
+        "hangs; with `--processes` it is as old as the oldest of the workers' "
+        "files, `FILE.INSTANCE-0` and so on",
     )
