@@ -32,10 +32,10 @@ def _redis_of_the_run() -> Iterator[str]:
 
 def _own(url: str) -> str:
     """Return the URL of a database of this process: those that run beside it empty theirs, too."""
-    place = urlsplit(url)
-    number = int(place.path.strip("/") or 0)
+    address = urlsplit(url)
+    number = int(address.path.strip("/") or 0)
     number += int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    return place._replace(path=f"/{number}").geturl()
+    return address._replace(path=f"/{number}").geturl()
 
 
 @pytest.fixture

@@ -199,7 +199,7 @@ class KafkaStream:
         """Return topic and number of each partition that is this worker's now."""
         return sorted(map(tuple, self._member.consumer.assignment()))
 
-    def places(self) -> dict[str, int]:
+    def committed(self) -> dict[str, int]:
         """Return up to where what is this worker's now is committed, by watermark name."""
         read = {f"{found}/{tp.partition}" for tp, found in self._member.start.topics.ids.items()}
         return {s: at for s in read if (at := self.positions.noted(s)) is not None}

@@ -79,18 +79,18 @@ def kept_findings(settings: Settings, store: RedisStore, *, policy: str) -> list
     """
     kafka = settings.kafka
     keeping = Keeping(store, group=kafka.group, policy=policy)
-    place = kafka.policy_topic
+    topic = kafka.policy_topic
     try:
         kept = PolicyTopic(kafka).read()
     except TopicMissing as error:
         if not _BY_PEOPLE & {key[0] for key in keeping.news({})}:
             return []
         text = f"{error}: routes, pins and freezes are in Redis alone"
-        return [note("kept", place, text, "offramp topics init")]
+        return [note("kept", topic, text, "offramp topics init")]
     found = [
         problem(
             "kept",
-            place,
+            topic,
             f"Redis has lost {kind} and {counted(changes, 'change')} that are here",
             "offramp policy rebuild",
         )
@@ -104,5 +104,5 @@ def kept_findings(settings: Settings, store: RedisStore, *, policy: str) -> list
             f"{counted(len(late), 'change is', 'changes are')} in Redis alone, the oldest for "
             f"{time.time() - min(late) / 1000:.0f} s: the workers of group {kafka.group} copy them"
         )
-        found.append(problem("kept", place, text))
+        found.append(problem("kept", topic, text))
     return found

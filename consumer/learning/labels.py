@@ -65,13 +65,13 @@ def labels_of_file(
     """
     found: dict[str, Label] = {}
     for record in read_records(path, form):
-        place = f"{shown(path)}:{record.line}"
+        line = f"{shown(path)}:{record.line}"
         columns = f"{shown(path)}:{1 if record.raw is None else record.line}"
         for column, option in ((id_column, "--id-column"), (label_column, "--label-column")):
             if column not in record.fields:
                 no_column(columns, column, record.fields, option)
             if not _plain(record.fields[column]):
-                raise InvalidSettings(f"{place}: {column} is no word and no whole number")
+                raise InvalidSettings(f"{line}: {column} is no word and no whole number")
         label = record.fields[label_column]
         found[str(record.fields[id_column])] = label
     return found

@@ -138,7 +138,7 @@ class Repairs(Rounds):
         self._seen: Collection[Route] | None = None
         self._former: frozenset[Former] = frozenset()
         self._away = away
-        self._places: Mapping[str, int] = {}
+        self._committed: Mapping[str, int] = {}
         self._open: dict[str, tuple[Range, ...]] = {}  # at the last look
         self._given_up: dict[str, tuple[Range, ...]] = {}
         self._failures = 0
@@ -148,9 +148,9 @@ class Repairs(Rounds):
         if self._settings.store.repair_records:
             super().start()
 
-    def follow(self, places: Mapping[str, int]) -> None:
+    def follow(self, committed: Mapping[str, int]) -> None:
         """Take note up to where this worker's partitions are committed, by watermark name."""
-        self._places = places
+        self._committed = committed
 
     def _round(self) -> float:
         if self._away():
@@ -170,8 +170,8 @@ class Repairs(Rounds):
         if routes != self._seen:
             self._take_history()
             self._seen = routes
-        places = self._places  # before the watermarks are read: counting comes before committing
-        found = uncounted(self._store.watermarks(), places)
+        committed = self._committed  # read before the watermarks: counting precedes committing
+        found = uncounted(self._store.watermarks(), committed)
         known, self._open = self._open, found
         due = {s for s, pieces in found.items() if s in known and self._given_up.get(s) != pieces}
         if not due:

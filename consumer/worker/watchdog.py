@@ -106,12 +106,12 @@ class Watchdog:
 
 
 def _where(frame: FrameType | None) -> str:
-    """Return the innermost place of ours, and the innermost one of all where it is another."""
-    places = []
+    """Return the innermost line of ours, and the innermost one of all where it is another."""
+    lines = []
     while frame is not None:
         module = str(frame.f_globals.get("__name__"))
-        places.append((module, f"{module}.{frame.f_code.co_qualname}, line {frame.f_lineno}"))
+        lines.append((module, f"{module}.{frame.f_code.co_qualname}, line {frame.f_lineno}"))
         frame = frame.f_back
-    innermost = places[0][1]
-    ours = next((place for name, place in places if name.split(".")[0] in _OURS), innermost)
+    innermost = lines[0][1]
+    ours = next((line for name, line in lines if name.split(".")[0] in _OURS), innermost)
     return ours if ours == innermost else f"{ours}, and there in {innermost}"

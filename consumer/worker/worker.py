@@ -262,7 +262,7 @@ class Worker:
         """Tell the others that this worker lives; a failure is logged, it stops nothing."""
         self._came_round()
         self._liveness.touch()
-        self._repairs.follow(self._stream.places())
+        self._repairs.follow(self._stream.committed())
         if not self._counting.known.away:
             self._stream.positions.keep_up()
         self._offramp.keep_up(

@@ -148,9 +148,9 @@ def at_most_deeper(upper: Floats) -> Floats:
 
 
 def last_best(values: Floats) -> Exits:
-    """Return the place of the largest value, the last one of equals."""
-    places: Exits = values.shape[-1] - 1 - values[..., ::-1].argmax(axis=-1)
-    return places
+    """Return the index of the largest value, the last one of equals."""
+    last: Exits = values.shape[-1] - 1 - values[..., ::-1].argmax(axis=-1)
+    return last
 
 
 def coin_divergence(p: Floats, q: Floats) -> Floats:

@@ -57,14 +57,14 @@ def read_matrix(path: Path) -> tuple[NDArray[np.int8], NDArray[np.int8] | None]:
     return table[:, :exits], table[:, exits] if exits < len(names) else None
 
 
-def _labels(cells: list[str], columns: int, place: str) -> list[int]:
+def _labels(cells: list[str], columns: int, line: str) -> list[int]:
     if len(cells) != columns:
-        raise InvalidInput(f"{place}: {len(cells)} columns, the first line has {columns}")
+        raise InvalidInput(f"{line}: {len(cells)} columns, the first line has {columns}")
     for column, cell in enumerate(cells, start=1):
         # Python makes no number of thousands of digits, and says so in an error of its own.
         digits = cell.isascii() and cell.isdigit() and len(cell) <= _LABEL_DIGITS
         if not (digits and int(cell) <= LABEL_MAX):
             raise InvalidInput(
-                f"{place}, column {column}: {cell[:40]!r}, expected a label 0..{LABEL_MAX}"
+                f"{line}, column {column}: {cell[:40]!r}, expected a label 0..{LABEL_MAX}"
             )
     return [int(cell) for cell in cells]

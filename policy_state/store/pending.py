@@ -98,11 +98,11 @@ class Pending:
             pass
 
     def _keep(self, part: PartitionDeltas) -> None:
-        place = next((i for i, held in enumerate(self._held) if self._follows(held, part)), None)
-        if place is None:
+        index = next((i for i, held in enumerate(self._held) if self._follows(held, part)), None)
+        if index is None:
             self._held.append(part)
         else:
-            self._held[place] = self._joined(self._held[place], part)
+            self._held[index] = self._joined(self._held[index], part)
 
     def parts(self) -> tuple[PartitionDeltas, ...]:
         """Return what to send now: what was handed out and not settled, else the oldest parts."""

@@ -152,18 +152,18 @@ def _source(name: str) -> str:
 
 
 def _mark(source: str, mark: Mapping[str, Any]) -> Counted:
-    place = f"watermark of {source!a}"
-    upto = _whole(mark["upto"], f"{place}: upto")
+    what = f"watermark of {source!a}"
+    upto = _whole(mark["upto"], f"{what}: upto")
     gaps = tuple(
-        (_whole(first, f"{place}: gap"), _whole(following, f"{place}: gap"))
+        (_whole(first, f"{what}: gap"), _whole(following, f"{what}: gap"))
         for first, following in mark["gaps"]
     )
     if len(gaps) > GAPS_MAX:
-        raise InvalidInput(f"{place}: {len(gaps)} gaps, limit {GAPS_MAX}")
+        raise InvalidInput(f"{what}: {len(gaps)} gaps, limit {GAPS_MAX}")
     end = 0
     for first, following in gaps:
         if not end <= first < following <= upto:
-            raise InvalidInput(f"{place}: gap {first}-{following}, expected rising, up to {upto}")
+            raise InvalidInput(f"{what}: gap {first}-{following}, expected rising, up to {upto}")
         end = following
     return Counted(upto, gaps)
 

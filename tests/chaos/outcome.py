@@ -79,9 +79,9 @@ def check(arena: Arena, report: Report) -> Report:
     last: dict[tuple[str, int, str, int], int] = defaultdict(lambda: -1)
     for r in (*predictions, *letters):
         topic, partition, offset = source(r)
-        place = (r.topic, r.partition, topic, partition)
-        report.disordered += offset <= last[place]
-        last[place] = offset
+        way = (r.topic, r.partition, topic, partition)
+        report.disordered += offset <= last[way]
+        last[way] = offset
     for name in names:
         stop(arena.fleet, name, report)
     return report

@@ -30,7 +30,7 @@ class Answer:
     """A prediction or a dead letter, and what it is for."""
 
     key: str
-    place: tuple[str, int]  # where it stands
+    stands: tuple[str, int]  # topic and partition
     topic_id: str
     partition: int
     offset: int
@@ -62,8 +62,8 @@ class Answers:
             assert time.monotonic() < deadline, f"not read up to {ends} in {_ANSWERS_S:.0f} s"
             for records in self._consumer.poll(timeout_ms=200).values():
                 for r in records:
-                    place, is_text = (r.topic, r.partition), r.topic == self._out
-                    self.found.append(Answer(r.key.decode(), place, *source(r), is_text=is_text))
+                    stands, is_text = (r.topic, r.partition), r.topic == self._out
+                    self.found.append(Answer(r.key.decode(), stands, *source(r), is_text=is_text))
         return self.found[before:]
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ def books(arena: Arena, answers: Answers) -> Books:
     disordered = 0
     last: defaultdict[tuple[object, ...], int] = defaultdict(lambda: -1)
     for a in found:
-        way = (a.place, a.topic_id, a.partition)
+        way = (a.stands, a.topic_id, a.partition)
         disordered += a.offset <= last[way]
         last[way] = a.offset
     texts = [a for a in found if a.is_text]

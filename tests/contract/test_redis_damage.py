@@ -83,15 +83,15 @@ def test_a_key_of_another_type_stops_the_whole_call(
 
 @pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "1e3", " 1", str(COUNT_MAX + 1), "9" * 30])
 @pytest.mark.parametrize(
-    "place",
+    "stored",
     ["wm t1/0", "agg 0", "agg gone", "d:books 1", "d:books 9", "d:music 0", "d:books epoch"],
 )
 def test_a_stored_value_that_is_no_count_stops_the_whole_call(
-    store: RedisStore, keys: Keys, place: str, value: str
+    store: RedisStore, keys: Keys, stored: str, value: str
 ) -> None:
     """One invalid field, in a domain to change or only to return, and nothing is written."""
     store.apply([part(0, 1, {"music": ONE})])
-    key, field = place.split()
+    key, field = stored.split()
     keys.put(key, field, value)
     before = keys.dump()
     with pytest.raises(StoreCorrupt, match=rf"{key} field {field} holds .*nothing was written"):
@@ -212,7 +212,7 @@ def test_no_pin_is_stored_that_cannot_be_read_again(store: RedisStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "damage", "place"),
+    ("name", "damage", "subject"),
     [
         ("wm", "t1/0 abc", "watermarks"),
         ("wm", "t1/0 -1", "watermarks"),
@@ -228,14 +228,14 @@ def test_no_pin_is_stored_that_cannot_be_read_again(store: RedisStore) -> None:
     ],
 )
 def test_the_doctor_reports_damage_and_goes_on(
-    store: RedisStore, keys: Keys, name: str, damage: str, place: str
+    store: RedisStore, keys: Keys, name: str, damage: str, subject: str
 ) -> None:
     """What cannot be read is a finding beside the others, and an error to who asks for it alone."""
     store.apply([part(0, 9, {"music": ONE, "books": ONE})])
     keys.put("d:books", "epoch", "x")
     keys.damage(name, damage)
     found = {(finding.check, finding.subject) for finding in examine(store).findings}
-    assert ("corrupt", place) in found
+    assert ("corrupt", subject) in found
     assert ("corrupt", "books") in found or name == "idx"
     with pytest.raises(StoreCorrupt):
         store.watermarks(), store.totals(), store.domains()

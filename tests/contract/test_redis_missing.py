@@ -56,7 +56,7 @@ def part(
 
 
 def found(store: RedisStore) -> set[tuple[str, str]]:
-    """Return check and place of the problems that an examination finds.
+    """Return check and subject of the problems that an examination finds.
 
     Nothing is committed, so that offsets below the first part are no texts that are missing.
     """
@@ -73,7 +73,7 @@ def pin(store: RedisStore, domain: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "places"),
+    ("name", "problems"),
     [
         ("wm", {("watermark", "watermarks")}),
         ("gaps", {("gaps", "watermarks")}),
@@ -83,17 +83,17 @@ def pin(store: RedisStore, domain: str) -> None:
     ],
 )
 def test_a_key_that_is_gone_is_found_before_and_after_counting_goes_on(
-    store: RedisStore, lose: Lose, name: str, places: set[tuple[str, str]]
+    store: RedisStore, lose: Lose, name: str, problems: set[tuple[str, str]]
 ) -> None:
     """The finding stays while workers write the key anew, and names a command that mends it."""
     pin(store, "music")
     assert found(store) == set()
     lose(name)
-    assert found(store) == places
+    assert found(store) == problems
     assert all(f.mend for f in examine(store).findings)
     for first in range(9, 15, 2):
         store.apply([part(first + 1, first + 2, {"music": ONE, "new": ONE})])
-    assert found(store) == places - {("index", "music")}
+    assert found(store) == problems - {("index", "music")}
     store.restart(by="anna", reason="")
     assert found(store) == ({("pin", "music")} if name == "d:music" else set())
 
@@ -236,12 +236,12 @@ def test_a_pin_or_freeze_that_is_gone_is_found(store: RedisStore, lose: Lose) ->
     assert found(store) == set()
     for name in ("books", "music", "unseen"):
         lose(f"d:{name}")
-    assert {place for check, place in found(store) if check == "pin"} == {"music", "unseen"}
+    assert {subject for check, subject in found(store) if check == "pin"} == {"music", "unseen"}
     later = examine(store, now_ms=10**14).findings
     assert {f.subject for f in later if f.check == "pin"} == {"music"}
     store.load({"music": DomainSnapshot(ONE, 0, None)}, replace=True)
     store.note("import", {}, by="anna", reason="")
-    assert not [place for check, place in found(store) if check == "pin"]
+    assert not [subject for check, subject in found(store) if check == "pin"]
 
 
 def test_a_missing_audit_is_noted(store: RedisStore, lose: Lose) -> None:

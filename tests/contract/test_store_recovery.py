@@ -318,14 +318,14 @@ DAMAGE: dict[str, list[object]] = {
 
 
 @pytest.mark.parametrize(
-    ("place", "value"), [(place, value) for place, values in DAMAGE.items() for value in values]
+    ("field", "value"), [(field, value) for field, values in DAMAGE.items() for value in values]
 )
-def test_a_file_that_is_no_export_is_told(place: str, value: object) -> None:
+def test_a_file_that_is_no_export_is_told(field: str, value: object) -> None:
     """Whatever a file holds, it is an export or a clear error."""
     record = DomainSnapshot(ONE, 0, None)
     sound = to_document(PolicyDocument(META, 1, {"a": record}, {"t1/0": Counted(90)}, True))
     assert from_document(sound).domains == {"a": record}
-    *path, name = place.split(".")
+    *path, name = field.split(".")
     holder: Any = sound
     for step in path:
         holder = holder[step]
@@ -454,7 +454,7 @@ def test_a_policy_that_began_cold_on_purpose_is_left_so(make_store: MakeStore) -
 
 
 def test_the_doctor_names_what_does_not_hang_together(store: PolicyAdmin) -> None:
-    """Each broken invariant is one finding, with its place."""
+    """Each broken invariant is one finding, with its subject."""
     store.apply([part(5, 9, {"good": ONE})])
     broken = {
         "deeper": ExitStats((2, 3, 0, 0), (0, 0, 0, 0), (2, 0, 0, 0)),

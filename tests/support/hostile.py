@@ -34,15 +34,15 @@ HOSTILE: tuple[Any, ...] = (
 )
 
 
-def places(value, path=()):
+def paths(value, path=()):
     """Yield the path of every field in a JSON value; of long lists and objects only a few."""
     yield path
     if isinstance(value, dict):
         for name in list(value)[:25]:
-            yield from places(value[name], (*path, name))
+            yield from paths(value[name], (*path, name))
     elif isinstance(value, list):
         for i in range(min(len(value), 2)):
-            yield from places(value[i], (*path, i))
+            yield from paths(value[i], (*path, i))
 
 
 def replaced(value, path, other):
@@ -56,7 +56,7 @@ def replaced(value, path, other):
 
 def walk(folder, name, content, *, load):
     """Put every hostile value into every field; yield the field and the error, if there is one."""
-    for path in places(content):
+    for path in paths(content):
         for value in HOSTILE:
             (folder / name).write_text(json.dumps(replaced(content, path, value)))
             error = load(folder)

@@ -104,9 +104,9 @@ def rebuild(
         if left_out:
             lines.append(f"  beware: routes write to {_named(left_out)}, too, which is left out")
         lines += [] if found else ["  it is gone, and is created again"]
-        place = printable(settings.kafka.policy_topic)
+        policy_topic = printable(settings.kafka.policy_topic)
         lines += [
-            f"  {kind} and {counted(changes, 'change')} come back from {place}"
+            f"  {kind} and {counted(changes, 'change')} come back from {policy_topic}"
             for kind, changes in lost.items()
         ]
         confirm("\n".join(lines), yes=signed.yes)

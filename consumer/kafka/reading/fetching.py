@@ -142,7 +142,7 @@ class _Records(private.PartitionRecords):
                 if self._suspects.get(tp) != batch.base_offset:  # the way here may be to blame
                     self._suspects[tp] = batch.base_offset
                     log.warning(
-                        "wrong checksum, read again place=%s[%d]@%d", *tp, batch.base_offset
+                        "wrong checksum, read again position=%s[%d]@%d", *tp, batch.base_offset
                     )
                     break
                 msg = f"the checksum of this batch of {counted(len(raw(batch)), 'byte')} is wrong"

@@ -30,11 +30,11 @@ _XERIAL_HEAD_BYTES: Final = 16
 def _snappy(data: bytes) -> bytes:
     if not data.startswith(_XERIAL):
         return bytes(cramjam.snappy.decompress_raw(data))
-    blocks, place = [], _XERIAL_HEAD_BYTES
-    while place < len(data):
-        begin = place + 4
-        place = begin + int.from_bytes(data[place:begin])
-        blocks.append(bytes(cramjam.snappy.decompress_raw(data[begin:place])))
+    blocks, at = [], _XERIAL_HEAD_BYTES
+    while at < len(data):
+        begin = at + 4
+        at = begin + int.from_bytes(data[at:begin])
+        blocks.append(bytes(cramjam.snappy.decompress_raw(data[begin:at])))
     return b"".join(blocks)
 
 
@@ -92,22 +92,22 @@ def decoded(batch: Any) -> Iterator[Row]:  # noqa: ANN401
     Raises:
         Unreadable: at the first record that cannot be decoded.
     """
-    data, place, count = raw(batch), private.batch_position(batch), batch.records_count
+    data, at, count = raw(batch), private.batch_position(batch), batch.records_count
     this = f"this batch of {counted(len(data), 'byte')}"
     if batch.compression_type:
-        data, place = unpacked(batch, data[place:]), 0
+        data, at = unpacked(batch, data[at:]), 0
     base, began, ended = batch.base_offset, batch.first_timestamp, batch.max_timestamp
     appended = batch.timestamp_type == _LOG_APPEND_TIME
     for number in range(count):
         try:
-            place, later, delta, key, value, headers = _record(data, place)
+            at, later, delta, key, value, headers = _record(data, at)
         except (ValueError, IndexError) as error:
             msg = f"record {number + 1} of {count} in {this} is damaged"
-            raise Unreadable("invalid-record", msg, data[place:]) from error
+            raise Unreadable("invalid-record", msg, data[at:]) from error
         yield base + delta, ended if appended else began + later, key, value, headers
 
 
-def _record(data: bytes, place: int) -> tuple[int, int, int, bytes | None, bytes | None, Headers]:
+def _record(data: bytes, at: int) -> tuple[int, int, int, bytes | None, bytes | None, Headers]:
     """Return where the next record begins, and what this one says.
 
     That is its time and its offset after those of its batch, key, value, headers.
@@ -115,44 +115,44 @@ def _record(data: bytes, place: int) -> tuple[int, int, int, bytes | None, bytes
     Raises:
         ValueError, IndexError: it is damaged.
     """
-    length, place = _varint(data, place)
-    end = place + length
-    if not place < end <= len(data):
+    length, at = _varint(data, at)
+    end = at + length
+    if not at < end <= len(data):
         raise ValueError("no such length")
-    place += 1  # attributes that no version has a use for
-    later, place = _varint(data, place)
-    delta, place = _varint(data, place)
-    key, place = _bytes(data, place)
-    value, place = _bytes(data, place)
-    count, place = _varint(data, place)
+    at += 1  # attributes that no version has a use for
+    later, at = _varint(data, at)
+    delta, at = _varint(data, at)
+    key, at = _bytes(data, at)
+    value, at = _bytes(data, at)
+    count, at = _varint(data, at)
     headers = []
     for _ in range(count):
-        name, place = _bytes(data, place)
-        content, place = _bytes(data, place)
-        if name is None or place > end:
+        name, at = _bytes(data, at)
+        content, at = _bytes(data, at)
+        if name is None or at > end:
             raise ValueError("no such header")
         headers.append((header_name(name), content))
-    if count < 0 or place != end:
+    if count < 0 or at != end:
         raise ValueError("no such record")
     return end, later, delta, key, value, tuple(headers)
 
 
-def _bytes(data: bytes, place: int) -> tuple[bytes | None, int]:
+def _bytes(data: bytes, at: int) -> tuple[bytes | None, int]:
     """Return bytes that begin with their length, and where they end."""
-    length, place = _varint(data, place)
+    length, at = _varint(data, at)
     if length < 0:
-        return None, place
-    return data[place : place + length], place + length
+        return None, at
+    return data[at : at + length], at + length
 
 
-def _varint(data: bytes, place: int) -> tuple[int, int]:
+def _varint(data: bytes, at: int) -> tuple[int, int]:
     """Return a number and where it ends; one of two bytes or less quicker than kafka-python."""
-    low = data[place]
+    low = data[at]
     if low < _MORE:
-        return low >> 1 ^ -(low & 1), place + 1
-    high = data[place + 1]
+        return low >> 1 ^ -(low & 1), at + 1
+    high = data[at + 1]
     if high < _MORE:
         found = low & _MORE - 1 | high << 7
-        return found >> 1 ^ -(found & 1), place + 2
-    number, end = private.decode_varint(data, place)
+        return found >> 1 ^ -(found & 1), at + 2
+    number, end = private.decode_varint(data, at)
     return int(number), int(end)

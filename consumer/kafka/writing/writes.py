@@ -136,7 +136,7 @@ def write_singly(producer: KafkaProducer, outgoing: Sequence[Outgoing], timeout_
         TopicRefused: a topic takes nothing, or not these records.
     """
     partition_of = Partitions(producer)
-    for place, item in enumerate(outgoing):
+    for index, item in enumerate(outgoing):
         try:
             topic, number = partition_of(item)
             rest = {"key": item.key, "headers": list(item.headers), "partition": number}
@@ -150,7 +150,7 @@ def write_singly(producer: KafkaProducer, outgoing: Sequence[Outgoing], timeout_
                 for i, other in enumerate(outgoing)
                 if other.topic == item.topic and other.size_bytes > least
             ]
-            raise RecordsTooLarge((place, *larger)) from error
+            raise RecordsTooLarge((index, *larger)) from error
         except kafka_errors.KafkaError as error:
             if (refused := refusal(item.topic, error)) is not None:
                 raise refused from error

@@ -49,17 +49,17 @@ def _parsed(parts: SplitResult) -> Address:
     if not known or parts.query or parts.fragment:
         raise ValueError
     kind = _KINDS[suffix]
-    login, _, places = parts.netloc.rpartition("@")
+    login, _, listed = parts.netloc.rpartition("@")
     username, _, password = login.partition(":")
     path = [unquote(piece) for piece in parts.path.split("/") if piece]
     master = path.pop(0) if kind == "sentinel" and path else ""
     if scheme == "unix":
         hosts: tuple[tuple[str, int], ...] = ()
         database = 0
-        if suffix or places or not path:
+        if suffix or listed or not path:
             raise ValueError
     else:
-        hosts = tuple(_host(place, _PORTS[kind]) for place in places.split(","))
+        hosts = tuple(_host(host, _PORTS[kind]) for host in listed.split(","))
         database = _database(path)
     if (kind == "sentinel") != bool(master) or (kind == "server" and len(hosts) > 1):
         raise ValueError
@@ -77,8 +77,8 @@ def _parsed(parts: SplitResult) -> Address:
     )
 
 
-def _host(place: str, default_port: int) -> tuple[str, int]:
-    parts = urlsplit(f"//{place}")
+def _host(text: str, default_port: int) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
     if not parts.hostname or parts.username is not None or parts.query or parts.path:
         raise ValueError
     return parts.hostname, parts.port or default_port

@@ -114,12 +114,12 @@ def meta_from_fields(fields: Mapping[str, str], *, name: str, key: str) -> Polic
 
 
 def apply_request(parts: Sequence[PartitionDeltas], domains: Sequence[str]) -> str:
-    """Return the JSON that `apply.lua` takes; domains go by their place in `domains`, from 1."""
-    place = {domain: number for number, domain in enumerate(domains, start=1)}
+    """Return the JSON that `apply.lua` takes; domains go by their number in `domains`, from 1."""
+    numbers = {domain: number for number, domain in enumerate(domains, start=1)}
     request = []
     for part in parts:
         rows = [
-            [place[domain], part.epochs.get(domain, -1), list(chain(*_columns(delta)))]
+            [numbers[domain], part.epochs.get(domain, -1), list(chain(*_columns(delta)))]
             for domain, delta in part.deltas.items()
             if delta.observed[0]
         ]

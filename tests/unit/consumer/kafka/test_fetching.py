@@ -55,15 +55,15 @@ def read(data, *, suspects=None, first=0, end=END):
 
 def read_on(segment):
     """Read a log of batches as a consumer does, answer by answer; fail where it stands still."""
-    found, place, suspects, tries = deque[Any](), 0, dict[int, int](), 0
-    while place < END:
-        wanted = b"".join(made for first, made in segment if first + PER_BATCH > place)
-        came, following = read(wanted, suspects=suspects, first=place)
-        assert [r for r in came if r.offset < place] == []
+    found, position, suspects, tries = deque[Any](), 0, dict[int, int](), 0
+    while position < END:
+        wanted = b"".join(made for first, made in segment if first + PER_BATCH > position)
+        came, following = read(wanted, suspects=suspects, first=position)
+        assert [r for r in came if r.offset < position] == []
         found += came
-        tries = tries + 1 if following == place else 0
-        assert tries < 3, f"stands still at {place}"
-        place = following
+        tries = tries + 1 if following == position else 0
+        assert tries < 3, f"stands still at {position}"
+        position = following
     return found
 
 
@@ -105,13 +105,13 @@ def test_one_wrong_byte_costs_its_batch_at_most():
     """Wherever it is: each offset comes once, in order, and what is said to be well is unharmed."""
     clean = [batch(i * PER_BATCH, codec=1) for i in range(BATCHES)]
     whole = {r.offset: r for r in read(b"".join(clean))[0]}
-    for place in range(21, len(clean[1])):  # behind what the checksum is not for
+    for byte in range(21, len(clean[1])):  # behind what the checksum is not for
         spoilt = clean[1][:]
-        spoilt[place] ^= 0x41
+        spoilt[byte] ^= 0x41
         segment = [(0, clean[0]), (PER_BATCH, spoilt), (2 * PER_BATCH, clean[2])]
         found = read_on(segment)
         (fault,) = [r for r in found if r.fault]
-        assert (fault.offset, fault.next_offset) == (PER_BATCH, 2 * PER_BATCH), place
+        assert (fault.offset, fault.next_offset) == (PER_BATCH, 2 * PER_BATCH), byte
         assert fault.fault.error_class == "wrong-checksum"
         assert fault.value == bytes(spoilt)
         assert [r for r in found if not r.fault] == [

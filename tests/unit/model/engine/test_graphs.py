@@ -55,21 +55,21 @@ def batches(device: torch.device):
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_GPU)])
 def test_a_batch_with_graphs_has_the_logits_it_has_without(device: str) -> None:
     """Other texts, fewer texts and other lengths in the graph before leave no trace."""
-    place = torch.device(device)
+    on = torch.device(device)
     network = tiny_network(CONFIG)
     if device == "cuda":
-        plain = PackedEncoder(deepcopy(network), precision="bf16", device=place, graphs=False)
-        with_graphs = PackedEncoder(network, precision="bf16", device=place, graphs=True)
+        plain = PackedEncoder(deepcopy(network), precision="bf16", device=on, graphs=False)
+        with_graphs = PackedEncoder(network, precision="bf16", device=on, graphs=True)
     else:
-        plain = PackedEncoder(network, precision="fp32", device=place)
-        with_graphs = PackedEncoder(tiny_network(CONFIG), precision="fp32", device=place)
+        plain = PackedEncoder(network, precision="fp32", device=on)
+        with_graphs = PackedEncoder(tiny_network(CONFIG), precision="fp32", device=on)
         with_graphs.layers = [
             replace(layer, attend=by_offsets(text_by_text, heads=4)) for layer in with_graphs.layers
         ]
         with_graphs.graphs = graphs_of(with_graphs, capture=repeated)
     atol = 0.05 if device == "cuda" else 2e-5
     with torch.inference_mode():
-        for batch in batches(place):
+        for batch in batches(on):
             found, expected = with_graphs.forward(batch), plain.forward(batch)
             for run_exit, first, end in batch.runs:
                 for (_, start, stop), a, b in zip(batch.blocks, found, expected, strict=True):

@@ -123,7 +123,7 @@ def test_within_a_limit_is_what_the_certain_bound_says(hits: int, texts: int, li
 
 
 def test_ties_go_to_the_deepest() -> None:
-    """Of equal values the last place; of rows each its own."""
+    """Of equal values the last index; of rows each its own."""
     assert last_best(np.array([[1.0, 2, 2, 0], [3, 3, 3, 3], [5, 1, 1, 1]])).tolist() == [2, 3, 0]
     assert at_most_deeper(floats(3, 1, 2, np.inf)).tolist() == [1, 1, 2, np.inf]
 
