@@ -32,7 +32,7 @@ def without_marks(totals: Totals, marks: int, held: int) -> str | None:
         marks: How many watermarks there are.
         held: How many texts the domains hold; matters only where there are no watermarks.
     """
-    if totals.marks is not None and marks < totals.marks:
+    if marks < totals.marks:
         return f"{totals.marks - marks} of {totals.marks} watermarks are missing"
     if not marks and held + totals.gone > totals.brought:
         return (
@@ -94,7 +94,7 @@ def _mark_findings(store: PolicyAdmin, held: int) -> Iterator[Finding]:
         yield problem("watermark", "watermarks", text, COUNT_ANEW)
         return
     gapped = sum(bool(mark.gaps) for mark in marks.values())
-    if totals.gapped is not None and gapped < totals.gapped:
+    if gapped < totals.gapped:
         text = (
             f"the gaps of {counted(totals.gapped - gapped, 'partition')} are "
             f"missing: what was not counted of "

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from policy_state.errors import InvalidInput
 from policy_state.store.port import StatsStore
-from policy_state.store.samples import Sample
 from policy_state.store.values import DomainSnapshot, Limits, OpenedPolicy, PolicyMeta
 
 if TYPE_CHECKING:
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
 
 AUDIT_ENTRIES: Final = 10_000
 """About how many changes the audit keeps."""
+
+SAMPLES: Final = 5_000
+"""About how many samples a policy keeps, of all its domains together."""
 
 TEXT_MAX_CHARACTERS: Final = 200
 """Longest reason and longest name of who changed something."""
@@ -94,6 +96,14 @@ class AuditEntry:
     detail: Mapping[str, Any]
     before: DomainSnapshot | None = None  # where counters were lost: what they were
     automatic: bool = False  # nobody asked for it: a worker did it, or the store
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A domain as it was: samples are taken at 16, 24, 32, 48, 64 .. texts, twice a doubling."""
+
+    time_ms: int  # the store's clock
+    record: DomainSnapshot
 
 
 class PolicyAdmin(StatsStore, Protocol):
@@ -178,7 +188,7 @@ class PolicyAdmin(StatsStore, Protocol):
         ...
 
     def samples(self, domain: str, *, limit: int = 100) -> tuple[Sample, ...]:
-        """Return the latest samples of a domain, the newest first; see `samples.py`."""
+        """Return the latest samples of a domain, the newest first."""
         ...
 
 

@@ -166,8 +166,8 @@ class Totals:
     gone: int = 0  # texts that left with a reset, a removal or an idle domain
     skipped: int = 0  # texts not counted: of a frozen domain, an old epoch, a lost watermark
     lost: int = 0  # offsets that are not counted, and not known as gaps: there were too many
-    marks: int | None = None  # watermarks there should be; None: not known, of an older version
-    gapped: int | None = None  # partitions whose watermarks should have gaps; None: the same
+    marks: int = 0  # watermarks there should be
+    gapped: int = 0  # partitions whose watermarks should have gaps
 
 
 def checked_domains(

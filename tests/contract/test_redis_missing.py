@@ -147,19 +147,15 @@ def test_a_new_partition_is_counted_from_its_first_text(store: RedisStore) -> No
     assert found(store) == set()
 
 
-def test_sums_of_an_older_version_are_taken_as_they_are(
-    store: RedisStore, raw: redis.Redis, lose: Lose
+def test_how_many_watermarks_there_are_is_counted_where_it_is_not_noted(
+    store: RedisStore, raw: redis.Redis
 ) -> None:
-    """Where nobody noted how many watermarks there are, only all of them are missed."""
+    """Sums that lost the number take it from the watermarks that there are."""
     agg = store.bound()[0].key("agg")
     raw.hdel(agg, "marks", "gapped")
     store.apply([part(1, 5, {"music": ONE}, partition=1)])
     assert (store.totals().marks, store.totals().gapped) == (2, 2)
-    raw.hdel(agg, "marks", "gapped")
     assert found(store) == set()
-    lose("wm")
-    assert found(store) == {("watermark", "watermarks")}
-    assert store.apply([part(0, 9, {"music": ONE})]).outcomes[0].status is Status.DUPLICATE
 
 
 @pytest.mark.parametrize("names", [["wm"], ["wm", "agg"]])

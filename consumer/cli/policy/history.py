@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from policy_state.reports.domain import DomainReport
-    from policy_state.store.admin import AuditEntry
-    from policy_state.store.samples import Sample
+    from policy_state.store.admin import AuditEntry, Sample
 
 
 HISTORY_EXAMPLES = """Examples:

@@ -16,6 +16,7 @@ from policy_state.store.admin import (
     AuditEntry,
     Change,
     Changed,
+    Sample,
     changed_settings,
     check_change,
     check_signed,
@@ -23,7 +24,6 @@ from policy_state.store.admin import (
 from policy_state.store.offsets import format_gaps, read_counted
 from policy_state.store.redis import wire
 from policy_state.store.redis.routes import RedisRoutes, audit_entry
-from policy_state.store.samples import Sample
 from policy_state.store.values import DomainSnapshot, Limits, OpenedPolicy, checked_domains
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from policy_state.domains import decode_domain, encode_domain
 from policy_state.errors import FingerprintMismatch, PolicyNotOpen, StoreCorrupt
-from policy_state.store.admin import AUDIT_ENTRIES
+from policy_state.store.admin import AUDIT_ENTRIES, SAMPLES
 from policy_state.store.redis import wire
 from policy_state.store.redis.keys import (
     POLICIES_KEY,
@@ -16,7 +16,6 @@ from policy_state.store.redis.keys import (
     policy_id,
     worker_key,
 )
-from policy_state.store.samples import SAMPLES
 from policy_state.store.values import (
     Applied,
     DomainSnapshot,
@@ -32,6 +31,9 @@ from policy_state.store.values import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from types import TracebackType
+
+
+_LEDGER: Final = ("brought", "gone", "skipped", "lost", "marks", "gapped")
 
 
 class Server(Protocol):
@@ -152,12 +154,7 @@ class RedisStats:
         return Totals(
             stats=wire.counters(fields, key=agg, exits=meta.exits),
             domains=self.server.command("ZCARD", keys.key("idx")),
-            brought=wire.number(fields, "brought", "0", key=agg),
-            gone=wire.number(fields, "gone", "0", key=agg),
-            skipped=wire.number(fields, "skipped", "0", key=agg),
-            lost=wire.number(fields, "lost", "0", key=agg),
-            marks=wire.number(fields, "marks", "0", key=agg) if "marks" in fields else None,
-            gapped=wire.number(fields, "gapped", "0", key=agg) if "gapped" in fields else None,
+            **{name: wire.number(fields, name, "0", key=agg) for name in _LEDGER},
         )
 
     def policies(self) -> tuple[PolicyMeta, ...]:

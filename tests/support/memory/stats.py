@@ -13,9 +13,8 @@ from policy_state.domains import OVERFLOW_DOMAIN
 from policy_state.errors import PolicyNotOpen
 from policy_state.stats import ExitStats
 from policy_state.store import admin
-from policy_state.store.admin import AuditEntry
+from policy_state.store.admin import SAMPLES, AuditEntry, Sample
 from policy_state.store.offsets import Counted
-from policy_state.store.samples import SAMPLES, Sample
 from policy_state.store.values import (
     Applied,
     DomainSnapshot,

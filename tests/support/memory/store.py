@@ -11,10 +11,9 @@ from policy_state.domains import domain_key
 from policy_state.errors import DomainNotFound, SettingsConflict, StoreFull
 from policy_state.stats import ExitStats
 from policy_state.store import admin
-from policy_state.store.admin import AuditEntry, Change, Changed, Freeze, Pin, Reset
+from policy_state.store.admin import AuditEntry, Change, Changed, Freeze, Pin, Reset, Sample
 from policy_state.store.changes import changed
 from policy_state.store.offsets import Counted
-from policy_state.store.samples import Sample
 from policy_state.store.values import DomainSnapshot, Limits, OpenedPolicy, Totals, checked_domains
 from tests.support.memory.routes import MemoryRoutes
 from tests.support.memory.stats import unpinned

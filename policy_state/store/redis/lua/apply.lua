@@ -34,15 +34,11 @@ local prefix = domain_prefix(meta_key)
 local rebuild = ARGV[3] == '1'
 local parts = cjson.decode(ARGV[4])
 local exits, size = tonumber(ARGV[5]), tonumber(ARGV[6])
-local problem
 
 -- 1. Read and check. A wrong type raises here, where nothing has been written.
 
-local meta
-meta, problem = load_meta(meta_key)
+local meta, problem = load_meta(meta_key, ARGV[1])
 if problem then return problem end
-if not meta then return {'no-policy'} end
-if meta.fingerprint ~= ARGV[1] then return {'fingerprint', meta.fingerprint} end
 
 local now = server_ms()
 local records, asked = {}, {}
@@ -90,7 +86,7 @@ local new_marks, held_marks = 0, nil
 local function add(record, counts, writes)
   local counters, lists, length = record.counters, record.parsed, #writes
   for exit = 1, exits do
-    if counts[exit] > 0 then
+    if (counts[exit] or 0) > 0 then
       local field = field_of[exit]
       local list = lists[field]
       if not list then
@@ -113,11 +109,16 @@ local function sum_up(counts, sign)
   for i, count in ipairs(counts) do sums[i] = (sums[i] or 0) + sign * count end
 end
 
--- Whether watermarks went missing; of an older version it is not known how many there were.
 local function are_marks_missing()
   held_marks = held_marks or fields_of(wm)
-  if totals.marks then return held_marks < tonumber(totals.marks) end
-  return held_marks == 0 and texts_in(totals) > 0
+  return held_marks < tonumber(totals.marks or 0)
+end
+
+-- Returns ranges of offsets as text: "5-9 12-20".
+local function ranges(pieces)
+  local texts = {}
+  for i, piece in ipairs(pieces) do texts[i] = exact(piece[1]) .. '-' .. exact(piece[2]) end
+  return concat(texts, ' ')
 end
 
 local function mark_of(source)
@@ -198,9 +199,7 @@ local function judge(source, mark, first, following)
   take(mark.upto, following)
   if #missing == 0 then return 'duplicate', 0, '' end
   if #missing > 1 or missing[1][1] ~= first or missing[1][2] ~= following then
-    local pieces = {}
-    for i, piece in ipairs(missing) do pieces[i] = exact(piece[1]) .. '-' .. exact(piece[2]) end
-    return 'overlap', 0, ' ' .. table.concat(pieces, ' ')
+    return 'overlap', 0, ' ' .. ranges(missing)
   end
   local left = {}
   for _, gap in ipairs(gaps) do
@@ -274,23 +273,17 @@ end
 
 for _, name in ipairs(expired) do ledger.gone = ledger.gone + texts_lost(prefix .. name, meta) end
 local total_writes = {}
-for exit = 1, exits do
-  if (sums[exit] or 0) > 0 then
-    local field = field_of[exit]
-    local list = parsed(totals[field] or '0', size)
-    local text, old, addition = added(list, sums, exit, exits, size)
-    if not text then return {'overflow', agg, field, exact(old), exact(addition)} end
-    total_writes[#total_writes + 1] = field
-    total_writes[#total_writes + 1] = text
-  end
+local function write_total(field, count)
+  total_writes[#total_writes + 1] = field
+  total_writes[#total_writes + 1] = exact(count)
 end
+local lists = memo(function(field) return parsed(totals[field] or '0', size) end)
+add({key = agg, counters = totals, parsed = lists}, sums, total_writes)
+if problem then return problem end
 for field, addition in pairs(ledger) do
   local old = tonumber(totals[field] or 0)
   if old > MAX - addition then return {'overflow', agg, field, exact(old), exact(addition)} end
-  if addition > 0 then
-    total_writes[#total_writes + 1] = field
-    total_writes[#total_writes + 1] = exact(old + addition)
-  end
+  if addition > 0 then write_total(field, old + addition) end
 end
 
 local more_gapped = 0
@@ -302,8 +295,7 @@ end
 for field, more in pairs({marks = new_marks, gapped = more_gapped}) do
   if more ~= 0 then
     local old = tonumber(totals[field]) or fields_of(field == 'marks' and wm or gaps_key)
-    total_writes[#total_writes + 1] = field
-    total_writes[#total_writes + 1] = exact(math.max(0, old + more))
+    write_total(field, math.max(0, old + more))
   end
 end
 
@@ -322,10 +314,8 @@ if moved then
     if mark.moved then
       call('HSET', wm, source, exact(mark.upto))
       if mark.gaps_changed then
-        local texts = {}
-        for i, gap in ipairs(mark.gaps) do texts[i] = exact(gap[1]) .. '-' .. exact(gap[2]) end
-        if #texts > 0 then
-          call('HSET', gaps_key, source, table.concat(texts, ' '))
+        if #mark.gaps > 0 then
+          call('HSET', gaps_key, source, ranges(mark.gaps))
         else
           call('HDEL', gaps_key, source)
         end
@@ -379,5 +369,5 @@ if meta.revision ~= ARGV[2] then
   settings = meta.settings
   limits = format('%d %d %d %d', meta.domains, meta.idle_ms, meta.rare_idle_ms, meta.rare_texts)
 end
-local function lines(texts) return table.concat(texts, '\n') end
+local function lines(texts) return concat(texts, '\n') end
 return {'ok', meta.revision, settings, limits, lines(outcomes), lines(refusals), lines(snapshots)}

@@ -62,18 +62,18 @@ local function count_in(text)
   return is_count(text) and tonumber(text) or nil
 end
 
--- Counters are fields whose name is an exit.
-local is_counter = setmetatable({}, {__index = function(known, field)
-  local answer = find(field, '^%d+$') ~= nil
-  known[field] = answer
-  return answer
-end})
+-- Returns a table whose values are made when they are first asked for.
+local function memo(make)
+  return setmetatable({}, {__index = function(known, key)
+    known[key] = make(key)
+    return known[key]
+  end})
+end
 
+-- Counters are fields whose name is an exit.
+local is_counter = memo(function(field) return find(field, '^%d+$') ~= nil end)
 -- The field of an exit, counted from 1 here.
-local field_of = setmetatable({}, {__index = function(known, exit)
-  known[exit] = tostring(exit - 1)
-  return known[exit]
-end})
+local field_of = memo(function(exit) return tostring(exit - 1) end)
 
 local LONG = string.rep('%d', 16)
 
@@ -90,20 +90,10 @@ local function plain(number) -- concat writes fewer digits than a large count ha
   return number < 1e14 and number or exact(number)
 end
 
--- Patterns and formats of texts with so many counters.
-local patterns = setmetatable({}, {__index = function(known, size)
-  known[size] = '^(%d+)' .. string.rep(' (%d+)', size - 1) .. '$'
-  return known[size]
-end})
-local formats = setmetatable({}, {__index = function(known, size)
-  known[size] = '%d' .. string.rep(' %d', size - 1)
-  return known[size]
-end})
-
-local zeros = setmetatable({}, {__index = function(known, size)
-  known[size] = '0' .. string.rep(' 0', size - 1)
-  return known[size]
-end})
+-- Texts of a number of counters: as patterns, as formats, with nothing counted.
+local patterns = memo(function(size) return '^(%d+)' .. string.rep(' (%d+)', size - 1) .. '$' end)
+local formats = memo(function(size) return '%d' .. string.rep(' %d', size - 1) end)
+local zeros = memo(function(size) return '0' .. string.rep(' 0', size - 1) end)
 
 -- Returns the counters of an exit as a list; nil where they are none. `size`: how many are expected.
 -- A last one that is 0 is not stored: of two classes it always is, and it would take 24 bytes a domain.
@@ -166,12 +156,12 @@ local function server_ms()
 end
 
 -- Returns {fingerprint, revision, settings, gen, domains, idle_ms, rare_idle_ms, rare_texts} by
--- name, or nil where there is no policy.
-local function load_meta(key)
+-- name, or nil and what to answer where there is no policy, or none of the model that is asked for.
+local function load_meta(key, fingerprint)
   local names = {'fingerprint', 'revision', 'settings', 'gen',
                  'domains', 'idle_ms', 'rare_idle_ms', 'rare_texts'}
   local values, found = call('HMGET', key, unpack(names)), {}
-  if not values[1] then return nil end
+  if not values[1] then return nil, {'no-policy'} end
   for i, name in ipairs(names) do found[name] = values[i] or '0' end
   for _, name in ipairs({'gen', 'domains', 'idle_ms', 'rare_idle_ms', 'rare_texts'}) do
     local count = count_in(found[name])
@@ -179,6 +169,9 @@ local function load_meta(key)
     found[name] = count
   end
   if not is_count(found.revision) then return nil, {'corrupt', key, 'revision', found.revision} end
+  if found.fingerprint ~= (fingerprint or found.fingerprint) then
+    return nil, {'fingerprint', found.fingerprint}
+  end
   return found
 end
 
@@ -268,28 +261,23 @@ local function index_score(record, meta, texts)
   return exact(last)
 end
 
-local function write_fields(key, ...)
+-- Writes all of a record anew; one without anything goes.
+local function write_record(record, idx, meta)
   local flat, size = {}, 0
-  for _, values in ipairs({...}) do
+  record.numbers.gen = nil
+  for _, values in ipairs({record.counters, record.numbers, record.notes, record.others}) do
     for field, value in pairs(values) do
       flat[size + 1], flat[size + 2] = field, type(value) == 'number' and exact(value) or value
       size = size + 2
     end
   end
-  if size > 0 then call('HSET', key, unpack(flat)) end
-end
-
--- Writes all of a record anew; one without anything goes.
-local function write_record(record, idx, meta)
-  local groups = {record.counters, record.numbers, record.notes, record.others}
-  record.numbers.gen = nil
   call('DEL', record.key)
-  if not (next(groups[1]) or next(groups[2]) or next(groups[3]) or next(groups[4])) then
+  if size == 0 then
     call('ZREM', idx, record.name)
     return
   end
-  if meta.gen > 0 then record.numbers.gen = meta.gen end
-  write_fields(record.key, unpack(groups))
+  if meta.gen > 0 then flat[size + 1], flat[size + 2] = 'gen', exact(meta.gen) end
+  call('HSET', record.key, unpack(flat))
   call('ZADD', idx, index_score(record, meta, texts_in(record.counters)), record.name)
 end
 
@@ -316,14 +304,19 @@ local function load_totals(key)
   return totals
 end
 
--- Returns the revision that the latest change of routes made, by their history; 0 where it does not tell.
-local function latest_revision(audit)
+-- Returns what the latest entry of an audit that has a field says in it; `wanted`: that says this.
+local function told(audit, field, wanted)
   for _, entry in ipairs(call('XREVRANGE', audit, '+', '-', 'COUNT', 64)) do
     for i = 1, #entry[2], 2 do
-      if entry[2][i] == 'revision' then return count_in(entry[2][i + 1]) or 0 end
+      local text = entry[2][i + 1]
+      if entry[2][i] == field and (not wanted or text == wanted) then return text end
     end
   end
-  return 0
+end
+
+-- Returns the revision that the latest change of routes made, by their history; 0 where it does not tell.
+local function latest_revision(audit)
+  return count_in(told(audit, 'revision') or '') or 0
 end
 
 -- Returns the watermarks that can be read, by source.

@@ -11,10 +11,8 @@
 local FIXED_KEYS = 3
 local meta_key, idx, agg = unpack(KEYS, 1, FIXED_KEYS)
 
-local meta, problem = load_meta(meta_key)
+local meta, problem = load_meta(meta_key, ARGV[1])
 if problem then return problem end
-if not meta then return {'no-policy'} end
-if meta.fingerprint ~= ARGV[1] then return {'fingerprint', meta.fingerprint} end
 local totals
 totals, problem = load_totals(agg)
 if problem then return problem end

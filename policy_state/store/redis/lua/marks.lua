@@ -8,7 +8,6 @@
 local meta_key, wm, gaps, agg = unpack(KEYS)
 local meta, problem = load_meta(meta_key)
 if problem then return problem end
-if not meta then return {'no-policy'} end
 local totals
 totals, problem = load_totals(agg)
 if problem then return problem end

@@ -11,10 +11,8 @@
 local FIXED_KEYS = 2
 local meta_key, idx = KEYS[1], KEYS[2]
 
-local meta, problem = load_meta(meta_key)
+local meta, problem = load_meta(meta_key, ARGV[1])
 if problem then return problem end
-if not meta then return {'no-policy'} end
-if meta.fingerprint ~= ARGV[1] then return {'fingerprint', meta.fingerprint} end
 
 local now = server_ms()
 local prefix = domain_prefix(meta_key)

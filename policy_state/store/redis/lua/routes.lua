@@ -13,18 +13,13 @@
 --   {'conflict', revision in force}
 --   {'corrupt', key, field, value}
 
-local REPEATS = 64 -- latest changes among which a repeated one is looked for
 local routes, audit = unpack(KEYS)
 
 local text = call('HGET', routes, 'revision') or '0'
 local revision = count_in(text)
 if not revision then return {'corrupt', routes, 'revision', text} end
 
-for _, entry in ipairs(call('XREVRANGE', audit, '+', '-', 'COUNT', REPEATS)) do
-  for i = 1, #entry[2], 2 do
-    if entry[2][i] == 'token' and entry[2][i + 1] == ARGV[1] then return {'ok', text} end
-  end
-end
+if told(audit, 'token', ARGV[1]) then return {'ok', text} end
 if text ~= ARGV[3] then return {'conflict', text} end
 
 -- Raises, before anything changes, for a user who may not write it.
