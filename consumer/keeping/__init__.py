@@ -1,1 +1,1 @@
-"""The copy in Kafka of what people have set in Redis."""
+"""The copy in Kafka of the pins, freezes, settings and routes in Redis."""

@@ -1,1 +1,1 @@
-"""Processes of ours: signals, logs, and several workers under one supervisor."""
+"""Processes of the operating system: signals, logs, and several workers under a supervisor."""

@@ -1,1 +1,1 @@
-"""What can be set, where a value comes from, and what is said of a wrong one."""
+"""What can be set, where values come from, and what messages say about wrong ones."""

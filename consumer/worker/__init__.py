@@ -1,1 +1,1 @@
-"""A worker: its start, its batches, what stands still in it, and its end."""
+"""A worker: its start, its batches, the partitions that stand still in it, and its end."""

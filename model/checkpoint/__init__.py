@@ -1,1 +1,1 @@
-"""Model folders and published checkpoints: found, checked, read and written."""
+"""Model folders and published checkpoints: find, check, read and write them."""

@@ -1,1 +1,1 @@
-"""Inference: a mixed batch of texts, each of them to its own exit, as fast as can be."""
+"""Inference: runs a mixed batch of texts, each to its own exit, as fast as possible."""

@@ -1,1 +1,1 @@
-"""Files of texts and labels, in every format that is read. Needs no torch."""
+"""Files of texts and labels, in every supported format. Needs no torch."""

@@ -1,1 +1,1 @@
-"""From texts to a model folder: pre-training, fine-tuning, and the papers that come with it."""
+"""From texts to a model folder: pre-training, fine-tuning, the model card and its curves."""

@@ -1,1 +1,1 @@
-"""Whether what a store holds hangs together, and counting again what it has lost."""
+"""Checks whether the contents of a store are consistent, and counts again what it has lost."""

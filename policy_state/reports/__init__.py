@@ -1,1 +1,1 @@
-"""What the counters say, worked out for people: numbers, doubts, and reasons in words."""
+"""What the counters say, worked out for people: numbers, warnings, and reasons in words."""

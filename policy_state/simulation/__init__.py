@@ -1,1 +1,1 @@
-"""What an algorithm does on recorded or made-up texts, without a stream."""
+"""What an algorithm does on recorded or synthetic texts, without a stream."""

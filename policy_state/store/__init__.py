@@ -1,1 +1,1 @@
-"""The ports to shared state, and the values that they take and give."""
+"""The ports to shared state, and the values that they take and return."""

@@ -1,1 +1,1 @@
-"""Whole policies as documents: written, read, and brought into another store."""
+"""Whole policies as documents: written, read, and imported into another store."""

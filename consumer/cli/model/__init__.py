@@ -1,1 +1,1 @@
-"""The commands about model folders: look at one, prepare it, train it."""
+"""The commands about model folders: inspect, prepare and train them."""

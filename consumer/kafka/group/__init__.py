@@ -1,1 +1,1 @@
-"""Where a group is in its partitions: how it begins, goes on, and what it commits."""
+"""A group's offsets: where it begins to read, where it continues, and what it commits."""

@@ -1,1 +1,1 @@
-"""From what brokers send to records in order, whatever is wrong with a batch of them."""
+"""Turns what brokers send into records in order, even if a batch of them is damaged."""

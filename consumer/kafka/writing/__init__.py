@@ -1,1 +1,1 @@
-"""Records into topics, in transactions or without one."""
+"""Writes records to topics, in transactions or without them."""

@@ -1,1 +1,1 @@
-"""The ports on Redis or Valkey: connections, keys, and the calls of scripts."""
+"""The ports implemented on Redis or Valkey: connections, keys, and calls of scripts."""
