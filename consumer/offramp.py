@@ -66,9 +66,9 @@ class Offramp:
         """Load the model and open the policy.
 
         Args:
-            settings: of the `kafka` section only `format`, `group` and `dead_letters` are used,
-                the latter two for the routes; `errors`, `batch` and `worker` are not, for the host
-                decides on these. Hosts that run beside each other need an `instance` each.
+            settings: of the `kafka` section only `format`, `fields`, `registry`, `group` and
+                `dead_letters` are used, the latter two for the routes; `errors`, `batch` and
+                `worker` are not, for the host decides on these. Each host needs its own `instance`.
             engine: the model to run; by default the one that the settings name.
             topic_id: the id of a topic by its name, asked for once a batch: another one where the
                 topic's offsets start anew. By default the name, which is for topics that stay.
