@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from policy_state.stats import ExitStats
+from policy_state.stats import LETTERS, ExitStats
 from policy_state.store.admin import Change, Freeze, Pin, Remove, Reset, Unfreeze, Unpin
 from policy_state.store.values import DomainSnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
 
 def changed(  # noqa: PLR0911 - one per kind of change
@@ -52,22 +53,12 @@ def scaled(stats: ExitStats, share: float) -> ExitStats:
     >>> half.observed, half.disagreed, half.played
     ((4, 2), (0, 1), (2, 2))
     """
-    fields = stats.to_fields()
-    return ExitStats.from_fields(_scaled_fields(fields, stats.exits, share), exits=stats.exits)
+    played = [math.floor(count * share) for count in stats.played]
+    observed = list(accumulate(reversed(played)))[::-1]
 
+    def shrunk(counts: Sequence[int]) -> tuple[int, ...]:
+        rows = zip(counts, stats.observed, observed, strict=True)
+        return tuple(min(math.floor(n * (new / old)), new) if old else 0 for n, old, new in rows)
 
-def _scaled_fields(fields: Mapping[str, int], exits: int, share: float) -> dict[str, int]:
-    played = [math.floor(fields.get(f"p{j}", 0) * share) for j in range(exits)]
-    observed = [sum(played[j:]) for j in range(exits)]
-    result = {}
-    for name, count in fields.items():
-        letters = name.rstrip("0123456789")
-        j = int(name.removeprefix(letters))
-        if letters == "p":
-            result[name] = played[j]
-        elif letters == "n":
-            result[name] = observed[j]
-        else:
-            seen = fields.get(f"n{j}", 0)
-            result[name] = min(math.floor(count * (observed[j] / seen)) if seen else 0, observed[j])
-    return result
+    rest = {name: shrunk(getattr(stats, name)) for name in LETTERS.values()}
+    return ExitStats(**rest | {"observed": tuple(observed), "played": tuple(played)})

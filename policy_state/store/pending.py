@@ -165,8 +165,8 @@ class Pending:
         The offsets between them are then taken as counted: nobody else may have held the partition
         meanwhile, or the store will call the sum an overlap.
         """
-        by_place = sorted(self._held, key=lambda part: (part.source, part.first_offset))
-        pairs = [(a, b) for a, b in pairwise(by_place) if a.source == b.source]
+        in_order = sorted(self._held, key=lambda part: (part.source, part.first_offset))
+        pairs = [(a, b) for a, b in pairwise(in_order) if a.source == b.source]
         if not pairs:
             return False
         first, second = min(pairs, key=lambda pair: pair[1].first_offset - pair[0].next_offset)

@@ -69,8 +69,8 @@ class StatsStore(Protocol):
         """Return the snapshot of each of the domains; unseen ones are all zeros."""
         ...
 
-    def domains(self, *, offset: int = 0, limit: int = 100) -> tuple[str, ...]:
-        """Return a page of the domains.
+    def domains(self, *, limit: int = 100) -> tuple[str, ...]:
+        """Return the first domains.
 
         First those pinned for good or frozen, then those pinned for a time, those well used, those
         hardly used; of each the most recently active first.

@@ -50,7 +50,6 @@ class RouteStore(Protocol):
         detail: Mapping[str, Any],
         by: str,
         reason: str,
-        automatic: bool = False,
     ) -> StoredRoutes:
         """Replace the routes of a group, if they are still at `revision`, and audit it.
 
@@ -62,7 +61,6 @@ class RouteStore(Protocol):
             detail: What was changed, for the history.
             by: Who changes it.
             reason: Why.
-            automatic: Nobody asked for it.
 
         Raises:
             SettingsConflict: Somebody else changed them meanwhile; nothing was written.

@@ -266,13 +266,13 @@ def test_missing_routes_are_told_from_none(store: RedisStore, raw: redis.Redis) 
     """Where there is a history and no table the routes are lost, not those of a new group."""
     signed = {"by": "anna", "reason": ""}
     assert not store.routes("g").lost
-    store.write_routes("g", [{"name": "x"}], revision=0, action="add", detail={}, **signed)  # type: ignore[arg-type]
+    store.write_routes("g", [{"name": "x"}], revision=0, action="add", detail={}, **signed)
     assert list(route_findings(store, "g")) == []
     raw.delete("offramp:{routes:g}:table")
     assert store.routes("g").lost
     (finding,) = route_findings(store, "g")
     assert (finding.severity, finding.mend) == (Severity.PROBLEM, "offramp route add")
-    store.write_routes("g", [{"name": "x"}], revision=0, action="add", detail={}, **signed)  # type: ignore[arg-type]
+    store.write_routes("g", [{"name": "x"}], revision=0, action="add", detail={}, **signed)
     raw.delete("offramp:{routes:g}:audit")
     assert [f.severity for f in route_findings(store, "g")] == [Severity.NOTE]
 

@@ -154,8 +154,8 @@ def test_domains_come_most_recently_active_first(store: StatsStore) -> None:
         store.apply([part(offset, offset + 1, {name: ONE})])
         time.sleep(0.002)  # the order is one of milliseconds
     assert store.domains() == ("d1", "d4", "d3", "d2", "d0")
-    assert store.domains(offset=1, limit=2) == ("d4", "d3")
-    assert store.domains(offset=9) == store.domains(limit=0) == ()
+    assert store.domains(limit=2) == ("d1", "d4")
+    assert store.domains(limit=0) == ()
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
-import time
 from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -23,7 +21,7 @@ from policy_state.store.admin import (
 )
 from policy_state.store.offsets import format_gaps, read_counted
 from policy_state.store.redis import wire
-from policy_state.store.redis.routes import RedisRoutes, audit_entry
+from policy_state.store.redis.groups import RedisGroups, audit_entry
 from policy_state.store.values import DomainSnapshot, Limits, OpenedPolicy, checked_domains
 
 if TYPE_CHECKING:
@@ -36,8 +34,8 @@ _PAGE = 500
 _SHOWN = 5  # damaged watermarks that an error names
 
 
-class RedisAdmin(RedisRoutes):
-    """Implements `PolicyAdmin` on a server that runs the scripts beside this file."""
+class RedisAdmin(RedisGroups):
+    """Implements `PolicyAdmin`; see `RedisStore`."""
 
     def describe(self) -> OpenedPolicy:
         """Return the open policy with the settings in force now."""
@@ -66,16 +64,9 @@ class RedisAdmin(RedisRoutes):
         if not changes and opened.revision == revision:
             check_signed(by, reason)
             return opened
-        fields = wire.settings_fields(settings, limits)
-        flat = [text for pair in fields.items() for text in pair]
-        self._change(
-            "configure",
-            {"revision": str(revision), "fields": flat},
-            changes,
-            None,
-            by,
-            reason,
-        )
+        fields = wire.flat(wire.settings_fields(settings, limits))
+        given = {"revision": str(revision), "fields": fields}
+        self._change("configure", given, changes, None, by, reason)
         return self.describe()
 
     def load(self, records: Mapping[str, DomainSnapshot], *, replace: bool) -> tuple[str, ...]:
@@ -179,11 +170,11 @@ class RedisAdmin(RedisRoutes):
                 *([keys.domain(domain)] if domain is not None else []),
             ],
             [
-                f"{time.time_ns():x}-{secrets.token_hex(8)}",
+                wire.token(),
                 AUDIT_ENTRIES,
                 action,
                 json.dumps({**arguments, "exits": meta.exits, "size": wire.KINDS}),
-                *(text for pair in entry.items() for text in pair),
+                *wire.flat(entry),
             ],
         )
         wire.raise_problem(reply, meta)

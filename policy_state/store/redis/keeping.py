@@ -171,7 +171,7 @@ class Keeping:
                 [
                     old["fingerprint"],
                     json.dumps([groups(record) for record in records]),
-                    *(text for pair in settings.items() for text in pair if first == 0),
+                    *(wire.flat(settings) if first == 0 else ()),
                 ],
             )
             if reply[0] != "ok":
@@ -206,13 +206,11 @@ class Keeping:
     def _bring_back(
         self, stream: str, missing: Mapping[str, Mapping[str, str]], entry: Mapping[str, str]
     ) -> int:
-        rows = [
-            [id_, [text for pair in fields.items() for text in pair]]
-            for id_, fields in missing.items()
-        ]
-        flat = [text for pair in entry.items() for text in pair]
+        rows = [[id_, wire.flat(fields)] for id_, fields in missing.items()]
         return int(
-            self._server.script("history.lua", [stream], [AUDIT_ENTRIES, json.dumps(rows), *flat])
+            self._server.script(
+                "history.lua", [stream], [AUDIT_ENTRIES, json.dumps(rows), *wire.flat(entry)]
+            )
         )
 
     def _route_news(self, kept: Records) -> dict[Key, dict[str, str] | None]:

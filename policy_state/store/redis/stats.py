@@ -57,7 +57,7 @@ class Server(Protocol):
 
 
 class RedisStats:
-    """Implements `StatsStore` on a server that runs the scripts beside this file."""
+    """Implements `StatsStore`; see `RedisStore`."""
 
     def __init__(self, server: Server) -> None:
         """Keep the server; nothing is sent before the first call."""
@@ -88,8 +88,7 @@ class RedisStats:
             self.server.command("HSETNX", POLICIES_KEY, policy.name, policy_id(policy.name))
             pid = self.server.command("HGET", POLICIES_KEY, policy.name)
         keys = PolicyKeys(pid)
-        new = [text for pair in wire.meta_fields(policy).items() for text in pair]
-        opened = self.look(keys, policy.name, new)
+        opened = self.look(keys, policy.name, wire.flat(wire.meta_fields(policy)))
         check_same_model(policy, opened.meta)
         self._opened = (keys, opened)
         return opened
@@ -134,13 +133,12 @@ class RedisStats:
         """Return the snapshot of each of the domains."""
         return self.apply((), also_read=domains).snapshots
 
-    def domains(self, *, offset: int = 0, limit: int = 100) -> tuple[str, ...]:
-        """Return a page of the domains."""
+    def domains(self, *, limit: int = 100) -> tuple[str, ...]:
+        """Return the first domains."""
         keys, _ = self.bound()
         if limit < 1:
             return ()
-        last = offset + limit - 1
-        members = self.server.command("ZREVRANGE", keys.key("idx"), offset, last)
+        members = self.server.command("ZREVRANGE", keys.key("idx"), 0, limit - 1)
         try:
             return tuple(decode_domain(member) for member in members)
         except UnicodeDecodeError as error:
@@ -210,10 +208,8 @@ class RedisStats:
         """Show a worker as alive for `ttl_s` seconds."""
         check_heartbeat(instance, fields, ttl_s)
         ttl_ms = max(1, int(ttl_s * 1000))
-        flat = [value for pair in fields.items() for value in pair]
-        expires_ms = int(
-            self.server.script("heartbeat.lua", [worker_key(instance)], [ttl_ms, *flat])
-        )
+        given = [ttl_ms, *wire.flat(fields)]
+        expires_ms = int(self.server.script("heartbeat.lua", [worker_key(instance)], given))
         self.server.command("ZADD", WORKERS_KEY, expires_ms, encode_domain(instance))
         self.server.command("ZREMRANGEBYSCORE", WORKERS_KEY, "-inf", expires_ms - ttl_ms)
 
@@ -227,7 +223,7 @@ class RedisStats:
                 alive[instance] = fields
         return alive
 
-    def look(self, keys: PolicyKeys, name: str, new: Sequence[str] = ()) -> OpenedPolicy:
+    def look(self, keys: PolicyKeys, name: str, new: Sequence[str | int] = ()) -> OpenedPolicy:
         """Return a policy as it is stored; created from the fields of `new` where there is none."""
         created, flat = self.server.script(
             "open.lua",

@@ -49,9 +49,11 @@ _CLIENT: Final = re.compile(r"<redis\.client\.Redis\(.*?\)>\)>\)>")
 
 
 class RedisStore(RedisAdmin):
-    """Implements `PolicyAdmin`, `RouteStore` and `PositionStore`.
+    """Implements `PolicyAdmin`, `RouteStore` and `PositionStore` on a Redis 6.2 or a Valkey 8.
 
-    It runs on a Redis 6.2 or newer, or a Valkey 8 or newer.
+    It is one class in four files, each of which adds what one port asks for: `stats.py` the
+    counters and the open policy, `groups.py` routes and positions, `admin.py` what operators
+    change, and this one the connection. They all send the scripts in `lua`.
 
     The client's own retries are off. Instead a call whose connection broke is sent once more, which
     is safe because every call may be repeated: `apply` by its watermarks, changes by their tokens,
@@ -79,32 +81,8 @@ class RedisStore(RedisAdmin):
                 one in the address.
             ca_file: Certificates to trust with `rediss://`; default: those of the system.
         """
-        super().__init__(
-            _Connection(
-                parse_address(url),
-                timeout_s=timeout_s,
-                resends=resends,
-                password_file=password_file,
-                ca_file=ca_file,
-            )
-        )
-
-
-class _Connection:
-    """Implements `Server`: sends, sends again, maps errors."""
-
-    def __init__(
-        self,
-        address: Address,
-        *,
-        timeout_s: float,
-        resends: int,
-        password_file: Path | None,
-        ca_file: Path | None,
-    ) -> None:
-        self._address = address
-        self._resends = resends
-        self._options: dict[str, Any] = {
+        address = parse_address(url)
+        options: dict[str, Any] = {
             "decode_responses": True,
             "encoding_errors": "backslashreplace",  # a stray byte is shown, not a crash
             "socket_timeout": timeout_s,
@@ -113,9 +91,18 @@ class _Connection:
             "credential_provider": _Login(address.username, address.password, password_file),
         }
         if address.tls:
-            self._options |= {"ssl": True, "ssl_cert_reqs": "required"}
+            options |= {"ssl": True, "ssl_cert_reqs": "required"}
             if ca_file is not None:
-                self._options["ssl_ca_certs"] = str(ca_file)
+                options["ssl_ca_certs"] = str(ca_file)
+        super().__init__(_Connection(lambda: _client(address, options), resends))
+
+
+class _Connection:
+    """Implements `Server`: sends, sends again, maps errors."""
+
+    def __init__(self, connect: Callable[[], Any], resends: int) -> None:
+        self._connect = connect
+        self._resends = resends
         self._client: Any = None
 
     def script(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:  # noqa: ANN401
@@ -140,19 +127,15 @@ class _Connection:
         left = self._resends
         while True:
             try:
-                return send(self._connected())
+                if self._client is None:
+                    self._client = self._connect()
+                return send(self._client)
             except _ERRORS as error:
                 problem = _mapped(error)
                 slow = problem.cause == "timeout"  # sent again it would be as slow
                 if left == 0 or slow or isinstance(problem, StoreRefused):
                     raise problem from error
                 left -= 1
-
-    def _connected(self) -> Any:  # noqa: ANN401 - one of three clients
-        client = self._client
-        if client is None:
-            client = self._client = _client(self._address, self._options)
-        return client
 
 
 class _Login(CredentialProvider):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import secrets
+import time
 from dataclasses import asdict, fields
 from functools import cache
 from itertools import chain
@@ -263,6 +265,16 @@ def record_groups(record: DomainSnapshot) -> list[dict[str, int] | dict[str, str
         {name: value for name, value in numbers.items() if value is not None},
         {name: encode_note(text) for name, text in notes.items() if text},
     ]
+
+
+def flat(fields: Mapping[str, str | int]) -> list[str | int]:
+    """Return field, value, field, value, and so on, as commands and scripts take them."""
+    return [word for pair in fields.items() for word in pair]
+
+
+def token() -> str:
+    """Return what a change is recognised by where the same call arrives again."""
+    return f"{time.time_ns():x}-{secrets.token_hex(8)}"
 
 
 def encode_note(text: str) -> str:

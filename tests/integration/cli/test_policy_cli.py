@@ -547,7 +547,7 @@ def test_what_texts_get_is_the_same_everywhere(store: RedisStore, offramp: Any) 
         {"name": "cars", "topics": r"b\.(?P<domain>cars)", "output": "o", "cost_weight": 8},
     ]
     signed = {"by": "anna", "reason": ""}
-    store.write_routes("offramp", routes, revision=0, action="a", detail={}, **signed)  # type: ignore[arg-type]
+    store.write_routes("offramp", routes, revision=0, action="a", detail={}, **signed)
     listed = {row["domain"]: row for row in data(offramp("list", "-o", "json"))["domains"]}
     assert [(r["route"], r["exit"]) for r in listed["hotels"]["by_route"]] == [("dear", 0)]
     assert listed["music"]["by_route"] == []
@@ -596,7 +596,7 @@ def test_a_route_that_an_earlier_one_leaves_nothing_has_no_exit(
         {"name": "same", "topics": r"a\.(?P<domain>.+)", "output": "o", "cost_weight": 7},
     ]
     signed = {"by": "anna", "reason": ""}
-    store.write_routes("offramp", routes, revision=0, action="a", detail={}, **signed)  # type: ignore[arg-type]
+    store.write_routes("offramp", routes, revision=0, action="a", detail={}, **signed)
     listed = data(offramp("list", "-o", "json"))["domains"]
     named = {row["domain"]: [r["route"] for r in row["by_route"]] for row in listed}
     assert named == {"hotels": [], "books": ["dear"], "music": ["dear"]}

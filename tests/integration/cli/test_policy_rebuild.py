@@ -430,14 +430,14 @@ def test_without_topics_the_outputs_of_all_routes_are_read(redis_url: str, world
             for n, output in enumerate([*world.out, f"{world.group}.absent"])
         ]
         signed = {"by": "anna", "reason": ""}
-        store.write_routes(world.group, routes, revision=0, action="a", detail={}, **signed)  # type: ignore[arg-type]
+        store.write_routes(world.group, routes, revision=0, action="a", detail={}, **signed)
         named = offramp(redis_url, world, "rebuild", "--topic", world.out[0], code=3).stderr
         assert f"beware: routes write to {world.out[1]}, too" in named
         said = offramp(redis_url, world, "rebuild", "--fresh", "--yes").stderr
         assert f"from {world.out[0]}, {world.out[1]}\n" in said
         assert store.totals().stats.texts == len(world.texts)
         other, absent = f"{world.group}-other", routes[-1]
-        store.write_routes(other, [absent], revision=0, action="a", detail={}, **signed)  # type: ignore[arg-type]
+        store.write_routes(other, [absent], revision=0, action="a", detail={}, **signed)
         none = offramp(redis_url, world, "rebuild", "--set", f"kafka.group={other}", code=1)
         assert f"no output of a route exists ({world.group}.absent)" in str(none.exception)
 

@@ -39,7 +39,6 @@ class MemoryRoutes(MemoryPositions):
         detail: Mapping[str, Any],
         by: str,
         reason: str,
-        automatic: bool = False,
     ) -> StoredRoutes:
         """Replace the routes of a group, if they are still at `revision`."""
         with self.lock:
@@ -48,9 +47,7 @@ class MemoryRoutes(MemoryPositions):
             if stored.revision != revision:
                 raise conflict(group, stored.revision)
             self._routes[group] = StoredRoutes(revision + 1, tuple(map(dict, routes)))
-            entry = AuditEntry(
-                self.clock_ms(), action, None, by, reason, dict(detail), automatic=automatic
-            )
+            entry = AuditEntry(self.clock_ms(), action, None, by, reason, dict(detail))
             self._route_history.setdefault(group, deque(maxlen=AUDIT_ENTRIES)).append(entry)
             return self._routes[group]
 

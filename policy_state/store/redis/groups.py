@@ -1,25 +1,29 @@
-"""Shared routes as calls of scripts; knows no client library."""
+"""Routes and positions of consumer groups as calls of scripts; knows no client library."""
 
 from __future__ import annotations
 
 import json
-import secrets
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from policy_state.domains import encode_domain
 from policy_state.errors import StoreCorrupt
 from policy_state.store.admin import AUDIT_ENTRIES, AuditEntry, check_signed
+from policy_state.store.positions import StoredPositions
 from policy_state.store.redis import wire
 from policy_state.store.redis.keys import route_keys
-from policy_state.store.redis.positions import RedisPositions
+from policy_state.store.redis.stats import RedisStats
 from policy_state.store.routes import StoredRoutes, conflict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from policy_state.store.positions import ConsumerGroup
 
-class RedisRoutes(RedisPositions):
-    """Implements `RouteStore` on a server that runs the scripts beside this file."""
+_BEGAN: Final = "began"
+
+
+class RedisGroups(RedisStats):
+    """Implements `RouteStore` and `PositionStore`; see `RedisStore`."""
 
     def routes(self, group: str) -> StoredRoutes:
         """Return the routes of a group."""
@@ -45,22 +49,19 @@ class RedisRoutes(RedisPositions):
         detail: Mapping[str, Any],
         by: str,
         reason: str,
-        automatic: bool = False,
     ) -> StoredRoutes:
         """Replace the routes of a group, if they are still at `revision`."""
         check_signed(by, reason)
         entry = {"action": action, "by": by, "reason": reason, "detail": json.dumps(detail)}
-        if automatic:
-            entry["automatic"] = "1"
         reply = self.server.script(
             "routes.lua",
             route_keys(group),
             [
-                f"{time.time_ns():x}-{secrets.token_hex(8)}",
+                wire.token(),
                 AUDIT_ENTRIES,
                 str(revision),
                 json.dumps(list(map(dict, routes))),
-                *(text for pair in entry.items() for text in pair),
+                *wire.flat(entry),
             ],
         )
         match reply:
@@ -87,7 +88,7 @@ class RedisRoutes(RedisPositions):
             [
                 *(0, known.revision, json.dumps(list(map(dict, known.routes)))),
                 *(0, AUDIT_ENTRIES),
-                *(text for pair in entry.items() for text in pair),
+                *wire.flat(entry),
             ],
         )
         return bool(done)
@@ -97,6 +98,35 @@ class RedisRoutes(RedisPositions):
         _, audit = route_keys(group)
         found = self.server.command("XREVRANGE", audit, "+", "-", "COUNT", max(1, limit))
         return tuple(audit_entry(id_, fields) for id_, fields in found)
+
+    def group_began(self, group: ConsumerGroup) -> bool:
+        """Return whether `begin_group` was ever called for a group."""
+        return bool(self.server.command("HEXISTS", _positions_key(group), _BEGAN))
+
+    def begin_group(self, group: ConsumerGroup, offsets: Mapping[str, int]) -> bool:
+        """Write where a group begins, all of it or nothing; say whether this call did."""
+        return bool(
+            self.server.script("positions.lua", [_positions_key(group)], wire.flat(offsets))
+        )
+
+    def position(self, group: ConsumerGroup, source: str) -> int | None:
+        """Return the offset at which a group goes on in a partition, if it is known."""
+        key = _positions_key(group)
+        text = self.server.command("HGET", key, source)
+        return None if text is None else wire.number({source: text}, source, "", key=key)
+
+    def positions(self, group: ConsumerGroup) -> StoredPositions:
+        """Return all that is known of a group."""
+        key = _positions_key(group)
+        fields = self.server.command("HGETALL", key)
+        sources = [name for name in fields if name != _BEGAN]
+        offsets = {source: wire.number(fields, source, "", key=key) for source in sources}
+        return StoredPositions(_BEGAN in fields, offsets)
+
+    def keep_positions(self, group: ConsumerGroup, offsets: Mapping[str, int]) -> None:
+        """Note where a group goes on in some partitions."""
+        if offsets:
+            self.server.command("HSET", _positions_key(group), *wire.flat(offsets))
 
 
 def audit_entry(entry_id: str, fields: Mapping[str, str]) -> AuditEntry:
@@ -112,3 +142,8 @@ def audit_entry(entry_id: str, fields: Mapping[str, str]) -> AuditEntry:
         before=None if before is None else wire.snapshot(before),
         automatic="automatic" in fields,
     )
+
+
+def _positions_key(group: ConsumerGroup) -> str:
+    tag = f"{{positions:{encode_domain(group.name)}}}"
+    return f"offramp:{tag}:{encode_domain(group.cluster)}"
