@@ -51,7 +51,9 @@ _KINDS = {
 class Fields(Section):
     """Where the fields of an event stand in a value: names, or paths such as `payload.text`."""
 
-    text: str = Field("text", description="where the text is: a name, or a path as `payload.text`")
+    text: str = Field(
+        "text", description="where the text is: a name, or a path such as `payload.text`"
+    )
     id: str = Field("id", description="where the id is")
     domain: str = Field("domain", description="where the domain is, for `field:domain`")
     timestamp: str = Field("timestamp", description="where the time is")

@@ -127,15 +127,17 @@ class ModelSettings(Section):
 class PolicyOptions(Section):
     """How an exit is chosen. Holds when the policy is created; later it is the store's."""
 
-    name: str = Field("default", min_length=1, description="counters are kept under this name")
+    name: str = Field(
+        "default", min_length=1, description="name of the policy; counters are kept under it"
+    )
     algorithm: Literal["default", "uee-ucb"] = Field(
         "default", description="uee-ucb is exactly the published algorithm"
     )
     cost: Literal["layers", "split", "measured"] | tuple[NonNegative, ...] = Field(
         "layers",
-        description="layers: the layers that run; split: half up to layer 7, all after it; "
-        "measured: `costs.json` beside the model; or a list with a number for each "
-        "exit",
+        description="layers: the share of layers that run; split: half up to layer 7, all "
+        "after it; measured: `costs.json` beside the model; or a list with a "
+        "number for each exit",
     )
     cost_weight: NonNegative = Field(
         0.1, description="cost of the full depth, in units of error; the paper uses 1"
@@ -172,7 +174,7 @@ class StoreSettings(Section):
     )
     domains: Annotated[int, Field(ge=1)] = Field(
         100_000,
-        description="number of domains with separate counters; all others share `__overflow__`",
+        description="most domains that have separate counters; all others share `__overflow__`",
     )
     idle_s: Annotated[float, Field(ge=1, le=_DECADE_S)] = Field(
         30 * 86_400.0, description="a domain without a text for this long is forgotten"
@@ -212,13 +214,16 @@ class ErrorSettings(Section):
     """What becomes of a record that a step cannot use."""
 
     read: OnError = Field(
-        "dead-letter", description="if a batch of records is damaged, or its codec is not known"
+        "dead-letter",
+        description="what happens if a batch of records is damaged, or its codec is not known",
     )
-    parse: OnError = Field("dead-letter", description="if a value is not an event")
-    route: OnError = Field("dead-letter", description="if no domain can be found for a text")
-    infer: OnError = Field("dead-letter", description="if the model fails on a text")
+    parse: OnError = Field("dead-letter", description="what happens if a value is not an event")
+    route: OnError = Field(
+        "dead-letter", description="what happens if no domain can be found for a text"
+    )
+    infer: OnError = Field("dead-letter", description="what happens if the model fails on a text")
     produce: OnError = Field(
-        "dead-letter", description="if a prediction is larger than its topic allows"
+        "dead-letter", description="what happens if a prediction is larger than its topic allows"
     )
 
 
