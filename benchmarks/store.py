@@ -222,7 +222,7 @@ def summed(deltas: Mapping[str, ExitStats]) -> ExitStats:
 
 def decoded(fields: Any, exits: int) -> ExitStats:  # noqa: ANN401 - as the client declares it
     """Return the counters in a hash as the client gives it."""
-    return ExitStats.from_fields({k.decode(): v for k, v in fields.items()}, exits=exits)
+    return ExitStats.from_fields({k.decode(): int(v) for k, v in fields.items()}, exits=exits)
 
 
 def bytes_a_domain(flavour: Flavour, domains: int) -> tuple[int, int, int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import chain, pairwise, zip_longest
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -36,7 +36,6 @@ _FEW: Final = 16  # different labels of texts that are added one by one faster t
 _REMEMBERED: Final = 4096
 _NO_LABEL: Final = -1
 _KINDS: Final = tuple(LETTERS.values())
-_SURE_DIGITS: Final = 16  # fewer digits are never above COUNT_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +149,12 @@ class ExitStats:
         return made
 
     @classmethod
-    def from_fields(cls, fields: Mapping[str, int | str | bytes], *, exits: int) -> Self:
+    def from_fields(cls, fields: Mapping[str, object], *, exits: int) -> Self:
         """Read what `to_fields` wrote; a missing field is 0, other fields are left alone."""
         return cls(
             *(
-                tuple([_count(fields.get(name, 0), name) for name in names])
-                for names in _field_names(exits)
+                tuple(_count(fields.get(f"{letter}{j}", 0), f"{letter}{j}") for j in range(exits))
+                for letter in LETTERS
             )
         )
 
@@ -229,11 +228,6 @@ def _flat_counts(exit_labels: tuple[int, ...], exits: int) -> tuple[int, ...]:
     return tuple(chain.from_iterable(getattr(stats, kind) for kind in _KINDS))
 
 
-@cache
-def _field_names(exits: int) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(f"{letter}{j}" for j in range(exits)) for letter in LETTERS)
-
-
 def counts_of_rows(labels: NDArray[np.integer]) -> dict[str, NDArray[Any]]:
     """Return what each row of a matrix (texts, exits) adds to each kind, as wide as the matrix."""
     import numpy as np
@@ -253,11 +247,7 @@ def counts_of_rows(labels: NDArray[np.integer]) -> dict[str, NDArray[Any]]:
     }
 
 
-def _count(value: float | str | bytes, name: str) -> int:
-    if type(value) is str and len(value) < _SURE_DIGITS and value.isascii() and value.isdigit():
-        return int(value)
-    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
-    digits = text.isascii() and text.isdigit() and len(text) <= len(str(COUNT_MAX))
-    if not (digits and int(text) <= COUNT_MAX):
-        raise InvalidInput(f"field {name} holds {text[:40]!r}, expected an integer 0..{COUNT_MAX}")
-    return int(text)
+def _count(value: object, name: str) -> int:
+    if type(value) is not int or not 0 <= value <= COUNT_MAX:
+        raise InvalidInput(f"field {name} holds {value!r:.40}, expected an integer 0..{COUNT_MAX}")
+    return value

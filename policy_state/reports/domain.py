@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from policy_state.algorithms.base import build
 from policy_state.errors import PolicyNotFound
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from policy_state.stats import ExitStats
     from policy_state.store.port import StatsStore
     from policy_state.store.values import DomainSnapshot
+
+
+_MOST: Final = 1000  # reports, where no domains are named
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ def domain_report(
 
 
 def read_reports(
-    store: StatsStore, policy: str, *, domains: Sequence[str] | None = None, limit: int = 1000
+    store: StatsStore, policy: str, *, domains: Sequence[str] | None = None
 ) -> list[DomainReport]:
     """Return the reports of the domains named, else of the most recently active ones.
 
@@ -138,7 +141,7 @@ def read_reports(
         raise PolicyNotFound(no_such_policy(policy, [meta.name for meta in store.policies()]))
     meta = store.open(found).meta
     algorithm = build(meta.settings, meta.layers)
-    names = store.domains(limit=limit) if domains is None else domains
+    names = store.domains(limit=_MOST) if domains is None else domains
     records = store.read(names)
     pool = store.totals().stats
     return [domain_report(name, records[name], meta.layers, algorithm, pool=pool) for name in names]

@@ -73,12 +73,11 @@ def test_counters_hang_together(many: list[list[int]]) -> None:
     assert all(d <= n for d, n in zip(stats.disagreed, stats.observed, strict=True))
 
 
-@given(many=st.lists(texts), kind=st.sampled_from([int, str, lambda count: str(count).encode()]))
-def test_stored_fields_read_back(many: list[list[int]], kind: type) -> None:
-    """What is written as fields reads back the same, whether as numbers, text or bytes."""
+@given(many=st.lists(texts))
+def test_fields_read_back(many: list[list[int]]) -> None:
+    """What is written as fields reads back the same."""
     stats = of_texts(many)
-    fields = {name: kind(count) for name, count in stats.to_fields().items()}
-    assert ExitStats.from_fields(fields, exits=EXITS) == stats
+    assert ExitStats.from_fields(stats.to_fields(), exits=EXITS) == stats
 
 
 @given(many=st.lists(texts))
@@ -94,11 +93,9 @@ def test_fields_leave_zeros_out_and_others_alone() -> None:
     assert ExitStats.from_fields({"epoch": "7", "pin": "x"}, exits=EXITS) == ExitStats.zeros(EXITS)
 
 
-@pytest.mark.parametrize(
-    "value", ["", "-1", "1.5", "x", "٣", b"\xff", str(COUNT_MAX + 1), "9" * 5000, -1]
-)
-def test_a_field_that_is_no_count_is_named(value: str | bytes | int) -> None:
-    """A stored value that is no count in range raises, with the field's name."""
+@pytest.mark.parametrize("value", ["", "1", 1.5, None, True, COUNT_MAX + 1, -1])
+def test_a_field_that_is_no_count_is_named(value: object) -> None:
+    """A value that is no count in range raises, with the field's name."""
     with pytest.raises(InvalidInput, match="field d1"):
         ExitStats.from_fields({"d1": value}, exits=EXITS)
 

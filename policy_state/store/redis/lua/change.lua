@@ -48,26 +48,21 @@ else
   totals, problem = load_totals(agg)
   if problem then return problem end
 end
-local function copy(fields)
-  local copied = {}
-  for field, value in pairs(fields) do copied[field] = value end
-  return copied
+
+-- Returns all that a change can change of the record, as text.
+local function in_order()
+  local texts = {}
+  for _, fields in ipairs({record.counters, record.numbers, record.notes}) do
+    for field, value in pairs(fields) do texts[#texts + 1] = field .. '=' .. as_text(value) end
+  end
+  table.sort(texts)
+  return concat(texts, ';')
 end
 
-local function are_equal(fields, others)
-  for field, value in pairs(fields) do
-    if others[field] ~= value then return false end
-  end
-  for field in pairs(others) do
-    if fields[field] == nil then return false end
-  end
-  return true
-end
-
-local left = 0 -- texts that go
-local was = {counters = record.counters, numbers = copy(record.numbers), notes = copy(record.notes)}
-record.notes = copy(record.notes) -- those of no notes are shared
-local numbers, notes = record.numbers, record.notes
+local left, was = 0, in_order() -- texts that go; what the record was
+local numbers, notes = record.numbers, {}
+for field, text in pairs(record.notes) do notes[field] = text end
+record.notes = notes -- those of no notes are shared
 
 -- The same arithmetic as `changes.scaled`.
 local function scale(counters, share)
@@ -129,8 +124,7 @@ end
 local gone = tonumber(totals.gone or 0)
 if gone > MAX - left then return {'overflow', agg, 'gone', exact(gone), exact(left)} end
 
-if domain_key and action ~= 'remove' and are_equal(record.counters, was.counters)
-  and are_equal(numbers, was.numbers) and are_equal(notes, was.notes) then
+if domain_key and action ~= 'remove' and in_order() == was then
   return {'ok', before, before, 0}
 end
 

@@ -54,6 +54,10 @@ local function exact(number)
   return format('%d', number)
 end
 
+local function as_text(value)
+  return type(value) == 'number' and exact(value) or value
+end
+
 local function is_count(text)
   return not find(text, '%D') and text ~= '' and (#text < 16 or tonumber(text) <= MAX)
 end
@@ -267,7 +271,7 @@ local function write_record(record, idx, meta)
   record.numbers.gen = nil
   for _, values in ipairs({record.counters, record.numbers, record.notes, record.others}) do
     for field, value in pairs(values) do
-      flat[size + 1], flat[size + 2] = field, type(value) == 'number' and exact(value) or value
+      flat[size + 1], flat[size + 2] = field, as_text(value)
       size = size + 2
     end
   end
