@@ -15,8 +15,7 @@ from policy_state.algorithms.exploring import ExploringAlgorithm
 from policy_state.algorithms.settings import PolicySettings
 
 if TYPE_CHECKING:
-    from policy_state.algorithms.arrays import Bools
-    from policy_state.algorithms.bounds import Exits, Floats
+    from policy_state.algorithms.bounds import Exits
     from policy_state.stats import ExitStats
 
 _UNDECIDED: Final = 30.0
@@ -79,12 +78,7 @@ class ToleranceAlgorithm(ExploringAlgorithm):
         share = counters.apart / np.maximum(full, 1)
         certain = certainly_at_most(tolerance, share, full)
         certain[..., -1] = True
-        settled = _cheapest(certain, costs)
+        settled = last_best(np.where(certain, -costs, -np.inf))  # the deepest of the cheapest
         hopeful = (share <= tolerance) & (costs < costs[settled][..., None])
         undecided = hopeful.any(axis=-1) & (full[..., 0] < _UNDECIDED / tolerance)
         return np.where(undecided, self.last, settled), settled
-
-
-def _cheapest(allowed: Bools, costs: Floats) -> Exits:
-    """Return the deepest of the cheapest exits that are allowed, (...)."""
-    return last_best(np.where(allowed, -costs, -np.inf))

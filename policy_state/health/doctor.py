@@ -11,19 +11,18 @@ from policy_state.errors import StoreCorrupt
 from policy_state.health.findings import COUNT_ANEW, Finding, Severity, note, problem
 from policy_state.health.missing import missing_findings
 from policy_state.store.offsets import Counted
-from policy_state.store.reading import list_domains, read_each
+from policy_state.store.reading import read_pages
 from policy_state.store.values import DomainSnapshot
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from policy_state.stats import ExitStats
     from policy_state.store.admin import PolicyAdmin
     from policy_state.store.offsets import Range
     from policy_state.store.values import Totals
 
-_PAGE: Final = 200
 _REPAIR: Final = "offramp policy doctor --repair"
 
 
@@ -61,24 +60,20 @@ def examine(
     """
     findings: list[Finding] = []
     before: Totals | None = None
-    names: Sequence[str] = ()
     marks: Mapping[str, Counted] = {}
     with _told(findings, "all domains"):
         before = store.totals()
     exits = store.describe().meta.exits
     texts = domains = 0
     with _told(findings, "index"):
-        names = list_domains(store)
-    for first in range(0, len(names), _PAGE):
-        found, damaged = read_each(store, names[first : first + _PAGE])
-        findings += [
-            problem("corrupt", name, why, f"{COUNT_ANEW}, or offramp policy remove {quote(name)}")
-            for name, why in damaged.items()
-        ]
-        for name, record in found.items():
-            domains += 1
-            texts += record.stats.observed[0]
-            findings += _domain_findings(name, record, exits)
+        for found, damaged in read_pages(store):
+            for name, why in damaged.items():
+                mend = f"{COUNT_ANEW}, or offramp policy remove {quote(name)}"
+                findings.append(problem("corrupt", name, why, mend))
+            for name, record in found.items():
+                domains += 1
+                texts += record.stats.observed[0]
+                findings += _domain_findings(name, record, exits)
     if before is not None:
         findings += _total_findings(before, store.totals(), domains, texts)
     with _told(findings, "keys"):

@@ -13,7 +13,7 @@ from policy_state.health.findings import COUNT_ANEW
 from policy_state.health.missing import without_marks
 from policy_state.stats import ExitStats
 from policy_state.store.offsets import Counted, Status
-from policy_state.store.reading import all_domains, list_domains, read_each
+from policy_state.store.reading import all_domains, read_pages
 from policy_state.store.values import PartitionDeltas, Refusal
 
 if TYPE_CHECKING:
@@ -190,10 +190,8 @@ class Loss:
 
 def counted_texts(store: PolicyAdmin) -> dict[str, int | None]:
     """Return how many texts each domain has counted; None where its record cannot be read."""
-    names = list_domains(store)
     counted: dict[str, int | None] = {}
-    for first in range(0, len(names), _CALL_DOMAINS):
-        found, damaged = read_each(store, names[first : first + _CALL_DOMAINS])
+    for found, damaged in read_pages(store):
         counted |= {name: record.stats.texts for name, record in found.items()}
         counted |= dict.fromkeys(damaged)
     return counted

@@ -135,7 +135,7 @@ class RedisAdmin(RedisGroups):
         """Return the latest samples of a domain, the newest first."""
         name = encode_domain(domain)
         samples = (
-            Sample(_time_ms(id_), wire.snapshot(fields["record"]))
+            Sample(int(id_.partition("-")[0]), wire.snapshot(fields["record"]))
             for id_, fields in self._latest("samples")
             if fields.get("domain") == name
         )
@@ -179,7 +179,3 @@ class RedisAdmin(RedisGroups):
         )
         wire.raise_problem(reply, meta)
         return reply[1], reply[2], reply[3]
-
-
-def _time_ms(entry_id: str) -> int:
-    return int(entry_id.partition("-")[0])

@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from policy_state.domains import OVERFLOW_DOMAIN, encode_domain
+from policy_state.domains import encode_domain
 
 POLICIES_KEY: Final = "offramp:policies"
 WORKERS_KEY: Final = "offramp:workers"
@@ -37,11 +37,6 @@ class PolicyKeys:
     def domain(self, domain: str) -> str:
         """HASH: the counters of a domain."""
         return f"offramp:{{{self.pid}}}:d:{encode_domain(domain)}"
-
-    @property
-    def overflow(self) -> str:
-        """HASH: the counters of the domains that there was no room for."""
-        return self.domain(OVERFLOW_DOMAIN)
 
 
 def worker_key(instance: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from policy_state.domains import decode_domain, encode_domain
+from policy_state.domains import OVERFLOW_DOMAIN, decode_domain, encode_domain
 from policy_state.errors import FingerprintMismatch, PolicyNotOpen, StoreCorrupt
 from policy_state.store.admin import AUDIT_ENTRIES, SAMPLES
 from policy_state.store.redis import wire
@@ -109,7 +109,7 @@ class RedisStats:
             "apply.lua",
             [
                 *keys.several("meta", "wm", "gaps", "idx", "agg"),
-                keys.overflow,
+                keys.domain(OVERFLOW_DOMAIN),
                 keys.key("samples"),
                 *map(keys.domain, domains),
             ],
