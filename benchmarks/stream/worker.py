@@ -23,7 +23,7 @@ from consumer.worker.run import loaded_code_spared
 from consumer.worker.worker import Worker
 from deploy.local.services import Services
 from policy_state.store.admin import Pin
-from policy_state.store.positions import PositionStore
+from policy_state.store.groups import PositionStore
 from policy_state.store.values import DomainSnapshot
 
 T = TypeVar("T")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from consumer.kafka.topic_plan import Planned
     from consumer.routes.table import RouteTable
     from consumer.settings.sections import KafkaSettings
-    from policy_state.store.positions import PositionStore
+    from policy_state.store.groups import PositionStore
 
 _LAG = (*OnRoutes.uses, "kafka.start")
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from consumer.events.outgoing import Outgoing
     from consumer.settings.sections import BatchSettings, KafkaSettings
-    from policy_state.store.positions import PositionStore
+    from policy_state.store.groups import PositionStore
 
 log = logging.getLogger("offramp.stream")
 

@@ -11,13 +11,13 @@ from pydantic import ValidationError
 from consumer.errors import InvalidRoute, RoutesGone
 from consumer.routes.route import Route, route_for
 from consumer.wording import complaints
-from policy_state.store.routes import ROUTES_MAX
+from policy_state.store.groups import ROUTES_MAX
 from policy_state.suggesting import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from policy_state.store.routes import RouteStore, StoredRoutes
+    from policy_state.store.groups import RouteStore, StoredRoutes
 
 BUILT_IN = Route(name="texts", topics=r"texts\.(?P<domain>.+)")
 """What a group reads whose routes were never changed."""

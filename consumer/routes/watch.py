@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 from consumer.errors import InvalidRoute
 from consumer.process.rounds import Rounds
 from policy_state.errors import PolicyStateError
-from policy_state.store.routes import StoredRoutes
+from policy_state.store.groups import StoredRoutes
 
 if TYPE_CHECKING:
     from consumer.routes.table import GroupRoutes, RouteTable
-    from policy_state.store.routes import RouteStore
+    from policy_state.store.groups import RouteStore
 
 log = logging.getLogger("offramp.routes")
 

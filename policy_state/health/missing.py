@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from policy_state.store.admin import AuditEntry, PolicyAdmin
-    from policy_state.store.routes import RouteStore
+    from policy_state.store.groups import RouteStore
     from policy_state.store.values import DomainSnapshot, Totals
 
 _ALL_ENTRIES: Final = 2 * AUDIT_ENTRIES  # more than are ever kept

@@ -3,7 +3,7 @@
 import pytest
 
 from policy_state.errors import StoreCorrupt
-from policy_state.store.positions import ConsumerGroup, StoredPositions
+from policy_state.store.groups import ConsumerGroup, StoredPositions
 from policy_state.store.redis.store import RedisStore
 
 GROUP = ConsumerGroup("cluster-1", "gruppe {ä}:x")

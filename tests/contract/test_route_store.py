@@ -3,7 +3,7 @@
 import pytest
 
 from policy_state.errors import InvalidInput, SettingsConflict
-from policy_state.store.routes import StoredRoutes
+from policy_state.store.groups import StoredRoutes
 
 FILMS = {"name": "films", "topics": "films", "cost_weight": 0.3}
 HOTELS = {"name": "hotels", "topics": "hötels|{x}", "cost_weight": None}

@@ -12,7 +12,7 @@ from kafka.errors import CoordinatorNotAvailableError
 
 from consumer.kafka.topics import connected, insisted, log_offsets, partition_sources, topic_ids
 from policy_state.errors import StoreUnavailable
-from policy_state.store.positions import ConsumerGroup, StoredPositions
+from policy_state.store.groups import ConsumerGroup, StoredPositions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kafka import TopicPartition
 
     from consumer.settings.sections import KafkaSettings
-    from policy_state.store.positions import PositionStore
+    from policy_state.store.groups import PositionStore
 
 log = logging.getLogger("offramp.topics")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kafka import KafkaAdminClient
 
     from consumer.settings.sections import KafkaSettings
-    from policy_state.store.positions import ConsumerGroup, PositionStore
+    from policy_state.store.groups import ConsumerGroup, PositionStore
 
 log = logging.getLogger("offramp.stream")
 

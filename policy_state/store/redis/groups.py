@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 from policy_state.domains import encode_domain
 from policy_state.errors import StoreCorrupt
 from policy_state.store.admin import AUDIT_ENTRIES, AuditEntry, check_signed
-from policy_state.store.positions import StoredPositions
+from policy_state.store.groups import StoredPositions, StoredRoutes, conflict
 from policy_state.store.redis import wire
 from policy_state.store.redis.keys import route_keys
 from policy_state.store.redis.stats import RedisStats
-from policy_state.store.routes import StoredRoutes, conflict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from policy_state.store.positions import ConsumerGroup
+    from policy_state.store.groups import ConsumerGroup
 
 _BEGAN: Final = "began"
 

@@ -22,7 +22,7 @@ from consumer.settings.load import load_settings
 from consumer.settings.sections import KafkaSettings
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.stats import ExitStats
-from policy_state.store.positions import ConsumerGroup
+from policy_state.store.groups import ConsumerGroup
 from policy_state.store.redis.store import RedisStore
 from policy_state.store.values import PartitionDeltas, PolicyMeta
 from tests.support.kafka_admin import set_offsets

@@ -18,11 +18,10 @@ from policy_state.errors import InvalidInput, StoreRefused, StoreUnavailable
 from policy_state.health.doctor import examine
 from policy_state.stats import ExitStats
 from policy_state.store.admin import Freeze, Pin, Remove, Reset
+from policy_state.store.groups import ConsumerGroup, StoredRoutes
 from policy_state.store.offsets import Counted
-from policy_state.store.positions import ConsumerGroup
 from policy_state.store.redis.keeping import Keeping
 from policy_state.store.redis.store import RedisStore
-from policy_state.store.routes import StoredRoutes
 from policy_state.store.values import Limits, PartitionDeltas, PolicyMeta
 from policy_state.transfer.transfer import export_policy, import_policy
 from tests.support.servers.flavours import FLAVOURS

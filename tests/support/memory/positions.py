@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from policy_state.store.positions import StoredPositions
+from policy_state.store.groups import StoredPositions
 from tests.support.memory.stats import MemoryStats, wall_clock_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from policy_state.store.positions import ConsumerGroup
+    from policy_state.store.groups import ConsumerGroup
 
 
 class MemoryPositions(MemoryStats):

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from policy_state.store.admin import AUDIT_ENTRIES, AuditEntry, check_signed
-from policy_state.store.routes import StoredRoutes, conflict
+from policy_state.store.groups import StoredRoutes, conflict
 from tests.support.memory.positions import MemoryPositions
 from tests.support.memory.stats import wall_clock_ms
 

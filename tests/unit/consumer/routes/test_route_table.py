@@ -14,7 +14,7 @@ from consumer.routes.table import (
 )
 from consumer.routes.watch import RouteWatch
 from consumer.settings.load import load_settings
-from policy_state.store.routes import ROUTES_MAX, StoredRoutes
+from policy_state.store.groups import ROUTES_MAX, StoredRoutes
 from tests.support.memory.store import MemoryStore
 
 
