@@ -29,14 +29,14 @@ _EXTRAS = {
 }
 """What `pip install offramp` leaves out, by the extra that brings it."""
 
-_POLICY_HELP = """The learnt exits in full: look, change, move and repair.
+_POLICY_HELP = """Show, change, move and repair what the workers have learnt.
 
-Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and not confirmed, 4
-doctor or diff found something, or rebuild has to run again."""
-_ROUTE_HELP = """Routes: which topics are read, and where predictions go.
+Exit codes: 0 done; 1 an error, with one line on stderr; 2 wrong usage; 3 previewed but not
+confirmed; 4 `doctor` or `diff` found something, or `rebuild` must run again."""
+_ROUTE_HELP = """Choose which topics are read and where predictions go.
 
-Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and not confirmed, 4
-`test` found that the topic's texts are not predicted."""
+Exit codes: 0 done; 1 an error, with one line on stderr; 2 wrong usage; 3 previewed but not
+confirmed; 4 `test` found that the texts of the topic are not predicted."""
 
 policy = Commands(cls=InPanels, help=_POLICY_HELP, no_args_is_help=True)
 for module in (look, history, evaluate, set_, change, move, doctor, rebuild):
@@ -44,14 +44,14 @@ for module in (look, history, evaluate, set_, change, move, doctor, rebuild):
 route = Commands(help=_ROUTE_HELP, no_args_is_help=True)
 route.add_typer(route_look.app)
 route.add_typer(route_change.app)
-model = Commands(help="Models: check, convert, predict, measure.", no_args_is_help=True)
+model = Commands(help="Check, convert, run and measure models.", no_args_is_help=True)
 model.add_typer(prepare.app)
 model.add_typer(inspect.app)
 
 app = Commands(
     name="offramp",
     cls=InPanels,
-    help="Run a multi-exit BERT over Kafka text streams and learn one exit per domain.",
+    help="Classify Kafka text streams with a BERT that learns how deep each domain must go.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

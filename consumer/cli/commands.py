@@ -37,7 +37,7 @@ class InPanels(TyperGroup):
         return _ORDER.index(getattr(self.commands[name], "rich_help_panel", None) or RUN)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (typer has no public name for it)
-        """Run a command; a value of the wrong kind is told in our words, not in pydantic's."""
+        """Run a command; report a value of the wrong kind in our words, not in pydantic's."""
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:

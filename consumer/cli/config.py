@@ -8,7 +8,7 @@ from consumer.cli.commands import Commands
 from consumer.cli.output import Output, OutputOption, print_data
 from consumer.cli.session import Given
 
-app = Commands(help="Settings: what is in force, and where it may be set.", no_args_is_help=True)
+app = Commands(help="Show the settings in force.", no_args_is_help=True)
 
 EXAMPLES = """Examples:
 
@@ -22,10 +22,11 @@ EXAMPLES = """Examples:
 
 @app.command("show", epilog=EXAMPLES)
 def show(given: Given, output: OutputOption = Output.TABLE) -> None:
-    """Print the settings in force, passwords hidden.
+    """Print the settings in force, with passwords hidden.
 
-    Options win over the environment (OFFRAMP_SECTION__NAME), the environment over the file, the
-    file over the defaults. The table is TOML: a start for a file of your own.
+    An option overrides an environment variable (OFFRAMP_SECTION__NAME), a variable overrides the
+    settings file, and the file overrides the default. The output is TOML, so you can save it as
+    your own settings file.
     """
     data = given.settings().model_dump(mode="json", exclude_none=True)
     if output is Output.TABLE:

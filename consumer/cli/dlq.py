@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from consumer.kafka.dead_letters import ReadLetter
 
 app = Commands(
-    help="Dead letters: list, look into one, send back.\n\n"
-    "Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and not "
+    help="List, inspect and resend records that could not be used.\n\n"
+    "Exit codes: 0 done; 1 an error, with one line on stderr; 2 wrong usage; 3 previewed but not "
     "confirmed.",
     no_args_is_help=True,
 )
@@ -68,7 +68,8 @@ class OnDeadLetters(OnKafka):
 
     uses: ClassVar[tuple[str, ...]] = (*KAFKA, "kafka.dead_letters")
     dead_letters: Annotated[
-        str | None, typer.Option("--dead-letters", help="The topic; default: the settings' one.")
+        str | None,
+        typer.Option("--dead-letters", help="The dead-letter topic; default: kafka.dead_letters."),
     ] = None
 
 
@@ -80,11 +81,11 @@ class Chosen:
         Stage | None,
         typer.Option(
             metavar="STAGE",
-            help="Only what this step refused: read, parse, route, infer or produce.",
+            help="Only letters of this step: read, parse, route, infer or produce.",
         ),
     ] = None
     class_: Annotated[
-        str | None, typer.Option("--class", help="Only this class, e.g. invalid-json.")
+        str | None, typer.Option("--class", help="Only this class of error, e.g. invalid-json.")
     ] = None
 
 
@@ -95,7 +96,7 @@ def list_(
     limit: Limit = 100,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List dead letters, the oldest first: where each came from and what was wrong with it."""
+    """List the dead letters, oldest first: where each came from and what was wrong with it."""
     found = list(islice(_letters(given, chosen), limit))
     _check_class(chosen.class_, found=bool(found))
     print_data(
@@ -125,7 +126,7 @@ def show(
     given: OnDeadLetters,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Show one dead letter: its error, headers, and value, made safe for the terminal."""
+    """Show the error, headers and value of one dead letter, escaped for the terminal."""
     found = (each for each in _letters(given, Chosen()) if each.position == position)
     letter = next(found, None)
     if letter is None:
@@ -152,16 +153,18 @@ def replay(
     chosen: Chosen,
     topic: Annotated[
         str | None,
-        typer.Option("--to", metavar="TOPIC", help="Where to; default: where each came from."),
+        typer.Option(
+            "--to", metavar="TOPIC", help="Send them to this topic; default: where each came from."
+        ),
     ] = None,
     yes: Yes = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Send dead letters back to the topics they came from, as they were.
+    """Send dead letters, unchanged, back to the topics they came from.
 
-    They stay in the dead-letter topic. Those that were too large to be kept whole are left out, and
-    those of stage read, which hold no record but a batch that could not be read. A letter that
-    cannot be used again comes back with its count of replays.
+    The letters also stay in the dead-letter topic. Two kinds are skipped: letters that were too
+    large to be kept whole, and letters of the stage `read`, which hold a damaged batch instead of a
+    record. A letter that fails again comes back with its number of replays.
     """
     settings = given.settings()
     from consumer.kafka import dead_letters as letters

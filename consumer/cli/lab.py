@@ -43,13 +43,14 @@ SIMULATE_EXAMPLES = """Examples:
 """
 
 Layers = Annotated[
-    str, typer.Option("--exits", metavar="LAYERS", help="Layers with an exit, e.g. 1,3,7,12.")
+    str, typer.Option("--exits", metavar="LAYERS", help="Layers that have an exit, e.g. 1,3,7,12.")
 ]
 Values = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="NAME=VALUE",
-        help="Settings, such as cost=split or tolerance=0.02; algorithm=default: only that one.",
+        help="Settings such as cost=split or tolerance=0.02. Both algorithms run unless you "
+        "name one, as with algorithm=default.",
     ),
 ]
 
@@ -58,20 +59,21 @@ Values = Annotated[
 class Trials:
     """Options for what is replayed how often, by how many workers, and how it is shown."""
 
-    trials: Annotated[int, typer.Option(min=1, max=100_000, help="Orders of the texts to try.")] = (
-        20
-    )
+    trials: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Number of random orders of the texts to try.")
+    ] = 20
     batch: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Texts decided on together, per worker.")
+        int, typer.Option(min=1, max=1_000_000, help="Texts that a worker decides on together.")
     ] = 1
     workers: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Workers that decide at the same time.")
+        int,
+        typer.Option(min=1, max=100_000, help="Number of workers that decide at the same time."),
     ] = 1
     delay: Annotated[
-        int, typer.Option(min=0, max=1_000_000, help="Rounds until what was learnt is known.")
+        int, typer.Option(min=0, max=1_000_000, help="Rounds until workers know what was learnt.")
     ] = 0
     plot: Annotated[
-        Path | None, typer.Option(help="Write regret curves and exit shares: .png, .svg or .pdf.")
+        Path | None, typer.Option(help="Plot regret and exit shares to this .png, .svg or .pdf.")
     ] = None
     output: OutputOption = Output.TABLE
 
@@ -98,24 +100,29 @@ class Trials:
 
 
 app = Commands(
-    help="Algorithms, tried on recorded or made-up texts without a stream.", no_args_is_help=True
+    help="Try the algorithms on recorded or simulated texts.",
+    no_args_is_help=True,
 )
 
 
 @app.command("replay", epilog=REPLAY_EXAMPLES)
 def replay(
-    matrix: Annotated[Path, typer.Argument(help="Exit labels, tab or comma separated.")],
+    matrix: Annotated[
+        Path, typer.Argument(help="File of exit labels, separated by tabs or commas.")
+    ],
     layers: Layers,
     trials: Trials,
     values: Values = None,
 ) -> None:
-    """Replay a recorded matrix of exit labels, beside choices that learn nothing.
+    """Replay recorded exit labels, and compare the algorithms with fixed choices.
 
-    The file has a column per exit, shallowest first, named 0, 1, .., and may end with the true
-    label, `op_labels`. Every trial sees the texts in another order. Reward is the paper's: error
-    saved against exit 0 minus the cost added; regret is against the best fixed exit of the matrix.
-    Without true labels disagreement with exit 0 stands for the error saved. Cost counts as in the
-    paper, cost_weight=1, where workers start with 0.1.
+    The file has one column per exit, named 0, 1, .., from shallow to deep. The last column may be
+    the true label, named `op_labels`. Each trial shuffles the texts.
+
+    The reward of an exit is the error it saves compared with exit 0, minus the cost it adds.
+    Without true labels, disagreement with exit 0 stands for the error saved. Regret is the reward
+    lost compared with the best fixed exit. The cost weight is 1, as in the paper; workers start
+    with 0.1.
     """
     from policy_state.algorithms.settings import PolicySettings
     from policy_state.simulation.matrix import read_matrix
@@ -135,14 +142,14 @@ def simulate(
     trials: Trials,
     values: Values = None,
     errors: Annotated[
-        str, typer.Option(help="Share that every exit gets wrong, shallowest first.")
+        str, typer.Option(help="Error of every exit, from shallow to deep.")
     ] = "0.3,0.12,0.1,0.09",
     then: Annotated[
-        str | None, typer.Option(help="Errors from half of the texts on: the domain drifts.")
+        str | None, typer.Option(help="Errors in the second half of the texts, to simulate drift.")
     ] = None,
     violations: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Share of texts on which exits err independently."),
+        typer.Option(min=0, max=1, help="Share of texts on which the exits err independently."),
     ] = 0.1,
     classes: Annotated[int, typer.Option(min=2, max=128, help="Number of classes.")] = 2,
     layers: Layers = "1,3,7,12",
@@ -150,10 +157,10 @@ def simulate(
         int, typer.Option(min=2, max=10_000_000, help="Texts in the stream.")
     ] = 10_000,
 ) -> None:
-    """Make up a domain whose best exit is known, and let algorithms find it.
+    """Simulate a domain whose best exit is known, and let the algorithms find it.
 
-    With `--then` the domain changes half way, and regret is taken against the best exit of each
-    half. With `--violations` exits that are right are followed by exits that are wrong.
+    With --then the domain changes halfway, and regret is measured against the best exit of each
+    half. With --violations a deeper exit may be wrong although a shallower one is right.
     """
     import numpy as np
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 MOST_ROWS: Final = 1_000_000_000
 """The largest `--limit`: lists are cut by integers that C knows."""
 
-FILES: Final = "TSV, CSV, JSONL or plain lines; may be .gz or .zst; - is stdin."
-_SET: Final = "A setting this command uses, e.g. "
+FILES: Final = "TSV, CSV, JSONL or plain lines, also as .gz or .zst; - reads stdin."
+_SET: Final = "Any setting this command uses"
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="Settings file, TOML or YAML.", envvar="OFFRAMP_CONFIG"),
+    typer.Option("--config", "-c", help="Settings file in TOML or YAML.", envvar="OFFRAMP_CONFIG"),
 ]
 Set = Annotated[
     list[str] | None,
@@ -31,25 +31,34 @@ Set = Annotated[
 ]
 SetKafka = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help=f"{_SET}kafka.request_timeout_s=60."),
+    typer.Option("--set", metavar="NAME=VALUE", help=f"{_SET}; see `config show`."),
 ]
 SetRedis = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help=f"{_SET}redis.timeout_s=5."),
+    typer.Option("--set", metavar="NAME=VALUE", help=f"{_SET}, e.g. redis.timeout_s=5."),
 ]
 Bootstrap = Annotated[
     str | None,
-    typer.Option("--bootstrap-servers", "-b", metavar="HOST:PORT", help="Kafka addresses."),
+    typer.Option(
+        "--bootstrap-servers", "-b", metavar="HOST:PORT", help="Addresses of Kafka brokers."
+    ),
 ]
-RedisUrl = Annotated[str | None, typer.Option("--redis-url", metavar="URL", help="Redis address.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Change it without asking.")]
-Watch = Annotated[bool, typer.Option("--watch", "-w", help="Show it again every two seconds.")]
+RedisUrl = Annotated[
+    str | None, typer.Option("--redis-url", metavar="URL", help="Address of Redis.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Apply the change without asking.")]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Refresh every two seconds.")]
 Limit = Annotated[
     int,
-    typer.Option("--limit", min=1, max=MOST_ROWS, metavar="N", help="How many to show at most."),
+    typer.Option("--limit", min=1, max=MOST_ROWS, metavar="N", help="Show at most this many."),
 ]
 FileFormat = Annotated[
-    Format, typer.Option("--format", help="What the file is; auto: what its name tells.")
+    Format,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="Format of the file: auto (by its name), tsv, csv, jsonl or lines.",
+    ),
 ]
 
 
@@ -60,7 +69,8 @@ class TextFiles:
     shown_last: ClassVar = True
     form: FileFormat = Format.AUTO
     text_column: Annotated[
-        str, typer.Option("--text-column", metavar="NAME", help="Column or field with the text.")
+        str,
+        typer.Option("--text-column", metavar="NAME", help="Column or field that holds the text."),
     ] = "text"
 
     @property
@@ -80,7 +90,7 @@ class LabelledFiles(TextFiles):
         typer.Option(
             "--label-column",
             metavar="NAME",
-            help="Column or field with the label; default: `label`, where there is one.",
+            help="Column or field that holds the label; default: `label`, if it exists.",
         ),
     ] = None
 
@@ -112,15 +122,21 @@ class Precision(StrEnum):
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A model folder.")]
 Model = Annotated[Path, typer.Option("--model", "-m", metavar="FOLDER", help="A model folder.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder to write; new or empty.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write; it must be new or empty.")]
 AllowBin = Annotated[
     bool,
-    typer.Option("--allow-bin", help="Read an old pytorch_model.bin (weights only, no code)."),
+    typer.Option(
+        "--allow-bin", help="Also read an old pytorch_model.bin; only weights, never code."
+    ),
 ]
-DeviceOption = Annotated[Device, typer.Option("--device", help="Where to run it.")]
+DeviceOption = Annotated[
+    Device, typer.Option("--device", metavar="DEVICE", help="Device to run on: auto, cpu or cuda.")
+]
 MaxTokens = Annotated[
     int | None,
-    typer.Option(min=3, max=1_000_000, help="Longer texts are cut; else the model's maximum."),
+    typer.Option(
+        min=3, max=1_000_000, help="Cut longer texts here; default: the maximum of the model."
+    ),
 ]
 
 

@@ -48,7 +48,9 @@ class Output(StrEnum):
 
 OutputOption = Annotated[
     Output,
-    typer.Option("--output", "-o", metavar="FORMAT", help="table; json, yaml or csv for programs."),
+    typer.Option(
+        "--output", "-o", metavar="FORMAT", help="table for people; json, yaml or csv for programs."
+    ),
 ]
 
 

@@ -30,29 +30,29 @@ EXAMPLES = """Examples:
 def produce(
     file: Annotated[Path, typer.Argument(help=FILES)],
     topic: Annotated[
-        str, typer.Option("--to", metavar="TOPIC", help="Topic to write to; it must exist.")
+        str, typer.Option("--to", metavar="TOPIC", help="Topic to write to, which must exist.")
     ],
     given: OnKafka,
     files: LabelledFiles,
     skip: Annotated[
-        int, typer.Option(min=0, max=MOST_ROWS, metavar="N", help="How many to leave out at first.")
+        int, typer.Option(min=0, max=MOST_ROWS, metavar="N", help="Skip this many texts first.")
     ] = 0,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, max=MOST_ROWS, metavar="N", help="How many to write at most."),
+        typer.Option(min=1, max=MOST_ROWS, metavar="N", help="Write at most this many texts."),
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(min=0.01, max=1e6, help="How many texts to write a second at most."),
+        typer.Option(min=0.01, max=1e6, help="Write at most this many texts per second."),
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Write every text of a file to a topic, as JSON events.
+    """Write the texts of a file to a topic, each as a JSON event.
 
-    TSV and CSV need a header with a column `text`; `id`, `domain`, `timestamp` and `label` are
-    taken along, other columns are left out. JSONL lines go out as they are. A row that cannot be
-    read stops the run before anything later is sent; the error names the line where it begins.
-    Whatever stops the run, it says how many texts were written.
+    A TSV or CSV file needs a header with a column `text`. The columns `id`, `domain`, `timestamp`
+    and `label` are sent too, and other columns are ignored. JSONL lines are sent unchanged. A row
+    that cannot be read stops the command, and the error names its line. Whenever the command
+    stops, it reports how many texts were written.
     """
     settings = given.settings()
     from rich.console import Console
@@ -91,5 +91,5 @@ def _stopped(produced: Produced, topic: str, skip: int) -> str:
     written, unclear = produced.written, produced.unclear
     said = f"stopped: {counted(written, 'text was', 'texts were')} written to {printable(topic)}"
     if unclear:
-        return f"{said}, and of {unclear} more it is not known"
+        return f"{said}; Kafka did not confirm {unclear} more, which may have been written too"
     return f"{said}; continue with --skip {skip + written}" if written else said

@@ -75,9 +75,7 @@ class Given:
             if each.name in _SETTING_OF and value is not None:
                 found[_SETTING_OF[each.name]] = value
         if twice := sorted(found.keys() & assigned.keys()):
-            raise InvalidSettings(
-                f"{twice[0]} is given twice, by --set and by an option of its own"
-            )
+            raise InvalidSettings(f"{twice[0]} is given twice: by --set and by its own option")
         settings = load_settings(self.config, options=assigned | found)
         if used := uses or self.uses:
             _check_used(assigned, used)
@@ -128,7 +126,7 @@ class OnPolicy(OnRedis):
 
     uses: ClassVar[tuple[str, ...]] = POLICY
     policy: Annotated[
-        str | None, typer.Option("--policy", "-p", metavar="NAME", help="Which policy's counters.")
+        str | None, typer.Option("--policy", "-p", metavar="NAME", help="Name of the policy.")
     ] = None
 
 
@@ -146,7 +144,7 @@ class OnGroup(OnRedis):
 
     uses: ClassVar[tuple[str, ...]] = ("redis", "kafka.group")
     group: Annotated[
-        str | None, typer.Option("--group", "-g", help="Consumer group whose routes they are.")
+        str | None, typer.Option("--group", "-g", help="Consumer group of the workers.")
     ] = None
 
 
@@ -164,11 +162,13 @@ class Signed:
 
     shown_last: ClassVar = True
     reason: Annotated[
-        str, typer.Option("--reason", "-r", metavar="WHY", help="Why, for the audit.")
+        str, typer.Option("--reason", "-r", metavar="WHY", help="Why you change it, for the audit.")
     ] = ""
     by: Annotated[
         str | None,
-        typer.Option("--by", metavar="WHO", envvar="OFFRAMP_USER", help="Who, for the audit."),
+        typer.Option(
+            "--by", metavar="WHO", envvar="OFFRAMP_USER", help="Who changes it, for the audit."
+        ),
     ] = None
     yes: Yes = False
 
@@ -243,8 +243,8 @@ def changing() -> Iterator[None]:
         yield
     except StoreUnavailable as error:
         raise StoreUnavailable(
-            f"{error}; it may have been done all the same: look at `offramp policy audit` before "
-            "doing it again",
+            f"{error}; the change may have been made anyway: check `offramp policy audit` before "
+            "you repeat it",
             cause=error.cause,
         ) from error
 
@@ -254,7 +254,9 @@ def confirm(preview: str, *, yes: bool) -> None:
     typer.echo(preview, err=True)
     if yes:
         return
-    if sys.stdin.isatty() and typer.confirm("Change it?", err=True):
+    if sys.stdin.isatty() and typer.confirm("Apply this change?", err=True):
         return
-    typer.echo("nothing was changed; run it again with --yes to apply it", err=True)
+    typer.echo(
+        "nothing was changed; run the command again with --yes to apply the change", err=True
+    )
     raise typer.Exit(EXIT_NOT_CONFIRMED)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 _LAG = (*OnRoutes.uses, "kafka.start")
 
 app = Commands(
-    help="Topics: create what workers need, see how far they are behind.\n\n"
-    "Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 3 previewed and not "
+    help="Create the topics that workers need, and show the lag.\n\n"
+    "Exit codes: 0 done; 1 an error, with one line on stderr; 2 wrong usage; 3 previewed but not "
     "confirmed.",
     no_args_is_help=True,
 )
@@ -57,28 +57,43 @@ def init(
         list[str] | None, typer.Argument(metavar="[TOPIC]...", help="Input topics.")
     ] = None,
     partitions: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Of inputs and outputs: the most workers.")
+        int,
+        typer.Option(
+            min=1, max=10_000, help="Partitions of inputs and outputs, and so the most workers."
+        ),
     ] = PARTITIONS,
-    dlq_partitions: Annotated[int, typer.Option(min=1, max=10_000, help="Of dead letters.")] = 1,
+    dlq_partitions: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Partitions of the dead-letter topic.")
+    ] = 1,
     replication_factor: Annotated[
         int | None,
-        typer.Option(min=1, max=1000, help="Default: 3, or all brokers where there are fewer."),
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Copies of each topic; default: 3, or one per broker if there are fewer.",
+        ),
     ] = None,
     retention: Annotated[
-        str, typer.Option(metavar="TIME", help="How long inputs keep a text.")
+        str, typer.Option(metavar="TIME", help="How long inputs keep texts.")
     ] = "7d",
     output_retention: Annotated[
         str,
-        typer.Option(metavar="TIME", help="Predictions: `policy rebuild` counts from them."),
+        typer.Option(
+            metavar="TIME",
+            help="How long outputs keep predictions, from which `policy rebuild` counts.",
+        ),
     ] = OUTPUT_RETENTION,
-    dlq_retention: Annotated[str, typer.Option(metavar="TIME", help="Dead letters.")] = "30d",
+    dlq_retention: Annotated[
+        str, typer.Option(metavar="TIME", help="How long dead letters are kept.")
+    ] = "30d",
     yes: Yes = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Create the topics of a group that are missing: inputs, outputs, dead letters, the policy's.
+    """Create the missing topics of a group: inputs, outputs, dead letters and the policy topic.
 
-    Outputs, dead-letter and policy topic are those of the routes and the settings; name the inputs
-    that a route has a pattern for. A topic that exists stays as it is.
+    The routes name the outputs, and the settings name the dead-letter topic and the policy topic.
+    If a route has a pattern for its inputs, name the inputs here. A topic that exists is left
+    unchanged.
     """
     with given.store() as (settings, store):
         table = settings.group_routes.in_force(store)
@@ -116,16 +131,18 @@ def init(
         created=len(missing),
     )
     if not any(plan.role == "input" for plan in planned):
-        typer.echo("no input topic was named: `offramp topics init TOPIC...`", err=True)
+        typer.echo(
+            "no input topic was named; name them with `offramp topics init TOPIC...`", err=True
+        )
 
 
 @app.command("list", epilog=LIST_EXAMPLES)
 def list_(given: OnRoutes, output: OutputOption = Output.TABLE, watch: Watch = False) -> None:
-    """List what a group reads and writes: partitions, lag, route, domain.
+    """List the topics that a group reads and writes, and how far it is behind.
 
-    Lag is how many records the group has not committed yet and can still read; deleted is how many
-    retention took before it had read them. Markers of transactions count too. A topic that does not
-    exist is `missing`: `offramp topics init` creates it.
+    Lag is the number of records that the group has not committed yet and can still read. Deleted is
+    the number that retention deleted before the group read them. Both include transaction markers.
+    A topic that does not exist is `missing`; `offramp topics init` creates it.
     """
     with given.store(*_LAG) as (settings, store):
 

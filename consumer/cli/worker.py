@@ -51,12 +51,15 @@ class OfWorker(Given):
     shown_last = False
     bootstrap_servers: Bootstrap = None
     redis_url: RedisUrl = None
-    group: Annotated[str | None, typer.Option("--group", "-g", help="Consumer group.")] = None
+    group: Annotated[
+        str | None, typer.Option("--group", "-g", help="Consumer group that the worker joins.")
+    ] = None
     instance: Annotated[
-        str | None, typer.Option(help="Unique name in the group, the same after a restart.")
+        str | None,
+        typer.Option(help="Name of this worker, unique in its group; keep it across restarts."),
     ] = None
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", metavar="FOLDER", help="A model folder.")
+        Path | None, typer.Option("--model", "-m", metavar="FOLDER", help="Model folder.")
     ] = None
 
 
@@ -68,29 +71,36 @@ def worker(
         typer.Option(
             min=1,
             max=1000,
-            help="How many workers to run; they are called INSTANCE-0, INSTANCE-1, ...",
+            help="Run this many workers, named INSTANCE-0, INSTANCE-1, ...",
         ),
     ] = 1,
     check: Annotated[
-        bool, typer.Option("--check", help="Try everything a worker needs, and end.")
+        bool, typer.Option("--check", help="Check everything a worker needs, then end.")
     ] = False,
     log_level: Annotated[
-        LogLevel, typer.Option(case_sensitive=False, help="What is logged, on stderr.")
+        LogLevel,
+        typer.Option(
+            case_sensitive=False,
+            metavar="LEVEL",
+            help="Least level logged on stderr: debug, info, warning or error.",
+        ),
     ] = LogLevel.INFO,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Read texts, predict, write predictions, learn one exit per domain.
+    """Read texts, write predictions and learn one exit per domain.
 
-    Workers of one group share the partitions and learn together through Redis. SIGTERM and Ctrl-C
-    finish what is under way, commit it and end with exit code 0; a second signal ends at once. The
-    group keeps the place of a worker that ended for kafka.session_timeout_s: back within that it
-    has its partitions again, otherwise they go to the others. A worker that is told to stop while
-    it starts ends within a second. Where Redis or Kafka is away it waits for them; a wrong
-    password, model or right ends it at once, and so do routes that Redis has lost. With --processes
-    a worker that ends by itself is started again.
+    The workers of one group share the partitions and learn together through Redis.
 
-    --check tries model, Redis, Kafka, topics and rights, changes nothing, and ends with exit code 4
-    where something is wrong.
+    On SIGTERM or Ctrl-C a worker finishes its batch, commits it and ends with exit code 0. A second
+    signal ends it at once. If it is back within kafka.session_timeout_s, it gets the same
+    partitions again; otherwise the other workers take them.
+
+    While Redis or Kafka is unreachable, the worker waits. A wrong password, a wrong model, a
+    missing right or lost routes end it at once, with an error. With --processes, a worker that ends
+    unexpectedly is started again.
+
+    --check tests the model, Redis, Kafka, the topics and the rights. It changes nothing, and ends
+    with exit code 4 if something is wrong.
     """
     if check:
         without_effect(ctx, {"processes", "log_level"}, "with --check")

@@ -72,8 +72,8 @@ class StatsStore(Protocol):
     def domains(self, *, limit: int = 100) -> tuple[str, ...]:
         """Return the first domains.
 
-        First those pinned for good or frozen, then those pinned for a time, those well used, those
-        hardly used; of each the most recently active first.
+        First those pinned permanently or frozen, then those pinned for a time, then those with many
+        texts, then those with few; of each kind the most recently active first.
         """
         ...
 

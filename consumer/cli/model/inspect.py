@@ -60,7 +60,10 @@ _CHUNK = 512  # texts handed to the engine at once
 
 @app.command("check", epilog=CHECK_EXAMPLES)
 def check(folder: Folder, allow_bin: AllowBin = False, output: OutputOption = Output.TABLE) -> None:
-    """Check a model folder: config, weights, tokenizer, one forward pass. Exit code 1 if bad."""
+    """Check a model folder: config, weights, tokenizer and one forward pass.
+
+    The exit code is 1 if a check fails.
+    """
     from dataclasses import asdict
 
     from model.checkpoint.check import check_folder
@@ -80,19 +83,22 @@ def predict(
     read: LabelledFiles,
     out: Annotated[
         Path | None,
-        typer.Option(help="The matrix; with several files, a folder for them. Else: stdout."),
+        typer.Option(help="File to write, or a folder for several files; default: stdout."),
     ] = None,
     device: DeviceOption = Device.AUTO,
-    precision: Annotated[Precision, typer.Option("--precision")] = Precision.FP32,
+    precision: Annotated[
+        Precision,
+        typer.Option("--precision", metavar="PRECISION", help="fp32, bf16, int8 or auto."),
+    ] = Precision.FP32,
     max_tokens: MaxTokens = None,
     no_labels: Annotated[
-        bool, typer.Option("--no-labels", help="Leave labels out, e.g. those of another model.")
+        bool, typer.Option("--no-labels", help="Ignore the labels, e.g. those of another model.")
     ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Write exit matrices: what every exit says about every text, which `lab replay` reads.
+    """Write the label of every exit for every text, for `lab replay`.
 
-    A label of a file is the name of a class, or its number where classes are not called by numbers.
+    A label of a file is the name of a class, or its number unless classes are named by numbers.
     """
     if out is None:
         without_effect(ctx, {"output"}, "without --out: the matrix goes to stdout")
@@ -111,7 +117,7 @@ def predict(
     if output is Output.TABLE:
         reports = {str(row["texts of"]): report for row, report in predicted if report is not None}
         rows = exit_rows(reports, engine.config.exit_layers)
-        print_table(rows, empty="no labels, nothing measured")
+        print_table(rows, empty="there are no labels, so nothing was measured")
 
 
 @app.command("bench", epilog=BENCH_EXAMPLES)
@@ -120,18 +126,23 @@ def bench(
     folder: Folder,
     read: TextFiles,
     texts_file: Annotated[
-        Path | None, typer.Option(help="Texts to run; else made up ones of --words words.")
+        Path | None, typer.Option(help="Texts to run; default: generated texts of --words words.")
     ] = None,
-    words: Annotated[int, typer.Option(min=1, max=100_000, help="Words of a made up text.")] = 25,
-    texts: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many texts a run.")] = 128,
+    words: Annotated[int, typer.Option(min=1, max=100_000, help="Words in a generated text.")] = 25,
+    texts: Annotated[int, typer.Option(min=1, max=1_000_000, help="Texts per run.")] = 128,
     precision: Annotated[
-        list[Precision] | None, typer.Option("--precision", help="May be given several times.")
+        list[Precision] | None,
+        typer.Option(
+            "--precision", metavar="PRECISION", help="fp32, bf16, int8 or auto; may be repeated."
+        ),
     ] = None,
-    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Runs; the median counts.")] = 3,
+    repeat: Annotated[
+        int, typer.Option(min=1, max=1000, help="Number of runs, of which the median is shown.")
+    ] = 3,
     device: DeviceOption = Device.AUTO,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Measure texts per second for every exit and precision, tokenising included."""
+    """Measure texts per second for every exit and precision, with tokenising."""
     import statistics
     import time
 
@@ -176,11 +187,15 @@ def _targets(files: list[Path], out: Path | None) -> list[Path | None]:
     if len(files) == 1:
         return [out]
     if out is None:
-        raise InvalidOptions(f"{len(files)} files: --out must name a folder for their matrices")
+        raise InvalidOptions(
+            f"{len(files)} files need a folder for their matrices; name it with --out"
+        )
     names = [set_name(path).replace("/", "-") for path in files]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InvalidOptions(f"{twice[0]}: the name of two of the files, run them one by one")
+        raise InvalidOptions(
+            f"{twice[0]}: two files have this name; run the command once for each file"
+        )
     return [out / f"{name}.tsv" for name in names]
 
 

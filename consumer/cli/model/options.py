@@ -24,33 +24,46 @@ class Start:
     start: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="FOLDER|HUB_ID", help="A BERT or ElasticBERT to start from."
+            "--from", metavar="FOLDER|HUB_ID", help="BERT or ElasticBERT checkpoint to start from."
         ),
     ] = None
     new: Annotated[
         str | None,
         typer.Option(
-            "--new", metavar="SIZE", help="Start from nothing: tiny, mini, small, medium or base."
+            "--new", metavar="SIZE", help="New model of a size: tiny, mini, small, medium or base."
         ),
     ] = None
-    layers: Annotated[int | None, typer.Option(min=1, max=1_000, rich_help_panel=_PANEL)] = None
-    hidden: Annotated[int | None, typer.Option(min=1, max=100_000, rich_help_panel=_PANEL)] = None
-    heads: Annotated[int | None, typer.Option(min=1, max=1_000, rich_help_panel=_PANEL)] = None
+    layers: Annotated[
+        int | None,
+        typer.Option(min=1, max=1_000, rich_help_panel=_PANEL, help="Transformer layers."),
+    ] = None
+    hidden: Annotated[
+        int | None,
+        typer.Option(min=1, max=100_000, rich_help_panel=_PANEL, help="Width of a layer."),
+    ] = None
+    heads: Annotated[
+        int | None, typer.Option(min=1, max=1_000, rich_help_panel=_PANEL, help="Attention heads.")
+    ] = None
     ffn: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=1_000_000,
             rich_help_panel=_PANEL,
-            help="Feed-forward size; 4 x hidden if not given.",
+            help="Feed-forward size; default: 4 x hidden.",
         ),
     ] = None
     positions: Annotated[
         int,
-        typer.Option(min=3, max=1_000_000, rich_help_panel=_PANEL, help="Most tokens of a text."),
+        typer.Option(
+            min=3, max=1_000_000, rich_help_panel=_PANEL, help="Maximum tokens of a text."
+        ),
     ] = 512
     vocabulary: Annotated[
-        int, typer.Option(min=100, max=10_000_000, rich_help_panel=_PANEL, help="Word pieces.")
+        int,
+        typer.Option(
+            min=100, max=10_000_000, rich_help_panel=_PANEL, help="Number of word pieces."
+        ),
     ] = 30_522
 
     def weights(self, ctx: typer.Context) -> str | NewModel:
@@ -62,7 +75,7 @@ class Start:
             raise InvalidOptions("give either --from FOLDER|HUB_ID or --new SIZE")
         if self.start is not None:
             sizes = {each.name for each in fields(self)} - {"start", "new"}
-            without_effect(ctx, sizes, "with --from: the checkpoint has its own")
+            without_effect(ctx, sizes, "with --from: the checkpoint sets them")
             return self.start
         if self.new not in SIZES:
             raise InvalidOptions(f"--new {self.new}: expected one of {', '.join(SIZES)}")
@@ -85,20 +98,18 @@ class Run:
     """Options for how a training runs."""
 
     shown_last: ClassVar = True
-    epochs: Annotated[int, typer.Option(min=1, max=100_000)] = 1
-    batch_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="Texts a step.")] = 64
-    max_tokens: Annotated[int, typer.Option(min=3, max=1_000_000, help="Longer texts are cut.")] = (
-        128
-    )
+    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Passes over the texts.")] = 1
+    batch_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="Texts per step.")] = 64
+    max_tokens: Annotated[
+        int, typer.Option(min=3, max=1_000_000, help="Cut longer texts here.")
+    ] = 128
     bf16: Annotated[
         bool | None,
-        typer.Option(
-            "--bf16/--fp32", help="Mixed precision or not; bf16 where the hardware has it."
-        ),
+        typer.Option("--bf16/--fp32", help="Train in bf16 or fp32; default: bf16 if supported."),
     ] = None
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random numbers.")] = 0
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the same command where it stopped.")
+        bool, typer.Option("--resume", help="Continue where the same command stopped.")
     ] = False
     allow_bin: AllowBin = False
 

@@ -43,13 +43,13 @@ app = Commands()
 @app.command("export", epilog=EXPORT_EXAMPLES)
 def export(
     source: Annotated[
-        str, typer.Argument(metavar="FOLDER|HUB_ID", help="A fine-tuned classifier.")
+        str, typer.Argument(metavar="FOLDER|HUB_ID", help="Fine-tuned classifier to convert.")
     ],
     out: Out,
     allow_bin: AllowBin = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Write a classifier of any known layout as a model folder: safetensors, fp16."""
+    """Convert a classifier to a model folder, with fp16 safetensors."""
     from model.checkpoint.export import export as run
 
     config = run(source, out, allow_pickle=allow_bin)
@@ -64,30 +64,42 @@ def calibrate(
     folder: Folder,
     texts_file: Annotated[
         list[Path],
-        typer.Option("--texts-file", metavar="FILE", help=f"Texts of the kinds to come: {FILES}"),
+        typer.Option(
+            "--texts-file", metavar="FILE", help=f"Texts like those in the stream: {FILES}"
+        ),
     ],
     read: TextFiles,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Make it fit for int8, and measure how well.")
+        bool,
+        typer.Option("--int8", help="Calibrate for int8, and measure the agreement with fp32."),
     ] = False,
     costs: Annotated[
-        bool, typer.Option("--costs", help="Measure what each exit costs, on this machine.")
+        bool, typer.Option("--costs", help="Measure the cost of each exit on this machine.")
     ] = False,
     texts: Annotated[
         int,
-        typer.Option(min=1, max=10_000_000, help="Texts of each file at most, drawn by chance."),
+        typer.Option(
+            min=1, max=10_000_000, help="Use at most this many random texts of each file."
+        ),
     ] = 1200,
     device: DeviceOption = Device.AUTO,
     precision: Annotated[
-        Precision, typer.Option("--precision", help="Of --costs; as the workers will have it.")
+        Precision,
+        typer.Option(
+            "--precision",
+            metavar="PRECISION",
+            help="For --costs, as for the workers: fp32, bf16, int8 or auto.",
+        ),
     ] = Precision.AUTO,
     max_tokens: MaxTokens = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Write `int8.safetensors` or `costs.json` beside a model: what int8 and `measured` need.
+    """Prepare a model folder for int8, or measure what each exit costs.
 
-    Half of the texts set the ranges of int8, the other half measures how often its labels are those
-    of fp32. Costs are times of a text that stops at each exit, relative to the last one.
+    --int8 writes `int8.safetensors`, which the precision int8 needs. Half of the texts set its
+    ranges; the other half measures how often its labels agree with fp32. --costs writes
+    `costs.json`, which the policy setting cost=measured needs. A cost is the time of a text that
+    stops at an exit, relative to the last exit.
     """
     import os
     import random
@@ -100,11 +112,11 @@ def calibrate(
     from model.texts.data import read_texts
 
     if not (int8 or costs):
-        raise InvalidOptions("nothing to do: give --int8, --costs or both")
+        raise InvalidOptions("there is nothing to do: give --int8, --costs or both")
     if not costs:
         without_effect(ctx, {"device", "precision"}, "without --costs")
     if not os.access(folder, os.W_OK):
-        raise InvalidOptions(f"{folder}: cannot be written; calibrate a copy of it")
+        raise InvalidOptions(f"{folder} is not writable; calibrate a copy of the folder")
     chance = random.Random(0)
     sample: list[str] = []
     for path in texts_file:

@@ -47,18 +47,22 @@ def train(
     training: Run,
     exits: Annotated[
         str | None,
-        typer.Option("--exits", metavar="LAYERS", help="Layers with an exit, e.g. 1,3,7,12."),
+        typer.Option("--exits", metavar="LAYERS", help="Layers that get an exit, e.g. 1,3,7,12."),
     ] = None,
     evaluate: Annotated[
         list[Path] | None,
-        typer.Option("--eval", help="Measure on this file; the first one during training too."),
+        typer.Option(
+            "--eval",
+            metavar="FILE",
+            help="File to measure on, the first one also during training.",
+        ),
     ] = None,
     hold_out: Annotated[
         float,
         typer.Option(
             min=0,
             max=0.9,
-            help="Without --eval: the share of the texts kept to measure on.",
+            help="Share of the texts to measure on if --eval is not given.",
         ),
     ] = 0.1,
     labels: Annotated[
@@ -66,7 +70,7 @@ def train(
         typer.Option(
             "--labels",
             metavar="NAMES",
-            help="The classes in order; else numbers in their order, words by the alphabet.",
+            help="Names of the classes, in order; default: sorted.",
         ),
     ] = None,
     body_rate: Annotated[
@@ -77,54 +81,65 @@ def train(
         float,
         typer.Option(min=0, max=1, help="Peak learning rate of the poolers and classifiers."),
     ] = 5e-4,
-    weight_decay: Annotated[float, typer.Option(min=0.0, max=1000)] = 0.01,
+    weight_decay: Annotated[
+        float, typer.Option(min=0.0, max=1000, help="Weight decay of AdamW.")
+    ] = 0.01,
     loss: Annotated[
         str,
         typer.Option(
             "--loss",
-            metavar="sum|weighted|equilibrium|distilled",
-            help="How the exits' losses become one; `equilibrium` as the ElasticBERT authors.",
+            metavar="LOSS",
+            help="How to combine the losses of the exits: sum, weighted, distilled, or "
+            "equilibrium as the authors of ElasticBERT do.",
         ),
     ] = "sum",
     class_weights: Annotated[
-        bool, typer.Option("--class-weights", help="Make every class count the same.")
+        bool, typer.Option("--class-weights", help="Give every class the same weight.")
     ] = False,
     eval_max_tokens: Annotated[
         int | None,
-        typer.Option(min=3, max=1_000_000, help="The same for --eval; else as in training."),
+        typer.Option(
+            min=3, max=1_000_000, help="--max-tokens for --eval; default: as in training."
+        ),
     ] = None,
     eval_every: Annotated[
-        int, typer.Option(min=1, max=MOST_ROWS, help="Steps between evaluations and checkpoints.")
+        int,
+        typer.Option(min=1, max=MOST_ROWS, help="Steps between two evaluations and checkpoints."),
     ] = 500,
     patience: Annotated[
         int | None,
         typer.Option(
-            min=1, max=MOST_ROWS, help="Stop after this many evaluations without a better one."
+            min=1, max=MOST_ROWS, help="Stop after this many evaluations without improvement."
         ),
     ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER", help="A model whose answers are learnt, too."),
+        typer.Option(metavar="FOLDER", help="Model whose answers are learnt too."),
     ] = None,
     teacher_exits: Annotated[
         str | None,
-        typer.Option(metavar="EXITS", help="Mean of these exits, e.g. 3,4,5; else the last."),
+        typer.Option(
+            metavar="EXITS",
+            help="Learn from the mean of these exits, e.g. 3,4,5; default: the last.",
+        ),
     ] = None,
     unlabelled: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE[=N]", help="Texts whose sentences (at most N) it labels."),
+        typer.Option(
+            metavar="FILE[=N]", help="Texts for the teacher to label, at most N sentences."
+        ),
     ] = None,
     new_heads: Annotated[
-        bool, typer.Option("--new-heads", help="Start poolers and classifiers afresh.")
+        bool, typer.Option("--new-heads", help="Start with new poolers and classifiers.")
     ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Train a multi-exit classifier: a model folder, card and curves."""
+    """Train a classifier with several exits; write a model folder."""
     exit_layers = exits and parse_numbers(exits, "--exits", int)
     taught_by = teacher_exits and parse_numbers(teacher_exits, "--teacher-exits", int)
     weights = start.weights(ctx)
     if start.new is not None:
-        without_effect(ctx, {"new_heads"}, "with --new: all of it is new")
+        without_effect(ctx, {"new_heads"}, "with --new: the whole model is new")
     if teacher is None:
         without_effect(ctx, {"teacher_exits"}, "without --teacher")
     if evaluate:
@@ -172,7 +187,7 @@ def train(
         if report.constant_exits and report.texts > 1:
             constant = ", ".join(map(str, report.constant_exits))
             typer.echo(
-                f"warning: on {name} exit {constant} says the same of every text: "
+                f"warning: on {name} exit {constant} gives every text the same label: "
                 "train longer or with a higher --body-rate",
                 err=True,
             )
@@ -184,7 +199,7 @@ def train(
         "reports": {name: report.to_dict() for name, report in outcome.reports.items()},
     }
     rows = exit_rows(outcome.reports, outcome.config.exit_layers)
-    untold = f"{out}: trained, not measured (no --eval file, no texts held out)"
+    untold = f"{out}: trained but not measured: there is no --eval file and no text was held out"
     print_data(output, made, rows, empty=untold)
 
 
@@ -197,16 +212,20 @@ def pretrain(
     training: Run,
     exits: Annotated[
         str | None,
-        typer.Option("--exits", metavar="LAYERS", help="Guess after these layers; else the last."),
+        typer.Option(
+            "--exits", metavar="LAYERS", help="Predict words after these layers; default: the last."
+        ),
     ] = None,
     rate: Annotated[float, typer.Option(min=0, max=1, help="Peak learning rate.")] = 5e-4,
     eval_every: Annotated[
         int,
-        typer.Option("--checkpoint-every", min=1, max=MOST_ROWS, help="Steps between checkpoints."),
+        typer.Option(
+            "--checkpoint-every", min=1, max=MOST_ROWS, help="Steps between two checkpoints."
+        ),
     ] = 500,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Pre-train an encoder as a masked language model, for `train --from`."""
+    """Pre-train an encoder on texts without labels, for `train --from`."""
     exit_layers = exits and parse_numbers(exits, "--exits", int)
     weights = start.weights(ctx)
     from dataclasses import asdict

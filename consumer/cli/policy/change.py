@@ -61,7 +61,7 @@ app = Commands()
 
 def _not_blank(reason: str) -> str:
     if not reason.strip():
-        raise typer.BadParameter("is blank, expected why")
+        raise typer.BadParameter("the reason is blank; say why you make the change")
     return reason
 
 
@@ -72,28 +72,38 @@ class SignedWithReason(Signed):
     shown_last = False
     reason: Annotated[
         str,
-        typer.Option("--reason", "-r", metavar="WHY", help="For the audit.", callback=_not_blank),
+        typer.Option(
+            "--reason",
+            "-r",
+            metavar="WHY",
+            help="Why you change it, for the audit.",
+            callback=_not_blank,
+        ),
     ] = field()
 
 
 def pin(
     domain: Domain,
     exit_: Annotated[
-        int, typer.Option("--exit", "-e", min=0, max=1000, help="The exit, 0 is shallowest.")
+        int,
+        typer.Option(
+            "--exit", "-e", min=0, max=1000, help="Number of the exit; 0 is the shallowest."
+        ),
     ],
     given: OnPolicy,
     signed: SignedWithReason,
     for_: Annotated[
         str | None,
         typer.Option(
-            "--for", metavar="TIME", help="How long, e.g. 2h; default: until it is unpinned."
+            "--for", metavar="TIME", help="How long, e.g. 2h; default: until you unpin it."
         ),
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Send every text of a domain to one exit; the domain learns on.
+    """Send every text of a domain to one exit, until you unpin it.
 
-    Workers follow with their next answer from Redis. The domain need not have been seen yet.
+    The domain keeps counting meanwhile. Workers follow with their next answer from Redis. You can
+    pin a domain before its first text.
     """
     from policy_state.store.admin import Pin
 
@@ -107,7 +117,7 @@ def unpin(
     signed: Signed,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Let the policy choose the exit of a domain again."""
+    """Let the policy choose the exit of a pinned domain again."""
     from policy_state.store.admin import Unpin
 
     _change(domain, Unpin(), given, signed, output)
@@ -120,7 +130,7 @@ def freeze(
     signed: Signed,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Count nothing more for a domain, so that its choice stays as it is."""
+    """Stop counting for a domain, so that its exit does not change."""
     from policy_state.store.admin import Freeze
 
     _change(domain, Freeze(), given, signed, output)
@@ -133,7 +143,7 @@ def unfreeze(
     signed: Signed,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Count a domain's texts again."""
+    """Count the texts of a frozen domain again."""
     from policy_state.store.admin import Unfreeze
 
     _change(domain, Unfreeze(), given, signed, output)
@@ -146,13 +156,13 @@ def reset(
     signed: Signed,
     keep: Annotated[
         float,
-        typer.Option(min=0.0, max=0.99, help="Share of what was learnt to keep."),
+        typer.Option(min=0.0, max=0.99, help="Share of the counters to keep."),
     ] = 0.0,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Forget what a domain has learnt, all of it or but for a share.
+    """Forget what a domain has learnt, or all but a share of it.
 
-    Without a share a new epoch begins: texts that were decided before it are not counted any more.
+    Without --keep a new epoch begins: texts whose exit was chosen before it are no longer counted.
     """
     from policy_state.store.admin import Reset
 
@@ -166,7 +176,7 @@ def remove(
     signed: Signed,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Forget a domain as if it had never been seen; its next text brings it back."""
+    """Remove a domain; its next text adds it again, with nothing learnt."""
     from policy_state.store.admin import Remove
 
     _change(domain, Remove(), given, signed, output)
@@ -196,10 +206,12 @@ def _change(domain: str, change: Change, given: OnPolicy, signed: Signed, output
         before = known or DomainSnapshot.unseen(opened.meta.exits)
         after = changed(before, change, reason=signed.reason, now_ms=0)
         note = (
-            "" if known or damage else " (not seen yet: it is written down for when its texts come)"
+            ""
+            if known or damage
+            else " (has no text yet; the change applies from its first text on)"
         )
         if known is not None and after == before:
-            typer.echo(f"{printable(domain)}: nothing to change, it is so already", err=True)
+            typer.echo(f"{printable(domain)}: there is nothing to change", err=True)
             return
         lines = _differences(before, after, change) or ["  the reason"]
         if damage:
@@ -236,7 +248,8 @@ def _check_room(store: RedisStore, domain: str, reading: Reading) -> None:
     if store.totals().domains - shared >= meta.limits.domains:
         raise StoreFull(
             f"domain {printable(domain)} is not known, and policy {printable(meta.name)} "
-            f"has no room for another: limit {meta.limits.domains}"
+            f"has no room for another: limit {meta.limits.domains}; raise it with "
+            "`offramp policy set domains=N`"
         )
 
 

@@ -1,4 +1,4 @@
-"""`offramp policy doctor`: does it hang together, is it safe, is all counted that was predicted."""
+"""`offramp policy doctor`: checks what Redis holds of a policy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _EXIT_UNSEEN: Final = 1
 _UNHEALTHY: Final = {
     False: "there are problems",
-    True: "no problem found, but Kafka's logs could not be looked at; --no-log leaves them out",
+    True: "no problem found, but Kafka could not be checked; --no-log skips that check",
 }
 
 DOCTOR_EXAMPLES = """Examples:
@@ -45,31 +45,33 @@ def doctor(
     ctx: typer.Context,
     given: OnPolicyAndKafka,
     log: Annotated[
-        bool, typer.Option("--log/--no-log", help="Hold watermarks against Kafka's logs too.")
+        bool, typer.Option("--log/--no-log", help="Also compare with what Kafka holds.")
     ] = True,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Count first what is predicted and not counted.")
+        bool, typer.Option("--repair", help="First count texts that are predicted but not counted.")
     ] = False,
     topic: Annotated[
         list[str] | None,
         typer.Option(
-            "--topic", "-t", help="Topic of predictions to repair from, beside the routes'."
+            "--topic",
+            "-t",
+            metavar="TOPIC",
+            help="Another topic of predictions to repair from; may be repeated.",
         ),
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Check a policy: counters, index, ledger, watermarks, keys that went missing, Redis itself.
+    """Check what Redis holds of a policy, and name the command that fixes each problem.
 
-    Exit code 4 where there is a problem, 1 where there is none but Kafka's logs could not be seen.
+    It checks that the counters of each domain agree with each other and with the totals, that every
+    predicted text is counted, that nothing is counted that Kafka does not have, that no key is
+    missing, that the policy topic holds pins, freezes, settings and routes, and that Redis deletes
+    nothing when it is full.
 
-    n falls with depth, d is at most n, texts that stopped add up to those that computed exit 0,
-    every listed domain is there, the sums over all domains agree with the domains, nothing is
-    counted that Kafka has not, all that the group has committed is counted, the policy topic has
-    what people have set, no key went missing, and Redis deletes none when it is full. What is found
-    says which command mends it.
+    The exit code is 4 if there is a problem, and 1 if there is none but Kafka could not be checked.
 
-    --repair counts what is missing from the predictions, as workers do by themselves in a minute,
-    each text once whoever else counts it; it reads as far back as it has to.
+    --repair counts missing texts from their predictions, each text once. Workers do the same within
+    a minute.
     """
     if not log and not repair:
         without_effect(ctx, {"bootstrap_servers"}, "with --no-log")
@@ -134,7 +136,7 @@ def _around(store: RedisStore, settings: Settings) -> Iterator[Finding]:
     try:
         yield from eviction_findings(store.evictions())
     except StoreRefused as error:
-        yield note("memory", "redis", f"what it does when it is full may not be asked: {error}")
+        yield note("memory", "redis", f"the maxmemory-policy cannot be read: {error}")
 
 
 def _kafka(kafka: KafkaSettings) -> tuple[KafkaState | None, list[Finding]]:
@@ -149,9 +151,9 @@ def _kafka(kafka: KafkaSettings) -> tuple[KafkaState | None, list[Finding]]:
     try:
         state = kafka_state(kafka)
     except StreamUnavailable as error:
-        return None, unseen(f"watermarks are not held against Kafka's logs: {error}")
+        return None, unseen(f"the watermarks cannot be compared with Kafka: {error}")
     if state.committed is None:
-        return state, unseen(f"what group {kafka.group} has committed cannot be told yet")
+        return state, unseen(f"Kafka does not say yet what group {kafka.group} has committed")
     return state, []
 
 
@@ -175,7 +177,7 @@ def _repair(settings: Settings, store: RedisStore, topics: Sequence[str]) -> Non
     )
     for source in done.left:
         typer.echo(
-            f"{source}: predictions of what is not counted may be gone, so nothing was counted; "
-            "`offramp policy rebuild` counts those that are left",
+            f"{source}: predictions of texts that are not counted may be deleted, so nothing was "
+            "counted; `offramp policy rebuild` counts the predictions that are left",
             err=True,
         )

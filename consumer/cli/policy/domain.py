@@ -34,7 +34,7 @@ def complete_domain(ctx: typer.Context, incomplete: str) -> list[str]:
 
 Domain = Annotated[
     str,
-    typer.Argument(help="The domain, as `policy list` names it.", autocompletion=complete_domain),
+    typer.Argument(help="Name of the domain, as in `policy list`.", autocompletion=complete_domain),
 ]
 
 

@@ -46,24 +46,28 @@ def evaluate(
     ctx: typer.Context,
     given: OnPolicyAndKafka,
     labels: Annotated[
-        Path | None, typer.Option(help=f"Columns or fields id and label: {FILES}")
+        Path | None, typer.Option(help=f"File of labels with columns id and label: {FILES}")
     ] = None,
     labels_topic: Annotated[
-        str | None, typer.Option(help="Topic of labels: JSON, or id and label with a tab between.")
+        str | None,
+        typer.Option(metavar="TOPIC", help="Topic of labels: JSON, or id, tab and label."),
     ] = None,
     predictions: Annotated[
-        list[Path] | None, typer.Option(help="File of predictions, JSON lines; may be repeated.")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="File of predictions as JSON lines; may be repeated."),
     ] = None,
     topic: Annotated[
         list[str] | None,
-        typer.Option("--topic", "-t", help="Topic of predictions; may be repeated."),
+        typer.Option(
+            "--topic", "-t", metavar="TOPIC", help="Topic of predictions; may be repeated."
+        ),
     ] = None,
     form: FileFormat = Format.AUTO,
     id_column: Annotated[
-        str, typer.Option(metavar="NAME", help="Column or field of --labels with the id.")
+        str, typer.Option(metavar="NAME", help="Column or field of --labels that holds the id.")
     ] = "id",
     label_column: Annotated[
-        str, typer.Option(metavar="NAME", help="The same with the label.")
+        str, typer.Option(metavar="NAME", help="Column or field of --labels that holds the label.")
     ] = "label",
     model: Annotated[
         Path | None,
@@ -71,24 +75,24 @@ def evaluate(
             "--model",
             "-m",
             metavar="FOLDER",
-            help="The model: names the classes of no prediction, too.",
+            help="Model folder; names the classes that no prediction has.",
         ),
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Tell the true error of every exit from delayed labels, and the exit they would choose.
+    """Measure the true error of every exit from labels, and name the exit they favour.
 
-    A label belongs to the predictions of the same id, and is a class by name, or by number where
-    classes are not called by numbers. In a file one that the model does not have is an error, in a
-    topic it is left out and told. Topics are read from their beginning to their end at the start.
-    Nothing is changed: labels judge what was learnt, they never steer it.
+    Labels and predictions are matched by id. A label is the name of a class, or its number unless
+    classes are named by numbers. A label that the model does not know is an error in a file; in a
+    topic it is skipped and reported. Topics are read from their beginning to the end they have at
+    the start. Nothing is changed: labels only check what was learnt.
     """
     if (labels is None) == (labels_topic is None):
-        raise typer.BadParameter("give --labels or --labels-topic, one of them")
+        raise typer.BadParameter("give either --labels or --labels-topic")
     if bool(predictions) == bool(topic):
-        raise typer.BadParameter("give --predictions or --topic, one of them")
+        raise typer.BadParameter("give either --predictions or --topic")
     if labels is not None and predictions:
-        without_effect(ctx, {"bootstrap_servers"}, "where no topic is read")
+        without_effect(ctx, {"bootstrap_servers"}, "because no topic is read")
     with given.opened() as (settings, store):
         if labels is None:
             known, unreadable = _labels(labels_topic or "", settings.kafka)

@@ -1,4 +1,4 @@
-"""`offramp policy history, audit, workers`: how it came about, who changed it, who runs."""
+"""`offramp policy history, audit, workers`: how an exit was learnt, who changed it, who runs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def history(
     limit: Limit = 100,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Show how a domain came to be at its exit: samples and changes, the newest first.
+    """Show how a domain came to its exit: samples and changes, newest first.
 
     A sample is kept at 16, 24, 32, 48, 64 .. texts, twice a doubling. Its exit is the one that the
     settings in force now choose from the counters of then.
@@ -159,7 +159,7 @@ def audit(
     limit: Limit = 100,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List who changed what, when and why, the newest first."""
+    """List who changed what, when and why, newest first."""
     with given.opened() as (_, store):
         emit_audit("policy-audit", store.audit(limit=limit), output)
 

@@ -66,9 +66,9 @@ def list_(
     output: OutputOption = Output.TABLE,
     watch: Watch = False,
 ) -> None:
-    """List the domains with the exit each has learnt.
+    """List the domains and the exit that each one uses.
 
-    First those pinned or frozen, then those well used, then those hardly used.
+    Pinned and frozen domains come first, then those with many texts, then those with few.
     """
 
     def draw(settings: Settings, store: RedisStore) -> None:
@@ -97,7 +97,7 @@ def list_(
             ],
             rows_name="domains",
             table=[_list_row(r, snapshots[r.domain], routes[r.domain]) for r in reports],
-            empty="no domain can be read" if damaged else "no domains yet",
+            empty="no domain can be read" if damaged else "no domain has been seen yet",
             columns=[*(f.name for f in fields(DomainReport)), "warnings", *_HELD, "by_route"],
             spare=("texts per exit", "layer", "flags", "differs"),
             policy=meta.name,
@@ -107,8 +107,8 @@ def list_(
             typer.echo(f"{printable(domain)} cannot be read: {printable(why)}", err=True)
         if output is Output.TABLE and any(routes.values()):
             typer.echo(
-                "some routes have a cost weight of their own: their exits come after a slash, "
-                "`offramp policy show` tells whose they are",
+                "some routes have their own cost weight: their exits come after a slash; "
+                "`offramp policy show` names the routes",
                 err=True,
             )
 
@@ -123,7 +123,7 @@ def show(
     output: OutputOption = Output.TABLE,
     watch: Watch = False,
 ) -> None:
-    """Show one domain: what each exit was seen to do, and which one is best by that."""
+    """Show the counters of one domain for each exit, and which exit is best."""
 
     def draw(settings: Settings, store: RedisStore) -> None:
         report, snapshot, opened, routes = _known(settings, store, domain)
@@ -151,7 +151,7 @@ def show(
 
 
 def explain(domain: Domain, given: OnPolicy, output: OutputOption = Output.TABLE) -> None:
-    """Say why a domain is at its exit, and what would change that."""
+    """Explain why a domain uses its exit, and what would change that."""
     with given.store(*_USES) as (settings, store):
         from policy_state.reports.explain import explain as explained
 

@@ -59,10 +59,10 @@ def export(
         Path | None, typer.Option("--out", help="File to write; default: stdout.")
     ] = None,
 ) -> None:
-    """Write all of a policy as JSON: settings, counters, watermarks.
+    """Export a policy as JSON: its settings, counters and watermarks.
 
-    Take it while workers count and `consistent` is false in it: then a few texts may be below the
-    watermarks and not in the counters, never counted twice.
+    If workers count during the export, `consistent` is false in it: a few texts may then be missing
+    from the counters, but no text is counted twice.
     """
     with given.opened() as (_, store):
         from policy_state.transfer.document import to_document
@@ -79,18 +79,18 @@ def export(
 
 @app.command("import", epilog=IMPORT_EXAMPLES, rich_help_panel=MOVE)
 def import_(
-    file: Annotated[Path, typer.Argument(help="An export; - reads stdin.")],
+    file: Annotated[Path, typer.Argument(help="File that `policy export` wrote; - reads stdin.")],
     given: OnPolicy,
     signed: Signed,
     keep_known: Annotated[
-        bool, typer.Option("--keep-known", help="Leave domains out that the policy knows.")
+        bool, typer.Option("--keep-known", help="Skip domains that the policy already knows.")
     ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Write an export into a policy, created where there is none.
+    """Import an export into a policy, which is created if it does not exist.
 
-    Domains of the file replace those of the policy. Watermarks are taken for partitions that the
-    policy has not counted anything of: an empty policy then goes on where the export was made.
+    Domains of the file replace those of the policy. Watermarks are imported for partitions that the
+    policy has not counted yet, so an empty policy continues where the export was made.
     """
     document = _read(file)
     with given.store() as (settings, store):
@@ -119,18 +119,24 @@ def import_(
 @app.command("diff", epilog=DIFF_EXAMPLES, rich_help_panel=LOOK)
 def diff(
     ctx: typer.Context,
-    left: Annotated[str, typer.Argument(metavar="A", help="A policy, or an export (.json).")],
-    right: Annotated[str, typer.Argument(metavar="B", help="A policy, or an export (.json).")],
+    left: Annotated[
+        str, typer.Argument(metavar="A", help="Name of a policy, or an export (.json).")
+    ],
+    right: Annotated[
+        str, typer.Argument(metavar="B", help="Name of a policy, or an export (.json).")
+    ],
     given: OnRedis,
-    all_: Annotated[bool, typer.Option("--all", help="Domains with the same exit too.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also list domains with the same exit.")
+    ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Compare two policies: domains that only one has, or that have learnt another exit.
+    """Compare two policies: list domains that differ in their exit or that only one has.
 
-    Exit code 4 where there are such domains.
+    The exit code is 4 if there are such domains.
     """
     if left.endswith(".json") and right.endswith(".json"):
-        without_effect(ctx, {"config", "redis_url", "set_"}, "where both are files")
+        without_effect(ctx, {"config", "redis_url", "set_"}, "because both are files")
     with given.store() as (_, store):
         a, b = _document(store, left), _document(store, right)
     of_a, of_b = _exits(a), _exits(b)
@@ -176,19 +182,20 @@ def diff(
 
 @app.command("warm-start", epilog=WARM_EXAMPLES, rich_help_panel=MOVE)
 def warm_start(
-    from_: Annotated[str, typer.Option("--from", help="Policy, or export (.json), to take from.")],
-    to: Annotated[str, typer.Option("--to", help="Policy to give to.")],
+    from_: Annotated[str, typer.Option("--from", help="Policy or export (.json) to copy from.")],
+    to: Annotated[str, typer.Option("--to", help="Policy to copy to.")],
     given: OnRedis,
     signed: Signed,
     weight: Annotated[
         float,
-        typer.Option(min=0.0001, max=1.0, help="Share of the counters to take."),
+        typer.Option(min=0.0001, max=1.0, help="Share of the counters to copy."),
     ] = 0.1,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Give a policy a share of what another has learnt, for domains it has not seen itself.
+    """Start a policy with a share of what another policy has learnt.
 
-    Both must have the same number of exits. Domains that it knows are left alone.
+    Both policies must have the same number of exits. Domains that the policy already knows stay
+    unchanged.
     """
     with given.store() as (_, store):
         from policy_state.transfer import transfer

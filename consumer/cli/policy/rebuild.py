@@ -61,27 +61,31 @@ def rebuild(
         typer.Option(
             "--topic",
             "-t",
-            help="Topic of predictions; default: outputs of all routes, now and before.",
+            metavar="TOPIC",
+            help="Topic of predictions; default: outputs of all present and former routes.",
         ),
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Set all counters to zero first.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="First set all counters to zero.")] = False,
     drop_unseen: Annotated[
         bool,
-        typer.Option("--drop-unseen", help="With --fresh: forget what has no prediction there."),
+        typer.Option(
+            "--drop-unseen", help="With --fresh: also forget counts without a prediction."
+        ),
     ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Bring back what Redis has lost: what people had set, then counters from the predictions.
+    """Restore what Redis has lost: settings and pins first, then the counters.
 
-    Routes, settings, pins, freezes and audits come from the policy topic, and what was set since
-    the loss stays. Counters come from the outputs of all routes, those that were removed included;
-    name topics where predictions of this policy's model went to others, all of them then. Workers
-    may run meanwhile: what they have counted stays, and they count on. Resets of the past are not
-    repeated. A policy that is gone is created as the policy topic has it; where that has none, from
-    the model and the settings.
+    Routes, settings, pins, freezes and audits come from the policy topic. Changes made since the
+    loss stay. Counters are counted from the predictions in the outputs of all routes, including
+    removed routes. If predictions of this policy went to other topics, name all topics with
+    --topic.
 
-    --fresh reads all predictions twice: before it sets anything to zero it looks whether there are
-    predictions of all texts that each domain has counted.
+    Workers may run meanwhile. Earlier resets are not repeated. A policy that is gone is created
+    again from the policy topic, or else from the model and the settings.
+
+    --fresh reads all predictions twice: before it sets anything to zero, it checks that there is a
+    prediction for every text that was counted.
     """
     with given.store(*_USES) as (settings, store):
         name = settings.policy.name

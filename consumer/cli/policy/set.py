@@ -38,7 +38,7 @@ def set_settings(
         list[str],
         typer.Argument(
             metavar="NAME=VALUE",
-            help="Settings, such as cost_weight=0.05 or cost=0.1,0.5,1, and limits: domains=5000.",
+            help="Settings such as cost_weight=0.05 or cost=0.1,0.5,1; limits as domains=5000.",
         ),
     ],
     given: OnPolicy,
@@ -47,14 +47,17 @@ def set_settings(
 ) -> None:
     """Change the settings of a policy for all its workers at once.
 
-    They take them with their next answer from Redis; counters stay. The revision rises, and of two
-    changes at the same time one is told to look again.
+    Workers apply them with their next answer from Redis, without a restart. The counters stay. If
+    two people change the settings at the same time, the second one gets an error and can look
+    again.
     """
     from policy_state.options import parse_options, with_values
 
     wanted = parse_options(values)
     if "cost_weight" in wanted and wanted.get("tolerance", UNSET) != UNSET:
-        raise typer.BadParameter("cost_weight has no effect with tolerance, which takes its place")
+        raise typer.BadParameter(
+            "cost_weight has no effect together with tolerance, which replaces it"
+        )
     with given.opened() as (_, store):
         opened = store.describe()
         limits = with_values(opened.meta.limits, _limits(opened, wanted))

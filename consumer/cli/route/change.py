@@ -49,7 +49,7 @@ REMOVE_EXAMPLES = """Examples:
 
 _MOST_WEIGHT = 1e6
 _DOMAIN_SAID = {
-    "topic": "what the group `domain` of the pattern matches, else the topic's name",
+    "topic": "what the group `domain` of the pattern matches, or else the name of the topic",
     "field": "the field {} of each text's JSON",
     "header": "the header {} of each record",
     "fixed": "{}",
@@ -77,7 +77,7 @@ CostWeight = Annotated[
     typer.Option(
         parser=_number_or_none,
         metavar=f"<float>|{UNSET}",
-        help="What full depth costs its texts; default: the policy's cost weight.",
+        help="Price of full depth for its texts; default: that of the policy.",
     ),
 ]
 
@@ -86,37 +86,49 @@ CostWeight = Annotated[
 def add(
     ctx: typer.Context,
     topics: Annotated[
-        str, typer.Argument(metavar="PATTERN", help="Regular expression for the whole name.")
+        str,
+        typer.Argument(
+            metavar="PATTERN", help="Regular expression that matches whole topic names."
+        ),
     ],
-    to: Annotated[str, typer.Option("--to", metavar="TOPIC", help="Topic that predictions go to.")],
+    to: Annotated[
+        str, typer.Option("--to", metavar="TOPIC", help="Output topic for the predictions.")
+    ],
     given: OnRoutes,
     signed: Signed,
     domain: Annotated[
-        str, typer.Option(help="topic, field:PATH, header:NAME or fixed:DOMAIN.")
+        str,
+        typer.Option(
+            help="Where the domain comes from: topic, field:PATH, header:NAME or fixed:DOMAIN."
+        ),
     ] = "topic",
     cost_weight: CostWeight = None,
-    name: Annotated[str | None, typer.Option(help="Default: from how the pattern begins.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the route; default: the beginning of the pattern.")
+    ] = None,
     before: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Goes before this one.", autocompletion=complete_route),
+        typer.Option(
+            metavar="NAME", help="Insert it before this route.", autocompletion=complete_route
+        ),
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="In the place of the route of this name.")
+        bool, typer.Option("--replace", help="Replace the route of this --name.")
     ] = False,
     create: Annotated[
-        bool, typer.Option("--create", help="Create the output if it does not exist.")
+        bool, typer.Option("--create", help="Create the output topic if it does not exist.")
     ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Let the workers of a group read more topics, within seconds and without a restart.
+    """Add a route: the workers of a group read more topics, without a restart.
 
-    Of the routes that match a topic the first one counts; a new one goes to the end. While its
-    output does not exist, the texts of a route would stand still: it is refused without --create.
+    Workers follow within seconds. The first route that matches a topic applies, and a new route is
+    added at the end. The output topic must exist: use --create to create it.
     """
     if replace:
-        without_effect(ctx, {"before"}, "with --replace: the route stays where it was")
+        without_effect(ctx, {"before"}, "with --replace: the route keeps its place")
         if name is None:
-            raise typer.BadParameter("--replace needs --name, the route to be replaced")
+            raise typer.BadParameter("--replace needs --name, which names the route to replace")
     with given.store() as (settings, store):
         from consumer.errors import StreamUnavailable
         from consumer.kafka.topics import create_new_topics
@@ -145,10 +157,12 @@ def add(
             missing = _missing_output(new, added, cluster, create=create)
             lines += _output_said(settings.kafka, added, missing)
         elif create:
-            raise StreamUnavailable("no topic can be created while Kafka does not answer")
+            raise StreamUnavailable(
+                "the output topic cannot be created while Kafka does not answer"
+            )
         same = new.routes == old.routes
         if same and missing is None:
-            typer.echo(f"route {added.name}: nothing to change, it is so already", err=True)
+            typer.echo(f"route {added.name}: there is nothing to change", err=True)
             _show(settings, old.routes, old.revision, output)
             return
         confirm("\n".join([_title(settings, added, "add"), *lines]), yes=signed.yes)
@@ -167,9 +181,9 @@ def remove(
     signed: Signed,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Stop a group's workers from reading a route's topics.
+    """Remove a route: the workers of a group stop reading its topics.
 
-    What is not read stays in its topics; the group's offsets stay too.
+    The topics and the offsets of the group stay, so that you can add the route again.
     """
     with given.store() as (settings, store):
         from consumer.keeping.check import check_known
@@ -195,7 +209,7 @@ def _title(settings: Settings, route: Route, verb: str) -> str:
     title = f"group {printable(settings.kafka.group)}: {verb} route {route.name}"
     if settings.routes is None:
         return title
-    return f"{title}\n  beware: this configuration gives routes, workers with it use no others"
+    return f"{title}\n  beware: these settings give routes; workers with them use no others"
 
 
 def _described(route: Route, old: Route | None) -> list[str]:
@@ -237,8 +251,8 @@ def _missing_output(
         return None
     if not create:
         raise InvalidRoute(
-            f"output {route.output} does not exist: the route's texts would stand still until it "
-            "does; --create creates it"
+            f"output {route.output} does not exist, and the texts of the route would stand still "
+            "until it does; create it with --create"
         )
     kept_ms = duration_ms(OUTPUT_RETENTION)
     sizes = Sizes(
@@ -260,7 +274,7 @@ def _output_said(kafka: KafkaSettings, route: Route, missing: Planned | None) ->
         return [f"  creates{creation_said(missing).removeprefix(' ')}"]
     if compacted(kafka, route.output):
         said = f"  beware: {route.output} is compacted and refuses records without keys: texts "
-        return [f"{said}without one would stand still"]
+        return [f"{said}without a key would stand still"]
     return []
 
 
@@ -291,7 +305,7 @@ def _show(settings: Settings, routes: Sequence[Route], revision: int, output: Ou
         "route-change",
         [as_row(route) for route in routes],
         rows_name="routes",
-        empty="no routes are left: nothing is read",
+        empty="no routes are left, so nothing is read",
         group=settings.kafka.group,
         revision=revision,
     )

@@ -56,7 +56,7 @@ def complete_route(ctx: typer.Context, incomplete: str) -> list[str]:
 
 RouteName = Annotated[
     str,
-    typer.Argument(help="The route, as `route list` names it.", autocompletion=complete_route),
+    typer.Argument(help="Name of the route, as in `route list`.", autocompletion=complete_route),
 ]
 
 
@@ -80,7 +80,7 @@ def shown_routes(settings: Settings, store: RedisStore) -> RouteTable:
     try:
         check_in_force(settings.model_copy(update={"kafka": quick}), store, table)
     except StreamUnavailable as error:
-        typer.echo(f"whether Redis has lost other routes cannot be told: {error}", err=True)
+        typer.echo(f"cannot check whether Redis has lost routes: {error}", err=True)
     return table
 
 
@@ -92,7 +92,7 @@ def cluster_if_there(kafka: KafkaSettings) -> Cluster | None:
     try:
         return describe_cluster(kafka, timeout_s=_LOOK_S)
     except StreamUnavailable as error:
-        typer.echo(f"existing topics are not looked at: {error}", err=True)
+        typer.echo(f"existing topics are not checked: {error}", err=True)
         return None
 
 

@@ -50,7 +50,7 @@ app = Commands()
 
 @app.command("list", epilog=LIST_EXAMPLES)
 def list_(given: OnRoutes, output: OutputOption = Output.TABLE) -> None:
-    """List the routes in order: of those that match a topic the first one counts."""
+    """List the routes in order; the first route that matches a topic applies."""
     with given.store() as (settings, store):
         from consumer.routes.route import Route
 
@@ -60,7 +60,7 @@ def list_(given: OnRoutes, output: OutputOption = Output.TABLE) -> None:
             "route-list",
             [as_row(route) for route in table.routes],
             rows_name="routes",
-            empty="no routes: nothing is read",
+            empty="there are no routes, so nothing is read",
             columns=list(Route.model_fields),
             group=settings.kafka.group,
             source=table.source,
@@ -70,7 +70,7 @@ def list_(given: OnRoutes, output: OutputOption = Output.TABLE) -> None:
 
 @app.command("show", epilog=SHOW_EXAMPLES)
 def show(name: RouteName, given: OnRoutes, output: OutputOption = Output.TABLE) -> None:
-    """Show one route and the topics that it takes now."""
+    """Show one route and the topics that it applies to now."""
     with given.store() as (settings, store):
         table = shown_routes(settings, store)
         route = table.named(name)
@@ -83,7 +83,7 @@ def show(name: RouteName, given: OnRoutes, output: OutputOption = Output.TABLE) 
             "route-show",
             [{"topic": topic, "domain": domain_said(route, topic)} for topic in topics],
             rows_name="topics_now",
-            empty="no topic matches now" if cluster else "",
+            empty="no existing topic matches" if cluster else "",
             route=as_row(route),
             source=table.source,
             revision=table.revision,
@@ -92,11 +92,11 @@ def show(name: RouteName, given: OnRoutes, output: OutputOption = Output.TABLE) 
 
 @app.command("test", epilog=TEST_EXAMPLES)
 def try_(
-    topic: Annotated[str, typer.Argument(help="The name of a topic; it need not exist.")],
+    topic: Annotated[str, typer.Argument(help="Name of a topic, which need not exist.")],
     given: OnRoutes,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Say what becomes of a topic's texts: which route, which domain, which output."""
+    """Show which route, domain and output the texts of a topic get."""
     with given.store() as (settings, store):
         from consumer.kafka.targets import missing
 
@@ -130,7 +130,7 @@ def history(
     limit: Limit = 100,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List who changed the routes, when and why, the newest first."""
+    """List who changed the routes, when and why, newest first."""
     with given.store() as (settings, store):
         emit_audit("route-history", store.route_history(settings.kafka.group, limit=limit), output)
 
@@ -149,4 +149,4 @@ def _problem(route: Route | None, topic: str) -> str | None:
         return f"every text becomes a dead letter: {error}"
     except ValueError as error:
         return str(error)
-    return "no route is for it: it is not read" if route is None else None
+    return "no route matches it, so it is not read" if route is None else None

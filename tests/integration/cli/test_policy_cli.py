@@ -491,14 +491,14 @@ def test_a_change_without_an_answer_may_have_been_done(redis_url: str, store: Re
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        wait_for_output(process.stderr, b"Change it?")
+        wait_for_output(process.stderr, b"Apply this change?")
         between.answers_to_lose = 1_000
         os.write(ours, b"y\n")
         _, said = process.communicate(timeout=30)
         os.close(ours)
         os.close(theirs)
     assert process.returncode == 1
-    assert b"may have been done all the same: look at `offramp policy audit`" in said
+    assert b"may have been made anyway: check `offramp policy audit`" in said
     assert store.read(["hotels"])["hotels"].stats == stats(30, 0.5)
     assert [entry.action for entry in store.audit()] == ["reset"]
 
@@ -610,7 +610,7 @@ def test_a_change_that_changes_nothing_is_told_and_not_audited(
 ) -> None:
     """It asks nothing and leaves the audit as it was; none unsets a setting that is shown so."""
     for change in (("unpin", "hotels"), ("unfreeze", "hotels")):
-        assert "nothing to change" in offramp(*change).stderr
+        assert "there is nothing to change" in offramp(*change).stderr
     assert not store.change("hotels", Unpin(), by="bob", reason="").done
     assert store.audit() == ()
     for value in ("none", "null"):

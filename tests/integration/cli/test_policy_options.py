@@ -74,7 +74,7 @@ def test_an_export_is_piped_into_an_import(store: RedisStore, offramp: Offramp) 
     offramp("import", "-", "--policy", "copy", "--yes", stdin=text)
     offramp("diff", "default", "copy")
     assert (
-        "run it again with --yes to apply it"
+        "run the command again with --yes to apply the change"
         in offramp("import", "-", "-p", "b", code=3, stdin=text).stderr
     )
     for damaged in ("", text[:-9]):

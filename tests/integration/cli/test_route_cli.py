@@ -145,8 +145,8 @@ def test_a_route_without_its_output_is_refused(offramp, kafka):
     route = ("route", "add", rf"{tag}\..+", "--to", f"{tag}-out", "-y")
     refused = str(offramp(*route, code=1).exception)
     assert refused == (
-        f"output {tag}-out does not exist: the route's texts would stand still until it does; "
-        "--create creates it"
+        f"output {tag}-out does not exist, and the texts of the route would stand still "
+        "until it does; create it with --create"
     )
     assert listed(offramp)["revision"] == 0
     offramp(*route, "--create")
@@ -204,7 +204,7 @@ def test_a_route_replaced_by_itself_is_no_change(offramp):
     unset = data(offramp(*same, "--cost-weight", "none", "-y", "-o", "json"))
     assert (unset["routes"][1]["cost_weight"], unset["revision"]) == (None, 2)
     again = offramp(*same, "-o", "json")
-    assert again.stderr == "route b: nothing to change, it is so already\n"
+    assert again.stderr == "route b: there is nothing to change\n"
     assert data(again) == unset
     assert len(data(offramp("route", "history", "-o", "json"))["changes"]) == 2
 
@@ -263,7 +263,7 @@ def test_routes_of_the_settings_win(offramp):
     with_own = data(offramp("route", "list", "-o", "json", **own))
     assert (with_own["source"], [r["name"] for r in with_own["routes"]]) == ("settings", ["mine"])
     told = offramp("route", "add", "x", "--to", "o", "--create", code=3, **own).stderr
-    assert "this configuration gives routes" in told
+    assert "these settings give routes" in told
 
 
 def test_routes_can_be_changed_while_kafka_is_away(offramp, environ, nobody):

@@ -46,8 +46,11 @@ def test_the_example_of_set_is_one_that_the_command_takes() -> None:
         options = [param for param in params if "--set" in param.opts]
         if not options or words in {("worker",), ("config", "show")}:
             continue
-        example = re.search(r"e\.g\. (\S+)\.$", getattr(options[0], "help", ""))
-        assert example is not None, words
+        told = getattr(options[0], "help", "")
+        example = re.search(r"e\.g\. (\S+)\.$", told)
+        if example is None:  # one that Kafka needs is cut at 80 columns
+            assert told.endswith("see `config show`."), words
+            continue
         needed = [
             *("x" for param in params if isinstance(param, TyperArgument)),
             *(f"{p.opts[0]}=x" for p in params if p.required and p.opts[0].startswith("-")),

@@ -208,7 +208,7 @@ def test_predict_counts_cut_texts(tmp_path):
     assert "1 of 2 texts were cut" in offramp("model", "predict", texts, "-m", model).stderr
     with pytest.raises(InvalidOptions, match=r"max_tokens is 900, this model takes 3\.\.24"):
         offramp("model", "predict", texts, "-m", model, "--max-tokens", "900")
-    with pytest.raises(InvalidOptions, match="--out must name a folder"):
+    with pytest.raises(InvalidOptions, match="need a folder for their matrices"):
         offramp("model", "predict", texts, texts, "-m", model)
 
 

@@ -12,8 +12,11 @@ from consumer.cli.app import app
         ("worker -o json", "--output has no effect without --check"),
         ("worker --check --processes 2", "--processes has no effect with --check"),
         ("policy doctor --no-log -b a:1", "--bootstrap-servers has no effect with --no-log"),
-        ("policy diff a.json b.json --redis-url redis://a", "--redis-url has no effect where both"),
-        ("policy set tolerance=0.1 cost_weight=1", "cost_weight has no effect with"),
+        (
+            "policy diff a.json b.json --redis-url redis://a",
+            "--redis-url has no effect because both",
+        ),
+        ("policy set tolerance=0.1 cost_weight=1", "cost_weight has no effect together"),
         ("route add a --to b --replace --name c --before d", "--before has no effect with"),
         ("route add a --to b --replace", "--replace needs --name"),
         ("model predict a.tsv -m b -o json", "--output has no effect without --out"),

@@ -75,7 +75,7 @@ def test_algorithms_named_are_the_ones_replayed(
     said = told(offramp(*args, f"algorithm={name}"))
     assert {"default", "uee-ucb"} & said["algorithms"].keys() == {name}
     told_so = " ".join(offramp("replay", "--help").stdout.replace("│", " ").split())
-    assert "algorithm=default: only that one" in told_so
+    assert "unless you name one, as with algorithm=default." in told_so
 
 
 @pytest.mark.parametrize("separator", ["\t", ","])
