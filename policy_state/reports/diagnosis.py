@@ -1,4 +1,4 @@
-"""What a domain's counters say, without labels, of how far its choice can be trusted."""
+"""Says, from counters and without labels, how far the choice of a domain can be trusted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from policy_state.stats import ExitStats
 
 _SURE: Final = 3.0
-"""Standard errors from which a difference is told as one."""
+"""The number of standard errors from which a difference is reported."""
 
 _Z_95: Final = 1.959964
 
@@ -127,8 +127,8 @@ class Diagnosis:
         ]
         if self.certificate and not self.certificate.holds:
             found.append(
-                f"seen from exit 0, exit {self.certificate.first_anchored} is best, seen from the "
-                f"last, exit {self.certificate.last_anchored}: labels would tell which"
+                f"compared with exit 0, exit {self.certificate.first_anchored} is best, but "
+                f"compared with the last exit, exit {self.certificate.last_anchored} is: check with labels"
             )
         return tuple(found)
 

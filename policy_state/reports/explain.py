@@ -1,4 +1,4 @@
-"""Why a domain is at its exit, in words: what is known, by how much, and what would change it."""
+"""Explains in plain words why a domain uses its exit, and what would change that."""
 
 from __future__ import annotations
 
@@ -37,19 +37,22 @@ def findings(diagnosis: Diagnosis) -> list[str]:
     found = []
     if (agreement := diagnosis.agreement) is not None:
         found.append(
-            f"It agrees with the last exit on {agreement.share:.1%} of "
+            f"Its label is that of the last exit on {agreement.share:.1%} of "
             f"{counted(agreement.texts, 'text')} "
-            f"(95 %: {agreement.low:.1%} to {agreement.high:.1%})."
+            f"(95 % interval: {agreement.low:.1%} to {agreement.high:.1%})."
         )
     if (violations := diagnosis.violations) is not None and violations.share > 0:
         found.append(
-            f"At least {violations.share:.1%} of {violations.texts} texts violate Strong Dominance."
+            f"At least {violations.share:.1%} of {violations.texts} texts violate Strong "
+            "Dominance: a shallower exit was right and a deeper one wrong."
         )
     if diagnosis.certificate is not None and diagnosis.certificate.holds:
-        found.append("Counted from the first exit or from the last, the same exit is best.")
+        found.append(
+            "The same exit is best whether exits are compared with the first or with the last one."
+        )
     if diagnosis.drifts:
         times = f"{diagnosis.drifts} times" if diagnosis.drifts > 1 else "once"
-        found.append(f"It drifted and was started afresh by itself {times}.")
+        found.append(f"Its texts changed, and it started learning again, {times}.")
     if diagnosis.resets:
         times = f"{diagnosis.resets} times" if diagnosis.resets > 1 else "once"
         found.append(f"Operators reset it {times}.")
@@ -60,11 +63,11 @@ def _held(report: DomainReport, snapshot: DomainSnapshot) -> list[str]:
     sentences = []
     if snapshot.pin is not None:
         layer = report.exits[snapshot.pin].layer if snapshot.pin < len(report.exits) else "?"
-        why = f" ({snapshot.pin_reason})" if snapshot.pin_reason else ""
-        sentences.append(f"An operator pinned it to exit {snapshot.pin}, layer {layer}{why}.")
+        why = f" because: {snapshot.pin_reason}" if snapshot.pin_reason else ""
+        sentences.append(f"An operator pinned it to exit {snapshot.pin} (layer {layer}){why}.")
     if snapshot.frozen:
-        why = f" ({snapshot.freeze_reason})" if snapshot.freeze_reason else ""
-        sentences.append(f"It is frozen{why}: nothing new is counted.")
+        why = f" because: {snapshot.freeze_reason}" if snapshot.freeze_reason else ""
+        sentences.append(f"An operator froze it{why}. Nothing new is counted.")
     return sentences
 
 
@@ -72,29 +75,31 @@ def _within(report: DomainReport, stats: ExitStats, tolerance: float) -> list[st
     """Return why it is at its exit where a tolerance chooses, not a reward."""
     chosen, last = report.exits[report.learnt], report.exits[-1]
     bounds = report.diagnosis.extra_error
-    allowed = f"{100 * tolerance:.3g} % more than the last exit, {_named(last)}"
+    allowed = f"{100 * tolerance:.3g} % more errors than the last exit, {_named(last)}"
     if bounds is None:
-        text = "No text ran to the last exit yet: all go there until a cheaper one is certain to "
-        return [f"{text}err at most {allowed}."]
+        text = "No text has run to the last exit yet. All texts go there until a cheaper exit is "
+        return [f"{text}certain to make at most {allowed}."]
     after = f"After {counted(report.texts, 'text')}"
     if chosen.exit != last.exit:
-        text = f"{after} {_named(chosen)} is the cheapest that is certain to err at most {allowed}"
-        return [f"{text}: {_apart(stats, chosen.exit, bounds)}.", _saved(report)]
-    text = f"{after} no cheaper exit is certain yet to err at most {allowed}"
-    sentences = [f"{text}: all texts go to it."]
+        text = f"{after} {_named(chosen)} is the cheapest exit that is certain to make at most "
+        sure = f"{text}{allowed}: {_apart(stats, chosen.exit, bounds)}."
+        return [sure, _saved(report)]
+    text = f"{after} no cheaper exit is certain yet to make at most {allowed}"
+    sentences = [f"{text}, so all texts go to the last exit."]
     cheaper = [row.exit for row in report.exits if row.cost < last.cost]
     if cheaper:
         closest = min(cheaper, key=lambda j: bounds[j])
         near = _named(report.exits[closest])
-        sentences.append(f"The closest is {near}: {_apart(stats, closest, bounds)}.")
+        sentences.append(f"The closest one is {near}: {_apart(stats, closest, bounds)}.")
     return sentences
 
 
 def _apart(stats: ExitStats, exit_: int, bounds: Sequence[float]) -> str:
     full = stats.observed[-1]
     return (
-        f"its label differed from the last exit's in {stats.apart[exit_] / full:.1%} of {full} "
-        f"texts, so it errs at most {bounds[exit_]:.1%} more (in 19 of 20 domains)"
+        f"its label differed from that of the last exit in {stats.apart[exit_] / full:.1%} of "
+        f"{full} texts, so it makes at most {bounds[exit_]:.1%} more errors "
+        "(true in 19 of 20 domains)"
     )
 
 
@@ -102,37 +107,37 @@ def _chosen(report: DomainReport, stats: ExitStats) -> list[str]:
     best, anchor = report.exits[report.learnt], report.exits[report.anchor]
     here = _named(best)
     if report.texts == 0:
-        text = f"No text was counted yet: its texts start at {here}, "
-        return [text + "and the first that explore go to the last exit, which observes all."]
+        text = f"No text has been counted yet. Its texts start at {here}. "
+        return [text + "A few go to the last exit instead, to see what every exit says of them."]
     unseen = [str(row.exit) for row in report.exits if not row.observed]
     if unseen:
         text = (
-            f"After {counted(report.texts, 'text')} exit {', '.join(unseen)} was "
-            f"never observed: texts that "
+            f"After {counted(report.texts, 'text')} no text has reached exit {', '.join(unseen)} "
+            f"yet. Texts go to {here}, and a few go "
         )
-        return [text + f"explore go to the last exit, which observes all, the others to {here}."]
+        return [text + "to the last exit, to see what every exit says of them."]
     if best.reward is None:
-        return [f"After {counted(report.texts, 'text')} it is at {here}."]
+        return [f"After {counted(report.texts, 'text')} it uses {here}."]
     if (own := by_its_own(report)) is not best:
         text = (
-            f"After {counted(report.texts, 'text')} it is at {here}, by what all "
-            "domains have shown and what is typical: its own "
+            f"After {counted(report.texts, 'text')} it uses {here}. Its own texts are "
+            "still few, so what other domains have shown counts too. "
         )
-        text += f"are few. By these alone {_named(own)} has the best estimated reward, "
-        return [f"{text}{own.reward:z.4f} against {best.reward:z.4f}.", _saved(report)]
+        text += f"By its own texts alone {_named(own)} has the best estimated reward, "
+        return [f"{text}{own.reward:z.4f} compared with {best.reward:z.4f}.", _saved(report)]
     text = (
         f"After {counted(report.texts, 'text')} {here} has the best estimated "
-        f"reward, {best.reward:z.4f}: "
+        f"reward (error saved minus cost), {best.reward:z.4f}: "
     )
     if anchor.exit == 0:
         share, texts = _differing(report, stats, best.exit)
-        text += f"its label differed from exit 0's in {share:.1%} of {counted(texts, 'text')}, "
-        text += f"at a cost of {best.cost - anchor.cost:.4f} over exit 0."
+        text += f"its label differed from that of exit 0 in {share:.1%} of "
+        text += f"{counted(texts, 'text')}, and it costs {best.cost - anchor.cost:.4f} more."
     elif best.exit == anchor.exit:
-        text += "it is the last exit, which all are compared with here."
+        text += "it is the last exit, with which all others are compared here."
     else:
         share, texts = _differing(report, stats, best.exit)
-        text += f"its label differed from the last exit's, the reference here, in {share:.1%} of "
+        text += f"its label differed from that of the last exit in {share:.1%} of "
         text += f"{counted(texts, 'text')}, and it costs {anchor.cost - best.cost:z.4f} less."
     return [text, _saved(report)]
 
@@ -149,15 +154,15 @@ def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> lis
     for row in (best, rival):
         share, texts = _differing(report, stats, row.exit)
         spread += share * (1 - share) / texts
-    sentences = [f"The runner-up is {_named(rival)}, {margin:.4f} behind, which is {{sure}}."]
+    sentences = [f"The second best is {_named(rival)}, {margin:.4f} behind, which {{sure}}."]
     if margin > _Z_95 * math.sqrt(spread):
-        sure = "more than chance"
+        sure = "is more than chance explains"
         sentences.append(
-            "That takes every text on which two exits differ for an error that the deeper one "
-            "saves (Strong Dominance); labels may say otherwise: `offramp policy evaluate`."
+            "This assumes that the deeper of two exits that differ is right (Strong Dominance); "
+            "check it with labels: `offramp policy evaluate`."
         )
     else:
-        sure = "within chance"
+        sure = "may be chance"
     sentences[0] = sentences[0].format(sure=sure)
     dearer = best.cost - rival.cost
     if cost_weight > 0 and dearer:
@@ -165,11 +170,12 @@ def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> lis
         if tie > 0:
             side = "above" if dearer > 0 else "below"
             sentences.append(
-                f"It would win at a cost weight {side} {tie:.3g}; the weight is {cost_weight:g}."
+                f"It would win at a cost weight {side} {tie:.3g}; the weight is "
+                f"{cost_weight:g} now."
             )
     flip = (
-        f"{counted(confidence.texts_to_flip, 'text')} that all spoke against it "
-        f"would change the choice."
+        f"{counted(confidence.texts_to_flip, 'more text')} that all contradict the present "
+        f"exit would change the choice."
     )
     return [*sentences, flip]
 
@@ -195,4 +201,4 @@ def _named(row: ExitReport) -> str:
 
 
 def _saved(report: DomainReport) -> str:
-    return f"So far {report.layers_saved or 0.0:.0%} of the layers were saved."
+    return f"So far this has saved {report.layers_saved or 0.0:.0%} of the layers."

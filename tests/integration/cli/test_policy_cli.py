@@ -105,15 +105,15 @@ def test_explain_is_one_paragraph(store: RedisStore, offramp: Any) -> None:
     assert said.count("\n") == 1
     for text in (
         "After 400 texts exit 2 (layer 7) has the best estimated reward",
-        "differed from exit 0's in 30.0% of 400 texts",
-        "runner-up is exit 1 (layer 3)",
-        "at a cost weight above 0.15; the weight is 0.1.",
+        "differed from that of exit 0 in 30.0% of 400 texts",
+        "second best is exit 1 (layer 3)",
+        "at a cost weight above 0.15; the weight is 0.1 now.",
     ):
         assert text in said
     store.change("cars", Pin(3), by="bob", reason="a contract")
-    assert "pinned it to exit 3, layer 12 (a contract)" in offramp("explain", "cars").stdout
+    assert "pinned it to exit 3 (layer 12) because: a contract" in offramp("explain", "cars").stdout
     count(store, {"new": ExitStats((1, 0, 0, 0), (0,) * 4, (1, 0, 0, 0))})
-    assert "exit 1, 2, 3 was never observed" in offramp("explain", "new").stdout
+    assert "no text has reached exit 1, 2, 3 yet" in offramp("explain", "new").stdout
     (row,) = data(offramp("explain", "new", "-o", "json"))["explanations"]
     assert (row["domain"], row["exit"]) == ("new", 3)
     assert f"new: {row['text']}\n" == offramp("explain", "new").stdout
@@ -190,7 +190,7 @@ def test_freeze_reset_remove(store: RedisStore, offramp: Any) -> None:
     offramp("doctor", "--no-log")
     for command in ("unpin", "reset", "remove", "unfreeze"):
         assert "not known" in str(offramp(command, "nowhere", "--yes", code=1).exception)
-    assert "not seen yet" in offramp("freeze", "nowhere", code=3).stderr
+    assert "has no text yet" in offramp("freeze", "nowhere", code=3).stderr
     for blank in ("", " \t"):
         assert "is blank" in offramp("pin", "hotels", "-e", "1", "-r", blank, "-y", code=2).stderr
     assert "  until it is unpinned" in offramp("pin", "hotels", "-e", "1", "-r", "x", code=3).stderr
@@ -631,7 +631,9 @@ def test_drift_and_an_operators_reset_are_told_apart(store: RedisStore, offramp:
     store.change("hotels", Reset(), by="w-1", reason="drift: x", automatic=True)
     assert store.read(["hotels"])["hotels"].drifts == 1
     said = offramp("explain", "hotels").stdout
-    assert "It drifted and was started afresh by itself once. Operators reset it once." in said
+    assert (
+        "Its texts changed, and it started learning again, once. Operators reset it once." in said
+    )
     changes = data(offramp("audit", "-o", "json"))["changes"]
     assert [(c["by"], c["automatic"]) for c in changes] == [("w-1", True), ("anna", False)]
     for command in (("audit",), ("history", "hotels")):

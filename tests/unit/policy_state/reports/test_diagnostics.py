@@ -101,7 +101,8 @@ def test_the_certificate_fails_where_the_two_rules_part() -> None:
     assert (found.certificate.first_anchored, found.certificate.last_anchored) == (1, 3)
     assert not found.certificate.holds
     assert found.warnings[-1] == (
-        "seen from exit 0, exit 1 is best, seen from the last, exit 3: labels would tell which"
+        "compared with exit 0, exit 1 is best, but compared with the last exit, exit 3 is: "
+        "check with labels"
     )
 
 

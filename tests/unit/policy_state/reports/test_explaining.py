@@ -38,45 +38,47 @@ def test_what_would_change_it_is_said() -> None:
     stats = ExitStats((900, 900, 900), (0, 300, 320), (0, 0, 900))
     text = said(stats)
     assert "After 900 texts exit 1 (layer 6)" in text
-    assert "runner-up is exit 2 (layer 12), 0.0278 behind, which is within chance." in text
+    assert "second best is exit 2 (layer 12), 0.0278 behind, which may be chance." in text
     clear = said(ExitStats((900, 900, 900), (0, 600, 400), (0, 0, 900)))
     assert "Strong Dominance" not in text
-    assert "behind, which is more than chance. That takes every text on which two" in clear
+    assert "behind, which is more than chance explains. This assumes that the deeper" in clear
     tie = (320 - 300) / 900 / (12 / 12 - 6 / 12)
-    assert f"at a cost weight below {tie:.3g}; the weight is 0.1." in text
+    assert f"at a cost weight below {tie:.3g}; the weight is 0.1 now." in text
 
 
 def test_what_operators_did_comes_first() -> None:
     """A pinned or frozen domain is explained by that, then by its counters."""
     stats = ExitStats((9, 9, 9), (0, 3, 3), (0, 0, 9))
     text = said(stats, pin=2, pin_reason="a contract", frozen=True)
-    assert text.startswith("An operator pinned it to exit 2, layer 12 (a contract). It is frozen:")
+    assert text.startswith(
+        "An operator pinned it to exit 2 (layer 12) because: a contract. An operator froze it. "
+    )
 
 
 def test_a_domain_that_is_not_known_well_says_so() -> None:
     """Without texts, or with exits never observed, no margin is made up."""
-    assert "No text was counted" in said(ExitStats.zeros(3))
+    assert "No text has been counted yet" in said(ExitStats.zeros(3))
     text = said(ExitStats((5, 0, 0), (0, 0, 0), (5, 0, 0)))
-    assert "exit 1, 2 was never observed" in text
-    assert "runner-up" not in text
+    assert "no text has reached exit 1, 2 yet" in text
+    assert "second best" not in text
 
 
 def test_with_a_tolerance_it_is_what_is_told() -> None:
     """The cheapest exit certain to keep it, by how much; before that, what comes closest."""
     settings = PolicySettings(tolerance=0.02)
-    assert "No text ran to the last exit yet" in said(ExitStats.zeros(3), settings)
+    assert "No text has run to the last exit yet" in said(ExitStats.zeros(3), settings)
     alike = ExitStats.from_texts([(0, 1, 1), (1, 1, 1)] * 500, exits=3)
     text = said(alike, settings)
-    assert "exit 1 (layer 6) is the cheapest that is certain to err at most 2 % more" in text
-    assert "differed from the last exit's in 0.0% of 1000 texts, so it errs at most 0.7%" in text
+    assert "exit 1 (layer 6) is the cheapest exit that is certain to make at most 2 % more" in text
+    assert "that of the last exit in 0.0% of 1000 texts, so it makes at most 0.7% more" in text
     few = said(ExitStats.from_texts([(0, 1, 1)] * 20, exits=3), settings)
-    assert "no cheaper exit is certain yet to err at most 2 % more" in few
-    assert "all texts go to it. The closest is exit 1 (layer 6)" in few
+    assert "no cheaper exit is certain yet to make at most 2 % more errors" in few
+    assert "so all texts go to the last exit. The closest one is exit 1 (layer 6)" in few
     free = PolicySettings(tolerance=0.02, cost_weight=0.0)
     assert said(alike, free) == text  # the weight has no say
     for each in (text, few):
         assert not [word for word in ("reward", "cost weight", "-0.0") if word in each]
-        assert "the same exit is best" not in each  # that is said of prices
+        assert "The same exit is best" not in each  # that is said of prices
 
 
 def test_violations_are_told_as_the_least_there_are() -> None:
@@ -92,9 +94,12 @@ def test_where_exit_0_is_constant_the_last_exit_is_the_reference() -> None:
     settings = PolicySettings()
     texts = [(0, 0, 0), (0, 1, 1)] * 450
     text = said(ExitStats.from_texts([*texts, *[(0, 0, 1)] * 18], exits=3), settings)
-    assert "exit 1 (layer 6) has the best estimated reward, 0.0304: its label differed" in text
-    assert "from the last exit's, the reference here, in 2.0% of 918 texts" in text
+    assert (
+        "exit 1 (layer 6) has the best estimated reward (error saved minus cost), 0.0304: its"
+        in text
+    )
+    assert "label differed from that of the last exit in 2.0% of 918 texts" in text
     assert "and it costs 0.0500 less." in text
-    assert "It would win at a cost weight below 0.0392; the weight is 0.1." in text
+    assert "It would win at a cost weight below 0.0392; the weight is 0.1 now." in text
     deep = said(ExitStats.from_texts([(0, 0, 1), (0, 1, 0)] * 450, exits=3), settings)
-    assert "best estimated reward, 0.0000: it is the last exit, which all are compared" in deep
+    assert "minus cost), 0.0000: it is the last exit, with which all others are compared" in deep
