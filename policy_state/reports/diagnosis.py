@@ -126,9 +126,10 @@ class Diagnosis:
             for fall in self.falling
         ]
         if self.certificate and not self.certificate.holds:
+            first, last = self.certificate.first_anchored, self.certificate.last_anchored
             found.append(
-                f"compared with exit 0, exit {self.certificate.first_anchored} is best, but "
-                f"compared with the last exit, exit {self.certificate.last_anchored} is: check with labels"
+                f"compared with exit 0, exit {first} is best, but compared with the last exit, "
+                f"exit {last} is: check with labels"
             )
         return tuple(found)
 

@@ -139,7 +139,7 @@ def test_a_tolerance_is_explained_and_no_zero_is_negative(store: RedisStore, off
     """The paragraph names the tolerance; rewards of exits that differ in nothing are 0.000."""
     offramp("set", "algorithm=default", "tolerance=0.02", "--yes")
     count(store, {"cars": stats(900, 0.5)})
-    assert "certain to err at most 2 % more than the last" in offramp("explain", "cars").stdout
+    assert "certain to make at most 2 % more errors than" in offramp("explain", "cars").stdout
     shown = offramp("show", "cars").stdout
     assert "0.000" in shown
     assert "-0.0" not in shown
