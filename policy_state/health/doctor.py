@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from policy_state.stats import ExitStats
     from policy_state.store.admin import PolicyAdmin
-    from policy_state.store.offsets import Range
     from policy_state.store.values import Totals
 
 _REPAIR: Final = "offramp policy doctor --repair"
@@ -44,7 +43,7 @@ class Examination:
 def examine(
     store: PolicyAdmin,
     *,
-    logs: Mapping[str, Range] | None = None,
+    ends: Mapping[str, int] | None = None,
     committed: Mapping[str, int] | None = None,
     now_ms: int | None = None,
 ) -> Examination:
@@ -52,7 +51,7 @@ def examine(
 
     Args:
         store: With the policy open. Workers may count meanwhile.
-        logs: First and next offset of the log of each partition, by `PartitionDeltas.source`;
+        ends: Next offset of the log of each partition, by `PartitionDeltas.source`;
             None: not known, then watermarks are not held against it.
         committed: What the group has committed, by the same names, read before this is called:
             what is committed must be counted. None: not known.
@@ -84,8 +83,8 @@ def examine(
     are_all_there = all(found.subject != "watermarks" for found in findings)
     known = marks.keys() | (committed or {}).keys() if are_all_there else marks.keys()
     for source in sorted(known):
-        findings += _gap_findings(source, marks.get(source, Counted()), logs, committed)
-        findings += _mark_findings(source, marks.get(source), logs)
+        findings += _gap_findings(source, marks.get(source, Counted()), ends, committed)
+        findings += _mark_findings(source, marks.get(source), ends)
     return Examination(tuple(findings), domains, texts, len(marks))
 
 
@@ -139,21 +138,21 @@ def _counter_findings(subject: str, stats: ExitStats) -> list[Finding]:
 
 
 def _mark_findings(
-    source: str, mark: Counted | None, logs: Mapping[str, Range] | None
+    source: str, mark: Counted | None, ends: Mapping[str, int] | None
 ) -> Iterator[Finding]:
-    if logs is None or mark is None:
+    if ends is None or mark is None:
         return
-    if source not in logs:
+    if source not in ends:
         yield note("watermark", source, "the topic is gone, or was made anew")
-    elif mark.upto > logs[source][1]:
-        text = f"counted up to {mark.upto}, the log ends at {logs[source][1]}"
+    elif mark.upto > ends[source]:
+        text = f"counted up to {mark.upto}, the log ends at {ends[source]}"
         yield problem("watermark", source, text, COUNT_ANEW)
 
 
 def _gap_findings(
     source: str,
     mark: Counted,
-    logs: Mapping[str, Range] | None,
+    ends: Mapping[str, int] | None,
     committed: Mapping[str, int] | None,
 ) -> Iterator[Finding]:
     """Tell what is predicted and not counted; what is not committed yet has time."""
@@ -166,7 +165,7 @@ def _gap_findings(
         f"{counted(missing, 'offset')} below {end} {'is' if missing == 1 else 'are'} not counted, "
         f"in {counted(len(pieces), 'gap')}: "
     )
-    if logs is not None and source not in logs:
+    if ends is not None and source not in ends:
         yield note("gaps", source, text + "nobody can tell what they held")
         return
     if committed is not None and source not in committed:

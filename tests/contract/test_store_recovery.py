@@ -462,7 +462,7 @@ def test_the_doctor_names_what_does_not_hang_together(store: PolicyAdmin) -> Non
         "plays": ExitStats((2, 1, 0, 0), (0, 0, 0, 0), (1, 0, 0, 0)),
     }
     store.load({n: DomainSnapshot(s, 0, None) for n, s in broken.items()}, replace=True)
-    examination = examine(store, logs={"t1/0": (0, 8)})
+    examination = examine(store, ends={"t1/0": 8})
     found = {(f.severity, f.check, f.subject) for f in examination.findings}
     assert found == {
         (Severity.PROBLEM, "counters", "deeper"),
@@ -473,7 +473,7 @@ def test_the_doctor_names_what_does_not_hang_together(store: PolicyAdmin) -> Non
     }
     assert not examination.healthy
     assert (examination.domains, examination.partitions) == (4, 1)
-    assert [f.check for f in examine(store, logs={}).findings][-2:] == ["gaps", "watermark"]
+    assert [f.check for f in examine(store, ends={}).findings][-2:] == ["gaps", "watermark"]
 
 
 def test_the_doctor_holds_what_is_counted_against_what_is_committed(store: PolicyAdmin) -> None:
@@ -481,9 +481,9 @@ def test_the_doctor_holds_what_is_counted_against_what_is_committed(store: Polic
     store.apply([part(0, 9, {"good": ONE}), part(12, 20, {"good": ONE})])
 
     def found(committed: Mapping[str, int]) -> set[tuple[str, str]]:
-        logs = {"t1/0": (0, 30), "t1/1": (0, 30)}
+        ends = {"t1/0": 30, "t1/1": 30}
         return {
-            (f.check, f.subject) for f in examine(store, logs=logs, committed=committed).findings
+            (f.check, f.subject) for f in examine(store, ends=ends, committed=committed).findings
         }
 
     assert found({"t1/0": 9}) == set()

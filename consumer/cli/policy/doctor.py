@@ -84,10 +84,10 @@ def doctor(
         if repair:
             _repair(settings, store, topic or ())
         kafka, unseen = _kafka(settings.kafka) if log else (None, [])
-        logs = None if kafka is None else kafka.logs
+        ends = None if kafka is None else kafka.ends
         committed = None if kafka is None else kafka.committed
         now_ms = time.time_ns() // 1_000_000
-        examination = examine(store, logs=logs, committed=committed, now_ms=now_ms)
+        examination = examine(store, ends=ends, committed=committed, now_ms=now_ms)
         around = list(_around(store, settings))
         if kafka is not None:
             from consumer.keeping.check import kept_findings
@@ -106,7 +106,7 @@ def doctor(
             domains=examination.domains,
             texts=examination.texts,
             partitions=examination.partitions,
-            log_checked=logs is not None,
+            log_checked=ends is not None,
         )
         typer.echo(
             f"{counted(examination.domains, 'domain')}, {counted(examination.texts, 'text')}, "
@@ -140,7 +140,7 @@ def _around(store: RedisStore, settings: Settings) -> Iterator[Finding]:
 
 
 def _kafka(kafka: KafkaSettings) -> tuple[KafkaState | None, list[Finding]]:
-    """Return the logs and what is committed, or None and that they cannot be looked at."""
+    """Return the logs' ends and what is committed, or None and that Kafka cannot be asked."""
     from consumer.errors import StreamUnavailable
     from consumer.kafka.group.offsets import kafka_state
     from policy_state.health.findings import Finding, Severity

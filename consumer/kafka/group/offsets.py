@@ -44,7 +44,7 @@ class TopicLag:
 class KafkaState:
     """What Kafka has of all partitions, by watermark name."""
 
-    logs: Mapping[str, tuple[int, int]]  # first and next offset
+    ends: Mapping[str, int]  # the next offset of each log
     committed: Mapping[str, int] | None  # by the group; None: it could not be told
 
 
@@ -102,7 +102,7 @@ def group_offsets(
 
 
 def kafka_state(settings: KafkaSettings) -> KafkaState:
-    """Return the logs, and what the group has committed of them.
+    """Return where the logs end, and what the group has committed of them.
 
     Raises:
         StreamUnavailable: no broker answers.
@@ -113,7 +113,7 @@ def kafka_state(settings: KafkaSettings) -> KafkaState:
         sources = partition_sources(admin, ids)
         ends = log_offsets(admin, sources)
     return KafkaState(
-        {source: (0, ends[tp]) for tp, source in sources.items()},
+        {source: ends[tp] for tp, source in sources.items()},
         None
         if committed is None
         else {f"{t}/{number}": at for (t, number), at in committed.items()},

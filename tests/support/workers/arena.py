@@ -147,7 +147,7 @@ class Arena:
                 if kafka is None:
                     findings = [f for f in examine(store).findings if f.check != "gaps"]
                 else:
-                    known = examine(store, logs=kafka.logs, committed=kafka.committed)
+                    known = examine(store, ends=kafka.ends, committed=kafka.committed)
                     findings = list(known.findings)
         except (StoreUnavailable, PolicyNotFound):
             return

@@ -88,5 +88,5 @@ def doctor(arena):
     with RedisStore(arena.redis_url) as store:
         read_reports(store, "default", domains=[])  # opens it
         kafka = kafka_state(KafkaSettings(bootstrap_servers=arena.kafka, group=arena.prefix))
-        examination = examine(store, logs=kafka.logs, committed=kafka.committed)
+        examination = examine(store, ends=kafka.ends, committed=kafka.committed)
         return [(f.check, f.text) for f in examination.findings]
