@@ -16,8 +16,8 @@ from model.checkpoint.folder import check_tokenizer, fingerprint, load_model, lo
 from model.engine.budget import TokenBudget, batches, is_out_of_memory, run_batches
 from model.engine.encoder import PackedEncoder
 from model.engine.int8 import read_int8
-from model.engine.kernels import bf16_wins
-from model.engine.packing import Packed, pack, packing_order
+from model.engine.kernels import chosen_device, chosen_precision
+from model.engine.packing import Packed, on_host, pack, packing_order
 from model.errors import InvalidCheckpoint, InvalidOptions
 from model.tokeniser import Tokeniser, Tokens
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from model.config import ModelConfig
 
-PRECISIONS = ("auto", "fp32", "bf16", "int8")
 _DEFAULT_BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 _LOG = logging.getLogger("offramp.engine")
 
@@ -105,7 +104,7 @@ class Engine:
                 one text of `max_tokens` does not fit into memory.
         """
         self.fingerprint = fingerprint(folder)
-        self.device = _device(device)
+        self.device = chosen_device(device)
         network = load_model(folder)
         self.config: ModelConfig = network.config
         self.precision = chosen_precision(precision, self.device, width=self.config.hidden_size)
@@ -255,7 +254,7 @@ class Engine:
                 )
                 blocks = [logits.softmax(-1).max(-1) for logits in self.encoder.forward(batch)]
                 parts = [part for best in blocks for part in (best.values, best.indices.float())]
-                answers = _on_host(torch.cat([part.flatten() for part in parts]))
+                answers = on_host(torch.cat([part.flatten() for part in parts]))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -272,22 +271,6 @@ class Engine:
         for exit_ in set(exits):
             if not 0 <= exit_ <= last:
                 raise ValueError(f"exit {exit_} asked, this model has exits 0..{last}")
-
-
-def _on_host(answers: torch.Tensor) -> Callable[[], NDArray[np.float32]]:
-    """Return the function that waits for a device's answers on the host."""
-    if not answers.is_cuda:
-        return answers.numpy
-    host = torch.empty_like(answers, device="cpu", pin_memory=True)
-    host.copy_(answers, non_blocking=True)
-    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    done.record()
-
-    def wait() -> NDArray[np.float32]:
-        done.synchronize()
-        return host.numpy()
-
-    return wait
 
 
 def _results(part: Part, batch: Packed, answers: NDArray[np.float32]) -> Iterable[TextResult]:
@@ -309,28 +292,3 @@ def _results(part: Part, batch: Packed, answers: NDArray[np.float32]) -> Iterabl
     tokens = part.job.tokens
     truncated = [tokens.truncated[i] for i in part.rows.tolist()]
     return map(TextResult, labels, scores, tokens.lengths[part.rows].tolist(), truncated)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in _DEFAULT_BATCH_TOKENS:
-        raise InvalidOptions(f"device is {name!r}, expected auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InvalidOptions(f"device is 'cuda', but torch {torch.__version__} finds no GPU here")
-    return torch.device(name)
-
-
-def chosen_precision(name: str, device: torch.device, *, width: int) -> str:
-    """Return the precision that `name` means on this device, for layers of `width`.
-
-    Raises:
-        InvalidOptions: there is none of this name, or not on this device.
-    """
-    if name not in PRECISIONS:
-        raise InvalidOptions(f"precision is {name!r}, expected one of {', '.join(PRECISIONS)}")
-    if name == "int8" and device.type != "cpu":
-        raise InvalidOptions("precision is 'int8', which runs on the CPU only")
-    if name == "auto":
-        return "bf16" if bf16_wins(device, width=width) else "fp32"
-    return name

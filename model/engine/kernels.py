@@ -1,4 +1,4 @@
-"""Linear layers for inference: the fastest kernel this machine has for a weight."""
+"""Linear layers for inference: device, precision, and the fastest kernel for a weight there."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
+from model.errors import InvalidOptions
+
 if TYPE_CHECKING:
     from model.network import Layer, MultiExitEncoder
 
@@ -20,6 +22,7 @@ Kernel = Callable[[Tensor], Tensor]
 Builder = Callable[[Tensor, Tensor, bool], Kernel]
 Race = Callable[..., str]  # as `fastest`
 
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
 _ROUNDS = 5
 _RACE_ROWS = 256
 _CLEARLY = 1.2
@@ -179,3 +182,33 @@ def bf16_wins(device: torch.device, *, width: int, race: Race = fastest) -> bool
         x = torch.zeros(_RACE_ROWS, width, dtype=dtype)
         runners[name] = partial(kernel, x)
     return race(runners, margin=_CLEARLY) == "bf16"
+
+
+def chosen_device(name: str) -> torch.device:
+    """Return the device that `name` means on this machine.
+
+    Raises:
+        InvalidOptions: there is none of this name, or no GPU here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in {"cpu", "cuda"}:
+        raise InvalidOptions(f"device is {name!r}, expected auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InvalidOptions(f"device is 'cuda', but torch {torch.__version__} finds no GPU here")
+    return torch.device(name)
+
+
+def chosen_precision(name: str, device: torch.device, *, width: int) -> str:
+    """Return the precision that `name` means on this device, for layers of `width`.
+
+    Raises:
+        InvalidOptions: there is none of this name, or not on this device.
+    """
+    if name not in PRECISIONS:
+        raise InvalidOptions(f"precision is {name!r}, expected one of {', '.join(PRECISIONS)}")
+    if name == "int8" and device.type != "cpu":
+        raise InvalidOptions("precision is 'int8', which runs on the CPU only")
+    if name == "auto":
+        return "bf16" if bf16_wins(device, width=width) else "fp32"
+    return name

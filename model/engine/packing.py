@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -182,3 +182,19 @@ def _to_device(parts: Sequence[NDArray[np.integer]], device: torch.device) -> li
     flat = torch.empty(sum(sizes), dtype=torch.int32, pin_memory=device.type == "cuda")
     np.concatenate(parts, out=flat.numpy(), casting="same_kind")
     return list(torch.split(flat.to(device, non_blocking=True), sizes))
+
+
+def on_host(answers: Tensor) -> Callable[[], NDArray[np.float32]]:
+    """Return the function that waits for a device's answers on the host."""
+    if not answers.is_cuda:
+        return answers.numpy
+    host = torch.empty_like(answers, device="cpu", pin_memory=True)
+    host.copy_(answers, non_blocking=True)
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    done.record()
+
+    def wait() -> NDArray[np.float32]:
+        done.synchronize()
+        return host.numpy()
+
+    return wait

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from model.labels import Classes
     from model.texts.data import LabelledTexts
     from model.texts.rows import Layout
-    from model.training.request import Request
+    from model.training.settings import Request
 
 HELD_MOST = 2000
 """Texts held out at most: enough to tell two models apart that differ by two percent."""

@@ -1,18 +1,26 @@
-"""Settings of a training, its optimiser, and what it reports while it runs."""
+"""What a training is asked for, checked before anything is read, and what it reports."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 
-from model.checkpoint.key_map import is_head
 from model.errors import InvalidOptions
+from model.texts.rows import Layout
+from model.training.losses import Loss
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
+
+    from model.training.new_model import NewModel
+    from model.training.teacher import Unlabelled
+
+HOLD_OUT = 0.1
+_HOLD_OUT_BELOW = 0.9
+_LEAST_TOKENS = 3  # [CLS], one token, [SEP]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,72 @@ class TrainSettings:
                 raise InvalidOptions(f"{name} is {value}, expected a number between 0 and 1")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """All that `offramp train` was asked for."""
+
+    data: Path
+    out: Path
+    start: str | NewModel  # a folder, a hub id, or sizes
+    exit_layers: tuple[int, ...] | None = None
+    labels: tuple[str, ...] | None = None
+    layout: Layout = field(default_factory=Layout)  # of every file
+    evaluate_on: tuple[Path, ...] = ()
+    hold_out: float = HOLD_OUT  # share of the texts kept to measure on where `evaluate_on` is empty
+    loss: Loss = Loss.SUM
+    class_weights: bool = False
+    max_tokens: int = 128
+    eval_max_tokens: int | None = None  # None: as in training
+    teacher: str | None = None
+    teacher_exits: tuple[int, ...] | None = None
+    unlabelled: tuple[Unlabelled, ...] = ()
+    new_heads: bool = False
+    allow_pickle: bool = False
+    settings: TrainSettings = field(default_factory=TrainSettings)
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            InvalidOptions: naming the settings.
+        """
+        if (self.teacher is None) != (not self.unlabelled):
+            raise InvalidOptions("a teacher and unlabelled texts are given together or not at all")
+        if not 0 <= self.hold_out <= _HOLD_OUT_BELOW:
+            raise InvalidOptions(
+                f"hold_out is {self.hold_out:g}, expected a share 0..{_HOLD_OUT_BELOW}"
+            )
+        if min(self.max_tokens, self.eval_max_tokens or self.max_tokens) < _LEAST_TOKENS:
+            raise InvalidOptions(
+                f"max_tokens is {self.max_tokens}, eval_max_tokens {self.eval_max_tokens}, "
+                f"expected at least {_LEAST_TOKENS}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values: what a resumed training must have been asked, too."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainRequest:
+    """All that `offramp pretrain` was asked for."""
+
+    texts: Path
+    out: Path
+    start: str | NewModel  # a folder, a hub id, or sizes
+    layout: Layout = field(default_factory=Layout)
+    exit_layers: tuple[int, ...] | None = None  # where guesses are asked for; None: the last
+    max_tokens: int = 128
+    allow_pickle: bool = False
+    settings: TrainSettings = field(default_factory=TrainSettings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values: what a resumed training must have been asked, too."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Where a training stands; `values` are what the trainer logged: loss, rate, evaluations."""
@@ -54,26 +128,6 @@ class Progress:
     step: int
     steps: int
     values: Mapping[str, float]
-
-
-def optimizer_for(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Return AdamW with its own rate for the heads, and no weight decay on biases and LayerNorm.
-
-    Poolers and classifiers start at random on a trained encoder: at the encoder's rate the
-    shallow exits learn nothing.
-    """
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
-    for name, parameter in network.named_parameters():
-        groups.setdefault((is_head(name), parameter.dim() > 1), []).append(parameter)
-    options: list[dict[str, Any]] = [
-        {
-            "params": parameters,
-            "lr": settings.head_rate if head else settings.body_rate,
-            "weight_decay": settings.weight_decay if decays else 0.0,
-        }
-        for (head, decays), parameters in groups.items()
-    ]
-    return torch.optim.AdamW(options, fused=True)
 
 
 def training_device() -> torch.device:
@@ -87,3 +141,11 @@ def prefers_bf16() -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     has = torch.cpu.get_capabilities()
     return any(bool(has.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  (whatever a request is made of)
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float) else str(value)

@@ -23,13 +23,11 @@ from model.checkpoint.folder import (
 from model.checkpoint.hub import locate
 from model.config import read_config
 from model.texts.data import set_name
-from model.training.card import Facts, model_card
 from model.training.data import beside, held_name, read_data
 from model.training.fine_tune import EncodedSet, Examples, evaluate, fine_tune
 from model.training.losses import balanced_weights
 from model.training.new_model import NewModel
-from model.training.output import open_output
-from model.training.plots import plot_curves
+from model.training.output import Facts, model_card, open_output, plot_curves
 from model.training.settings import training_device
 from model.training.teacher import sentences, soft_labels
 from model.training.trainer import clear_checkpoints
@@ -46,8 +44,7 @@ if TYPE_CHECKING:
     from model.labels import Classes
     from model.network import MultiExitEncoder
     from model.texts.data import LabelledTexts
-    from model.training.request import Request
-    from model.training.settings import Progress
+    from model.training.settings import Progress, Request
 
 METRICS = "metrics.json"
 CURVES = "curves.png"

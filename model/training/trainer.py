@@ -23,8 +23,9 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from model.batches import LengthBatches
+from model.checkpoint.key_map import is_head
 from model.errors import InvalidOptions, TrainingFailed
-from model.training.settings import Progress, TrainSettings, optimizer_for
+from model.training.settings import Progress, TrainSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,6 +92,26 @@ def run(
 def clear_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of a finished training."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def optimizer_for(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """Return AdamW with its own rate for the heads, and no weight decay on biases and LayerNorm.
+
+    Poolers and classifiers start at random on a trained encoder: at the encoder's rate the
+    shallow exits learn nothing.
+    """
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    for name, parameter in network.named_parameters():
+        groups.setdefault((is_head(name), parameter.dim() > 1), []).append(parameter)
+    options: list[dict[str, Any]] = [
+        {
+            "params": parameters,
+            "lr": settings.head_rate if head else settings.body_rate,
+            "weight_decay": settings.weight_decay if decays else 0.0,
+        }
+        for (head, decays), parameters in groups.items()
+    ]
+    return torch.optim.AdamW(options, fused=True)
 
 
 class _Trained(nn.Module):

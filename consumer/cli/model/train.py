@@ -144,7 +144,7 @@ def train(
         without_effect(ctx, {"teacher_exits"}, "without --teacher")
     if evaluate:
         without_effect(ctx, {"hold_out"}, "with --eval")
-    from model.training.request import Request
+    from model.training.settings import Request
     from model.training.teacher import Unlabelled
     from model.training.train import Listener
     from model.training.train import train as run
@@ -231,7 +231,7 @@ def pretrain(
     from dataclasses import asdict
 
     from model.training.pretrain import run_pretraining
-    from model.training.request import PretrainRequest
+    from model.training.settings import PretrainRequest
 
     request = PretrainRequest(
         texts=texts,

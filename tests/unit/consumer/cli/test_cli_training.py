@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 from model.checkpoint.folder import load_model
 from model.errors import InvalidData, InvalidOptions
 from model.training.pretrain import run_pretraining
-from model.training.request import PretrainRequest, Request
-from model.training.settings import TrainSettings
+from model.training.settings import PretrainRequest, Request, TrainSettings
 from model.training.teacher import soft_labels
 from model.training.train import Listener, train
 from tests.support.model_cli import offramp

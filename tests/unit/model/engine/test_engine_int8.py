@@ -11,8 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from model.engine.calibrate import calibrate_int8, label_agreement
-from model.engine.engine import Engine, chosen_precision
+from model.engine.engine import Engine
 from model.engine.int8 import INT8_FILE, Agreement, read_int8, write_int8
+from model.engine.kernels import chosen_precision
 from model.errors import InvalidCheckpoint, InvalidData, InvalidOptions
 from tests.support.tiny_model import WORDS, tiny_config, write_tiny_model
 

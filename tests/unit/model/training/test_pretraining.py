@@ -5,7 +5,7 @@ import torch
 
 from model.batches import encode
 from model.checkpoint.folder import start_from
-from model.training.masked_lm import MaskedLanguageModel, Masking, pretrain, save_encoder
+from model.training.pretrain import MaskedLanguageModel, Masking, pretrain, save_encoder
 from model.training.settings import TrainSettings
 from tests.support.tiny_model import tiny_config, tiny_network, tiny_tokenizer
 

@@ -13,8 +13,9 @@ from model.checkpoint.folder import load_model
 from model.errors import InvalidOptions, TrainingFailed
 from model.training.fine_tune import EncodedSet, Examples, fine_tune
 from model.training.losses import Loss, add_equilibrium, balanced_weights, combined_loss
-from model.training.settings import TrainSettings, optimizer_for
+from model.training.settings import TrainSettings
 from model.training.teacher import soft_labels
+from model.training.trainer import optimizer_for
 from tests.support.tiny_model import tiny_config, tiny_network, tiny_tokenizer, write_tiny_model
 
 FAST = TrainSettings(
