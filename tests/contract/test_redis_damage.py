@@ -15,7 +15,6 @@ from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store.admin import Pin, Remove, Reset
 from policy_state.store.offsets import Counted, Status
 from policy_state.store.redis.store import RedisStore
-from policy_state.store.redis.wire import meta_fields
 from policy_state.store.values import DomainSnapshot, Limits, PartitionDeltas, PolicyMeta
 from policy_state.transfer.transfer import open_or_start_new
 
@@ -269,39 +268,17 @@ def test_a_listed_name_that_is_none_is_told(store: RedisStore, raw: redis.Redis)
         store.domains()
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "unknown"),
-    [
-        ("settings", '{"policy": "uee-ucb"}', "policy"),
-        ("settings", '{"alpha": 2.0, "zeal": 1}', "zeal"),
-        ("max_domains", "50", "max_domains"),
-    ],
-)
-def test_a_setting_of_another_version_is_refused_by_its_name(
-    store: RedisStore, keys: Keys, field: str, value: str, unknown: str
-) -> None:
-    """A setting that cannot be followed never turns into the default without a word."""
-    keys.put("meta", field, value)
-    told = rf"{META.name}: setting {unknown} is not known .*policy\.name=NAME.*policy rebuild"
-    for ask in (lambda: store.open(META), store.describe, lambda: store.find(META.name)):
-        with pytest.raises(StoreCorrupt, match=told):
-            ask()
-    assert list(store.unreadable_policies()) == [META.name]
-
-
-def test_a_worker_that_runs_is_told_of_a_setting_of_another_version(
-    store: RedisStore, keys: Keys
-) -> None:
-    """It does not choose on by what it makes of them; the texts are counted once all the same."""
-    stored = meta_fields(META)["settings"]
-    keys.put("meta", "settings", '{"policy": "uee-ucb"}')
-    keys.put("meta", "revision", "2")
-    for _ in range(2):
-        with pytest.raises(StoreCorrupt, match="setting policy is not known"):
-            store.apply([part(0, 9, {"music": ONE})])
-    keys.put("meta", "settings", stored)
-    assert store.apply([part(0, 9, {"music": ONE})]).outcomes[0].status is Status.DUPLICATE
-    assert store.totals().stats == ONE
+def test_settings_of_a_newer_version_stop_no_worker(store: RedisStore, keys: Keys) -> None:
+    """Versions run side by side while a fleet is updated: what one does not know, it keeps."""
+    keys.put("meta", "settings", '{"alpha": 2.0, "zeal": 1}')
+    keys.put("meta", "max_zeal", "50")
+    opened = store.open(META)
+    assert opened.meta.settings == PolicySettings(alpha=2.0)
+    store.configure(
+        PolicySettings(alpha=3.0), Limits(), revision=opened.revision, by="anna", reason=""
+    )
+    assert "zeal" in str(keys.dump())
+    assert store.describe().meta.settings == PolicySettings(alpha=3.0)
 
 
 @pytest.mark.parametrize("damage", ["schema 2", "layers {", "settings x", "another type"])

@@ -64,7 +64,8 @@ class RedisAdmin(RedisGroups):
         if not changes and opened.revision == revision:
             check_signed(by, reason)
             return opened
-        fields = wire.flat(wire.settings_fields(settings, limits))
+        stored = self.server.command("HGETALL", self.bound()[0].key("meta"))
+        fields = wire.flat(wire.settings_fields(settings, limits, stored))
         given = {"revision": str(revision), "fields": fields}
         self._change("configure", given, changes, None, by, reason)
         return self.describe()

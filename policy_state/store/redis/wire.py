@@ -38,7 +38,7 @@ from policy_state.store.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 SCHEMA: Final = "1"
 """What the fields of a domain mean; counters of another schema are those of another model."""
@@ -50,9 +50,6 @@ _NOTHING: Final = (0,) * KINDS
 _columns: Final = attrgetter(*LETTERS.values())
 LIMITS: Final = tuple(field.name for field in fields(Limits))
 _SETTINGS: Final = frozenset(field.name for field in fields(PolicySettings))
-_META: Final = frozenset(
-    ("fingerprint", "layers", "schema", "settings", "revision", "created", "gen", "changes")
-).union(LIMITS)
 
 
 def meta_fields(meta: PolicyMeta) -> dict[str, str]:
@@ -63,36 +60,29 @@ def meta_fields(meta: PolicyMeta) -> dict[str, str]:
         "schema": SCHEMA,
         "revision": "1",
         "changes": "0",
-        **settings_fields(meta.settings, meta.limits),
+        **settings_fields(meta.settings, meta.limits, {}),
     }
 
 
-def settings_fields(settings: PolicySettings, limits: Limits) -> dict[str, str]:
-    """Return the fields of meta that can be changed."""
+def settings_fields(
+    settings: PolicySettings, limits: Limits, stored: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the fields of meta that can be changed; settings of a newer version are kept."""
+    kept = json.loads(stored.get("settings", "{}"))
     return {
-        "settings": json.dumps(asdict(settings)),
+        "settings": json.dumps(kept | asdict(settings)),
         **{name: str(getattr(limits, name)) for name in LIMITS},
     }
 
 
-def settings_from(text: str, *, policy: str) -> PolicySettings:
-    """Read stored settings, or raise `StoreCorrupt` where one is of another version."""
-    stored: dict[str, Any] = json.loads(text)
-    _check_known(stored, _SETTINGS, policy=policy)
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
+def settings_from(text: str) -> PolicySettings:
+    """Read stored settings; fields that this version does not know are left out."""
+    known: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in json.loads(text).items()
+        if name in _SETTINGS
     }
-    return PolicySettings(**values)
-
-
-def _check_known(fields: Mapping[str, Any], known: Collection[str], *, policy: str) -> None:
-    """Raise `StoreCorrupt` for a setting or a limit that could not be followed."""
-    if unknown := sorted(fields.keys() - known):
-        raise StoreCorrupt(
-            f"policy {policy}: setting {unknown[0]} is not known to this version of Offramp, "
-            "another one stored it; go on with that version, or give this one a policy with "
-            "`--set policy.name=NAME`, into which `offramp policy rebuild` counts what was learnt"
-        )
+    return PolicySettings(**known)
 
 
 def meta_from_fields(fields: Mapping[str, str], *, name: str, key: str) -> PolicyMeta:
@@ -103,12 +93,11 @@ def meta_from_fields(fields: Mapping[str, str], *, name: str, key: str) -> Polic
                 f"policy {name}: counters of schema {fields['schema']}, "
                 f"this version knows schema {SCHEMA}; use another policy name"
             )
-        _check_known(fields, _META, policy=name)
         return PolicyMeta(
             name=name,
             fingerprint=fields["fingerprint"],
             layers=tuple(json.loads(fields["layers"])),
-            settings=settings_from(fields["settings"], policy=name),
+            settings=settings_from(fields["settings"]),
             limits=Limits(**{limit: int(fields[limit]) for limit in LIMITS}),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -144,11 +133,7 @@ def apply_answer(reply: Sequence[Any], domains: Sequence[str], known: OpenedPoli
                 },
                 refused={domains[int(number) - 1]: Refusal(why) for number, why in refused},
                 revision=int(revision),
-                settings=(
-                    settings_from(settings, policy=known.meta.name)
-                    if settings
-                    else known.meta.settings
-                ),
+                settings=settings_from(settings) if settings else known.meta.settings,
                 limits=Limits(*map(int, limits.split(" "))) if limits else known.meta.limits,
             )
     raise StoreCorrupt(f"apply.lua answered {reply!r:.80}")
