@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from consumer.routes.route import Route
     from consumer.settings.sections import KafkaSettings
 
-_UNREAD = "may not be read: no repair can count what is uncounted from it"
+_UNREAD = "may not be read, so texts that are not counted yet cannot be counted from it"
 _LISTED = 5
 
 
@@ -60,7 +60,9 @@ def check_kafka(
     try:
         client = connect(kafka, name=f"offramp-{instance}-check")
     except ConsumerError as error:
-        yield CheckResult("kafka", False, str(error), "see kafka.bootstrap_servers, kafka.security")
+        yield CheckResult(
+            "kafka", False, str(error), "check kafka.bootstrap_servers and kafka.security"
+        )
         return
     way = " ".join(filter(None, (kafka.security.protocol, kafka.security.mechanism)))
     yield CheckResult("kafka", True, f"connected to {kafka.bootstrap_servers}: {way}")
@@ -85,7 +87,7 @@ def _inputs(routes: Sequence[Route], admin: KafkaAdminClient) -> CheckResult:
     pattern = re.compile(subscription(routes))
     names = sorted(name for name in admin.list_topics() if pattern.match(name))
     if not names:
-        advice = "`offramp topics init TOPIC`, allow Describe, or see `offramp route list`"
+        advice = "create one with `offramp topics init TOPIC`, allow Describe, or see `route list`"
         return CheckResult("input topics", False, "no topic matches a route", advice)
     described = admin.describe_topics(names)
     if refused := [topic["name"] for topic in described if not _may_read(topic)]:

@@ -1,4 +1,4 @@
-"""Whether the policy topic and Redis tell the same of what people have set."""
+"""Compares the pins, freezes, settings and routes in the policy topic with those in Redis."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def kept_findings(settings: Settings, store: RedisStore, *, policy: str) -> list
     except TopicMissing as error:
         if not _BY_PEOPLE & {key[0] for key in keeping.news({})}:
             return []
-        text = f"{error}: routes, pins and freezes are in Redis alone"
+        text = f"{error}: routes, pins and freezes exist only in Redis"
         return [note("kept", topic, text, "offramp topics init")]
     found = [
         problem(
@@ -101,8 +101,8 @@ def kept_findings(settings: Settings, store: RedisStore, *, policy: str) -> list
     late = [ms for ms in times if ms is not None and time.time() - ms / 1000 > _LAG_S]
     if late:
         text = (
-            f"{counted(len(late), 'change is', 'changes are')} in Redis alone, the oldest for "
-            f"{time.time() - min(late) / 1000:.0f} s: the workers of group {kafka.group} copy them"
+            f"{counted(len(late), 'change is', 'changes are')} only in Redis, the oldest for "
+            f"{time.time() - min(late) / 1000:.0f} s: a worker of group {kafka.group} copies them"
         )
         found.append(problem("kept", topic, text))
     return found

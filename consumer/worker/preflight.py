@@ -91,7 +91,7 @@ def _store(
     except PolicyStateError as error:
         yield CheckResult("redis", False, str(error), "see redis.url and the user's rights")
         return
-    yield CheckResult("redis", True, "answers, may be written to")
+    yield CheckResult("redis", True, "answers and may be written to")
     yield _memory(store)
     name = settings.policy.name
     if stored is None:
@@ -113,7 +113,7 @@ def _memory(store: RedisStore) -> CheckResult:
     try:
         policies = store.evictions()
     except StoreRefused as error:
-        said = f"what it does when it is full may not be asked: {error}"
+        said = f"the maxmemory-policy cannot be read: {error}"
         return CheckResult("redis memory", True, said, "allow INFO")
     wrong = [f for f in eviction_findings(policies) if f.severity is Severity.PROBLEM]
     if wrong:
@@ -128,7 +128,9 @@ def _routes(settings: Settings, store: RedisStore) -> tuple[RouteTable | None, C
     except (PolicyStateError, ConsumerError) as error:
         return None, CheckResult("routes", False, str(error), "see `offramp route list`")
     if not table.routes:
-        return table, CheckResult("routes", False, "there are none", "see `offramp route add`")
+        return table, CheckResult(
+            "routes", False, "there are no routes", "add one with `offramp route add`"
+        )
     said = ", ".join(route.topics for route in table.routes[:_LISTED])
     return table, CheckResult("routes", True, said)
 
@@ -141,7 +143,7 @@ def _policy_topic(settings: Settings, table: RouteTable | None) -> CheckResult:
         if table is not None:
             check_known(settings, table, kept)
     except TopicMissing as error:
-        said = f"{error}: what people set is in Redis alone"
+        said = f"{error}: pins, settings and routes are in Redis alone"
         return CheckResult(name, True, said, "`offramp topics init` creates it")
     except RoutesGone as error:
         return CheckResult(name, False, str(error), "`offramp policy rebuild`")
@@ -163,4 +165,6 @@ def check_registry(settings: KafkaSettings) -> CheckResult:
         elif isinstance(error, InvalidSettings):
             advice = "see kafka.format, kafka.registry"
         return CheckResult("registry", False, str(error), advice)
-    return CheckResult("registry", True, f"{settings.registry.url} answers, has {settings.format}")
+    return CheckResult(
+        "registry", True, f"{settings.registry.url} answers and has {settings.format}"
+    )

@@ -45,17 +45,24 @@ def locate(
         return folder
     if not _HUB_ID.fullmatch(reference):
         raise InvalidCheckpoint(
-            f"{reference}: is no folder, and no hub id such as fnlp/elasticbert-base"
+            f"{reference}: is neither a folder nor a hub id such as fnlp/elasticbert-base"
         )
     try:
         folder = Path(fetch(reference, [*_FILES, *OLD_HUB_PATTERNS] if allow_pickle else _FILES))
     except Exception as error:  # the hub's client lets errors of several libraries through
-        first_line = str(error).strip().partition("\n")[0]
         raise InvalidCheckpoint(
-            f"{reference}: is no local folder and cannot be fetched from the hub: {first_line}"
+            f"{reference}: is no local folder and cannot be fetched from the hub: {_why(error)}"
         ) from error
     names = (WEIGHTS, WEIGHTS + INDEX, OLD_WEIGHTS, OLD_WEIGHTS + INDEX)
     if not any((folder / name).exists() for name in names):
-        hint = "" if allow_pickle else f"; {OLD_WEIGHTS} is fetched with --allow-bin only"
+        hint = "" if allow_pickle else f"; use --allow-bin to fetch {OLD_WEIGHTS} instead"
         raise InvalidCheckpoint(f"{reference}: the hub has no {WEIGHTS} of it{hint}")
     return folder
+
+
+def _why(error: Exception) -> str:
+    """Return what the hub's client says in its first line, or that the hub is unreachable."""
+    first_line = str(error).strip().partition("\n")[0]
+    if "ConnectError" in f"{type(error).__name__}: {first_line}":
+        return "the hub is unreachable; check the network, or name a local folder"
+    return first_line

@@ -1,4 +1,4 @@
-"""Checks that what a store holds hangs together."""
+"""Checks that the counters, watermarks and keys of a policy agree with each other."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _total_findings(before: Totals, after: Totals, domains: int, texts: int) -> 
     if after.lost:
         text = (
             f"{counted(after.lost, 'offset was', 'offsets were')} left uncounted in more gaps than "
-            "are kept, so that nothing finds them"
+            "are kept, so no worker can count them"
         )
         findings.append(problem("lost", "all domains", text, COUNT_ANEW))
     balances = [t.stats.observed[0] + t.brought - t.gone for t in (before, after)]
@@ -125,10 +125,10 @@ def _total_findings(before: Totals, after: Totals, domains: int, texts: int) -> 
 def _domain_findings(name: str, record: DomainSnapshot, exits: int) -> list[Finding]:
     findings = _counter_findings(name, record.stats)
     if record == DomainSnapshot.unseen(exits):
-        text = "is listed, but its key is missing"
+        text = "it is listed, but its key is missing"
         findings.append(problem("index", name, text, f"offramp policy remove {quote(name)}"))
     if record.pin is not None and not record.pin < exits:
-        text = f"is pinned to exit {record.pin}, the policy has exits 0..{exits - 1}"
+        text = f"it is pinned to exit {record.pin}, but the policy has exits 0..{exits - 1}"
         findings.append(problem("pin", name, text, f"offramp unpin {quote(name)}"))
     return findings
 
@@ -143,9 +143,9 @@ def _mark_findings(
     if ends is None or mark is None:
         return
     if source not in ends:
-        yield note("watermark", source, "the topic is gone, or was made anew")
+        yield note("watermark", source, "the topic was deleted, or deleted and created again")
     elif mark.upto > ends[source]:
-        text = f"counted up to {mark.upto}, the log ends at {ends[source]}"
+        text = f"counted up to {mark.upto}, but the log ends at {ends[source]}"
         yield problem("watermark", source, text, COUNT_ANEW)
 
 
@@ -166,14 +166,14 @@ def _gap_findings(
         f"in {counted(len(pieces), 'gap')}: "
     )
     if ends is not None and source not in ends:
-        yield note("gaps", source, text + "nobody can tell what they held")
+        yield note("gaps", source, text + "the topic is gone, so nobody knows what they held")
         return
     if committed is not None and source not in committed:
-        text += "the group has committed nothing of it, so they may well hold no texts"
+        text += "the group has committed nothing of it, so they may hold no texts"
         yield note("gaps", source, text)
         return
     text += (
-        "held by a worker, lost with one or with Redis, or of before the policy; a worker that "
-        "reads the partition counts them in a minute"
+        "a worker still holds them, they were lost with a worker or with Redis, or they are older "
+        "than the policy; a worker that reads the partition counts them within a minute"
     )
     yield problem("gaps", source, text, _REPAIR)

@@ -60,7 +60,9 @@ def route_findings(store: RouteStore, group: str) -> Iterator[Finding]:
     """Yield what is missing of the routes of a group."""
     stored = store.routes(group)
     if stored.lost:
-        text = "the routes are missing, though their history is there: no worker starts without"
+        text = (
+            "the routes are missing although their history exists; no worker starts without routes"
+        )
         yield problem("routes", group, text, "offramp route add")
     elif stored.revision and not store.route_history(group, limit=1):
         yield note("routes", group, "the history of the routes is missing")
@@ -72,10 +74,10 @@ def eviction_findings(policies: Collection[str]) -> Iterator[Finding]:
     for policy in sorted(policies):
         text = f"maxmemory-policy is {policy}"
         if policy.startswith("allkeys-"):
-            text += ": a full server deletes what was learnt, key by key"
+            text += ": when Redis is full, it deletes what was learnt, key by key"
             yield problem("memory", "redis", text, mend)
         elif policy != "noeviction":
-            text += ": a full server deletes heartbeats, the only keys that expire"
+            text += ": when Redis is full, it deletes heartbeats, the only keys that expire"
             yield note("memory", "redis", text, mend)
 
 
@@ -113,7 +115,9 @@ def _audit_findings(store: PolicyAdmin, now_ms: int | None) -> Iterator[Finding]
         if entry.action in {"rebuild", "repair"}:  # gaps tell what these have left
             break
         if entry.action == "meta-lost":
-            text = "was missing and was made anew: counters began afresh, settings are a worker's"
+            text = (
+                "it was missing and is created again: counters began at 0, settings are a worker's"
+            )
             yield problem("meta", "all domains", text, "offramp policy rebuild")
             break
     yield from _setting_findings(entries, asdict(opened.meta.settings) | asdict(opened.meta.limits))
@@ -130,7 +134,7 @@ def _setting_findings(entries: Sequence[AuditEntry], in_force: dict[str, Any]) -
         if name not in in_force or json.dumps(in_force[name]) == json.dumps(value):
             continue
         said, now = ("none" if v is None else json.dumps(v) for v in (value, in_force[name]))
-        text = f"{name} is {now}, the audit says it was set to {said}"
+        text = f"{name} is {now}, but the audit says it was set to {said}"
         mend = f"offramp policy set {name}={quote(said)}"
         yield problem("settings", "all domains", text, mend)
 

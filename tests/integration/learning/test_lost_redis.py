@@ -149,7 +149,7 @@ def test_a_running_fleet_brings_back_what_people_set(fleet):
     fleet.produce(fleet.texts, 0, 50)
     fleet.wait_for(lambda: len(fleet.predictions()) == 50)
     fleet.set_all()
-    assert "are in Redis alone" in fleet.run("policy", "doctor").stdout
+    assert "exist only in Redis" in fleet.run("policy", "doctor").stdout
     fleet.offramp("topics", "init", "--yes")
     before = fleet.said()
     latest = before[2][0]["time_ms"]

@@ -108,7 +108,7 @@ def test_out_folder_is_not_overwritten(tmp_path, data):
         (["--new", "tiny", "--loss", "best"], "--loss best: expected one of sum"),
         (["--new", "tiny", "--teacher", "t"], "given together or not at all"),
         (["--new", "tiny", "--patience", "2"], "nothing to evaluate on"),
-        (["--from", "absent"], "absent: is no folder, and no hub id"),
+        (["--from", "absent"], "absent: is neither a folder nor a hub id"),
     ],
 )
 def test_train_refusals(tmp_path, data, options, message):

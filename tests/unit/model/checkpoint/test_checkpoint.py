@@ -318,7 +318,7 @@ def test_start_with_other_classes(tmp_path):
 def test_locate(tmp_path):
     """A folder is taken as it is; what is neither folder nor hub id is named."""
     assert locate(str(tmp_path)) == tmp_path
-    with pytest.raises(InvalidCheckpoint, match="no folder, and no hub id"):
+    with pytest.raises(InvalidCheckpoint, match="neither a folder nor a hub id"):
         locate(str(tmp_path / "absent" / "folder"))
 
 
