@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 COUNT_MAX: Final = 2**53 - 1
 """Largest count kept: beyond it Lua and JavaScript numbers are no longer exact."""
 
+Z_95: Final = 1.959964
+"""Half a 95 % interval, in standard errors."""
+
 LETTERS: Final = {
     "n": "observed",
     "d": "disagreed",

@@ -13,7 +13,8 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from benchmarks.stream.worker import OUTPUT, Marks
-from model.checkpoint.folder import load_model, load_tokenizer
+from model.checkpoint.folder import load_model
+from model.checkpoint.tokenizer import load_tokenizer
 
 PIPELINE_BATCH = 32
 Pipe = Callable[[Sequence[str]], list[dict[str, Any]]]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from model.batches import encode, predict
-from model.checkpoint.folder import check_tokenizer, load_model, load_tokenizer
+from model.checkpoint.folder import check_tokenizer, fitting_tokenizer, load_model
+from model.checkpoint.tokenizer import load_tokenizer
 from model.config import read_config
 from model.errors import InvalidCheckpoint, ModelError
 
@@ -74,8 +75,7 @@ def _tokenizer(folder: Path, tokenizer: Tokenizer) -> str:
 
 def _forward(folder: Path, *, allow_pickle: bool) -> str:
     network = load_model(folder, allow_pickle=allow_pickle)
-    tokenizer = load_tokenizer(folder)
-    check_tokenizer(tokenizer, network.config, where=str(folder))
+    tokenizer = fitting_tokenizer(folder, network.config)
     ids = encode(tokenizer, [_TEXT], network.config.max_position_embeddings)
     probabilities = predict(network, ids)[0]  # (exits, classes)
     if not torch.isfinite(probabilities).all():

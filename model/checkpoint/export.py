@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from model.checkpoint.folder import check_tokenizer, load_model, load_tokenizer, save_model
+from model.checkpoint.folder import fitting_tokenizer, load_model, save_model
 from model.checkpoint.hub import locate
 from model.errors import InvalidOptions
 
@@ -30,7 +30,5 @@ def export(reference: str, to: Path, *, allow_pickle: bool = False) -> ModelConf
         raise InvalidOptions(f"{to}: is not empty; give another folder")
     folder = locate(reference, allow_pickle=allow_pickle)
     network = load_model(folder, allow_pickle=allow_pickle)
-    tokenizer = load_tokenizer(folder)
-    check_tokenizer(tokenizer, network.config, where=str(folder))
-    save_model(network, tokenizer, to)
+    save_model(network, fitting_tokenizer(folder, network.config), to)
     return network.config

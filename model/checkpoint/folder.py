@@ -32,16 +32,6 @@ if TYPE_CHECKING:
 
     from tokenizers import Tokenizer
 
-__all__ = [
-    "check_tokenizer",
-    "fingerprint",
-    "load_model",
-    "load_tokenizer",
-    "read_state",
-    "save_model",
-    "start_from",
-]
-
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _PROBES = ("", "a b, \u00e9\u4e2d\U0001f600 [UNK] zzzzzzzzzzzz")  # pieces known and unknown
 _LAYER = re.compile(r"elasticbert\.encoder\.layer\.(\d+)\.")
@@ -140,6 +130,17 @@ def read_state(
             )
     _check_sizes(state, config, folder=folder)
     return state
+
+
+def fitting_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
+    """Return a folder's tokenizer, which `check_tokenizer` has found to fit the network.
+
+    Raises:
+        InvalidCheckpoint: it is missing or broken, or does not fit.
+    """
+    tokenizer = load_tokenizer(folder)
+    check_tokenizer(tokenizer, config, where=str(folder))
+    return tokenizer
 
 
 def check_tokenizer(tokenizer: Tokenizer, config: ModelConfig, *, where: str) -> None:

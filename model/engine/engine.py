@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from model.checkpoint.folder import check_tokenizer, fingerprint, load_model, load_tokenizer
+from model.checkpoint.folder import fingerprint, fitting_tokenizer, load_model
 from model.engine.budget import TokenBudget, batches, is_out_of_memory, run_batches
 from model.engine.encoder import PackedEncoder
 from model.engine.int8 import read_int8
@@ -128,8 +128,7 @@ class Engine:
                 fingerprint=self.fingerprint,
                 least_agreement=least_int8_agreement,
             )
-        tokenizer = load_tokenizer(folder)
-        check_tokenizer(tokenizer, self.config, where=str(folder))
+        tokenizer = fitting_tokenizer(folder, self.config)
         self._tokeniser = Tokeniser(tokenizer, max_tokens=self.max_tokens)
         with torch.inference_mode():
             self.encoder = PackedEncoder(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model.checkpoint.folder import load_tokenizer
-from model.checkpoint.tokenizer import TOKENIZER, train_tokenizer
+from model.checkpoint.tokenizer import TOKENIZER, load_tokenizer, train_tokenizer
 from model.config import ModelConfig
 from model.network import MultiExitEncoder
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from model.batches import encode, pad
-from model.checkpoint.folder import check_tokenizer, load_tokenizer, start_from
+from model.checkpoint.folder import fitting_tokenizer, start_from
 from model.checkpoint.hub import locate
 from model.checkpoint.tokenizer import MASK, SPECIAL, TOKENIZER, special_ids
 from model.checkpoint.weights import WEIGHTS
@@ -107,9 +107,7 @@ def _begin(
         new_heads=True,
         allow_pickle=request.allow_pickle,
     )
-    tokenizer = load_tokenizer(folder)
-    check_tokenizer(tokenizer, network.config, where=str(folder))
-    return network, tokenizer
+    return network, fitting_tokenizer(folder, network.config)
 
 
 class _Transform(nn.Module):

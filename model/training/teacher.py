@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.batches import encode, predict
-from model.checkpoint.folder import load_model, load_tokenizer
+from model.checkpoint.folder import load_model
+from model.checkpoint.tokenizer import load_tokenizer
 from model.errors import InvalidOptions
 from model.texts.data import read_sentences
 from model.training.settings import training_device

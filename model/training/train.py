@@ -14,9 +14,8 @@ from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from model.batches import encode
 from model.checkpoint.folder import (
-    check_tokenizer,
+    fitting_tokenizer,
     load_model,
-    load_tokenizer,
     save_model,
     start_from,
 )
@@ -160,9 +159,7 @@ def _begin(
         new_heads=request.new_heads,
         allow_pickle=request.allow_pickle,
     )
-    tokenizer = load_tokenizer(folder)
-    check_tokenizer(tokenizer, network.config, where=str(folder))
-    return network, tokenizer
+    return network, fitting_tokenizer(folder, network.config)
 
 
 def _taught(

@@ -10,6 +10,7 @@ import numpy as np
 
 from policy_state.algorithms.arrays import Counters, constant_exits
 from policy_state.algorithms.bounds import certain_upper_bound
+from policy_state.stats import Z_95
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 _SURE: Final = 3.0
 """The number of standard errors from which a difference is reported."""
-
-_Z_95: Final = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +43,10 @@ class Share:
         """
         if texts < 1:
             return None
-        share, square = min(hits, texts) / texts, _Z_95**2
+        share, square = min(hits, texts) / texts, Z_95**2
         middle = (share + square / (2 * texts)) / (1 + square / texts)
         half = math.sqrt(share * (1 - share) / texts + square / (4 * texts**2))
-        half *= _Z_95 / (1 + square / texts)
+        half *= Z_95 / (1 + square / texts)
         # At the ends rounding could leave the share just outside.
         low, high = min(share, middle - half), max(share, middle + half)
         return cls(share, max(0.0, low), min(1.0, high), texts)

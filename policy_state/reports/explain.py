@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from policy_state.stats import Z_95
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from policy_state.reports.domain import DomainReport, ExitReport
     from policy_state.stats import ExitStats
     from policy_state.store.values import DomainSnapshot
-
-_Z_95: Final = 1.959964
 
 
 def explain(report: DomainReport, snapshot: DomainSnapshot, *, settings: PolicySettings) -> str:
@@ -155,7 +154,7 @@ def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> lis
         share, texts = _differing(report, stats, row.exit)
         spread += share * (1 - share) / texts
     sentences = [f"The second best is {_named(rival)}, {margin:.4f} behind, which {{sure}}."]
-    if margin > _Z_95 * math.sqrt(spread):
+    if margin > Z_95 * math.sqrt(spread):
         sure = "is more than chance explains"
         sentences.append(
             "This assumes that the deeper of two exits that differ is right (Strong Dominance); "

@@ -11,6 +11,7 @@ import numpy as np
 from policy_state.algorithms.bounds import last_best
 from policy_state.errors import InvalidInput
 from policy_state.reports.diagnosis import Share
+from policy_state.stats import Z_95
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-_Z_95: Final = 1.959964
 _DOUBT: Final = 0.5
 """Texts added to those on which two exits differ, so that a few equal ones prove nothing."""
 
@@ -131,5 +131,5 @@ class _Steps:
         """Return how much more the one errs than the other, with `added` on top."""
         value = float(self.errors[exit_] - self.errors[other]) + added
         first, last = sorted((exit_, other))
-        half = _Z_95 * math.sqrt(max(0.0, float(self.variances[first + 1 : last + 1].sum())))
+        half = Z_95 * math.sqrt(max(0.0, float(self.variances[first + 1 : last + 1].sum())))
         return Estimate(value, value - half, value + half)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from policy_state.errors import InvalidInput
+from policy_state.stats import Z_95
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from policy_state.simulation.replay import Replay
 
 HORIZONS: Final = (1_000, 10_000, 50_000)
-_Z_95: Final = 1.959964
 _CURVE_POINTS: Final = 400
 
 
@@ -83,7 +83,7 @@ class Regret:
         """Return it of the regret of each trial, (trials,)."""
         mean = float(trials.mean())
         sd = float(trials.std(ddof=1)) if len(trials) > 1 else 0.0
-        half = _Z_95 * sd / math.sqrt(len(trials))
+        half = Z_95 * sd / math.sqrt(len(trials))
         return cls(mean, sd, mean - half, mean + half)
 
 

@@ -73,21 +73,22 @@ def read_pages(
     store: StatsStore,
 ) -> Iterator[tuple[dict[str, DomainSnapshot], dict[str, str]]]:
     """Yield what `read_each` returns of every domain of the open policy, page by page."""
-    names = list_domains(store)
-    for first in range(0, len(names), _PAGE):
-        yield read_each(store, names[first : first + _PAGE])
-
-
-def list_domains(store: StatsStore) -> tuple[str, ...]:
-    """Return every domain of the open policy.
-
-    In one call: a list read page by page would miss those that a text moves to its front between.
-    """
-    return store.domains(limit=COUNT_MAX)
+    for page in _pages(store):
+        yield read_each(store, page)
 
 
 def all_domains(store: StatsStore) -> Iterator[tuple[str, DomainSnapshot]]:
     """Yield every domain of the open policy with its snapshot, read page by page."""
-    names = list_domains(store)
+    for page in _pages(store):
+        yield from store.read(page).items()
+
+
+def _pages(store: StatsStore) -> Iterator[tuple[str, ...]]:
+    """Yield the names of every domain in pages.
+
+    They are listed in one call: a list read page by page would miss those that a text moves to its
+    front between.
+    """
+    names = store.domains(limit=COUNT_MAX)
     for first in range(0, len(names), _PAGE):
-        yield from store.read(names[first : first + _PAGE]).items()
+        yield names[first : first + _PAGE]

@@ -11,11 +11,11 @@ from model.checkpoint.folder import (
     check_tokenizer,
     fingerprint,
     load_model,
-    load_tokenizer,
     save_model,
     start_from,
 )
 from model.checkpoint.hub import locate
+from model.checkpoint.tokenizer import load_tokenizer
 from model.errors import InvalidCheckpoint
 from tests.support.tiny_model import tiny_config, tiny_network, tiny_tokenizer, write_tiny_model
 

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.batches import encode, predict
-from model.checkpoint.folder import fingerprint, load_model, load_tokenizer
+from model.checkpoint.folder import fingerprint, load_model
+from model.checkpoint.tokenizer import load_tokenizer
 from tests.support.tiny_model import write_tiny_model
 
 CHANGES = st.fixed_dictionaries(

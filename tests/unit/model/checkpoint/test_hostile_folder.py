@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from model.checkpoint.folder import check_tokenizer, fingerprint, load_model, load_tokenizer
+from model.checkpoint.folder import check_tokenizer, fingerprint, load_model
+from model.checkpoint.tokenizer import load_tokenizer
 from model.config import read_config
 from model.engine.engine import Engine
 from model.errors import ModelError
