@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Self
 
 from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, OffsetSpec, TopicPartition
@@ -39,7 +40,7 @@ class TopicReader:
         """
         self._topics = list(topics)
         client = connect(settings)
-        with translated("connecting"):
+        with ExitStack() as undo, translated("connecting"):
             self._consumer = KafkaConsumer(
                 **client,
                 group_id=None,
@@ -47,14 +48,14 @@ class TopicReader:
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
             )
+            undo.callback(self._consumer.close)
             self._fetching = Fetching(self._consumer)
-            self.admin = KafkaAdminClient(**client)
+            self.admin = undo.enter_context(KafkaAdminClient(**client))
             self.ids = topic_ids(self.admin)
-            absent = [topic for topic in self._topics if topic not in self.ids]
-        if absent:
-            self.close()
-            meant = did_you_mean(absent[0], self.ids) or "; see `offramp topics list`"
-            raise TopicMissing(f"topic {absent[0]} does not exist{meant}")
+            if absent := [topic for topic in self._topics if topic not in self.ids]:
+                meant = did_you_mean(absent[0], self.ids) or "; see `offramp topics list`"
+                raise TopicMissing(f"topic {absent[0]} does not exist{meant}")
+            self._connections = undo.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -64,8 +65,7 @@ class TopicReader:
 
     def close(self) -> None:
         """Close the connections."""
-        self._consumer.close()
-        self.admin.close()
+        self._connections.close()
 
     def _partitions(self) -> list[TopicPartition]:
         return [

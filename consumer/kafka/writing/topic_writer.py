@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from kafka import KafkaAdminClient, KafkaProducer
@@ -45,14 +45,15 @@ class TopicWriter:
         self._pending_bytes = 0
         self._known: set[str] = set()
         client = connect(settings)
-        with translated("connecting"):
-            self._admin = KafkaAdminClient(**client)
+        with ExitStack() as undo, translated("connecting"):
+            self._admin = undo.enter_context(KafkaAdminClient(**client))
             self._producer = KafkaProducer(
                 **client,
                 acks="all",
                 linger_ms=_LINGER_MS,
                 max_block_ms=int(self._timeout_s * 1000),
             )
+            undo.pop_all()
 
     def __enter__(self) -> Self:
         return self
