@@ -580,7 +580,8 @@ def test_a_domain_with_few_texts_is_shown_at_the_exit_that_workers_play(
     (diff,) = [row for row in compared if row["domain"] == "new"]
     found = (listed["exit"], shown["exit"], told["exit"], diff["exit_a"], diff["exit_b"])
     assert found == (played,) * 5
-    assert f"at exit {played} (layer 12), by what all domains have shown" in told["text"]
+    assert f"After 1 text it uses exit {played} (layer 12)." in told["text"]
+    assert "what other domains have shown counts too" in told["text"]
     rows = shown["exits"]
     assert rows[played]["flags"] == ["prior"]
     assert sum("best" in row["flags"] for row in rows) == 1

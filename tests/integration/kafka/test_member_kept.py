@@ -31,4 +31,4 @@ def test_the_help_says_that_a_worker_that_ends_keeps_its_place():
     shown = CliRunner().invoke(app, ["worker", "--help"], env={"COLUMNS": "200"}).stdout
     said = " ".join(shown.split())
     assert "leave the group" not in said
-    assert "keeps the place of a worker that ended for kafka.session_timeout_s" in said
+    assert "back within kafka.session_timeout_s, it gets the same partitions again" in said

@@ -169,4 +169,4 @@ def test_predictions_of_a_former_route_are_found_or_told(moved, server):
         store.restart(by="anna", reason="")
     code, said = moved.doctor("--repair")
     assert (code, moved.counted()) == (FOUND, 0)
-    assert "predictions of what is not counted may be gone" in said
+    assert "predictions of texts that are not counted may be deleted" in said

@@ -138,7 +138,8 @@ def test_a_worker_that_waits_for_a_service_is_stopped_at_once(service, redis_url
     url = f"redis://{silent}/0" if service == "Redis" else redis_url
     process = worker(log, KAFKA__BOOTSTRAP_SERVERS=silent, REDIS__URL=url, REDIS__TIMEOUT_S="60")
     try:
-        soon(lambda: f"waiting for {service} at {silent}" in log.read_text())
+        shown = f"redis://{silent}/0" if service == "Redis" else silent
+        soon(lambda: f"waiting for {service} at {shown} " in log.read_text())
         process.send_signal(signal.SIGTERM)
         assert process.wait(SOON_S) == 0
     finally:
