@@ -116,7 +116,7 @@ def test_an_operator_has_all_commands(offramp, kafka, redis_url, tmp_path):
         ("worker --processes 2", "torch", "worker"),
         ("worker --check", "torch", "worker"),
         ("model check .", "torch", "worker"),
-        ("train a.tsv --new mini --out m", "safetensors", "train"),
+        ("train a.tsv --new mini --out m", "tokenizers", "train"),
         ("produce a.tsv.zst --to x", "zstandard", "worker"),
     ],
 )
