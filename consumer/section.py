@@ -1,4 +1,4 @@
-"""A section of settings, or of what else people write: what holds for every value in it."""
+"""A section of settings, of routes or of fields, and the rules for every value in it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _UNSENT: Final = re.compile(r"[\x00\r\n\ud800-\udfff]")
 
 
 class Section(BaseModel):
-    """A group of settings: unknown names are errors, values do not change.
+    """A group of settings: unknown names are errors, and values do not change.
 
-    What is optional is unset by `none`: TOML and variables have no null.
+    `none` unsets an optional setting, as TOML and variables have no null.
     """
 
     model_config = ConfigDict(
@@ -34,15 +34,15 @@ class Section(BaseModel):
     @field_validator("*")
     @classmethod
     def _printed_and_sent(cls, value: object) -> object:
-        """Refuse what no file, no service and no terminal takes."""
+        """Refuse characters that no file, service or terminal accepts."""
         if isinstance(value, str | Path) and (bad := _UNSENT.search(str(value))):
-            msg = f"has the character {bad[0]!r}, which no name may have"
+            msg = f"contains the character {bad[0]!r}, which is not allowed"
             raise ValueError(msg)
         return value
 
 
 def is_optional(kind: Any) -> bool:  # noqa: ANN401 - a type, or a union of some
-    """Say whether a setting of this type can be unset.
+    """Return whether a setting of this type can be unset.
 
     >>> [is_optional(kind) for kind in (int | None, str)]
     [True, False]

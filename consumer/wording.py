@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a value, in our words."""
+"""Turns the errors of pydantic into our own words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WHOLE: Final = "expected a whole number"
 _SWITCH: Final = "expected true or false"
 _TEXT: Final = "expected text"
 _LIST: Final = "expected a list"
-_FIELDS: Final = "expected names with values"
+_FIELDS: Final = "expected a section of names with values"
 _TIME: Final = "expected a time such as 2026-01-31T12:00:00Z, or milliseconds since 1970"
 _WORDS: Final = {
     "bool_parsing": _SWITCH,
@@ -48,14 +48,14 @@ _WORDS: Final = {
     "string_type": _TEXT,
     "string_unicode": "expected text in UTF-8",
     "timezone_aware": _TIME,
-    "too_long": "expected at most {max_length}",
-    "too_short": "expected at least {min_length}",
+    "too_long": "expected a list of at most {max_length}",
+    "too_short": "expected a list of at least {min_length}",
     "tuple_type": _LIST,
     "value_error": "{error}",
 }
 _LARGEST: Final = 10**18
 _KINDS: Final = frozenset(get_args(ErrorType))
-_PATTERNS: Final = {  # patterns of fields, as people would say them
+_PATTERNS: Final = {  # in words
     r"^[A-Za-z0-9._-]{1,100}$": "1..100 letters, digits, dots, underscores and dashes",
     r"^[A-Za-z0-9._-]{1,64}$": "1..64 letters, digits, dots, underscores and dashes",
     r"^https?://[^@]+$": "http:// or https:// and an address without a login in it",
@@ -66,18 +66,18 @@ _PATTERNS: Final = {  # patterns of fields, as people would say them
 class Complaint:
     """What is wrong with one field."""
 
-    path: tuple[str, ...]  # from the outermost field in; () is the whole
+    path: tuple[str, ...]  # from the outermost field to the innermost; () is the whole
     said: str
-    kind: str  # pydantic's word for it
+    kind: str  # the error type of pydantic
     value: Any
-    siblings: tuple[str, ...] = ()  # the fields that there are beside it
+    siblings: tuple[str, ...] = ()  # the fields next to it
 
 
 def complaints(error: ValidationError, model: type[BaseModel]) -> list[Complaint]:
-    """Return what is wrong with each field of a model, in our words, one for each field.
+    """Return what is wrong with the fields of a model, one complaint for each field.
 
-    Of a field that may be of several kinds, what is said of the kind that it is nearest to, or
-    of all of them.
+    A field that may be of several types gets the complaint about the type it comes nearest to,
+    or one that joins the complaints about all types.
     """
     found: dict[tuple[str, ...], list[Complaint]] = {}
     for problem in error.errors(include_url=False):
@@ -91,7 +91,7 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> list[Complaint
 def _path_and_siblings(
     model: type[BaseModel], parts: Iterable[int | str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the fields that a location names, and those beside the last one."""
+    """Return the fields that a location names, and those next to the last one."""
     path: list[str] = []
     siblings: tuple[str, ...] = ()
     here: type[BaseModel] | None = model
@@ -120,14 +120,14 @@ def _joined(each: Sequence[Complaint]) -> Complaint:
 
 
 def sentence(problem: Mapping[str, Any]) -> str:
-    """Return what pydantic says of one value, in our words."""
+    """Return what is wrong with one value, in our words."""
     kind, given = problem["type"], problem.get("ctx", {})
     if kind == "string_pattern_mismatch":
         pattern = given["pattern"]
         return f"expected {_PATTERNS.get(pattern, f'to match {pattern}')}"
     if kind.startswith(("datetime_", "date_", "timezone_")):
         return _TIME
-    if kind not in _KINDS:  # a validator of ours, with words of its own
+    if kind not in _KINDS:  # a validator of ours, with its own words
         return str(problem["msg"])
     given = {name: _plain(value) for name, value in given.items()}
     return _WORDS.get(kind, f"cannot be used ({kind.replace('_', ' ')})").format(**given)

@@ -1,4 +1,4 @@
-"""What a group of commands is: its panels, its shared options, and wrong values in our words."""
+"""Groups of commands: their panels in the help, shared options, and errors in our words."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TYPED: Final = "COMMANDLINE"  # not from a variable, which is there for other c
 
 
 class InPanels(TyperGroup):
-    """Commands in the order of their panels; typer alone puts all groups behind all commands."""
+    """Lists commands in the order of their panels; typer puts all groups after all commands."""
 
     def list_commands(self, _ctx: object) -> list[str]:
         """Return the names in the order of the help."""
@@ -37,7 +37,7 @@ class InPanels(TyperGroup):
         return _ORDER.index(getattr(self.commands[name], "rich_help_panel", None) or RUN)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (typer has no public name for it)
-        """Run a command; report a value of the wrong kind in our words, not in pydantic's."""
+        """Run a command; report a wrong value in our words, not in those of pydantic."""
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
@@ -46,7 +46,9 @@ class InPanels(TyperGroup):
                 from consumer.wording import sentence
 
                 problem = problems()[0]
-                error.message = f"{str(problem['input'])[:100]!r}, {sentence(problem)}"
+                value = f"{str(problem['input'])[:100]!r}"
+                said = sentence(problem).replace(f"{value} is not one of ", "expected one of ")
+                error.message = f"{value}, {said}"
             raise
 
 
@@ -69,7 +71,7 @@ class Commands(typer.Typer):
 
 
 def _with_fields_as_options(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a command that typer can read: no parameter of it is a dataclass."""
+    """Return a command that typer can read: none of its parameters is a dataclass."""
     kinds = get_type_hints(run, include_extras=True)
     shared = {name: kinds[name] for name in signature(run).parameters if is_dataclass(kinds[name])}
     parameters: list[Parameter] = []
@@ -108,12 +110,12 @@ def _options(kind: type[Any]) -> list[Parameter]:
 
 
 def without_effect(ctx: typer.Context, names: Container[str], where: str) -> None:
-    """Refuse those of a command's options that were given, and do nothing here.
+    """Refuse options that were given but have no effect here.
 
     Args:
-        ctx: Of the command.
-        names: Of its parameters.
-        where: The end of the message: beside what, or without what, they do nothing.
+        ctx: The context of the command.
+        names: The parameters that have no effect.
+        where: The end of the message: with or without what they have no effect.
     """
     for param in ctx.command.params:
         source = ctx.get_parameter_source(param.name or "")

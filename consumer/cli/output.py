@@ -244,7 +244,7 @@ def duration_ms(text: str) -> int:
 
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise InvalidSettings(f"duration {printable(text)!r}, expected like 30s, 45min, 2h or 7d")
+        raise InvalidSettings(f"duration {printable(text)!r}, expected 30s, 45min, 2h or the like")
     return int(float(match[1]) * _UNIT_MS[match[2]])
 
 

@@ -211,7 +211,7 @@ def _check_used(names: Iterable[str], uses: Sequence[str]) -> None:
             + (
                 f"it is stored with the policy: `offramp policy set {field}=VALUE`"
                 if stored
-                else f"it uses {', '.join(uses)}"
+                else f"it uses {', '.join(dict.fromkeys(uses))}"
             )
         )
 

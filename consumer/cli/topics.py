@@ -95,12 +95,20 @@ def init(
     If a route has a pattern for its inputs, name the inputs here. A topic that exists is left
     unchanged.
     """
-    with given.store() as (settings, store):
-        table = settings.group_routes.in_force(store)
     from consumer.kafka.topic_plan import Sizes, needed_topics
     from consumer.kafka.topics import create_new_topics, describe_cluster
     from consumer.keeping.check import check_known
 
+    sizes = Sizes(
+        partitions=partitions,
+        dead_letter_partitions=dlq_partitions,
+        replication_factor=replication_factor,
+        input_retention_ms=duration_ms(retention),
+        output_retention_ms=duration_ms(output_retention),
+        dead_letter_retention_ms=duration_ms(dlq_retention),
+    )
+    with given.store() as (settings, store):
+        table = settings.group_routes.in_force(store)
     cluster = describe_cluster(settings.kafka)
     check_known(settings, table)
     planned = needed_topics(
@@ -109,14 +117,7 @@ def init(
         dead_letters=settings.kafka.dead_letters,
         policy_topic=settings.kafka.policy_topic,
         cluster=cluster,
-        sizes=Sizes(
-            partitions=partitions,
-            dead_letter_partitions=dlq_partitions,
-            replication_factor=replication_factor,
-            input_retention_ms=duration_ms(retention),
-            output_retention_ms=duration_ms(output_retention),
-            dead_letter_retention_ms=duration_ms(dlq_retention),
-        ),
+        sizes=sizes,
     )
     missing = [plan for plan in planned if plan.partitions_now is None]
     if missing:

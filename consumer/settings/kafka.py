@@ -1,4 +1,4 @@
-"""How a client gets to Kafka: addresses that can be asked, who it is, and whom it trusts."""
+"""How a client reaches Kafka: the addresses of brokers, its login, and whom it trusts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class KafkaSecurity(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        """Refuse what would be ignored, and what would fail at the first connection."""
+        """Refuse settings that would be ignored, or would fail at the first connection."""
         wanted, allowed = self._wanted()
         fields = type(self).model_fields.items()
         given = {name for name, field in fields if getattr(self, name) != field.default}
@@ -63,12 +63,12 @@ class KafkaSecurity(Section):
             msg = f"{kind} needs {', '.join(missing)}"
             raise ValueError(msg)
         if extra := sorted(given - wanted - allowed):
-            msg = f"{kind} has no use for {', '.join(extra)}"
+            msg = f"{kind} has no use for {', '.join(extra)}; remove it, or change the protocol"
             raise ValueError(msg)
         return self
 
     def _wanted(self) -> tuple[set[str], set[str]]:
-        """Return the settings that must be there, and those that may."""
+        """Return the settings that are required, and those that are allowed."""
         wanted: set[str] = set()
         allowed: set[str] = set()
         if self.tls:
@@ -89,17 +89,17 @@ class KafkaSecurity(Section):
 
 
 def check_servers(text: str) -> str:
-    """Return addresses of brokers, HOST:PORT with commas between, if they can be asked.
+    """Return the addresses of brokers, HOST:PORT with commas between, if all are valid.
 
     Raises:
-        ValueError: naming the one that cannot, and why.
+        ValueError: names the address that is not, and says why.
     """
     for part in text.split(","):
         try:
             _check_server(part.strip())
         except ValueError as error:
-            which = f" of {part.strip()[:100]!r}" if "," in text else ""
-            msg = f"expected HOST:PORT, with commas between several; {error}{which}"
+            which = f"{part.strip()[:100]!r}" if "," in text and part.strip() else "it"
+            msg = f"expected HOST:PORT, with commas between several; {which} {error}"
             raise ValueError(msg) from error
     return text
 
@@ -111,14 +111,14 @@ def _check_server(server: str) -> None:
         return
     found = _SERVER.fullmatch(server)
     if found is None:
-        msg = "it is empty" if not server else "it is not a host and a port"
+        msg = "is not a host and a port" if server else "has an empty address"
         raise ValueError(msg)
     if found["v6"]:
         ipaddress.IPv6Address(found["v6"].partition("%")[0])
     else:
         _check_host(found["host"])
     if found["port"] and not 1 <= int(found["port"]) <= _PORT_MAX:
-        msg = f"port {found['port']}, limit 1..{_PORT_MAX}"
+        msg = f"has the port {found['port']}, limit 1..{_PORT_MAX}"
         raise ValueError(msg)
 
 
@@ -126,5 +126,5 @@ def _check_host(host: str) -> None:
     try:
         host.encode("idna")
     except UnicodeError as error:
-        msg = "it is no host's name"
+        msg = "is not a valid host name"
         raise ValueError(msg) from error

@@ -1,4 +1,4 @@
-"""Settings: from options, environment, a TOML or YAML file, defaults, in this order; read once."""
+"""Reads the settings once: from options, the environment, a TOML or YAML file, and defaults."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Settings(Section):
 
     @property
     def group_routes(self) -> GroupRoutes:
-        """What is known of the group's routes before Redis is asked."""
+        """What is known of the group's routes without asking Redis."""
         return self.kafka.group_routes(self.routes)
 
     @field_validator("routes")
@@ -77,11 +77,11 @@ def load_settings(
 
     Args:
         path: a TOML or YAML file whose sections are the fields of `Settings`; by default the
-            one that the environment names in `OFFRAMP_CONFIG`, if any.
-        options: dotted names to values, such as `{"kafka.group": "a"}`; they win over all else.
+            file that the variable `OFFRAMP_CONFIG` names, if it is set.
+        options: dotted names to values, such as `{"kafka.group": "a"}`; they override everything.
 
     Raises:
-        InvalidSettings: naming each wrong field and the value it has.
+        InvalidSettings: names each wrong setting and its value.
     """
     named = os.environ.get(PREFIX + "CONFIG")
     path = path or (Path(named) if named else None)
@@ -113,21 +113,21 @@ def _tree(options: Mapping[str, object]) -> dict[str, Any]:
         for section in sections:
             node = node.setdefault(section, {})
             if not isinstance(node, dict):
-                raise InvalidSettings(f"{name}: {section} is given as a whole, too")
+                raise InvalidSettings(f"{name}: {section} is also given as a whole")
         if last in node:
-            raise InvalidSettings(f"{name}: a setting of it is given, too")
+            raise InvalidSettings(f"{name}: one of its settings is also given")
         node[last] = read_json(kind_of(Settings, name), value) if isinstance(value, str) else value
     return tree
 
 
 class _OnceOnly(yaml.SafeLoader):
-    """YAML in which a name stands once: of two the reader would take the later in silence."""
+    """Refuses a name that appears twice: the YAML reader would silently take the later one."""
 
 
 def _once(loader: _OnceOnly, node: yaml.MappingNode) -> dict[Any, Any]:
     names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise yaml.MarkedYAMLError(problem=f"{twice} stands twice", problem_mark=node.start_mark)
+        raise yaml.MarkedYAMLError(problem=f"{twice} appears twice", problem_mark=node.start_mark)
     loader.flatten_mapping(node)
     return loader.construct_mapping(node, deep=True)
 
@@ -139,16 +139,18 @@ def _read_file(path: Path) -> dict[str, Any]:
     """Return the sections of a settings file.
 
     Raises:
-        InvalidSettings: it cannot be read, is neither TOML nor YAML, or has no sections.
+        InvalidSettings: the file cannot be read, is neither TOML nor YAML, or has no sections.
     """
     if path.suffix not in {".toml", ".yaml", ".yml"}:
-        raise InvalidSettings(f"{path}: name ends in {path.suffix!r}, expected .toml or .yaml")
+        raise InvalidSettings(f"{path}: expected a settings file that ends in .toml, .yaml or .yml")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InvalidSettings(f"{path}: not UTF-8, at byte {error.start}") from error
     except FileNotFoundError as error:
-        raise InvalidSettings(f"{path}: no such file") from error
+        raise InvalidSettings(
+            f"{path}: no such settings file; it is named by --config or {PREFIX}CONFIG"
+        ) from error
     except (OSError, ValueError) as error:  # a name with a zero in it is a ValueError
         said = getattr(error, "strerror", None) or error
         raise InvalidSettings(f"{path}: cannot be read: {said}") from error
@@ -162,9 +164,10 @@ def _read_file(path: Path) -> dict[str, Any]:
     except (ValueError, TypeError, yaml.YAMLError) as error:
         raise InvalidSettings(f"{path}: not {kind}: {error}") from error
     except RecursionError as error:
-        raise InvalidSettings(f"{path}: not {kind}: nested too deep") from error
+        raise InvalidSettings(f"{path}: not {kind}: nested too deeply") from error
     if found is None:  # an empty file, or one of comments
         return {}
     if not isinstance(found, dict):
-        raise InvalidSettings(f"{path}: a {type(found).__name__}, expected sections of settings")
+        kind = type(found).__name__
+        raise InvalidSettings(f"{path}: holds a {kind}, expected sections of settings")
     return {str(name): value for name, value in found.items()}

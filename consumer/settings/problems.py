@@ -1,4 +1,4 @@
-"""What is wrong with settings: a line for each, with its name, its value and where that is from."""
+"""What is wrong with settings: one line each, with the name, the value and where it comes from."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def in_lines(
     path: Path | None,
     file: dict[str, Any],
 ) -> str:
-    """Return what is wrong.
+    """Return what is wrong, one line for each setting.
 
     Args:
         error: what pydantic found.
-        model: of all settings.
-        options: those given as options, as a tree of sections.
-        path: of the settings file, if there is one.
-        file: what it holds.
+        model: the model of all settings.
+        options: the settings given as options, as a tree of sections.
+        path: the settings file, if there is one.
+        file: the contents of that file.
     """
     found = complaints(error, model)
     return "\n".join(_line(each, model, _origin(each.path, options, path, file)) for each in found)
@@ -58,7 +58,7 @@ def _line(found: Complaint, model: type[BaseModel], origin: str) -> str:
     if len(shown) > _SHOWN_CHARACTERS:
         shown = f"{shown[:_SHOWN_CHARACTERS]}.. ({len(shown)} characters)"
     if _SECRET.search(name):
-        shown = "***"  # a secret where only a file's name may be
+        shown = "***"  # somebody wrote a secret instead of the name of a file
     if found.kind == "extra_forbidden":
         near = nearest(found.path[-1], found.siblings)
         where = ".".join([*found.path[:-1], near]) if near else None
@@ -72,7 +72,7 @@ def _line(found: Complaint, model: type[BaseModel], origin: str) -> str:
 def _origin(
     names: Sequence[str], given: dict[str, Any], path: Path | None, from_file: dict[str, Any]
 ) -> str:
-    """Return where a setting comes from that is no option."""
+    """Return which variable or file a setting comes from; nothing for an option."""
     if _has(given, names):
         return ""
     variables = {variable_of(".".join(names[:n])) for n in range(1, len(names) + 1)}
@@ -84,7 +84,7 @@ def _origin(
 
 def _has(tree: object, names: Sequence[str]) -> bool:
     for name in names:
-        if isinstance(tree, list | tuple):  # of routes: the file or option that gives the list
+        if isinstance(tree, list | tuple):  # routes: the whole list comes from one place
             return True
         if not isinstance(tree, dict) or name not in tree:
             return False

@@ -1,4 +1,4 @@
-"""Variables of the environment: each that begins like ours sets something, or is refused."""
+"""Environment variables: each one that begins with `OFFRAMP_` sets something, or is refused."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 PREFIX: Final = "OFFRAMP_"
 OTHERS: Final = (
     *("OFFRAMP_CONFIG", "OFFRAMP_USER"),
-    # Of the tests, which start workers with their own environment.
+    # For tests, which pass their own environment on to the workers that they start.
     *("OFFRAMP_CHAOS", "OFFRAMP_SHARED", "OFFRAMP_TEST_KAFKA", "OFFRAMP_TEST_REDIS"),
 )
-"""What is read beside the settings."""
+"""Variables that are read and are not settings."""
 
 # What Kubernetes sets in every pod for a service whose name begins with `offramp`.
 _SERVICE: Final = re.compile(
@@ -33,7 +33,7 @@ _URL: Final = re.compile(r"(tcp|udp|sctp)://.*")
 
 
 def setting_names(model: type[BaseModel], before: str = "") -> Iterator[str]:
-    """Yield the dotted name of every setting, and of every section, its own first."""
+    """Yield the dotted names of all sections and settings, each section before its settings."""
     for name, field in model.model_fields.items():
         yield before + name
         kind = field.annotation
@@ -42,7 +42,7 @@ def setting_names(model: type[BaseModel], before: str = "") -> Iterator[str]:
 
 
 def kind_of(model: type[BaseModel], name: str) -> object:
-    """Return the type of a setting by its dotted name, None where there is none."""
+    """Return the type of the setting with a dotted name; None if there is no such setting."""
     kind: object = model
     for part in name.split("."):
         fields = kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
@@ -51,7 +51,7 @@ def kind_of(model: type[BaseModel], name: str) -> object:
 
 
 def read_json(kind: object, text: str) -> object:
-    """Return what a text stands for where a list or a section is asked for; else the text."""
+    """Return the JSON in a text if a list or a section is expected; else the text."""
     if not _is_compound(kind) or not text.lstrip().startswith(("[", "{")):
         return text
     try:
@@ -67,11 +67,11 @@ def _is_compound(kind: object) -> bool:
 
 
 def from_environment(model: type[BaseModel]) -> dict[str, str]:
-    """Return what variables set, by dotted names, a section as a whole before its settings.
+    """Return what variables set, by dotted names; a whole section comes before its settings.
 
     Raises:
-        InvalidSettings: a variable with our prefix names nothing, and would be passed over in
-            silence; or a section is no JSON.
+        InvalidSettings: a variable with our prefix names no setting, so that it would silently
+            do nothing; or a section is not JSON.
     """
     names = {variable_of(name): name for name in setting_names(model)}
     found: dict[str, str] = {}
@@ -86,8 +86,8 @@ def from_environment(model: type[BaseModel]) -> dict[str, str]:
         if _is_section(model, names[variable]) and not _is_object(value):
             example = next(known for known in names if known.startswith(f"{variable}__"))
             raise InvalidSettings(
-                f"{given}: {value[:100]!r}, expected the section as a JSON object; one setting "
-                f"of it is set as {example}=VALUE"
+                f"{given}: {value[:100]!r}, expected the section as a JSON object; to set one "
+                f"setting, use a variable such as {example}"
             )
         found[names[variable]] = value
     return {name: found[name] for name in names.values() if name in found}

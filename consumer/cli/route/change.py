@@ -67,7 +67,7 @@ def _number_or_none(text: str) -> float | str:
     except ValueError:
         number = math.nan
     if not 0 <= number <= _MOST_WEIGHT:  # NaN, too
-        msg = f"expected 0..{_MOST_WEIGHT:g}, or {UNSET}"
+        msg = f"expected a number in 0..{_MOST_WEIGHT:.0f}, or {UNSET}"
         raise ValueError(msg)
     return number
 
