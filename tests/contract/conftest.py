@@ -8,9 +8,11 @@ import pytest
 import redis
 
 from deploy.local.services import Flavour, RedisServer, start_redis
+from policy_state.store.admin import PolicyAdmin
 from policy_state.store.port import StatsStore
 from policy_state.store.redis.store import RedisStore
 from tests.support.memory.store import MemoryStore
+from tests.support.policy import META, MakeStore
 from tests.support.servers.flavours import FLAVOURS
 
 ServerOf = Callable[[Flavour], RedisServer]
@@ -46,6 +48,14 @@ def make_store(
         client.flushall()
     with ExitStack() as stack:
         yield lambda: stack.enter_context(RedisStore(url))
+
+
+@pytest.fixture
+def store(make_store: MakeStore) -> PolicyAdmin:
+    """Return a store with the policy open."""
+    store = make_store()
+    store.open(META)
+    return store
 
 
 @pytest.fixture

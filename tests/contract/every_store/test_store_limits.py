@@ -1,7 +1,6 @@
 """One contract for every store: how many domains are kept, and for how long."""
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,33 +8,10 @@ import pytest
 
 from policy_state.domains import OVERFLOW_DOMAIN
 from policy_state.errors import InvalidInput, StoreFull
-from policy_state.stats import ExitStats
 from policy_state.store.admin import Freeze, Pin, PolicyAdmin, Remove
 from policy_state.store.reading import read_domains
-from policy_state.store.values import DomainSnapshot, Limits, PartitionDeltas, PolicyMeta, Refusal
-
-META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
-ONE = ExitStats.from_labels([0, 1, 1], exits=4)
-DEEP = ExitStats.from_labels([1, 1, 0, 0], exits=4)
-
-MakeStore = Callable[[], PolicyAdmin]
-
-
-def part(first: int, upto: int, deltas: dict[str, ExitStats]) -> PartitionDeltas:
-    """Return one part of a call to apply."""
-    return PartitionDeltas("t1", 0, first, upto, deltas)
-
-
-def change(store: PolicyAdmin, domain: str, what: Pin | Freeze | Remove) -> None:
-    """Change a domain."""
-    store.change(domain, what, by="anna", reason="")
-
-
-def balance(store: PolicyAdmin) -> int:
-    """Return how many texts the ledger and the domains differ by; 0 where nothing is missing."""
-    totals = store.totals()
-    held = sum(d.stats.texts for d in store.read(store.domains(limit=1000)).values())
-    return totals.stats.texts + totals.brought - totals.gone - held
+from policy_state.store.values import DomainSnapshot, Limits, Refusal
+from tests.support.policy import DEEP, META, ONE, MakeStore, balance, change, part
 
 
 def limited(make_store: MakeStore, **limits: Any) -> PolicyAdmin:
