@@ -108,27 +108,25 @@ class Diagnosis:
         """What an operator should know, one sentence each."""
         found = []
         if self.constant:
-            exits = ", ".join(map(str, self.constant))
-            so = ", so it is never chosen" if self.screened else ""
-            found.append(
-                f"exit {exits} gives (nearly) all texts the same label{so}; "
-                "train the model with higher learning rates for its heads"
-            )
+            found += [
+                f"exit {exit_} gives (nearly) all texts the same label"
+                + (" and is never chosen" if exit_ in self.screened else "")
+                + "; train the model with a higher learning rate for its heads"
+                for exit_ in self.constant
+            ]
             if 0 in self.screened:
-                found.append(
-                    "disagreement with exit 0 says nothing here: the last exit is the reference"
-                )
-        proof = ", Strong Dominance does not hold" if self.two_classes else ""
+                found.append("exits are compared with the last exit, because exit 0 shows nothing")
+        proof = ", so Strong Dominance does not hold" if self.two_classes else ""
         found += [
             f"exit {fall.exit} disagrees with exit 0 on {fall.fall:.1%} more of the texts than the "
-            f"deeper exit {fall.deeper}: one of the two errs there{proof}"
+            f"deeper exit {fall.deeper}; one of the two is wrong there{proof}"
             for fall in self.falling
         ]
         if self.certificate and not self.certificate.holds:
             first, last = self.certificate.first_anchored, self.certificate.last_anchored
             found.append(
-                f"compared with exit 0, exit {first} is best, but compared with the last exit, "
-                f"exit {last} is: check with labels"
+                f"exit {first} is best if exits are compared with the first one, but exit {last} "
+                "if they are compared with the last one; labels show which is right"
             )
         return tuple(found)
 

@@ -12,32 +12,33 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from policy_state.algorithms.settings import PolicySettings
-    from policy_state.reports.diagnosis import Diagnosis
     from policy_state.reports.domain import DomainReport, ExitReport
     from policy_state.stats import ExitStats
     from policy_state.store.values import DomainSnapshot
 
 
-def explain(report: DomainReport, snapshot: DomainSnapshot, *, settings: PolicySettings) -> str:
-    """Return one paragraph: which exit the domain is at, why, by how much, what would change it."""
-    sentences = _held(report, snapshot)
+def explain(
+    report: DomainReport, snapshot: DomainSnapshot, *, settings: PolicySettings
+) -> list[str]:
+    """Return why the domain is at its exit, how clearly, and what would change it, in lines."""
+    lines = _held(report, snapshot)
     if settings.algorithm == "default" and settings.tolerance is not None:
-        sentences += _within(report, snapshot.stats, settings.tolerance)
+        lines.append(_within(report, snapshot.stats, settings.tolerance))
     else:
-        sentences += _chosen(report, snapshot.stats)
-        sentences += _compared(report, snapshot.stats, settings.cost_weight)
-    sentences += findings(report.diagnosis)
-    sentences += [f"Careful: {warning}." for warning in report.diagnosis.warnings]
-    return " ".join(sentences)
+        lines.append(_chosen(report, snapshot.stats))
+        lines += _compared(report, snapshot.stats, settings.cost_weight)
+    lines += findings(report)
+    return lines + [f"Careful: {warning}." for warning in report.diagnosis.warnings]
 
 
-def findings(diagnosis: Diagnosis) -> list[str]:
-    """Return what was found of a choice without labels, a sentence each; warnings apart."""
-    found = []
-    if (agreement := diagnosis.agreement) is not None:
+def findings(report: DomainReport) -> list[str]:
+    """Return what was found of a choice without labels, a line each; warnings apart."""
+    found, diagnosis = [], report.diagnosis
+    agreement = diagnosis.agreement
+    if agreement is not None and report.learnt != report.exits[-1].exit:
         found.append(
-            f"Its label is that of the last exit on {agreement.share:.1%} of "
-            f"{counted(agreement.texts, 'text')} "
+            f"Exit {report.learnt} and the last exit gave the same label to "
+            f"{agreement.share:.1%} of {counted(agreement.texts, 'text')} "
             f"(95 % interval: {agreement.low:.1%} to {agreement.high:.1%})."
         )
     if (violations := diagnosis.violations) is not None and violations.share > 0:
@@ -45,100 +46,101 @@ def findings(diagnosis: Diagnosis) -> list[str]:
             f"At least {violations.share:.1%} of {violations.texts} texts violate Strong "
             "Dominance: a shallower exit was right and a deeper one wrong."
         )
-    if diagnosis.certificate is not None and diagnosis.certificate.holds:
+    if (certificate := diagnosis.certificate) is not None and certificate.holds:
         found.append(
-            "The same exit is best whether exits are compared with the first or with the last one."
+            f"Exit {certificate.first_anchored} is best whether exits are compared with the first "
+            "or with the last one."
         )
     if diagnosis.drifts:
-        times = f"{diagnosis.drifts} times" if diagnosis.drifts > 1 else "once"
-        found.append(f"Its texts changed, and it started learning again, {times}.")
+        found.append(f"Its texts changed {_times(diagnosis.drifts)}, so learning started again.")
     if diagnosis.resets:
-        times = f"{diagnosis.resets} times" if diagnosis.resets > 1 else "once"
-        found.append(f"Operators reset it {times}.")
+        found.append(f"Operators reset it {_times(diagnosis.resets)}.")
     return found
 
 
+def _times(count: int) -> str:
+    return f"{count} times" if count > 1 else "once"
+
+
 def _held(report: DomainReport, snapshot: DomainSnapshot) -> list[str]:
-    sentences = []
+    lines = []
     if snapshot.pin is not None:
         layer = report.exits[snapshot.pin].layer if snapshot.pin < len(report.exits) else "?"
         why = f" because: {snapshot.pin_reason}" if snapshot.pin_reason else ""
-        sentences.append(f"An operator pinned it to exit {snapshot.pin} (layer {layer}){why}.")
+        lines.append(f"An operator pinned it to exit {snapshot.pin} (layer {layer}){why}.")
     if snapshot.frozen:
         why = f" because: {snapshot.freeze_reason}" if snapshot.freeze_reason else ""
-        sentences.append(f"An operator froze it{why}. Nothing new is counted.")
-    return sentences
+        lines.append(f"An operator froze it{why}. Its texts are not counted.")
+    if snapshot.pin is not None:
+        lines.append("Its texts leave there. Without the pin, what it has learnt would decide:")
+    return lines
 
 
-def _within(report: DomainReport, stats: ExitStats, tolerance: float) -> list[str]:
+def _within(report: DomainReport, stats: ExitStats, tolerance: float) -> str:
     """Return why it is at its exit where a tolerance chooses, not a reward."""
     chosen, last = report.exits[report.learnt], report.exits[-1]
     bounds = report.diagnosis.extra_error
     allowed = f"{100 * tolerance:.3g} % more errors than the last exit, {_named(last)}"
     if bounds is None:
         text = "No text has run to the last exit yet. All texts go there until a cheaper exit is "
-        return [f"{text}certain to make at most {allowed}."]
+        return f"{text}certain to make at most {allowed}."
     after = f"After {counted(report.texts, 'text')}"
     if chosen.exit != last.exit:
         text = f"{after} {_named(chosen)} is the cheapest exit that is certain to make at most "
-        sure = f"{text}{allowed}: {_apart(stats, chosen.exit, bounds)}."
-        return [sure, _saved(report)]
-    text = f"{after} no cheaper exit is certain yet to make at most {allowed}"
-    sentences = [f"{text}, so all texts go to the last exit."]
+        return f"{text}{allowed}. {_apart(stats, chosen.exit, bounds)} {_saved(report)}"
+    text = (
+        f"{after} no cheaper exit is certain yet to make at most {allowed}, so all texts go there."
+    )
     cheaper = [row.exit for row in report.exits if row.cost < last.cost]
     if cheaper:
         closest = min(cheaper, key=lambda j: bounds[j])
         near = _named(report.exits[closest])
-        sentences.append(f"The closest one is {near}: {_apart(stats, closest, bounds)}.")
-    return sentences
+        text += f" The closest one is {near}. {_apart(stats, closest, bounds)}"
+    return text
 
 
 def _apart(stats: ExitStats, exit_: int, bounds: Sequence[float]) -> str:
     full = stats.observed[-1]
     return (
-        f"its label differed from that of the last exit in {stats.apart[exit_] / full:.1%} of "
-        f"{full} texts, so it makes at most {bounds[exit_]:.1%} more errors "
-        "(true in 19 of 20 domains)"
+        f"Its label differed from the last exit's on {stats.apart[exit_] / full:.1%} of "
+        f"{counted(full, 'text')}, so it makes at most {bounds[exit_]:.1%} more errors "
+        "(true in 19 of 20 domains)."
     )
 
 
-def _chosen(report: DomainReport, stats: ExitStats) -> list[str]:
+def _chosen(report: DomainReport, stats: ExitStats) -> str:
     best, anchor = report.exits[report.learnt], report.exits[report.anchor]
-    here = _named(best)
+    here, after = _named(best), f"After {counted(report.texts, 'text')}"
+    scouts = "a few run to the last exit, to show what every exit says about them."
     if report.texts == 0:
-        text = f"No text has been counted yet. Its texts start at {here}. "
-        return [text + "A few go to the last exit instead, to see what every exit says of them."]
+        return f"No text has been counted yet. Its first texts leave at {here}, and {scouts}"
     unseen = [str(row.exit) for row in report.exits if not row.observed]
     if unseen:
-        text = (
-            f"After {counted(report.texts, 'text')} no text has reached exit {', '.join(unseen)} "
-            f"yet. Texts go to {here}, and a few go "
-        )
-        return [text + "to the last exit, to see what every exit says of them."]
+        none = f"no text has reached exit {', '.join(unseen)} yet"
+        return f"{after} {none}. Most texts leave at {here}, and {scouts}"
     if best.reward is None:
-        return [f"After {counted(report.texts, 'text')} it uses {here}."]
+        return f"{after} its texts leave at {here}."
     if (own := by_its_own(report)) is not best:
-        text = (
-            f"After {counted(report.texts, 'text')} it uses {here}. Its own texts are "
-            "still few, so what other domains have shown counts too. "
+        return (
+            f"{after} the best guess is {here}. These texts are still few, so what other domains "
+            f"have shown counts, too. By its own texts alone {_named(own)} has the best estimated "
+            f"reward, {own.reward:z.4f} compared with {best.reward:z.4f}. {_saved(report)}"
         )
-        text += f"By its own texts alone {_named(own)} has the best estimated reward, "
-        return [f"{text}{own.reward:z.4f} compared with {best.reward:z.4f}.", _saved(report)]
-    text = (
-        f"After {counted(report.texts, 'text')} {here} has the best estimated "
-        f"reward (error saved minus cost), {best.reward:z.4f}: "
+    text = f"{after} {here} has the best estimated reward, {best.reward:z.4f}"
+    if best.exit == anchor.exit:
+        end = "last" if anchor.exit else "first"
+        return f"{text}. It is the {end} exit, with which all others are compared. {_saved(report)}"
+    end, side, cost = (
+        ("last", "less", anchor.cost - best.cost)
+        if anchor.exit
+        else ("first", "more", best.cost - anchor.cost)
     )
-    if anchor.exit == 0:
-        share, texts = _differing(report, stats, best.exit)
-        text += f"its label differed from that of exit 0 in {share:.1%} of "
-        text += f"{counted(texts, 'text')}, and it costs {best.cost - anchor.cost:.4f} more."
-    elif best.exit == anchor.exit:
-        text += "it is the last exit, with which all others are compared here."
-    else:
-        share, texts = _differing(report, stats, best.exit)
-        text += f"its label differed from that of the last exit in {share:.1%} of "
-        text += f"{counted(texts, 'text')}, and it costs {anchor.cost - best.cost:z.4f} less."
-    return [text, _saved(report)]
+    share, texts = _differing(report, stats, best.exit)
+    return (
+        f"{text}: errors saved compared with the {end} exit, minus cost. Its label differed from "
+        f"the {end} exit's on {share:.1%} of {counted(texts, 'text')}, and it costs {cost:z.4f} "
+        f"{side}. {_saved(report)}"
+    )
 
 
 def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> list[str]:
@@ -146,37 +148,32 @@ def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> lis
     confidence = report.diagnosis.confidence
     if confidence is None or not all(row.observed for row in report.exits):
         return []
-    if by_its_own(report) is not report.exits[report.learnt]:
-        return []
     best, rival = report.exits[report.learnt], report.exits[confidence.runner_up]
+    if by_its_own(report) is not best:
+        return []
     margin, spread = confidence.margin, 0.0
     for row in (best, rival):
         share, texts = _differing(report, stats, row.exit)
         spread += share * (1 - share) / texts
-    sentences = [f"The second best is {_named(rival)}, {margin:.4f} behind, which {{sure}}."]
+    behind = f"The second best is {_named(rival)}, {margin:.4f} behind. "
     if margin > Z_95 * math.sqrt(spread):
-        sure = "is more than chance explains"
-        sentences.append(
-            "This assumes that the deeper of two exits that differ is right (Strong Dominance); "
-            "check it with labels: `offramp policy evaluate`."
+        behind += (
+            "That is more than chance explains if, of two exits that differ, the deeper one is "
+            "right (Strong Dominance). Labels can check this: `offramp policy evaluate`."
         )
     else:
-        sure = "may be chance"
-    sentences[0] = sentences[0].format(sure=sure)
+        behind += "That may be chance."
+    change = (
+        f"{counted(confidence.texts_to_flip, 'more text')} would change the choice if all of them "
+        "spoke against it."
+    )
     dearer = best.cost - rival.cost
     if cost_weight > 0 and dearer:
         tie = (margin + dearer) / dearer * cost_weight  # what it gains more, over what it costs
         if tie > 0:
             side = "above" if dearer > 0 else "below"
-            sentences.append(
-                f"It would win at a cost weight {side} {tie:.3g}; the weight is "
-                f"{cost_weight:g} now."
-            )
-    flip = (
-        f"{counted(confidence.texts_to_flip, 'more text')} that all contradict the present "
-        f"exit would change the choice."
-    )
-    return [*sentences, flip]
+            change += f" So would a cost weight {side} {tie:.3g}; it is {cost_weight:g} now."
+    return [behind, change]
 
 
 def by_its_own(report: DomainReport) -> ExitReport:
@@ -200,4 +197,4 @@ def _named(row: ExitReport) -> str:
 
 
 def _saved(report: DomainReport) -> str:
-    return f"So far this has saved {report.layers_saved or 0.0:.0%} of the layers."
+    return f"So far {report.layers_saved or 0.0:.0%} of the layers did not have to run."

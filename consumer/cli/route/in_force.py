@@ -166,10 +166,10 @@ def exits_by_route(routes: Sequence[Route], domain: str, reading: Reading) -> li
     return found
 
 
-def in_words(rows: Sequence[dict[str, Any]]) -> str:
+def in_words(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return them as lines."""
-    return "\n".join(
+    return [
         f"by route {row['route']}, cost weight {row['cost_weight']:g}: "
         f"exit {row['exit']} (layer {row['layer']})"
         for row in rows
-    )
+    ]

@@ -89,7 +89,7 @@ def test_show_has_one_line_an_exit(store: RedisStore, redis_url: str) -> None:
     """Twelve exits are twelve lines, interval and all."""
     environ = {"OFFRAMP_REDIS__URL": redis_url}
     lines, said = offramp(WIDTH, environ, "policy", "show", "hotels")
-    rows = rows_below(lines, "exit layer played n differs 95 % reward index flags")
+    rows = rows_below(lines, "exit layer stopped ran differs 95 % reward most flags")
     assert [row[0] for row in rows] == list(map(str, range(12)))
     assert rows[0][:6] == ["0", "1", "300000", "12345678", "0.0%", "0.0..0.0%"]
     assert rows[11][:6] == ["11", "12", "12045678", "12045678", "28.7%", "28.7..28.7%"]

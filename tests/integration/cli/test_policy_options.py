@@ -166,7 +166,7 @@ def test_show_tells_texts_shares_layers_saved_and_age(store: RedisStore, offramp
     age_ms = time.time() * 1000 - shown["last_seen_ms"]
     assert -1000 < age_ms < 60_000
     table = offramp("show", "cars").stdout
-    assert "after 40 texts, 52.1% of layers saved, last text " in table
+    assert "after 40 texts, 52.1% of layers not run\nlast text " in table
     assert table.count("25.0%") == 4
 
 

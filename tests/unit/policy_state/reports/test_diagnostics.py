@@ -58,7 +58,7 @@ def test_with_three_classes_no_violation_is_claimed() -> None:
     found = diagnosed([*CLEAN, *[(0, 1, 0, 2)] * 200])
     assert found.violations is None
     assert not [each for each in found.warnings if "Strong Dominance" in each]
-    assert found.warnings[0].endswith("the deeper exit 2: one of the two errs there")
+    assert found.warnings[0].endswith("the deeper exit 2; one of the two is wrong there")
 
 
 def test_falling_disagreement_names_the_exit_that_errs() -> None:
@@ -68,8 +68,8 @@ def test_falling_disagreement_names_the_exit_that_errs() -> None:
     assert (fall.exit, fall.deeper) == (1, 2)
     assert fall.fall == pytest.approx(200 / 1200)
     assert found.warnings[0] == (
-        "exit 1 disagrees with exit 0 on 16.7% more of the texts than the deeper exit 2: one "
-        "of the two errs there, Strong Dominance does not hold"
+        "exit 1 disagrees with exit 0 on 16.7% more of the texts than the deeper exit 2; one "
+        "of the two is wrong there, so Strong Dominance does not hold"
     )
     few = [*CLEAN, (0, 1, 0, 0)]
     assert diagnosed(few).falling == ()  # within chance
@@ -82,15 +82,15 @@ def test_constant_exits_are_told() -> None:
     one = diagnosed([(0, 1, 0, 0), (1, 1, 1, 1)] * 300)
     assert one.constant == (1,)
     assert [w for w in one.warnings if w.startswith("exit 1 gives (nearly) all texts")]
-    assert not [w for w in one.warnings if "the reference" in w]
+    assert not [w for w in one.warnings if "compared with the last exit" in w]
     for settings in ({"algorithm": "uee-ucb"}, {"tolerance": 0.02}):  # which leave none out
         told = " ".join(diagnosed([(0, 0, 0, 0), (0, 0, 1, 1)] * 300, **settings).warnings)
         assert "gives (nearly) all texts the same label; train" in told
-        assert "the reference" not in told
+        assert "compared with the last exit" not in told
     first = diagnosed([(0, 0, 0, 0), (0, 0, 1, 1)] * 300)
     assert first.constant == (0, 1)
-    assert first.warnings[0].startswith("exit 0, 1 gives")
-    assert "the last exit is the reference" in first.warnings[1]
+    assert [w[:12] for w in first.warnings[:2]] == ["exit 0 gives", "exit 1 gives"]
+    assert "compared with the last exit" in first.warnings[2]
     assert first.certificate is None  # seen from exit 0 there is nothing
 
 
@@ -101,8 +101,8 @@ def test_the_certificate_fails_where_the_two_rules_part() -> None:
     assert (found.certificate.first_anchored, found.certificate.last_anchored) == (1, 3)
     assert not found.certificate.holds
     assert found.warnings[-1] == (
-        "compared with exit 0, exit 1 is best, but compared with the last exit, exit 3 is: "
-        "check with labels"
+        "exit 1 is best if exits are compared with the first one, but exit 3 if they are compared "
+        "with the last one; labels show which is right"
     )
 
 
