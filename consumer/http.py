@@ -56,7 +56,7 @@ def fetch_json(  # noqa: PLR0913  (the request's, by keyword)
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        raise InvalidSettings(f"{ca_file}: no certificates: {error}") from error
+        raise InvalidSettings(f"{ca_file} holds no usable certificates: {error}") from error
     body = None if form is None else urlencode(form).encode()
     request = Request(url, data=body, headers={"Accept": "application/json"})  # noqa: S310  (http or https: the settings see to it)
     if login is not None:
@@ -67,7 +67,7 @@ def fetch_json(  # noqa: PLR0913  (the request's, by keyword)
             found = orjson.loads(answer.read(_LIMIT_BYTES))
     except HTTPError as error:
         with error:
-            said = f"{url}: answers {error.code} {error.reason}"
+            said = f"{url} answers {error.code} {error.reason}"
         if error.code in _OURS and error.code not in _PASSING:
             raise ServiceRefused(said, code=error.code) from None
         raise ServiceUnavailable(said) from None
@@ -79,9 +79,9 @@ def fetch_json(  # noqa: PLR0913  (the request's, by keyword)
     except OSError as error:
         raise ServiceUnavailable(f"{url}: {error}") from error
     except ValueError as error:
-        raise ServiceUnavailable(f"{url}: answers with no JSON: {error}") from error
+        raise ServiceUnavailable(f"{url} does not answer with JSON: {error}") from error
     if not isinstance(found, expected):
-        said = f"{url}: answers with a {type(found).__name__}, expected a {expected.__name__}"
+        said = f"{url} answers with a {type(found).__name__}, expected a {expected.__name__}"
         raise ServiceUnavailable(said)
     return found
 
@@ -97,7 +97,7 @@ def read_secret(path: Path) -> str:
     except OSError as error:
         raise InvalidSettings(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InvalidSettings(f"{path}: not UTF-8") from error
+        raise InvalidSettings(f"{path} is not UTF-8") from error
     if not secret:
-        raise InvalidSettings(f"{path}: is empty, expected a secret")
+        raise InvalidSettings(f"{path} is empty: write the secret into it")
     return secret

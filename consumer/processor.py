@@ -265,7 +265,7 @@ class Processor:
         with blamed("route"):
             route = known.get(record.topic) or route_for(self.routes, record.topic)
             if route is None:
-                raise InvalidEvent("route", "no-route", f"no route is for topic {record.topic}")
+                raise InvalidEvent("route", "no-route", f"no route matches topic {record.topic}")
             known[record.topic] = route
             domain = route.domain_of(record, body)
         return Event(

@@ -33,7 +33,7 @@ _ID_DIGITS = 512
 _INT32_MAX = 2**31 - 1
 _OFFSET_MAX = 2**63 - 2
 _EXPECTED = {
-    "id": f"expected 1 to {_ID_DIGITS} characters, or an integer of as many digits",
+    "id": f"expected 1 to {_ID_DIGITS} characters, or an integer of at most as many digits",
     "event": "expected a JSON object",
     "text": "expected a string",
 }
@@ -139,16 +139,16 @@ def _is_object(value: bytes) -> bool:
     if begin == b"{":
         return True
     if begin and begin in b'["':
-        looks = f"begins with {begin.decode()} as JSON may"
+        looks = f"begins with {begin.decode()}, as JSON can"
     elif _BARE.fullmatch(value):
-        looks = "is a number, true, false or null in JSON"
+        looks = "is a number, true, false or null of JSON"
     elif begin and begin < b" ":
-        looks = f"begins with byte {begin[0]:#04x} as binary values do"
+        looks = f"begins with byte {begin[0]:#04x}, as binary values do"
     elif (zero := value.find(0)) >= 0:
-        looks = f"has a zero byte at position {zero} as binary values and UTF-16 do"
+        looks = f"has a zero byte at position {zero}, as binary values and UTF-16 do"
     else:
         return False
-    msg = f"{looks}, and is neither a JSON object nor surely text: let kafka.format say what it is"
+    msg = f"the value {looks}, so it may not be text: set kafka.format to the format of the topic"
     raise InvalidEvent("parse", "unclear-format", msg)
 
 

@@ -41,10 +41,10 @@ def _avro() -> Compile:
             try:
                 found = fastavro.schemaless_reader(stream, parsed, None)
             except Exception as error:
-                msg = f"does not fit its schema: {type(error).__name__}"
+                msg = f"the value does not match its schema: {type(error).__name__}"
                 raise InvalidEvent("parse", "invalid-avro", msg) from error
             if stream.tell() != len(value):
-                msg = f"{counted(len(value) - stream.tell(), 'byte')} behind what its schema says"
+                msg = f"{counted(len(value) - stream.tell(), 'byte')} follow the end of its fields"
                 raise InvalidEvent("parse", "invalid-avro", msg)
             return found
 
@@ -68,7 +68,7 @@ def _json_schema() -> Compile:
                 first = next(validator.iter_errors(found))
                 where = ".".join(map(str, first.instance_path)) or "event"
                 rule = "/".join(map(str, first.schema_path))
-                msg = f"{where}: against {rule} of its schema"
+                msg = f"{where} breaks the rule {rule} of its schema"
                 raise InvalidEvent("parse", "schema-mismatch", msg)
             return found
 
@@ -102,7 +102,7 @@ def _protobuf() -> Compile:
             try:
                 message = message_class(indexes)
             except IndexError as error:
-                msg = f"message {indexes[:_SHOWN_INDEXES]}: its schema has none there"
+                msg = f"its schema has no message {indexes[:_SHOWN_INDEXES]}"
                 raise InvalidEvent("parse", "invalid-framing", msg) from error
             try:
                 found: object = json_format.MessageToDict(
@@ -111,7 +111,7 @@ def _protobuf() -> Compile:
                     descriptor_pool=pool,
                 )
             except Exception as error:
-                msg = f"does not fit its schema: {type(error).__name__}"
+                msg = f"the value does not match its schema: {type(error).__name__}"
                 raise InvalidEvent("parse", "invalid-protobuf", msg) from error
             return found
 
@@ -144,10 +144,10 @@ def _protoc(schema: str) -> bytes:
             if ended.returncode == 0:
                 return Path(folder, "out").read_bytes()
     except (OSError, subprocess.TimeoutExpired) as error:  # the machine's fault, not a schema's
-        raise ServiceUnavailable(f"protoc cannot be run: {error}") from error
+        raise ServiceUnavailable(f"cannot run protoc: {error}") from error
     lines = ended.stderr.decode(errors="replace").replace(f"{folder}/", "").splitlines()
     said = " ".join(line for line in lines if line.startswith("schema.proto:"))  # no warnings
-    msg = f"protoc ends with {ended.returncode}: {said[:_SHOWN_CHARACTERS]}"
+    msg = f"protoc exits with code {ended.returncode}: {said[:_SHOWN_CHARACTERS]}"
     raise InvalidEvent("parse", "invalid-schema", msg)
 
 

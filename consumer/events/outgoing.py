@@ -132,7 +132,7 @@ def set_aside(
 
 
 def _letter(prediction: Prediction) -> DeadLetter:
-    message = f"with its key the prediction is larger than {prediction.event.output} takes"
+    message = f"the prediction and its key are too large for topic {prediction.event.output}"
     return DeadLetter(prediction.event.record, "produce", "prediction-too-large", message)
 
 
@@ -147,5 +147,8 @@ def _smaller(letter: DeadLetter) -> DeadLetter:
         less = record._replace(key=None, headers=())
         omitted = (("key", len(record.key or b"")), ("headers", headers))
     else:
-        raise StoppedByError(f"{record.position}: not even an empty dead letter may be written")
+        raise StoppedByError(
+            f"{record.position}: even an empty dead letter is too large for its topic: raise "
+            "max.message.bytes there"
+        )
     return replace(letter, record=less, omitted_bytes=letter.omitted_bytes + omitted)

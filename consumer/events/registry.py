@@ -93,14 +93,14 @@ class Registry:
             ServiceRefused: the registry does not let us in.
         """
         if len(value) < _FRAME_BYTES or value[0] != 0:
-            msg = f"{counted(len(value), 'byte')} that do not begin with 0 and a schema's number"
+            msg = f"{counted(len(value), 'byte')} do not begin with 0 and the number of a schema"
             raise InvalidEvent("parse", "invalid-framing", msg)
         decode = self._decoder(int.from_bytes(value[1:_FRAME_BYTES]))
         if isinstance(decode, InvalidEvent):
             raise decode
         fields = decode(value[_FRAME_BYTES:])
         if not isinstance(fields, dict):
-            msg = f"is a {type(fields).__name__}, expected names with values"
+            msg = f"the value is a {type(fields).__name__}, expected names with values"
             raise InvalidEvent("parse", f"invalid-{self._kind.lower()}", msg)
         return fields
 
@@ -115,7 +115,7 @@ class Registry:
         kinds = self._ask("schemas/types", expected=list)
         if self._kind not in kinds:
             has = ", ".join(map(str, kinds))
-            raise InvalidSettings(f"{self._settings.url}: has {has} schemas, no {self._kind}")
+            raise InvalidSettings(f"{self._settings.url} has {has} schemas, but not {self._kind}")
 
     def _ask(self, path: str, *, expected: type[_Answer]) -> _Answer:
         settings = self._settings
@@ -165,7 +165,7 @@ class Registry:
         while len(self._missing) > _KEPT:
             self._missing.popitem(last=False)
         if now - since < limit_s:
-            msg = f"{error}, its texts become dead letters after {limit_s:g} s (missing_s)"
+            msg = f"{error}; its texts become dead letters after {limit_s:g} s (missing_s)"
             raise ServiceUnavailable(msg) from error
 
     def _fetch(self, number: int) -> Decode | InvalidEvent:
@@ -176,18 +176,20 @@ class Registry:
             if error.code != _NOT_FOUND:
                 raise
             self._check_patience(number, error)
-            raise InvalidEvent("parse", "unknown-schema", f"no schema {number}") from error
+            raise InvalidEvent(
+                "parse", "unknown-schema", f"the registry has no schema {number}"
+            ) from error
         self._missing.pop(number, None)
         try:
             found = _Registered.model_validate(answer)
         except ValidationError as error:  # not the registry, or not in order: no record's fault
-            msg = f"{self._settings.url}: {path} answers with no schema"
+            msg = f"{self._settings.url}: {path} does not answer with a schema"
             raise ServiceUnavailable(msg) from error
         if found.kind != self._kind:
             msg = f"schema {number} is {found.kind}, expected {self._kind}"
             raise InvalidEvent("parse", "invalid-schema", msg)
         if any(not other.name.startswith(_BROUGHT) for other in found.references or ()):
-            msg = f"schema {number} refers to others, which is not supported"
+            msg = f"schema {number} refers to other schemas, which is not supported"
             raise InvalidEvent("parse", "invalid-schema", msg)
         try:
             return self._compile(found.text)

@@ -131,7 +131,7 @@ def check_login(client: Mapping[str, Any], *, timeout_s: float) -> None:
                     return
             if time.monotonic() + _PAUSE_S > deadline:
                 raise StreamUnavailable(
-                    f"no broker answers after {timeout_s:g} s: {'; '.join(said)}"
+                    f"no broker answered within {timeout_s:g} s: {'; '.join(said)}"
                 )
             time.sleep(_PAUSE_S)
     finally:
@@ -151,11 +151,11 @@ def _explained(error: Exception, *, at_login: bool) -> str:
         return f"a file of kafka.security cannot be read ({said})"
     lost = at_login and isinstance(error, kafka_errors.KafkaConnectionError)
     if lost or isinstance(error, kafka_errors.SaslAuthenticationFailedError):
-        return f"the login is wrong ({said}); see username, password_file, token_file"
+        return f"the login is wrong ({said}); check username, password_file, token_file"
     if isinstance(error, kafka_errors.UnsupportedSaslMechanismError):
         return f"the broker does not take this kafka.security.mechanism ({said})"
     meaning = next((text for word, text in _TLS_MEANINGS.items() if word in said), None)
-    return f"{meaning[0]} ({said}); see {meaning[1]}" if meaning else said or type(error).__name__
+    return f"{meaning[0]} ({said}); check {meaning[1]}" if meaning else said or type(error).__name__
 
 
 def bounded(call: Callable[..., object], *args: object, timeout_s: float) -> None:

@@ -74,11 +74,11 @@ class ReadLetter:
     def hindrance(self, topic: str | None) -> str | None:
         """Return why it cannot be sent back to `topic`, or to where it came from, if it cannot."""
         if self.batch:
-            return "they hold no record but a batch that could not be read"
+            return "they hold a batch that could not be read, not a record"
         if self.error.keys() & {"value_bytes", "key_bytes"}:
             return "they were too large to be kept whole"
         if self.target(topic) is None:
-            return "they do not say where they came from; --to names a topic"
+            return "they do not say where they came from; name a topic with --to"
         return None
 
     def target(self, topic: str | None) -> str | None:
@@ -111,7 +111,7 @@ def read_letters(
     try:
         reader = TopicReader(settings, [topic])
     except TopicMissing as error:
-        said = f"topic {topic} does not exist; `offramp topics init` creates it"
+        said = f"topic {topic} does not exist; create it with `offramp topics init`"
         raise TopicMissing(said) from error
     with reader:
         for record in reader.records(wait=False):

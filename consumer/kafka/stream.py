@@ -232,7 +232,7 @@ class KafkaStream:
             by_name = isinstance(error.__cause__, kafka_errors.FencedInstanceIdError)
             if not by_name or self._member.was(batch.membership):
                 raise
-            msg = "the batch was read under a membership of this worker that has ended"
+            msg = "the batch was read before this worker left the group and joined it again"
             raise StreamUnavailable(msg) from error
         self._committed = True
         for r in last.values():
@@ -274,7 +274,10 @@ class KafkaStream:
         if old.silent_s > settings.metadata_max_age_s + self._timeout_s:
             raise StreamUnavailable(f"no broker has answered for {old.silent_s:.0f} s")
         if (joining_s := old.joining_s()) > limit_s:
-            log.warning("new consumer joining_s=%.0f", joining_s)
+            log.warning(
+                "joining the group takes too long, trying with a new consumer joining_s=%.0f",
+                joining_s,
+            )
             with translated("joining anew"):
                 self._member = self._joined()
                 self._buffer.clear()

@@ -20,7 +20,7 @@ _NOT_AUTHORIZED: Final = 29
 
 def missing(topic: str) -> TopicRefused:
     """Return what is wrong with a topic that is not there."""
-    return TopicRefused(topic, "does not exist", "`offramp topics init` creates it")
+    return TopicRefused(topic, "does not exist", "create it with `offramp topics init`")
 
 
 def unseen(topic: str) -> TopicRefused:
@@ -53,9 +53,11 @@ def refusal(topic: str, error: BaseException) -> TopicRefused | None:
     if isinstance(error, kafka_errors.InvalidRecordError):
         if "without key" in str(error):
             return keyless(topic)
-        return TopicRefused(topic, f"refuses a record: {error}", "see the topic's settings")
+        return TopicRefused(topic, f"refuses a record: {error}", "check the settings of the topic")
     if isinstance(error, kafka_errors.PolicyViolationError | kafka_errors.InvalidTopicError):
-        return TopicRefused(topic, f"refuses records: {error!r}", "see the broker's policies")
+        return TopicRefused(
+            topic, f"refuses records: {error!r}", "check the policies of the brokers"
+        )
     return None
 
 
@@ -72,7 +74,7 @@ def described_refusal(described: Mapping[str, Any]) -> TopicRefused | None:
     without = [str(p["partition_index"]) for p in described["partitions"] if p["leader_id"] < 0]
     if without:
         cause = f"has no leader for partition {', '.join(without[:5])}"
-        return TopicRefused(topic, cause, "see the brokers that have its copies")
+        return TopicRefused(topic, cause, "check the brokers that have its replicas")
     return None
 
 

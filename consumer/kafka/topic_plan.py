@@ -69,7 +69,7 @@ def needed_topics(  # noqa: PLR0913 - which topics, and how they are made
         except ValueError as error:
             raise InvalidRoute(str(error)) from error
         if route_for(table.routes, name) is None:
-            raise InvalidRoute(f"no route is for topic {name}; see `offramp route add`")
+            raise InvalidRoute(f"no route matches topic {name}; add one with `offramp route add`")
     named = [n for route in table.routes for n in named_topics(route.topics)]
     roles: dict[str, Role] = dict.fromkeys([*inputs, *named], "input")
     roles |= dict.fromkeys([route.output for route in table.routes], "output")

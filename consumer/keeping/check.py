@@ -41,7 +41,9 @@ def check_known(settings: Settings, table: RouteTable, kept: Records | None = No
     except TopicMissing:
         return
     if ("routes",) in kept:
-        raise settings.group_routes.gone(f"which had revision {kept['routes',]['revision']}")
+        raise settings.group_routes.gone(
+            f"the policy topic has revision {kept['routes',]['revision']}"
+        )
 
 
 def check_in_force(settings: Settings, store: RedisStore, table: RouteTable) -> None:
@@ -68,7 +70,7 @@ def check_committed(settings: Settings, store: RedisStore) -> None:
     topics = topics_of_unknown(settings.kafka, store)
     others = sorted(name for name in topics if re.fullmatch(BUILT_IN.topics, name) is None)
     if others:
-        raise settings.group_routes.gone(f"of a group that has read {others[0]}")
+        raise settings.group_routes.gone(f"the group has read topic {others[0]}")
 
 
 def kept_findings(settings: Settings, store: RedisStore, *, policy: str) -> list[Finding]:
@@ -91,7 +93,7 @@ def kept_findings(settings: Settings, store: RedisStore, *, policy: str) -> list
         problem(
             "kept",
             topic,
-            f"Redis has lost {kind} and {counted(changes, 'change')} that are here",
+            f"Redis has lost {kind} and {counted(changes, 'change')} that this topic has",
             "offramp policy rebuild",
         )
         for kind, changes in keeping.lost(kept).items()

@@ -72,7 +72,7 @@ class Keeper(Rounds):
         lost = self._keeping.lost(kept)
         if self._settings.routes is None:
             if "routes" in lost:
-                said = f"with {lost['routes']} changes of them"
+                said = f"with {lost['routes']} of their changes"
                 raise self._settings.group_routes.gone(said)
             check_committed(self._settings, self._store)
         if "policy" in lost:
@@ -100,7 +100,11 @@ class Keeper(Rounds):
                     kept.pop(key, None)
                 else:
                     kept[key] = value
-            log.info("kept records=%d topic=%s", len(news), self._settings.kafka.policy_topic)
+            log.info(
+                "copied changes to kafka records=%d topic=%s",
+                len(news),
+                self._settings.kafka.policy_topic,
+            )
         return not lost
 
     def _round(self) -> float:
@@ -112,9 +116,9 @@ class Keeper(Rounds):
             missing = isinstance(error, TopicMissing)
             if self._is_news(str(error)):
                 log.warning(
-                    "what people set is in redis alone until this is mended error=%s%s",
+                    "pins, freezes, settings and routes are in redis alone for now error=%s%s",
                     error,
-                    ": `offramp topics init` creates it" if missing else "",
+                    "; create it with `offramp topics init`" if missing else "",
                 )
             return _MISSING_S if missing else _PAUSE_S
         self._is_news("")
@@ -127,8 +131,7 @@ class Keeper(Rounds):
     def _say_restored(self, done: Restored) -> None:
         if done.changes:
             log.warning(
-                "redis had lost what people had set, brought back from=%s routes=%s settings=%s "
-                "domains=%d changes=%d",
+                "restored what redis had lost from=%s routes=%s settings=%s domains=%d changes=%d",
                 self._settings.kafka.policy_topic,
                 done.routes,
                 done.settings,

@@ -58,7 +58,7 @@ class PolicyTopic:
                     flaws += 1
                     if flaws <= _FLAWS_SHOWN:
                         log.warning(
-                            "left out %s: no record of a policy: %s", record.position, error
+                            "skipped %s, not a record of this topic: %s", record.position, error
                         )
         return found
 

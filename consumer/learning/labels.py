@@ -71,7 +71,7 @@ def labels_of_file(
             if column not in record.fields:
                 no_column(columns, column, record.fields, option)
             if not _plain(record.fields[column]):
-                raise InvalidSettings(f"{line}: {column} is no word and no whole number")
+                raise InvalidSettings(f"{line}: {column} is neither a word nor a whole number")
         label = record.fields[label_column]
         found[str(record.fields[id_column])] = label
     return found
@@ -175,13 +175,13 @@ def join(
 
 def _classes(seen: Mapping[int, str], highest: int, names: Sequence[str] | None) -> Classes:
     if names is None:
-        named = (seen.get(n, f"(class {n}, of no prediction)") for n in range(highest + 1))
+        named = (seen.get(n, f"(class {n}, never predicted)") for n in range(highest + 1))
         return Classes(tuple(named))
     for number, name in seen.items():
         if number >= len(names) or names[number] != name:
             raise InvalidSettings(
                 f"class {number} is {name!r} in the predictions, "
-                f"the model named has the classes {Classes(tuple(names))}"
+                f"but the model has the classes {Classes(tuple(names))}"
             )
     return Classes(tuple(names))
 

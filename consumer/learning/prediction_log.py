@@ -59,7 +59,9 @@ class PredictionLog(TopicReader):
             with translated("reading the group's offsets"):
                 offsets = group_offsets(self.admin, self._group, self.ids)
             if offsets == {}:
-                raise InvalidSettings(f"group {self._group} has committed nothing")
+                raise InvalidSettings(
+                    f"group {self._group} has committed nothing: check kafka.group"
+                )
             behind = [
                 source
                 for (topic_id, number), offset in (offsets or {}).items()
@@ -69,7 +71,7 @@ class PredictionLog(TopicReader):
                 return offsets
             if time.monotonic() > deadline:
                 if offsets is None:
-                    raise StreamUnavailable("Kafka's coordinator of groups is not available")
+                    raise StreamUnavailable("Kafka's group coordinator is not available")
                 return offsets
             time.sleep(_COMMIT_POLL_S)
 

@@ -160,7 +160,7 @@ class Repairs(Rounds):
         except (ConsumerError, PolicyStateError) as error:
             pause_s = _PAUSE_S[min(self._failures, len(_PAUSE_S) - 1)]
             self._failures += 1
-            log.warning("not repaired, tried again pause_s=%.0f error=%s", pause_s, error)
+            log.warning("cannot repair now, trying again pause_s=%.0f error=%s", pause_s, error)
             return pause_s
         self._failures = 0
         return _EVERY_S
@@ -176,7 +176,7 @@ class Repairs(Rounds):
         due = {s for s, pieces in found.items() if s in known and self._given_up.get(s) != pieces}
         if not due:
             return
-        log.info("not counted partitions=%d offsets=%d", len(due), _offsets(found, due))
+        log.info("found uncounted offsets partitions=%d offsets=%d", len(due), _offsets(found, due))
         try:
             self._take_history()
             done = repair(
@@ -200,8 +200,8 @@ class Repairs(Rounds):
         if done.left and not self._stopped.is_set():
             self._given_up |= {source: found[source] for source in done.left if source in found}
             log.error(
-                "texts may be uncounted for good partitions=%d offsets=%d: their predictions "
-                "are further back than store.repair_records %d, or gone; %s",
+                "texts may stay uncounted partitions=%d offsets=%d: their predictions are further "
+                "back than store.repair_records %d, or deleted; %s",
                 *(len(done.left), _offsets(found, done.left)),
                 *(self._settings.store.repair_records, MENDS),
             )

@@ -99,7 +99,9 @@ class Snapshots:
         except (StoreUnavailable, StoreRefused, PolicyNotFound) as error:
             if not _may_pass(error):
                 raise
-            log.warning("store is away, going on with what is known %s error=%s", self, error)
+            log.warning(
+                "store is unreachable, continuing with what is known %s error=%s", self, error
+            )
             with self._lock:
                 known, self.away = self.away, True
                 if not self._failures:
@@ -130,9 +132,8 @@ class Snapshots:
             with contextlib.suppress(PolicyNotFound):
                 return send()
             log.error(
-                "policy is gone from the store, created anew name=%s; what was learnt is counted "
-                "from the predictions, as far as store.repair_records goes, else "
-                "`offramp policy rebuild` brings it back",
+                "store has lost the policy, created it again name=%s; workers count again the "
+                "latest store.repair_records predictions; `offramp policy rebuild` counts all",
                 self.policy.meta.name,
             )
             self._store.open(self.policy.meta)
@@ -146,7 +147,7 @@ class Snapshots:
             try:
                 self._store.apply(())
             except StoreUnavailable:
-                log.warning("store is still away %s", self)
+                log.warning("store is still unreachable %s", self)
                 continue
             except StoreError:  # an answer too; whoever asks next is told
                 break

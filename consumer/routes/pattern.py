@@ -35,7 +35,7 @@ def check_pattern(pattern: str) -> str:
         ValueError: it is none, too long, or could take too long.
     """
     if not 1 <= len(pattern) <= PATTERN_MAX_CHARACTERS:
-        msg = f"pattern of {len(pattern)} characters, limit 1..{PATTERN_MAX_CHARACTERS}"
+        msg = f"the pattern has {len(pattern)} characters, expected 1..{PATTERN_MAX_CHARACTERS}"
         raise ValueError(msg)
     try:
         re.compile(f"^(?:{pattern})$")  # how it is used: flags for all of it are no part of that
@@ -45,8 +45,8 @@ def check_pattern(pattern: str) -> str:
         raise ValueError(msg) from error
     if ways > _WAYS_MAX:
         msg = (
-            "matching it could take too long: at most three of * and + in a row, and none around "
-            "a group that repeats or has alternatives; use a class such as [a-z.-]* instead"
+            "matching could take too long: use at most three * or + in a row, and none around a "
+            "group that repeats or has alternatives; a class such as [a-z.-]* is always fast"
         )
         raise ValueError(msg)
     return pattern
@@ -60,8 +60,8 @@ def check_topic(name: str) -> str:
     """
     if not _TOPIC.fullmatch(name) or name in {".", ".."}:
         msg = (
-            f"{name[:40]!r} is no topic: 1..{TOPIC_MAX_CHARACTERS} letters, digits, dots, "
-            "underscores and dashes expected"
+            f"{name[:40]!r} cannot be the name of a topic: use 1..{TOPIC_MAX_CHARACTERS} letters, "
+            "digits, dots, underscores and dashes"
         )
         raise ValueError(msg)
     return name

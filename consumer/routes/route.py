@@ -31,10 +31,10 @@ def _checked_source(source: str) -> str:
         msg = "expected 'topic', 'field:PATH', 'header:NAME' or 'fixed:DOMAIN'"
         raise ValueError(msg)
     if len(source) > _SOURCE_MAX_CHARACTERS:
-        msg = f"{len(source)} characters, limit {_SOURCE_MAX_CHARACTERS}"
+        msg = f"it has {len(source)} characters, limit {_SOURCE_MAX_CHARACTERS}"
         raise ValueError(msg)
     if kind == "field" and not all(name.split(".")):
-        msg = f"{name!r} is no path: names with a dot between them expected, such as meta.shop"
+        msg = f"{name!r} is not a path: expected names with a dot between them, such as meta.shop"
         raise ValueError(msg)
     if kind == "fixed":
         try:

@@ -78,7 +78,7 @@ class RouteTable:
         if instead:
             routes[routes.index(self.named(name))] = route
         elif name in self.names:
-            raise InvalidRoute(f"there is a route {name!r} already; --replace changes it")
+            raise InvalidRoute(f"route {name!r} already exists; change it with --replace")
         else:
             at = len(routes) if before is None else routes.index(self.named(before))
             routes.insert(at, route)
@@ -106,8 +106,8 @@ def stored_table(stored: StoredRoutes) -> RouteTable:
     """
     if stored.lost:
         raise InvalidRoute(
-            "the routes of this group are missing in Redis, though their history is there: add "
-            "them again, `offramp route history` tells which there were"
+            "Redis has lost the routes of this group, but has their history: see `offramp route "
+            "history`, and add them again"
         )
     if stored.revision == 0:
         return RouteTable((BUILT_IN,), "built-in")
@@ -197,23 +197,23 @@ class GroupRoutes:
             shown = f"route {route.name or route.topics!r}"
             if route.output in own:
                 raise InvalidRoute(
-                    f"{shown}: output {route.output} is {own[route.output]}; predictions need one "
-                    "of their own"
+                    f"{shown}: output {route.output} is {own[route.output]}; choose a separate "
+                    "topic for predictions"
                 )
             written[route.output] = f"the output of {shown}"
         for topic, what in written.items():
             if (reading := route_for(routes, topic)) is not None:
                 raise InvalidRoute(
                     f"route {reading.name or reading.topics!r} would read {topic}, {what}: "
-                    "what a worker writes would come back to it"
+                    "a worker would read what it has written"
                 )
 
     def gone(self, why: str) -> RoutesGone:
         """Return the error that Redis has lost the routes of the group."""
         return RoutesGone(
-            f"the routes of group {self.group} are gone from Redis, {why}; nothing is read by "
-            f"guess: `offramp policy rebuild` brings them back from topic {self.policy_topic}; "
-            "where that has none, `offramp route add` them again"
+            f"Redis has lost the routes of group {self.group} ({why}), so workers do not know what "
+            f"to read: restore them from topic {self.policy_topic} with `offramp policy rebuild`, "
+            "or add them again with `offramp route add`"
         )
 
 

@@ -71,7 +71,7 @@ class RouteWatch(Rounds):
         """
         since = self._gone_since
         if since is not None and time.monotonic() > since + self._gone_s:
-            raise self._group.gone(f"and not back after {self._gone_s:g} s")
+            raise self._group.gone(f"they did not come back within {self._gone_s:g} s")
 
     def look(self) -> None:
         """Take the routes that are in force now, if they can be used."""
@@ -84,7 +84,7 @@ class RouteWatch(Rounds):
             table = self._group.usable(stored)
         except (InvalidRoute, PolicyStateError) as error:
             if self._is_news(str(error)):
-                log.warning("routes cannot be read, the last ones stay error=%s", error)
+                log.warning("cannot read the routes, keeping the last ones error=%s", error)
             return
         self._is_news("")
         if table != self._latest:
@@ -101,13 +101,13 @@ class RouteWatch(Rounds):
         group, known = self._group.group, self._latest
         if self._gone_since is None:
             self._gone_since = time.monotonic()
-            log.error("routes are gone from redis, the last ones stay group=%s", group)
+            log.error("redis has lost the routes, keeping the last ones group=%s", group)
         routes = StoredRoutes(known.revision, tuple(known.documents()))
-        reason = "they were gone from the store"
+        reason = "redis had lost them"
         if stored.lost and self._store.put_routes_back(
             group, routes, by=self._instance, reason=reason
         ):
-            log.warning("routes were written to redis again revision=%d", known.revision)
+            log.warning("wrote the routes to redis again revision=%d", known.revision)
             self._gone_since = None
 
     def _round(self) -> float:

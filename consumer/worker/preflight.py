@@ -144,7 +144,7 @@ def _policy_topic(settings: Settings, table: RouteTable | None) -> CheckResult:
             check_known(settings, table, kept)
     except TopicMissing as error:
         said = f"{error}: pins, settings and routes are in Redis alone"
-        return CheckResult(name, True, said, "`offramp topics init` creates it")
+        return CheckResult(name, True, said, "create it with `offramp topics init`")
     except RoutesGone as error:
         return CheckResult(name, False, str(error), "`offramp policy rebuild`")
     except ConsumerError as error:

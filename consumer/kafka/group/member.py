@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from consumer.kafka.reading.buffer import Partition
     from consumer.settings.sections import KafkaSettings
 
-ADVICE: Final = "give the workers a kafka.group of their own, or end these members"
+ADVICE: Final = "give the workers a separate kafka.group, or stop these members"
 _MEMBERS_SHOWN: Final = 3
 _JOIN_POLL_MS: Final = 500  # a join of the group finishes inside a poll: shorter ones starve it
 
@@ -116,8 +116,7 @@ class Member(ConsumerRebalanceListener):
         told = described_ids(self._admin, doubted)
         if made_anew := [topic for topic, found in doubted.items() if told[topic] != found]:
             raise StreamUnavailable(
-                f"topic {made_anew[0]} was deleted and made anew: a batch of the one before is not "
-                "used"
+                f"topic {made_anew[0]} was deleted and created again: its old batch is dropped"
             )
 
     def poll(self, timeout_ms: int, full: Iterable[Partition]) -> dict[Partition, list[Record]]:
@@ -216,7 +215,7 @@ def foreign(admin: KafkaAdminClient, group: str) -> str | None:
     how = f"the assignor {assignor}" if kind == "consumer" else f"the protocol {kind}"
     return (
         f"group {group} has {len(members)} members ({who}) that use {how}, "
-        f"and a worker needs {private.Assignor.name}"
+        f"but a worker needs {private.Assignor.name}"
     )
 
 
@@ -230,5 +229,5 @@ def explained(admin: KafkaAdminClient, group: str) -> Iterator[None]:
     try:
         yield
     except kafka_errors.InconsistentGroupProtocolError as error:
-        told = foreign(admin, group) or f"group {group} has members that are no workers"
+        told = foreign(admin, group) or f"group {group} has members that are not workers"
         raise StreamRefused(f"{told}: {ADVICE}") from error

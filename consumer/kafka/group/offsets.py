@@ -144,7 +144,7 @@ def group_lag(
     try:
         stored = store.positions(group)
     except StoreUnavailable as error:
-        log.warning("positions that only redis has are not known error=%s", error)
+        log.warning("cannot read the positions in redis error=%s", error)
         stored = StoredPositions(began=False)
     began = stored.began or any(entry.offset >= 0 for entry in found.values())
     at_first = kafka.start == "earliest" or began

@@ -80,7 +80,7 @@ class Positions:
         try:
             self._store.keep_positions(self._group, news)
         except StoreError as error:  # Kafka has them, which is enough for days
-            log.warning("positions not kept partitions=%d error=%s", len(news), error)
+            log.warning("cannot write positions to redis partitions=%d error=%s", len(news), error)
             return
         with self._lock:
             self._news = {s: at for s, at in self._news.items() if news.get(s) != at}

@@ -42,7 +42,7 @@ class Resting:
         """Let a partition stand still, until it is tried again."""
         now, cause = time.monotonic(), repr(error)
         if isinstance(error, TopicAuthorizationFailedError):
-            cause = f"may not be read: {allow(partition.topic, 'Read', 'Describe')} allows it"
+            cause = f"may not be read: allow it with {allow(partition.topic, 'Read', 'Describe')}"
         known = self._rests.setdefault(partition, _Rest(cause, now, now - _SAID_EVERY_S))
         if now - known.logged >= _SAID_EVERY_S:
             known.logged = now

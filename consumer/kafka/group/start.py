@@ -97,7 +97,7 @@ class StartOffsets:
     def cut_off(self, offsets: Mapping[TopicPartition, int | None]) -> None:
         """Go on where logs end now that were cut behind a broker's failure."""
         for tp, there in offsets.items():
-            log.warning("log was cut partition=%s[%d] at=%s", *tp, there)
+            log.warning("log was truncated partition=%s[%d] at=%s", *tp, there)
             if there is not None:
                 self._consumer.seek(tp, there)
                 self._begin(tp, self.topics.ids.get(tp), there)
@@ -133,7 +133,7 @@ class StartOffsets:
     def _place(self, tp: TopicPartition) -> bool:
         """Place one partition; say whether that is done."""
         if tp not in self._consumer.assignment():
-            log.info("gone partition=%s[%d]", tp.topic, tp.partition)
+            log.info("no longer assigned partition=%s[%d]", tp.topic, tp.partition)
             self._settled(tp)
             return True
         if tp not in self._untold:  # what was asked before is an old answer
@@ -155,7 +155,8 @@ class StartOffsets:
             if not isinstance(error, kafka_errors.KafkaTimeoutError):
                 raise
             if time.monotonic() > self._waiting[tp] + _LONGEST_S:
-                msg = f"no committed offset of {tp.topic}[{tp.partition}] in {_LONGEST_S:g} s"
+                at = f"{tp.topic}[{tp.partition}]"
+                msg = f"Kafka did not return the offset of {at} within {_LONGEST_S:g} s"
                 raise StreamUnavailable(msg) from error
             return False
         self._settled(tp)
@@ -180,7 +181,7 @@ class StartOffsets:
             except SourceGone:
                 continue
             except StreamUnavailable as error:
-                log.warning("not known which topic it is topic=%s error=%s", topic, error)
+                log.warning("cannot ask for the id of a topic topic=%s error=%s", topic, error)
                 continue
             for tp in [tp for tp in self.topics.ids if tp.topic == topic]:
                 if self.topics.ids[tp] == topic_id:
@@ -189,7 +190,7 @@ class StartOffsets:
                     self._made_anew(tp)
 
     def _made_anew(self, tp: TopicPartition) -> None:
-        log.warning("topic was deleted and made anew partition=%s[%d]", *tp)
+        log.warning("topic was deleted and created again partition=%s[%d]", *tp)
         self.forget([tp])
 
     def _seek(self, tp: TopicPartition) -> None:
@@ -227,7 +228,7 @@ class StartOffsets:
         try:  # so that others can see it, and it is known without Redis
             self._consumer.commit({tp: to_commit(offset, topic_id)}, timeout_ms=self._timeout_ms)
         except kafka_errors.KafkaError as error:
-            log.info("not committed partition=%s[%d] error=%r", *tp, error)
+            log.info("cannot commit a position partition=%s[%d] error=%r", *tp, error)
 
     def _begin(self, tp: TopicPartition, topic_id: str | None, offset: int) -> None:
         if topic_id is not None:
@@ -241,13 +242,13 @@ class StartOffsets:
                 continue
             if offset < firsts[tp]:
                 log.warning(
-                    "retention took records that were not read partition=%s[%d] offsets=%d "
+                    "retention deleted records before they were read partition=%s[%d] offsets=%d "
                     "from=%d to=%d",
                     *(*tp, firsts[tp] - offset, offset, firsts[tp] - 1),
                 )
             else:
                 log.warning(
-                    "log ends before its group's position, reading it from its first record "
+                    "log ends before the position of the group, reading from the first record "
                     "partition=%s[%d] offset=%d",
                     *(*tp, offset),
                 )

@@ -142,7 +142,9 @@ class _Records(private.PartitionRecords):
                 if self._suspects.get(tp) != batch.base_offset:  # the way here may be to blame
                     self._suspects[tp] = batch.base_offset
                     log.warning(
-                        "wrong checksum, read again position=%s[%d]@%d", *tp, batch.base_offset
+                        "wrong checksum, reading the batch again position=%s[%d]@%d",
+                        *tp,
+                        batch.base_offset,
                     )
                     break
                 msg = f"the checksum of this batch of {counted(len(raw(batch)), 'byte')} is wrong"
@@ -253,7 +255,7 @@ def _old(batch: Any) -> Iterator[Row]:  # noqa: ANN401
         raise
     except Exception as error:
         msg = (
-            f"this batch of {counted(len(whole), 'byte')}, of a form before Kafka "
-            f"0.11, cannot be decoded"
+            f"this batch of {counted(len(whole), 'byte')}, in the format before Kafka 0.11, cannot "
+            "be decoded"
         )
         raise Unreadable("invalid-record", msg, whole) from error

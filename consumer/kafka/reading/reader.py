@@ -124,11 +124,11 @@ class TopicReader:
                     heard_at = time.monotonic()
                     for record in records:
                         if record.fault is not None:
-                            log.warning("left out %s: %s", record.position, record.fault.message)
+                            log.warning("skipped %s: %s", record.position, record.fault.message)
                         elif record.offset < spans[tp][1]:
                             yield tp, record
                 left = {tp for tp in left if self._consumer.position(tp) < spans[tp][1]}
                 if time.monotonic() > heard_at + _SILENCE_S:
                     raise StreamUnavailable(
-                        f"{counted(len(left), 'partition')} gave nothing for {_SILENCE_S:g} s"
+                        f"{counted(len(left), 'partition')} sent nothing for {_SILENCE_S:g} s"
                     )

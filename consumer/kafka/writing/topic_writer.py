@@ -97,7 +97,7 @@ class TopicWriter:
             future = self._producer.send(topic, value, key=key, headers=list(headers))
         except MessageSizeTooLargeError as error:
             raise StreamUnavailable(
-                f"{origin}: too large for a record of Kafka: {error}"
+                f"{origin}: the record is too large for Kafka: {error}"
             ) from error
         except KafkaError as error:
             raise StreamUnavailable(f"{origin}: writing to {topic}: {error!r}") from error
@@ -115,7 +115,7 @@ class TopicWriter:
             StreamUnavailable: it did not take a record, or does not answer in time.
         """
         first = self._pending[0][1] if self._pending else ""
-        with translated(f"writing what begins with {first}"):
+        with translated(f"writing the records from {first} on"):
             self._producer.flush(timeout=self._timeout_s)
         sent = self._pending
         self._count()
@@ -147,7 +147,7 @@ class TopicWriter:
         with translated(f"asking for topic {topic}"):
             (found,) = self._admin.describe_topics([topic])
         if found["error_code"] == UnknownTopicOrPartitionError.errno:
-            said = f"topic {topic} does not exist; create it: offramp topics init {topic}"
+            said = f"topic {topic} does not exist; create it with `offramp topics init {topic}`"
             raise StreamUnavailable(said)
         if found["error_code"] and (refused := described_refusal(found)) is not None:
             raise StreamUnavailable(str(refused)) from refused

@@ -162,7 +162,7 @@ class Transactions:
             WorkerFenced, StreamUnavailable: a new one could not be made.
         """
         if self._failed:
-            log.warning("new producer transactional_id=%s", self._name)
+            log.warning("replacing the producer transactional_id=%s", self._name)
             with translated("replacing the producer"):
                 force_close(self._producer)
                 check_login(self._client, timeout_s=self._timeout_s)

@@ -95,7 +95,7 @@ def find(producer: KafkaProducer, topic: str, *, timeout_s: float) -> None:
                 private.asked_topics.replace(cluster, private.asked_topics(cluster) - {topic})
                 raise missing(topic) from error
             if time.monotonic() > begun + timeout_s:
-                msg = f"no broker tells of topic {topic} in {timeout_s:g} s"
+                msg = f"no broker answered about topic {topic} within {timeout_s:g} s"
                 raise StreamUnavailable(msg) from error
 
 
@@ -223,11 +223,11 @@ def _flush(producer: KafkaProducer, sent: Sequence[Sent], *, timeout_s: float) -
             if time.monotonic() > deadline:
                 written = {batch.topic for batch in sent if batch.is_done}
                 if written and (stuck := sorted(waiting - written)):
-                    cause = f"takes no record in {timeout_s:g} s, other topics do"
-                    advice = "see the brokers that have its copies, and min.insync.replicas"
+                    cause = f"accepted no record for {timeout_s:g} s, while other topics did"
+                    advice = "check the brokers that have its replicas, and min.insync.replicas"
                     raise TopicRefused(stuck[0], cause, advice) from error
-                said = f"records for {', '.join(sorted(waiting))} are not written"
-                raise StreamUnavailable(f"{said} in {timeout_s:g} s") from error
+                said = f"records for {', '.join(sorted(waiting))} were not written"
+                raise StreamUnavailable(f"{said} within {timeout_s:g} s") from error
             private.metadata_of(producer).request_update()  # the next look is at its answer
         else:
             return

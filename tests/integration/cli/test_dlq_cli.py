@@ -136,7 +136,7 @@ def test_a_letter_that_cannot_go_back_ends_the_replay_with_what_went(kafka):
             producer.send(dead.name, b"x", headers=headers).get()
     begun = time.monotonic()
     result = dead.run("replay", "--class", "c", "-y", code=1)
-    assert f"topic {topics['gone']} does not exist; create it" in str(result.exception)
+    assert f"topic {topics['gone']} does not exist; create it with" in str(result.exception)
     assert "stopped" not in result.output  # nothing had been sent
     result = dead.run("replay", "-y", code=1)
     assert "does not exist" in str(result.exception)
@@ -146,4 +146,4 @@ def test_a_letter_that_cannot_go_back_ends_the_replay_with_what_went(kafka):
         headers = [("offramp.error.topic", b"no/topic"), ("offramp.error.class", b"z")]
         producer.send(dead.name, b"x", headers=headers).get()
     result = dead.run("replay", "--class", "z", "-y", code=1)
-    assert "the letter at 0@6: 'no/topic' is no topic" in str(result.exception)
+    assert "the letter at 0@6: 'no/topic' cannot be the name of a topic" in str(result.exception)

@@ -211,4 +211,4 @@ def test_a_model_names_classes_that_no_prediction_has(
     }  # fmt: skip
     other = write_tiny_model(tmp_path / "other", config=tiny_config(labels=("no", "yes")))
     said = str(offramp(*options, "--model", other, code=1).exception)
-    assert "is 'negative' in the predictions, the model named has the classes 0 = no" in said
+    assert "is 'negative' in the predictions, but the model has the classes 0 = no" in said

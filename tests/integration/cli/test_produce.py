@@ -72,13 +72,18 @@ def test_a_topic_that_is_missing_is_told_at_once(kafka, tmp_path):
     missing = f"texts.missing{time.time_ns()}"
     result, seconds = produce(path, "--to", missing, "-b", kafka)
     assert result.returncode == 1
-    said = f"error: topic {missing} does not exist; create it: offramp topics init {missing}\n"
+    said = (
+        f"error: topic {missing} does not exist; create it with `offramp topics init {missing}`\n"
+    )
     assert result.stderr.decode() == said
     assert seconds < 15
     assert missing not in describe_cluster(KafkaSettings(bootstrap_servers=kafka)).partitions
     result, _ = produce(path, "--to", "no topic/this", "-b", kafka)
     assert result.returncode == 1
-    assert "error: 'no topic/this' is no topic: 1..249 letters" in result.stderr.decode()
+    assert (
+        "error: 'no topic/this' cannot be the name of a topic: use 1..249 letters"
+        in result.stderr.decode()
+    )
     assert result.stderr.count(b"\n") == 1
 
 
@@ -148,6 +153,6 @@ def test_a_record_that_is_too_large_is_named(kafka, topic, tmp_path):
     path.write_text("one\n" + "x" * 2_000_000 + "\ntwo\n")
     result, _ = produce(path, "--to", topic, "-b", kafka)
     assert result.returncode == 1
-    assert f"error: {path}:2: too large for a record of Kafka" in result.stderr.decode()
+    assert f"error: {path}:2: the record is too large for Kafka" in result.stderr.decode()
     assert b"stopped: 1 text was written" in result.stderr
     assert texts_of(kafka, topic) == ["one"]

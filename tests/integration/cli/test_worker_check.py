@@ -302,7 +302,7 @@ def not_reachable(registry, options):
         (not_a_registry, ("answers 404", "kafka.registry.url")),
         (failing, ("answers 503", "kafka.registry.url")),
         (not_trusted, ("certificate is not trusted", "kafka.registry.ca_file")),
-        (no_certificates, ("/nowhere/ca.pem: no certificates", "kafka.registry")),
+        (no_certificates, ("/nowhere/ca.pem holds no usable certificates", "kafka.registry")),
         (not_reachable, ("127.0.0.1:1/.*refused", "kafka.registry.url")),
     ],
 )

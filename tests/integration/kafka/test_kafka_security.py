@@ -75,10 +75,10 @@ def test_a_worker_reads_and_commits_over_every_kind_of_login(secured, prefix, wa
 @pytest.mark.parametrize(
     ("way", "change", "expected"),
     [
-        ("PLAIN", {"password_file": "wrong"}, "the login is wrong .*see username, password_file"),
+        ("PLAIN", {"password_file": "wrong"}, "the login is wrong .*check username, password_file"),
         ("SCRAM-SHA-512", {"password_file": "wrong"}, "the login is wrong"),
         ("OAUTHBEARER", {"token_file": "wrong"}, "the login is wrong"),
-        ("PLAIN", {"ca_file": "other-ca.pem"}, "certificate is not trusted .*see ca_file"),
+        ("PLAIN", {"ca_file": "other-ca.pem"}, "certificate is not trusted .*check ca_file"),
         ("TLS", {"cert_file": None, "key_file": None}, "does not accept our certificate"),
         ("TLS", {"key_file": "absent"}, "a file of kafka.security cannot be read"),
     ],
@@ -95,7 +95,7 @@ def test_a_refused_client_is_told_why_at_once(secured, way, change, expected):
 def test_the_wrong_protocol_is_told(secured):
     """Neither side of a mix-up of TLS and plain text waits for ever."""
     tls = secured.settings("PLAIN").model_copy(update={"bootstrap_servers": secured.plain})
-    with pytest.raises(StreamUnavailable, match=r"ends the TLS handshake .*see protocol"):
+    with pytest.raises(StreamUnavailable, match=r"ends the TLS handshake .*check protocol"):
         connect(tls.model_copy(update={"request_timeout_s": 3.0}))
 
 
@@ -104,7 +104,7 @@ def test_a_broker_that_is_away_is_waited_for_and_named(secured):
     away = secured.settings("PLAIN").model_copy(
         update={"bootstrap_servers": "127.0.0.1:1", "request_timeout_s": 1.0}
     )
-    with pytest.raises(StreamUnavailable, match=r"no broker answers after 1 s: 127.0.0.1:1: "):
+    with pytest.raises(StreamUnavailable, match=r"no broker answered within 1 s: 127.0.0.1:1: "):
         connect(away)
 
 
@@ -112,7 +112,7 @@ def test_the_host_name_is_checked_unless_told_otherwise(secured):
     """A certificate for another name is refused; `check_hostname = false` accepts it."""
     port = secured.server.secured["SASL_SSL"]
     named = {"bootstrap_servers": f"localhost:{port}"}  # the certificate is for 127.0.0.1
-    with pytest.raises(StreamUnavailable, match=r"Hostname mismatch.*see ca_file, check_hostname"):
+    with pytest.raises(StreamUnavailable, match=r"Hostname mismatch.*check ca_file, check_hostname"):
         connect(secured.settings("PLAIN").model_copy(update=named))
     unchecked = secured.settings("PLAIN", check_hostname=False)
     assert connect(unchecked.model_copy(update=named))["ssl_check_hostname"] is False
@@ -173,5 +173,5 @@ def test_client_credentials_are_exchanged_for_tokens(secured, prefix, tmp_path, 
     assert {form for _, form in asked} == {"grant_type=client_credentials&scope=kafka"}
     assert len(asked) == 2  # one for each `connect`
     secret.write_text("cow")
-    with pytest.raises(StreamUnavailable, match=r"/token: answers 401"):
+    with pytest.raises(StreamUnavailable, match=r"/token answers 401"):
         connect(settings)

@@ -199,7 +199,7 @@ def test_what_retention_took_of_a_group_that_stood_still_is_counted(make_group, 
     group.admin.delete_records({group.tp("films"): 7})
     group.start(start)
     assert group.read(3) == ["7", "8", "9"]
-    assert len(said("retention took .* offsets=6 from=1 to=6$")) == 1
+    assert len(said("retention deleted .* offsets=6 from=1 to=6$")) == 1
 
 
 def test_what_is_read_ahead_outlives_its_log(make_group, said):
@@ -218,7 +218,7 @@ def test_what_is_read_ahead_outlives_its_log(make_group, said):
     group.admin.delete_records({tp: 6})
     stream._member.consumer.seek(tp, 3)  # whatever was on its way is dropped
     assert group.read(5) == ["0", "1", "2", "6", "7"]
-    assert said("retention took .* offsets=3 from=3 to=5$")
+    assert said("retention deleted .* offsets=3 from=3 to=5$")
 
 
 @pytest.mark.parametrize("start", ["earliest", "latest"])

@@ -145,7 +145,7 @@ def test_a_batch_of_a_topic_that_was_made_anew_is_given_back(members, admin):
     before, after = make_anew(admin, members.topic)
     produce(members, EVENTS * 2)
     read_until(stream, lambda: stream._member.topic_id(members.topic) == after)
-    with pytest.raises(StreamUnavailable, match="deleted and made anew"):
+    with pytest.raises(StreamUnavailable, match="deleted and created again"):
         members.commit(stream, old)
     stream.rewind([old])
     read_until(stream, lambda: stream._buffer.events == EVENTS * 2)

@@ -121,7 +121,7 @@ def check_commands(broker):
     assert raw["headers"] == {"\\xffname": "\x00value"}
     assert "header \\xffname: \\x00value" in dlq("show", raw["position"]).stdout
     replayed = dlq("replay", "--yes")
-    assert "2 letters left out: they hold no record but a batch" in replayed.stderr
+    assert "2 letters left out: they hold a batch that could not be read" in replayed.stderr
     assert f"1 letter sent to {IN}" in replayed.stderr
 
 

@@ -22,7 +22,7 @@ def test_predictions_go_on_without_redis_and_all_is_counted_afterwards(arena, se
         server.kill()
     arena.produce(600)
     wait_for(lambda: len(arena.read(arena.out)) == 800)
-    wait_for(lambda: arena.fleet.log("w0").count("store is still away") >= 2)
+    wait_for(lambda: arena.fleet.log("w0").count("store is still unreachable") >= 2)
     if how == "frozen":
         server.resume()
     else:
@@ -32,11 +32,11 @@ def test_predictions_go_on_without_redis_and_all_is_counted_afterwards(arena, se
     assert len(arena.read(arena.out)) == 900
     assert arena.fleet.running["w0"].poll() is None
     log = arena.fleet.log("w0")
-    away = [line for line in log.splitlines() if "store is still away" in line]
+    away = [line for line in log.splitlines() if "store is still unreachable" in line]
     ages = [float(line.split("snapshot_age_s=")[1]) for line in away]
     assert ages == sorted(ages)
     assert ages[-1] > ages[0] > 0.5  # how old the counters are that exits are chosen from
-    assert log.count("store is away") == log.count("store is back") == 1, log[-3000:]
+    assert log.count("store is unreachable") == log.count("store is back") == 1, log[-3000:]
 
 
 def test_an_emptied_redis_stops_no_prediction(arena, server):
@@ -45,7 +45,7 @@ def test_an_emptied_redis_stops_no_prediction(arena, server):
     arena.produce(300)
     wait_for(lambda: len(arena.read(arena.out)) == 500)
     wait_for(lambda: arena.counted() == 500)
-    assert "policy is gone" in arena.fleet.log("w0")
+    assert "store has lost the policy" in arena.fleet.log("w0")
 
 
 def test_what_was_set_while_workers_ran_outlives_an_emptied_redis(server):

@@ -69,7 +69,7 @@ def test_a_slow_way_to_redis_only_slows(kafka, server, tmp_path):
         assert load.longest_stall_s(begun) < STALL_S
         between.delay_s = 0.0
         settle(arena, load)
-        assert "store is away" not in arena.fleet.log("w0")
+        assert "store is unreachable" not in arena.fleet.log("w0")
 
 
 def test_an_emptied_redis_is_rebuilt_under_load(kafka, server, tmp_path):

@@ -116,7 +116,7 @@ def test_a_group_of_another_kind_is_told_at_once(broker, start):
     )
     wait_for(lambda: other.poll(200) or other.assignment())
     expected = (
-        "group ends has 1 members (reports) that use the assignor range, and a worker needs "
+        "group ends has 1 members (reports) that use the assignor range, but a worker needs "
         "cooperative-sticky"
     )
     settings = KafkaSettings(bootstrap_servers=broker.address, group="ends")
@@ -125,7 +125,7 @@ def test_a_group_of_another_kind_is_told_at_once(broker, start):
     assert (finding.ok, finding.said) == (False, expected)
     worker, log = start(broker.address)
     assert worker.wait(30) == 1, log()
-    assert f"{expected}: give the workers a kafka.group of their own" in log().splitlines()[-1]
+    assert f"{expected}: give the workers a separate kafka.group" in log().splitlines()[-1]
     other.close()
     worker, log = start(broker.address)  # and once they are gone it is let in
     wait_for(lambda: "reading partition" in log())

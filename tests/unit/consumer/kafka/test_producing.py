@@ -39,5 +39,5 @@ def test_an_event_has_the_text_of_the_column_that_was_named(
 
 def test_an_illegal_topic_is_told_before_the_file_is_read(tmp_path):
     """The error is of the topic, and does not blame a line of the file."""
-    with pytest.raises(InvalidSettings, match=r"^'no topic/this' is no topic: "):
+    with pytest.raises(InvalidSettings, match=r"^'no topic/this' cannot be the name of a topic: "):
         produce_file(tmp_path / "absent.tsv", topic="no topic/this", settings=KafkaSettings())
