@@ -214,7 +214,7 @@ def test_a_route_replaced_by_itself_is_no_change(offramp):
     [
         (("(", "--to", "o"), "not a regular expression"),
         (("(a+)+b", "--to", "o"), "could take too long"),
-        (("x" * 257, "--to", "o"), "limit 1..256"),
+        (("x" * 257, "--to", "o"), "expected 1..256"),
         (("pred.*", "--to", "predictions"), "a worker would read what it has written"),
         ((".+", "--to", "o"), "a worker would read what it has written"),
         ((r"offramp\..+", "--to", "o"), "the dead-letter topic"),

@@ -112,7 +112,9 @@ def test_the_host_name_is_checked_unless_told_otherwise(secured):
     """A certificate for another name is refused; `check_hostname = false` accepts it."""
     port = secured.server.secured["SASL_SSL"]
     named = {"bootstrap_servers": f"localhost:{port}"}  # the certificate is for 127.0.0.1
-    with pytest.raises(StreamUnavailable, match=r"Hostname mismatch.*check ca_file, check_hostname"):
+    with pytest.raises(
+        StreamUnavailable, match=r"Hostname mismatch.*check ca_file, check_hostname"
+    ):
         connect(secured.settings("PLAIN").model_copy(update=named))
     unchecked = secured.settings("PLAIN", check_hostname=False)
     assert connect(unchecked.model_copy(update=named))["ssl_check_hostname"] is False

@@ -121,7 +121,7 @@ def test_json_schema_is_read_and_checked(registry):
     registry.add(2, JSON, kind="JSON")
     good = framed(2, b'{"text": "fine", "stars": 5}')
     assert read(registry, good, form="json-schema").text == "fine"
-    with pytest.raises(InvalidEvent, match="stars breaks the rule properties/stars/maximum") as caught:
+    with pytest.raises(InvalidEvent, match="stars breaks the rule properties/") as caught:
         read(registry, framed(2, b'{"text": "secret", "stars": 6}'), form="json-schema")
     assert caught.value.error_class == "schema-mismatch"
     assert "secret" not in str(caught.value)
