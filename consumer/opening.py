@@ -144,7 +144,7 @@ def _cost(settings: Settings, engine: Inference) -> str | tuple[float, ...]:
     """Return the cost vector, or the name of one; `measured` is read from beside the model."""
     if settings.policy.cost != "measured":
         return settings.policy.cost
-    from model.engine.costs import read_costs
+    from model.engine.calibrate import read_costs
     from model.engine.engine import Engine
 
     if not isinstance(engine, Engine):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from math import nan
 from typing import TYPE_CHECKING, Any
 
 from model.errors import InvalidConfig
-from model.folder_files import read_object, shown
+from model.folder_files import CONFIG, read_object, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-CONFIG = "config.json"
 ELASTICBERT = "elasticbert"
 BERT = "bert"
 
@@ -114,22 +113,14 @@ class ModelConfig:
     def to_json(self) -> str:
         """Return config.json in the layout of the paper's authors (0/1 list of output layers)."""
         marks = [int(layer in self.exit_layers) for layer in range(1, self.num_hidden_layers + 1)]
+        fields = asdict(self)
+        del fields["exit_layers"], fields["labels"]
         return json.dumps(
             {
                 "model_type": ELASTICBERT,
                 "architectures": ["ElasticBertForSequenceClassification"],
-                "vocab_size": self.vocab_size,
-                "hidden_size": self.hidden_size,
-                "num_hidden_layers": self.num_hidden_layers,
-                "num_attention_heads": self.num_attention_heads,
-                "intermediate_size": self.intermediate_size,
+                **fields,
                 "hidden_act": "gelu",
-                "max_position_embeddings": self.max_position_embeddings,
-                "type_vocab_size": self.type_vocab_size,
-                "layer_norm_eps": self.layer_norm_eps,
-                "hidden_dropout_prob": self.hidden_dropout_prob,
-                "attention_probs_dropout_prob": self.attention_probs_dropout_prob,
-                "pad_token_id": self.pad_token_id,
                 "max_output_layers": self.num_hidden_layers,
                 "num_output_layers": marks,
                 "id2label": {str(i): name for i, name in enumerate(self.labels)},

@@ -1,4 +1,4 @@
-"""Files of a model folder: opened within limits, and told of on one line."""
+"""The files of a model folder: their names, how they are opened, how messages show them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+OLD_WEIGHTS = "pytorch_model.bin"
+INDEX = ".index.json"  # ends the name of the file that lists the parts of divided weights
+TOKENIZER = "tokenizer.json"
+VOCABULARY = "vocab.txt"
+TOKENIZER_SETTINGS = "tokenizer_config.json"
 _MOST_BYTES = 256 << 20  # of a file that is read whole; a large vocabulary has a twentieth
 _LINE_CHARACTERS = 300
 _shower = reprlib.Repr()

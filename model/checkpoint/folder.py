@@ -11,26 +11,20 @@ from typing import TYPE_CHECKING
 import safetensors.torch
 import torch
 
-from model.checkpoint.key_map import exit_layers as layers_with_classifier
-from model.checkpoint.key_map import is_head, key_map, listed
-from model.checkpoint.tokenizer import (
-    FIRST,
-    LAST,
-    TOKENIZER,
-    Normalising,
-    load_tokenizer,
-    tokenizer_path,
-)
-from model.checkpoint.weights import WEIGHTS, read_weights, weight_files
-from model.config import CONFIG, ModelConfig, read_config
-from model.errors import InvalidCheckpoint, InvalidConfig
-from model.folder_files import check_regular, plain, told_as
+from model.checkpoint.hub import locate
+from model.checkpoint.tokenizer import FIRST, LAST, Normalising, load_tokenizer, tokenizer_path
+from model.checkpoint.weights import exit_layers as layers_with_classifier
+from model.checkpoint.weights import is_head, key_map, listed, read_weights, weight_files
+from model.config import ModelConfig, read_config
+from model.errors import InvalidCheckpoint, InvalidConfig, InvalidOptions
+from model.folder_files import CONFIG, TOKENIZER, WEIGHTS, check_regular, plain, told_as
 from model.network import MultiExitEncoder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tokenizers import Tokenizer
+    from torch import nn
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _PROBES = ("", "a b, \u00e9\u4e2d\U0001f600 [UNK] zzzzzzzzzzzz")  # pieces known and unknown
@@ -48,7 +42,7 @@ def load_model(folder: Path, *, allow_pickle: bool = False) -> MultiExitEncoder:
     """Build the classifier a folder holds, in fp32 on the CPU, in evaluation mode.
 
     Reads what this project writes and the published fine-tuned layouts:
-    `model.checkpoint.key_map` has them.
+    `model.checkpoint.weights` has them.
 
     Args:
         folder: config.json and weights.
@@ -168,7 +162,12 @@ def check_tokenizer(tokenizer: Tokenizer, config: ModelConfig, *, where: str) ->
 
 
 def save_model(network: MultiExitEncoder, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write a model folder with fp16 weights, one file after the other."""
+    """Write a model folder with fp16 weights."""
+    save_parts(network, network.config.to_json(), tokenizer, folder)
+
+
+def save_parts(network: nn.Module, config: str, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a folder of weights in fp16, a config.json and a tokenizer, one after the other."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {
         name: value.detach().to("cpu", torch.float16).contiguous()
@@ -176,10 +175,30 @@ def save_model(network: MultiExitEncoder, tokenizer: Tokenizer, folder: Path) ->
     }
     # Not save_file: that makes a file which only its owner can read.
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
-    (folder / "config.json").write_text(network.config.to_json() + "\n", encoding="utf-8")
+    (folder / CONFIG).write_text(config + "\n", encoding="utf-8")
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.save(str(folder / TOKENIZER))
+
+
+def export(reference: str, to: Path, *, allow_pickle: bool = False) -> ModelConfig:
+    """Write a fine-tuned classifier of any supported layout as a model folder; return its config.
+
+    Args:
+        reference: a folder or a hub id.
+        to: the new folder.
+        allow_pickle: read an old pytorch_model.bin.
+
+    Raises:
+        InvalidOptions: `to` is not empty.
+        ModelError: the checkpoint cannot be found or loaded, or its tokenizer does not fit.
+    """
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise InvalidOptions(f"{to}: is not empty; name another folder")
+    folder = locate(reference, allow_pickle=allow_pickle)
+    network = load_model(folder, allow_pickle=allow_pickle)
+    save_model(network, fitting_tokenizer(folder, network.config), to)
+    return network.config
 
 
 def fingerprint(folder: Path) -> str:

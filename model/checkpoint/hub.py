@@ -6,15 +6,24 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.checkpoint.tokenizer import SETTINGS, TOKENIZER, VOCABULARY
-from model.checkpoint.weights import HUB_PATTERNS, INDEX, OLD_HUB_PATTERNS, OLD_WEIGHTS, WEIGHTS
 from model.errors import InvalidCheckpoint
+from model.folder_files import (
+    CONFIG,
+    INDEX,
+    OLD_WEIGHTS,
+    TOKENIZER,
+    TOKENIZER_SETTINGS,
+    VOCABULARY,
+    WEIGHTS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_FILES = ["config.json", *HUB_PATTERNS, TOKENIZER, VOCABULARY, SETTINGS]
+_FILES = [CONFIG, WEIGHTS, WEIGHTS + INDEX, "model-*.safetensors"]
+_FILES += [TOKENIZER, VOCABULARY, TOKENIZER_SETTINGS]
+_OLD_FILES = [OLD_WEIGHTS, OLD_WEIGHTS + INDEX, "pytorch_model-*.bin"]
 
 
 def fetch(reference: str, files: Sequence[str]) -> str:
@@ -48,7 +57,7 @@ def locate(
             f"{reference}: is neither a folder nor a hub id such as fnlp/elasticbert-base"
         )
     try:
-        folder = Path(fetch(reference, [*_FILES, *OLD_HUB_PATTERNS] if allow_pickle else _FILES))
+        folder = Path(fetch(reference, [*_FILES, *_OLD_FILES] if allow_pickle else _FILES))
     except Exception as error:  # the hub's client lets errors of several libraries through
         raise InvalidCheckpoint(
             f"{reference}: is no local folder and cannot be fetched from the hub: {_why(error)}"

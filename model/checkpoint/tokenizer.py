@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from model.errors import InvalidCheckpoint
-from model.folder_files import check_regular, read_object, read_text, shown, told_as
+from model.folder_files import (
+    TOKENIZER,
+    TOKENIZER_SETTINGS,
+    VOCABULARY,
+    check_regular,
+    read_object,
+    read_text,
+    shown,
+    told_as,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-TOKENIZER = "tokenizer.json"
-VOCABULARY = "vocab.txt"
-SETTINGS = "tokenizer_config.json"
 PAD, UNKNOWN, FIRST, LAST, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _PARTS: dict[str, Any] = {  # of a tokenizer.json, and what each is where there is none of it
     "version": "1.0",
@@ -48,7 +54,7 @@ class Normalising:
         Raises:
             InvalidCheckpoint: it is broken, or a setting is neither true nor false.
         """
-        path = folder / SETTINGS
+        path = folder / TOKENIZER_SETTINGS
         if not path.exists():
             return cls()
         data = read_object(path, error=InvalidCheckpoint)

@@ -7,25 +7,23 @@ masked, 10 % replaced and 10 % left. As ElasticBERT, the guess can be asked for 
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from model.batches import encode, pad
-from model.checkpoint.folder import fitting_tokenizer, start_from
-from model.checkpoint.hub import locate
-from model.checkpoint.tokenizer import MASK, SPECIAL, TOKENIZER, special_ids
-from model.checkpoint.weights import WEIGHTS
-from model.config import default_labels, read_config
-from model.texts.data import read_texts
-from model.training.new_model import NewModel
-from model.training.output import open_output, plot_curves
-from model.training.trainer import Job, clear_checkpoints, run
+from model.checkpoint.folder import save_parts
+from model.checkpoint.tokenizer import MASK, SPECIAL, special_ids
+from model.config import default_labels
+from model.training.data import open_output
+from model.training.output import plot_curves
+from model.training.start import begin
+from model.training.trainer import Job, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,19 +53,19 @@ class Pretrained:
 
 def run_pretraining(
     request: PretrainRequest,
+    texts: Sequence[str],
     *,
     resume: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Pretrained:
-    """Pre-train as asked and write the folder.
+    """Pre-train as asked, on texts that `read_pretraining` has read, and write the folder.
 
     Raises:
-        ModelError: the texts, the start or the settings cannot be used, or the training failed.
+        ModelError: the start or the settings cannot be used, or the training failed.
     """
-    texts = read_texts(request.texts, request.layout)
-    work = open_output(request.out, request.to_dict(), resume=resume)
+    work = open_output(request, resume=resume)
     torch.manual_seed(request.settings.seed)
-    network, tokenizer = _begin(request, texts, work)
+    network, tokenizer = begin(request, texts, work, labels=_UNUSED, new_heads=True, last_only=True)
     most_tokens = min(request.max_tokens, network.config.max_position_embeddings)
     model = MaskedLanguageModel(network)
     started = time.monotonic()
@@ -82,7 +80,7 @@ def run_pretraining(
     )
     save_encoder(model, tokenizer, request.out)
     plot_curves(history, request.out / CURVES)
-    clear_checkpoints(work)
+    shutil.rmtree(work)
     losses = [entry["loss"] for entry in history if "loss" in entry]
     return Pretrained(
         texts=len(texts),
@@ -90,24 +88,6 @@ def run_pretraining(
         loss=losses[-1],
         training_s=time.monotonic() - started,
     )
-
-
-def _begin(
-    request: PretrainRequest, texts: Sequence[str], work: Path
-) -> tuple[MultiExitEncoder, Tokenizer]:
-    if isinstance(request.start, NewModel):
-        layers = request.exit_layers or (request.start.layers,)
-        return request.start.build(texts, work, exit_layers=layers, labels=_UNUSED)
-    folder = locate(request.start, allow_pickle=request.allow_pickle)
-    layers = request.exit_layers or (read_config(folder, labels=_UNUSED).num_hidden_layers,)
-    network = start_from(
-        folder,
-        exit_layers=layers,
-        labels=_UNUSED,
-        new_heads=True,
-        allow_pickle=request.allow_pickle,
-    )
-    return network, fitting_tokenizer(folder, network.config)
 
 
 class _Transform(nn.Module):
@@ -250,17 +230,8 @@ def pretrain(  # noqa: PLR0913  (each is a plain setting with a default)
 
 def save_encoder(network: MaskedLanguageModel, tokenizer: Tokenizer, folder: Path) -> None:
     """Write a folder in the layout of transformers' BertForMaskedLM, with fp16 weights."""
-    folder.mkdir(parents=True, exist_ok=True)
     config = json.loads(network.config.to_json())
     for name in ("max_output_layers", "num_output_layers", "id2label", "label2id"):
         del config[name]
     config |= {"model_type": "bert", "architectures": ["BertForMaskedLM"]}
-    state = {
-        name: value.detach().to("cpu", torch.float16).contiguous()
-        for name, value in network.state_dict().items()
-    }
-    (folder / WEIGHTS).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.save(str(folder / TOKENIZER))
+    save_parts(network, json.dumps(config, indent=2), tokenizer, folder)

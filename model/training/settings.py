@@ -1,26 +1,74 @@
-"""What a training is asked for, checked before anything is read, and what it reports."""
+"""What a training is asked for and what it reports. Needs no torch, whose import takes seconds."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import torch
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model.errors import InvalidOptions
 from model.texts.rows import Layout
-from model.training.losses import Loss
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
-
-    from model.training.new_model import NewModel
-    from model.training.teacher import Unlabelled
 
 HOLD_OUT = 0.1
 _HOLD_OUT_BELOW = 0.9
 _LEAST_TOKENS = 3  # [CLS], one token, [SEP]
+_MOST_DIGITS = 18  # of a number; Python makes none of thousands of them
+
+
+class Loss(StrEnum):
+    """What is minimised.
+
+    sum: the plain sum over the exits.
+    equilibrium: the same sum, but each layer receives the mean of the gradients of the exits behind
+        it, not their sum (gradient equilibrium, as the ElasticBERT authors).
+    weighted: deeper exits count more, in proportion to their layer.
+    distilled: half of each shallower exit's target is what the last exit answers at that moment.
+    """
+
+    SUM = "sum"
+    EQUILIBRIUM = "equilibrium"
+    WEIGHTED = "weighted"
+    DISTILLED = "distilled"
+
+
+@dataclass(frozen=True, slots=True)
+class NewModel:
+    """Sizes of a model that starts from nothing; its vocabulary is learnt from the texts."""
+
+    layers: int
+    hidden: int
+    heads: int
+    ffn: int
+    positions: int
+    vocabulary: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unlabelled:
+    """A file of texts whose sentences a teacher labels, and how many of them at most."""
+
+    path: Path
+    most: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Unlabelled:
+        """Read `FILE` or `FILE=SENTENCES`.
+
+        Raises:
+            InvalidOptions: what follows the `=` is not a whole number from 1 on.
+        """
+        name, equals, number = text.rpartition("=")
+        if not equals:
+            return cls(Path(text))
+        if not number.isdecimal() or len(number) > _MOST_DIGITS or int(number) < 1:
+            raise InvalidOptions(
+                f"{text[:200]}: expected FILE or FILE=SENTENCES, a number of at least 1"
+            )
+        return cls(Path(name), int(number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +83,7 @@ class TrainSettings:
     warmup_share: float = 0.06
     clip_norm: float = 1.0
     seed: int = 0
-    bf16: bool = True
+    bf16: bool | None = True  # None: if this machine multiplies bfloat16 in hardware
     evaluate_every: int = 500  # steps between evaluations, which are also the checkpoints
     patience: int | None = None  # evaluations without a better one before stopping
 
@@ -96,11 +144,6 @@ class Request:
                 f"expected at least {_LEAST_TOKENS}"
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values: what a resumed training must have been asked, too."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return plain
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainRequest:
@@ -115,11 +158,6 @@ class PretrainRequest:
     allow_pickle: bool = False
     settings: TrainSettings = field(default_factory=TrainSettings)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values: what a resumed training must have been asked, too."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return plain
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -128,24 +166,3 @@ class Progress:
     step: int
     steps: int
     values: Mapping[str, float]
-
-
-def training_device() -> torch.device:
-    """Return where networks are trained, teach and are measured: on a GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def prefers_bf16() -> bool:
-    """Tell whether this machine multiplies bfloat16 in hardware."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    has = torch.cpu.get_capabilities()
-    return any(bool(has.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401  (whatever a request is made of)
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, bool | int | float) else str(value)

@@ -2,63 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.batches import encode, predict
 from model.checkpoint.folder import load_model
 from model.checkpoint.tokenizer import load_tokenizer
 from model.errors import InvalidOptions
-from model.texts.data import read_sentences
-from model.training.settings import training_device
+from model.training.trainer import training_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from torch import Tensor
 
-    from model.texts.rows import Layout
-
 _BATCH = 128
-_MOST_DIGITS = 18  # of a number; Python makes none of thousands of them
-
-
-@dataclass(frozen=True, slots=True)
-class Unlabelled:
-    """A file of texts whose sentences a teacher labels, and how many of them at most."""
-
-    path: Path
-    most: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Unlabelled:
-        """Read `FILE` or `FILE=SENTENCES`.
-
-        Raises:
-            InvalidOptions: what follows the `=` is no number of at least 1.
-        """
-        name, equals, number = text.rpartition("=")
-        if not equals:
-            return cls(Path(text))
-        if not number.isdecimal() or len(number) > _MOST_DIGITS or int(number) < 1:
-            raise InvalidOptions(
-                f"{text[:200]}: expected FILE or FILE=SENTENCES, a number of at least 1"
-            )
-        return cls(Path(name), int(number))
-
-
-def sentences(files: Sequence[Unlabelled], *, seed: int, layout: Layout | None = None) -> list[str]:
-    """Return the sentences of all files.
-
-    Raises:
-        InvalidData: a file cannot be read or has none.
-    """
-    return [
-        sentence
-        for file in files
-        for sentence in read_sentences(file.path, file.most, seed=seed, layout=layout)
-    ]
 
 
 def soft_labels(  # noqa: PLR0913  (each is a plain setting)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,36 +14,28 @@ import torch
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from model.batches import encode
-from model.checkpoint.folder import (
-    fitting_tokenizer,
-    load_model,
-    save_model,
-    start_from,
-)
+from model.checkpoint.folder import load_model, save_model
 from model.checkpoint.hub import locate
-from model.config import read_config
 from model.texts.data import set_name
-from model.training.data import beside, held_name, read_data
-from model.training.fine_tune import EncodedSet, Examples, evaluate, fine_tune
-from model.training.losses import balanced_weights
-from model.training.new_model import NewModel
-from model.training.output import Facts, model_card, open_output, plot_curves
-from model.training.settings import training_device
-from model.training.teacher import sentences, soft_labels
-from model.training.trainer import clear_checkpoints
+from model.training.data import held_name, open_output, plain
+from model.training.fine_tune import EncodedSet, Examples, balanced_weights, evaluate, fine_tune
+from model.training.output import Facts, model_card, plot_curves
+from model.training.settings import NewModel
+from model.training.start import begin
+from model.training.teacher import soft_labels
+from model.training.trainer import in_bf16, training_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from tokenizers import Tokenizer
     from torch import Tensor
 
     from model.config import ModelConfig
     from model.evaluation import ExitScores
     from model.labels import Classes
     from model.network import MultiExitEncoder
-    from model.texts.data import LabelledTexts
+    from model.training.data import Inputs
     from model.training.settings import Progress, Request
 
 METRICS = "metrics.json"
@@ -73,6 +66,7 @@ class Listener:
 
 def train(
     request: Request,
+    inputs: Inputs,
     *,
     command: Sequence[str],
     resume: bool = False,
@@ -82,6 +76,7 @@ def train(
 
     Args:
         request: what to do.
+        inputs: what `read_inputs` has read for it.
         command: the words of the command line, for the card.
         resume: go on from the last checkpoint of the same request.
         listener: is told how it goes on.
@@ -90,22 +85,24 @@ def train(
         ModelError: the data, the start or the settings cannot be used, or the training failed.
     """
     listener = listener or Listener()
-    data, classes, dev = read_data(request)
-    work = open_output(request.out, request.to_dict(), resume=resume)
+    data, classes, extra = inputs.labelled, inputs.classes, inputs.sentences
+    texts = [*data.texts, *extra]
+    work = open_output(request, resume=resume)
 
     torch.manual_seed(request.settings.seed)
-    extra = sentences(request.unlabelled, seed=request.settings.seed, layout=beside(request.layout))
-    network, tokenizer = _begin(request, classes, [*data.texts, *extra], work)
+    network, tokenizer = begin(
+        request, texts, work, labels=classes.names, new_heads=request.new_heads
+    )
     positions = network.config.max_position_embeddings
     train_tokens = min(request.max_tokens, positions)
     eval_tokens = min(request.eval_max_tokens or train_tokens, positions)
     targets = F.one_hot(torch.tensor(data.labels), len(classes.names)).float()
     if extra:
         targets = torch.cat([targets, _taught(request, extra, classes, work, listener)])
-    examples = Examples(encode(tokenizer, [*data.texts, *extra], train_tokens), targets)
+    examples = Examples(encode(tokenizer, texts, train_tokens), targets)
     sets = {
         name: EncodedSet(encode(tokenizer, d.texts, eval_tokens), d.labels)
-        for name, d in dev.items()
+        for name, d in inputs.measured.items()
     }
 
     started = time.monotonic()
@@ -128,38 +125,10 @@ def train(
     outcome = Trained(network.config, classes, reports, int(history[-1]["step"]), training_s)
     plot_curves(history, request.out / CURVES)
     _write_metrics(request, outcome, history)
-    card = model_card(_facts(request, outcome, data, len(extra), network, command), network.config)
+    card = model_card(_facts(request, outcome, inputs, network, command), network.config)
     (request.out / CARD).write_text(card, encoding="utf-8")
-    clear_checkpoints(work)
+    shutil.rmtree(work)
     return outcome
-
-
-def _begin(
-    request: Request, classes: Classes, texts: Sequence[str], work: Path
-) -> tuple[MultiExitEncoder, Tokenizer]:
-    """Return the network and the tokenizer that a training starts with.
-
-    Raises:
-        ModelError: the checkpoint or the sizes cannot be used.
-    """
-    if isinstance(request.start, NewModel):
-        return request.start.build(
-            texts,
-            work,
-            exit_layers=request.exit_layers,
-            labels=classes.names,
-        )
-    folder = locate(request.start, allow_pickle=request.allow_pickle)
-    found = read_config(folder)
-    layers = found.exit_layers if found.exits > 1 else range(1, found.num_hidden_layers + 1)
-    network = start_from(
-        folder,
-        exit_layers=request.exit_layers or tuple(layers),
-        labels=classes.names,
-        new_heads=request.new_heads,
-        allow_pickle=request.allow_pickle,
-    )
-    return network, fitting_tokenizer(folder, network.config)
 
 
 def _taught(
@@ -175,7 +144,7 @@ def _taught(
             exits=request.teacher_exits,
             labels=classes.names,
             max_tokens=request.max_tokens,
-            bf16=request.settings.bf16,
+            bf16=in_bf16(request.settings),
             allow_pickle=request.allow_pickle,
             done=listener.advance,
         )
@@ -197,7 +166,7 @@ def _measure(
 
 def _write_metrics(request: Request, outcome: Trained, history: Sequence[dict[str, float]]) -> None:
     metrics = {
-        "request": request.to_dict(),
+        "request": plain(request),
         "exit_layers": outcome.config.exit_layers,
         "steps": outcome.steps,
         "training_s": round(outcome.training_s, 1),
@@ -207,21 +176,21 @@ def _write_metrics(request: Request, outcome: Trained, history: Sequence[dict[st
     (request.out / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
-def _facts(  # noqa: PLR0913, PLR0917  (one caller; it has them all at hand)
+def _facts(
     request: Request,
     outcome: Trained,
-    data: LabelledTexts,
-    taught: int,
+    inputs: Inputs,
     network: MultiExitEncoder,
     command: Sequence[str],
 ) -> Facts:
-    sources = [f"{len(data.texts):,} labelled texts of {set_name(request.data)}"]
-    if taught:
+    sources = [f"{len(inputs.labelled.texts):,} labelled texts of {set_name(request.data)}"]
+    if inputs.sentences:
         names = ", ".join(set_name(file.path) for file in request.unlabelled)
-        sources.append(f"{taught:,} sentences of {names}, labelled by the teacher")
+        sources.append(f"{len(inputs.sentences):,} sentences of {names}, labelled by the teacher")
     held = outcome.reports.get(held_name(request.data))
     fresh = isinstance(request.start, NewModel)
-    settings = request.to_dict()["settings"] | {
+    settings = plain(request)["settings"] | {
+        "bf16": in_bf16(request.settings),
         "loss": request.loss.value,
         "class_weights": request.class_weights,
         "max_tokens": request.max_tokens,

@@ -6,7 +6,6 @@ The only file that knows the Trainer. What is trained, and with which loss, is a
 from __future__ import annotations
 
 import math
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +20,10 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging
 
 from model.batches import LengthBatches
-from model.checkpoint.key_map import is_head
+from model.checkpoint.weights import is_head
 from model.errors import InvalidOptions, TrainingFailed
 from model.training.settings import Progress, TrainSettings
 
@@ -77,6 +77,7 @@ def run(
         raise InvalidOptions(
             f"patience is {settings.patience}, but there is nothing to evaluate on"
         )
+    logging.set_verbosity_error()  # the library's own notes stay off the terminal
     checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     trainer = _JobTrainer(job, settings, folder)
     trainer.remove_callback(PrinterCallback)
@@ -89,9 +90,19 @@ def run(
     return history
 
 
-def clear_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of a finished training."""
-    shutil.rmtree(folder, ignore_errors=True)
+def training_device() -> torch.device:
+    """Return where networks are trained, teach and are measured: on a GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def in_bf16(settings: TrainSettings) -> bool:
+    """Say whether to train in bfloat16: as asked, or else if the hardware multiplies it."""
+    if settings.bf16 is not None:
+        return settings.bf16
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    has = torch.cpu.get_capabilities()
+    return any(bool(has.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def optimizer_for(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
@@ -158,7 +169,7 @@ class _JobTrainer(Trainer):  # type: ignore[misc]  # the library is untyped
                 lr_scheduler_type="linear",
                 max_grad_norm=settings.clip_norm,
                 seed=settings.seed,
-                bf16=settings.bf16,
+                bf16=in_bf16(settings),
                 use_cpu=not torch.cuda.is_available(),
                 eval_strategy="steps" if job.evaluate else "no",
                 eval_steps=settings.evaluate_every,

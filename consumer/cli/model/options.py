@@ -11,8 +11,7 @@ from consumer.cli.commands import without_effect
 from consumer.cli.options import AllowBin
 
 if TYPE_CHECKING:
-    from model.training.new_model import NewModel
-    from model.training.settings import TrainSettings
+    from model.training.settings import NewModel, TrainSettings
 
 _PANEL = "Sizes of a new model"
 
@@ -79,7 +78,7 @@ class Start:
             return self.start
         if self.new not in SIZES:
             raise InvalidOptions(f"--new {self.new}: expected one of {', '.join(SIZES)}")
-        from model.training.new_model import NewModel
+        from model.training.settings import NewModel
 
         depth, width, attention = SIZES[str(self.new)]
         width = self.hidden or width
@@ -114,13 +113,9 @@ class Run:
     allow_bin: AllowBin = False
 
     def settings(self, **more: Any) -> TrainSettings:  # noqa: ANN401  (its other fields)
-        """Return what a trainer takes; the libraries' own notes stay off the terminal from here."""
-        from transformers.utils import logging
+        """Return what a trainer takes."""
+        from model.training.settings import TrainSettings
 
-        from model.training.settings import TrainSettings, prefers_bf16
-
-        logging.set_verbosity_error()
-        bf16 = prefers_bf16() if self.bf16 is None else self.bf16
         return TrainSettings(
-            epochs=self.epochs, batch_size=self.batch_size, seed=self.seed, bf16=bf16, **more
+            epochs=self.epochs, batch_size=self.batch_size, seed=self.seed, bf16=self.bf16, **more
         )

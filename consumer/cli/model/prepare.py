@@ -50,7 +50,7 @@ def export(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Convert a classifier to a model folder, with fp16 safetensors."""
-    from model.checkpoint.export import export as run
+    from model.checkpoint.folder import export as run
 
     config = run(source, out, allow_pickle=allow_bin)
     exits = ", ".join(map(str, config.exit_layers))
@@ -106,8 +106,7 @@ def calibrate(
     from dataclasses import asdict
 
     from model.config import read_config
-    from model.engine.calibrate import calibrate_int8
-    from model.engine.costs import measure_costs, write_costs
+    from model.engine.calibrate import calibrate_int8, measure_costs, write_costs
     from model.errors import InvalidOptions
     from model.texts.data import read_texts
 

@@ -16,7 +16,7 @@ from consumer.cli.output import Output, OutputOption, print_data
 from policy_state.options import parse_numbers
 
 if TYPE_CHECKING:
-    from model.training.losses import Loss
+    from model.training.settings import Loss
 
 TRAIN_EXAMPLES = """Examples:
 
@@ -144,10 +144,8 @@ def train(
         without_effect(ctx, {"teacher_exits"}, "without --teacher")
     if evaluate:
         without_effect(ctx, {"hold_out"}, "with --eval")
-    from model.training.settings import Request
-    from model.training.teacher import Unlabelled
-    from model.training.train import Listener
-    from model.training.train import train as run
+    from model.training.data import read_inputs
+    from model.training.settings import Request, Unlabelled
 
     request = Request(
         data=data,
@@ -175,10 +173,15 @@ def train(
             patience=patience,
         ),
     )
+    inputs = read_inputs(request, resume=training.resume)
+    from model.training.train import Listener  # with torch, which takes seconds
+    from model.training.train import train as run
+
     with progress_bars() as bars:
         stages = Stages(bars)
         outcome = run(
             request,
+            inputs,
             command=["offramp", *sys.argv[1:]],
             resume=training.resume,
             listener=Listener(stages.begin, stages.advance, stages.step),
@@ -230,7 +233,7 @@ def pretrain(
     weights = start.weights(ctx)
     from dataclasses import asdict
 
-    from model.training.pretrain import run_pretraining
+    from model.training.data import read_pretraining
     from model.training.settings import PretrainRequest
 
     request = PretrainRequest(
@@ -243,9 +246,12 @@ def pretrain(
         allow_pickle=training.allow_bin,
         settings=training.settings(body_rate=rate, head_rate=rate, evaluate_every=eval_every),
     )
+    read_in = read_pretraining(request, resume=training.resume)
+    from model.training.pretrain import run_pretraining  # with torch, which takes seconds
+
     with progress_bars() as bars:
         stages = Stages(bars)
-        result = run_pretraining(request, resume=training.resume, on_progress=stages.step)
+        result = run_pretraining(request, read_in, resume=training.resume, on_progress=stages.step)
     row = {"out": str(out), **asdict(result)}
     print_data(output, row, [row])
 
@@ -257,7 +263,7 @@ def _loss(name: str) -> Loss:
         InvalidOptions: there is none; lists those that there are.
     """
     from model.errors import InvalidOptions
-    from model.training.losses import Loss
+    from model.training.settings import Loss
 
     if name not in set(Loss):
         raise InvalidOptions(f"--loss {name}: expected one of {', '.join(Loss)}")

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from model.checkpoint.folder import load_model
 from model.errors import InvalidData, InvalidOptions
+from model.training.data import read_inputs, read_pretraining
 from model.training.pretrain import run_pretraining
 from model.training.settings import PretrainRequest, Request, TrainSettings
 from model.training.teacher import soft_labels
@@ -121,7 +122,7 @@ def test_a_training_is_resumed(tmp_path, start, data, usual):
     )
     request = Request(data=data, out=out, start=str(start), settings=settings)
     with pytest.raises(Crash):
-        train(request, command=[], listener=Listener(progress=crash_at(5)))
+        train(request, read_inputs(request), command=[], listener=Listener(progress=crash_at(5)))
     assert not (out / "model.safetensors").exists()
     command = ["train", data, "--from", start, *FAST, "--out", out, "--eval-every", "2"]
     offramp(*command, "--resume")
@@ -168,7 +169,7 @@ def test_a_pretraining_is_resumed(tmp_path, start, data):
     out = tmp_path / "out"
     request = PretrainRequest(texts=data, out=out, start=str(start), settings=settings)
     with pytest.raises(Crash):
-        run_pretraining(request, on_progress=crash_at(5))
+        run_pretraining(request, read_pretraining(request), on_progress=crash_at(5))
     command = [
         "pretrain", data, "--from", start, "--rate", "1e-2", "--checkpoint-every", "2",
         "--batch-size", "16", "--seed", "3", "--fp32", "--out", out, "-o", "json",

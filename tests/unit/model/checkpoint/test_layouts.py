@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from model.batches import encode, pad
 from model.checkpoint.folder import load_model, save_model, start_from
-from model.checkpoint.key_map import key_map
+from model.checkpoint.weights import key_map
 from model.errors import InvalidCheckpoint
 from tests.support.tiny_model import tiny_config, tiny_network, tiny_tokenizer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model.engine.costs import measure_costs, read_costs, write_costs
+from model.engine.calibrate import measure_costs, read_costs, write_costs
 from model.engine.engine import Engine
 from model.errors import InvalidData
 from tests.support.tiny_model import write_tiny_model

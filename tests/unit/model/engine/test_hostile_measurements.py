@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.engine.costs import COSTS_FILE, read_costs, write_costs
+from model.engine.calibrate import COSTS_FILE, read_costs, write_costs
 from model.engine.engine import Engine
 from model.engine.int8 import INT8_FILE, Agreement, observe, read_int8, write_int8
 from model.errors import InvalidCheckpoint, ModelError

@@ -17,7 +17,7 @@ from model.texts.data import (
     set_name,
     write_matrix,
 )
-from model.training.teacher import Unlabelled
+from model.training.settings import Unlabelled
 
 SENTIMENT = Classes(("negative", "positive"))
 

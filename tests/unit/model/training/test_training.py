@@ -11,9 +11,15 @@ from torch.nn import functional as F  # noqa: N812
 from model.batches import LengthBatches, encode, predict
 from model.checkpoint.folder import load_model
 from model.errors import InvalidOptions, TrainingFailed
-from model.training.fine_tune import EncodedSet, Examples, fine_tune
-from model.training.losses import Loss, add_equilibrium, balanced_weights, combined_loss
-from model.training.settings import TrainSettings
+from model.training.fine_tune import (
+    EncodedSet,
+    Examples,
+    add_equilibrium,
+    balanced_weights,
+    combined_loss,
+    fine_tune,
+)
+from model.training.settings import Loss, TrainSettings
 from model.training.teacher import soft_labels
 from model.training.trainer import optimizer_for
 from tests.support.tiny_model import tiny_config, tiny_network, tiny_tokenizer, write_tiny_model
