@@ -12,7 +12,7 @@ from policy_state.store.admin import PolicyAdmin
 from policy_state.store.port import StatsStore
 from policy_state.store.redis.store import RedisStore
 from tests.support.memory.store import MemoryStore
-from tests.support.policy import META, MakeStore
+from tests.support.policies.counted import META, MakeStore
 from tests.support.servers.flavours import FLAVOURS
 
 ServerOf = Callable[[Flavour], RedisServer]

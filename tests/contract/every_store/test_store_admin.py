@@ -5,20 +5,11 @@ from dataclasses import replace
 import pytest
 
 from policy_state.algorithms.settings import PolicySettings
-from policy_state.errors import (
-    InvalidInput,
-    SettingsConflict,
-)
-from policy_state.store.admin import (
-    PIN_MAX_MS,
-    Freeze,
-    Pin,
-    PolicyAdmin,
-    Reset,
-)
+from policy_state.errors import InvalidInput, SettingsConflict
+from policy_state.store.admin import PIN_MAX_MS, Freeze, Pin, PolicyAdmin, Reset
 from policy_state.store.offsets import Counted
 from policy_state.store.values import DomainSnapshot, Limits
-from tests.support.policy import DEEP, META, ONE, MakeStore, balance, change, part
+from tests.support.policies.counted import DEEP, META, ONE, MakeStore, balance, change, part
 
 
 def test_every_change_is_in_the_audit(store: PolicyAdmin) -> None:

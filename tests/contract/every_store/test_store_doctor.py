@@ -8,7 +8,7 @@ from policy_state.stats import ExitStats
 from policy_state.store.admin import PolicyAdmin
 from policy_state.store.offsets import GAPS_MAX
 from policy_state.store.values import DomainSnapshot
-from tests.support.policy import ONE, part
+from tests.support.policies.counted import ONE, part
 
 
 def test_the_doctor_names_what_does_not_hang_together(store: PolicyAdmin) -> None:

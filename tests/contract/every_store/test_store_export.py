@@ -14,13 +14,9 @@ from policy_state.store.admin import Freeze, Pin, PolicyAdmin
 from policy_state.store.offsets import GAPS_MAX, Counted
 from policy_state.store.values import DomainSnapshot
 from policy_state.transfer.document import PolicyDocument, from_document, to_document
-from policy_state.transfer.transfer import (
-    export_policy,
-    import_policy,
-    warm_start,
-)
-from tests.support.policy import META, ONE, MakeStore, part
-from tests.support.predicted import count, texts
+from policy_state.transfer.transfer import export_policy, import_policy, warm_start
+from tests.support.policies.counted import META, ONE, MakeStore, part
+from tests.support.policies.predicted import count, texts
 
 
 def test_an_export_reads_back_the_same(make_store: MakeStore) -> None:

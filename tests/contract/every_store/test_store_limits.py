@@ -11,7 +11,7 @@ from policy_state.errors import InvalidInput, StoreFull
 from policy_state.store.admin import Freeze, Pin, PolicyAdmin, Remove
 from policy_state.store.reading import read_domains
 from policy_state.store.values import DomainSnapshot, Limits, Refusal
-from tests.support.policy import DEEP, META, ONE, MakeStore, balance, change, part
+from tests.support.policies.counted import DEEP, META, ONE, MakeStore, balance, change, part
 
 
 def limited(make_store: MakeStore, **limits: Any) -> PolicyAdmin:

@@ -9,13 +9,9 @@ from policy_state.store.admin import Pin
 from policy_state.store.changes import scaled
 from policy_state.store.offsets import Counted
 from policy_state.store.values import DomainSnapshot, PolicyMeta
-from policy_state.transfer.transfer import (
-    export_policy,
-    open_or_start_new,
-    warm_start,
-)
-from tests.support.policy import META, ONE, MakeStore, part
-from tests.support.predicted import count, held, sums, texts
+from policy_state.transfer.transfer import export_policy, open_or_start_new, warm_start
+from tests.support.policies.counted import META, ONE, MakeStore, part
+from tests.support.policies.predicted import count, held, sums, texts
 
 
 def test_a_warm_start_gives_a_share_to_unseen_domains(make_store: MakeStore) -> None:

@@ -2,9 +2,7 @@
 
 import pytest
 
-from policy_state.errors import (
-    DomainNotFound,
-)
+from policy_state.errors import DomainNotFound
 from policy_state.store.admin import (
     PIN_MAX_MS,
     Freeze,
@@ -17,7 +15,7 @@ from policy_state.store.admin import (
 )
 from policy_state.store.offsets import Status
 from policy_state.store.values import Refusal
-from tests.support.policy import DEEP, META, ONE, MakeStore, balance, change, part
+from tests.support.policies.counted import DEEP, META, ONE, MakeStore, balance, change, part
 from tests.support.waiting import wait_for
 
 

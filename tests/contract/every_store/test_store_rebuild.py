@@ -9,8 +9,8 @@ from policy_state.health.rebuild import PredictedText, Rebuilt, rebuild
 from policy_state.store.admin import Freeze, Pin, PolicyAdmin, Reset
 from policy_state.store.offsets import Counted
 from policy_state.store.values import Applied, DomainSnapshot
-from tests.support.policy import DEEP, part
-from tests.support.predicted import count, held, sums, texts
+from tests.support.policies.counted import DEEP, part
+from tests.support.policies.predicted import count, held, sums, texts
 
 UPTO = {("t1", 0): 500, ("t1", 1): 500}
 

@@ -6,18 +6,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from policy_state.stats import ExitStats
-from policy_state.store.admin import (
-    Freeze,
-    Pin,
-    PolicyAdmin,
-    Remove,
-    Reset,
-    Unfreeze,
-)
+from policy_state.store.admin import Freeze, Pin, PolicyAdmin, Remove, Reset, Unfreeze
 from policy_state.store.changes import scaled
 from policy_state.store.offsets import Counted, Status
 from policy_state.store.values import DomainSnapshot, Refusal
-from tests.support.policy import DEEP, META, ONE, ZERO, MakeStore, balance, change, part
+from tests.support.policies.counted import DEEP, META, ONE, ZERO, MakeStore, balance, change, part
 
 
 def test_texts_decided_before_a_reset_do_not_count_after_it(store: PolicyAdmin) -> None:

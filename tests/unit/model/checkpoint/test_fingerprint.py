@@ -101,3 +101,24 @@ def test_each_setting_that_changes_labels_changes_the_fingerprint(cased, change)
     print_2, labels_2 = answers(folder)
     assert labels_1 != labels_2
     assert print_1 != print_2
+
+
+def test_fingerprint_follows_what_counts(tmp_path):
+    """Weights, tokenizer, labels and exits change the fingerprint; other fields do not."""
+    first = write_tiny_model(tmp_path / "a")
+    same = write_tiny_model(tmp_path / "b")
+    assert fingerprint(first) == fingerprint(same)
+
+    def changed(name, field, value):
+        folder = write_tiny_model(tmp_path / name)
+        data = json.loads((folder / "config.json").read_text()) | {field: value}
+        (folder / "config.json").write_text(json.dumps(data))
+        return fingerprint(folder)
+
+    other_labels = {"0": "bad", "1": "so so", "2": "good"}
+    assert changed("c", "id2label", other_labels) != fingerprint(first)
+    assert changed("d", "num_output_layers", [1, 0, 0, 1]) != fingerprint(first)
+    assert changed("e", "hidden_dropout_prob", 0.2) == fingerprint(first)
+    assert fingerprint(write_tiny_model(tmp_path / "f", seed=1)) != fingerprint(first)
+    (same / "tokenizer.json").write_text((same / "tokenizer.json").read_text() + "\n")
+    assert fingerprint(same) != fingerprint(first)

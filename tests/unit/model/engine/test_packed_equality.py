@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,12 +18,10 @@ from model.config import ModelConfig
 from model.engine.attention import by_offsets, by_spans, kernels_of, offset_kernels, two_products
 from model.engine.encoder import PackedEncoder, first_tokens
 from model.engine.kernels import float_linears, layers_of, plain, prepacked, same
-from model.engine.packing import Packed, pack, packing_order, rounded
 from model.network import MultiExitEncoder
-from model.tokeniser import Tokens
+from tests.support.packed import EXIT_LAYERS, packed_for, texts
 from tests.support.tiny_model import tiny_config, tiny_network
 
-EXIT_LAYERS = (1, 2, 4)
 HEADS = 2  # of 16 each, which is the smallest that the Triton kernel takes
 ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 BF16_LOGITS = 0.05  # texts' logits differ by 0.25; bf16 moves one by 0.02 at most
@@ -44,15 +41,6 @@ KERNELS = [
     pytest.param("cuda bf16 flash", marks=ON_GPU),
     pytest.param("cuda bf16 blocks", marks=ON_GPU),
 ]
-
-texts = st.lists(
-    st.tuples(
-        st.lists(st.integers(1, 60), min_size=1, max_size=24),  # token ids
-        st.integers(0, len(EXIT_LAYERS) - 1),  # the text's exit
-    ),
-    min_size=1,
-    max_size=12,
-)
 
 
 @pytest.fixture(scope="module")
@@ -153,17 +141,6 @@ def bert(config: ModelConfig, network: MultiExitEncoder) -> BertModel:
     assert not extra
     assert all("position_ids" in name for name in missing)
     return model.eval()
-
-
-def packed_for(
-    batch: list[tuple[list[int], int]], device: torch.device
-) -> tuple[Packed, list[int]]:
-    """Return texts as the engine packs them, and in which order."""
-    tokens = Tokens.of([row for row, _ in batch])
-    exits = np.array([exit_ for _, exit_ in batch])
-    order = packing_order(tokens.lengths, exits)
-    packed = pack(tokens, order, exits[order], exit_layers=EXIT_LAYERS, device=device)
-    return packed, order.tolist()
 
 
 def run(encoder: PackedEncoder, batch: list[tuple[list[int], int]]) -> list[torch.Tensor]:
@@ -276,39 +253,6 @@ def test_a_batch_on_cuda_is_launched_without_waiting(network: MultiExitEncoder) 
             encoder.forward(packed_for(batch, encoder.device)[0])
     finally:
         torch.cuda.set_sync_debug_mode("default")
-
-
-@given(texts)
-def test_the_running_texts_are_a_prefix(batch) -> None:
-    """Ordered by exit, what each stage runs and keeps is the front part of the batch."""
-    lengths, exits = [len(row) for row, _ in batch], [exit_ for _, exit_ in batch]
-    packed, order = packed_for(batch, torch.device("cpu"))
-    assert order == sorted(range(len(batch)), key=lambda i: (-exits[i], -lengths[i]))
-    assert len(packed.token_ids) == rounded(sum(lengths))
-    for exit_, stage in enumerate(packed.stages):
-        assert stage.texts == sum(e >= exit_ for e in exits)
-        assert stage.tokens == sum(n for n, e in zip(lengths, exits, strict=True) if e >= exit_)
-        assert stage.staying_texts == sum(e > exit_ for e in exits)
-    for before, after in pairwise(packed.stages):
-        assert (before.staying_texts, before.staying_tokens) == (after.texts, after.tokens)
-    assert sum(span.texts for span in packed.spans) == len(batch)
-    assert sum(span.texts * span.length for span in packed.spans) == sum(lengths)
-
-
-@given(st.integers(1, 40_000))
-def test_rows_are_rounded_up_by_a_few_percent(tokens: int) -> None:
-    """Filler lets kernels be reused: at most an eighth, above 1,024 rows a sixteenth."""
-    share = 8 if tokens <= 1024 else 16
-    assert tokens <= rounded(tokens) < tokens + max(16, tokens / share)
-
-
-def test_few_row_counts_serve_batches_of_any_size() -> None:
-    """Each row count costs memory for as long as the process lives.
-
-    Up to 4,096 there are 64, then 16 for each doubling.
-    """
-    assert len({rounded(tokens) for tokens in range(1, 4097)}) == 64
-    assert len({rounded(tokens) for tokens in range(4097, 8193)}) == 16
 
 
 def test_bf16_labels_agree_with_fp32(network: MultiExitEncoder) -> None:

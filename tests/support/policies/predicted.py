@@ -5,7 +5,7 @@ from random import Random
 from policy_state.health.rebuild import PredictedText
 from policy_state.stats import ExitStats
 from policy_state.store.admin import PolicyAdmin
-from tests.support.policy import part
+from tests.support.policies.counted import part
 
 
 def texts(count: int, *, seed: int = 0) -> list[PredictedText]:
