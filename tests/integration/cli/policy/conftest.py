@@ -1,4 +1,4 @@
-"""A policy with three domains, and the commands about it."""
+"""A policy with three domains, the commands about it, and topics of predictions."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from policy_state.store.redis.store import RedisStore
+from tests.support.policies.predicted_topics import World
 from tests.support.policies.shown import META, count, stats
 from tests.support.policy_cli import offramp_policy
 
@@ -23,3 +24,14 @@ def store(redis_url: str) -> Iterator[RedisStore]:
 def offramp(redis_url: str) -> Any:
     """Return a function that runs `offramp policy` and returns what came of it."""
     return offramp_policy(redis_url)
+
+
+@pytest.fixture
+def world(kafka: str) -> Iterator[World]:
+    """Yield topics with predictions in them."""
+    made = World(kafka)
+    try:
+        made.predict()
+        yield made
+    finally:
+        made.admin.close()

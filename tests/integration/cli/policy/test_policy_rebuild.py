@@ -5,157 +5,19 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
-from random import Random
-from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
-import pytest
 import redis
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
-from kafka.errors import UnknownTopicOrPartitionError
-from kafka.structs import OffsetAndMetadata
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from consumer.cli.app import app
-from consumer.kafka.topics import log_offsets
 from consumer.routes.table import BUILT_IN
 from policy_state.stats import ExitStats
 from policy_state.store.redis.store import RedisStore
-from policy_state.store.values import DomainSnapshot, PartitionDeltas, PolicyMeta
-from policy_state.transfer.transfer import export_policy
-from tests.support.kafka_admin import set_offsets
+from policy_state.store.values import PartitionDeltas
+from tests.support.policies.predicted_topics import META, World, held, offramp, rebuild
 from tests.support.servers.proxies import proxy
 from tests.support.topics import create_topics
-
-META = PolicyMeta("default", "f1", (1, 3, 7, 12))
-TEXTS = 300
-
-
-class World:
-    """An input topic, two topics of predictions, and what workers would have counted."""
-
-    def __init__(self, kafka: str) -> None:
-        name = f"r{time.time_ns()}"
-        self.kafka, self.group = kafka, name
-        self.source, self.out = f"{name}.texts", [f"{name}.out.a", f"{name}.out.b"]
-        create_topics(kafka, {self.source: 2, self.out[0]: 2, self.out[1]: 1})
-        self.admin = KafkaAdminClient(bootstrap_servers=kafka)
-        self.topic_id = self.id_now()
-        rng = Random(name)
-        self.texts = [
-            (number % 2, number // 2, rng.choice("abc"), [rng.randrange(2) for _ in range(3)])
-            for number in range(TEXTS)
-            if number % 10
-        ]
-
-    def delete(self, topic: str) -> None:
-        """Delete a topic if there is one, and wait until it is gone."""
-        deadline = time.monotonic() + 60
-        while topic in self.admin.list_topics():
-            assert time.monotonic() < deadline
-            with suppress(UnknownTopicOrPartitionError):
-                self.admin.delete_topics([topic])
-            time.sleep(0.2)
-
-    def id_now(self) -> str:
-        """Return the id of the input topic."""
-        return str(self.admin.describe_topics([self.source])[0]["topic_id"])
-
-    def predict(self, *, with_id: bool = True) -> None:
-        """Write the texts and their predictions as workers do, one transaction aborted."""
-        known = {"topic_id": self.topic_id} if with_id else {}
-        producer = KafkaProducer(
-            bootstrap_servers=self.kafka, transactional_id=self.group, retry_backoff_ms=5
-        )
-        producer.init_transactions()
-        producer.begin_transaction()
-        for number in range(TEXTS):
-            producer.send(self.source, b"x", partition=number % 2)
-        producer.commit_transaction()
-        for keep in (False, True):
-            producer.begin_transaction()
-            for partition, offset, domain, labels in self.texts:
-                body = {
-                    "domain": domain,
-                    "exit_labels": labels,
-                    "model": "f1",
-                    "source": {"topic": self.source, "partition": partition, "offset": offset}
-                    | known,
-                }
-                producer.send(self.out[offset % 2], orjson.dumps(body))
-            producer.send(self.out[0], orjson.dumps(body | {"model": "another"}))
-            producer.send(self.out[0], b"not JSON")
-            if keep:
-                producer.commit_transaction()
-            else:
-                producer.abort_transaction()
-        producer.close()
-        self.commit(TEXTS // 2)
-
-    def commit(self, offset: int) -> None:
-        """Commit the group's offsets in both partitions."""
-        offsets = {
-            TopicPartition(self.source, p): OffsetAndMetadata(offset, "", -1) for p in (0, 1)
-        }
-        set_offsets(self.admin, self.group, offsets)
-
-    def deltas(self, partition: int, first: int, upto: int) -> dict[str, ExitStats]:
-        """Return what some of the texts add."""
-        sums: dict[str, ExitStats] = {}
-        for p, offset, domain, labels in self.texts:
-            if p == partition and first <= offset < upto:
-                one = ExitStats.from_labels(labels, exits=4)
-                sums[domain] = sums[domain] + one if domain in sums else one
-        return sums
-
-    def count(self, store: RedisStore, first: int, upto: int) -> None:
-        """Count texts of both partitions as a worker does."""
-        store.apply(
-            [
-                PartitionDeltas(self.topic_id, p, first, upto, self.deltas(p, first, upto))
-                for p in (0, 1)
-            ]
-        )
-
-
-@pytest.fixture
-def world(kafka: str) -> Iterator[World]:
-    """Yield topics with predictions in them."""
-    made = World(kafka)
-    try:
-        made.predict()
-        yield made
-    finally:
-        made.admin.close()
-
-
-def offramp(redis_url: str, world: World, *args: str, code: int = 0) -> Result:
-    """Run `offramp policy`."""
-    environ = {
-        "OFFRAMP_REDIS__URL": redis_url,
-        "OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": world.kafka,
-        "OFFRAMP_KAFKA__GROUP": world.group,
-    }
-    result = CliRunner().invoke(app, ["policy", *args], env=environ)
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
-
-
-def rebuild(redis_url: str, world: World, *args: str) -> dict[str, Any]:
-    """Run a rebuild from both topics and return what it says of itself."""
-    topics = [word for topic in world.out for word in ("--topic", topic)]
-    result = offramp(redis_url, world, "rebuild", *topics, "--yes", "-o", "json", *args)
-    (row,) = json.loads(result.stdout)["rebuilds"]
-    return dict(row)
-
-
-def held(store: RedisStore) -> dict[str, ExitStats]:
-    """Return the counters of all domains."""
-    return {name: record.stats for name, record in store.read(store.domains()).items()}
 
 
 def test_after_flushall_the_counters_come_back(redis_url: str, world: World) -> None:
@@ -176,77 +38,6 @@ def test_after_flushall_the_counters_come_back(redis_url: str, world: World) -> 
         assert store.audit()[0].action == "rebuild"
         doctor = json.loads(offramp(redis_url, world, "doctor", "-o", "json").stdout)
         assert (doctor["healthy"], doctor["log_checked"], doctor["findings"]) == (True, True, [])
-
-
-def test_damaged_counters_are_counted_afresh(redis_url: str, world: World) -> None:
-    """`--fresh` forgets what is stored and counts everything from the predictions."""
-    with RedisStore(redis_url) as store:
-        store.open(META)
-        world.count(store, 0, 150)
-        expected = held(store)
-        keys, _ = store.bound()
-        store.server.command("HSET", keys.domain("a"), "0", "999999 0 0")
-        store.server.command("HSET", keys.domain("b"), "1", "abc")
-        offramp(redis_url, world, "doctor", "--no-log", code=4)
-        assert rebuild(redis_url, world, "--fresh")["counted"] == 270
-        assert held(store) == expected
-        offramp(redis_url, world, "doctor")
-
-
-@pytest.mark.parametrize(
-    ("key", "field", "value"),
-    [("agg", "0", "abc"), ("wm", "{id}/0", "-5"), ("gaps", "{id}/1", "9-x"), ("d:a", "1", "x")],
-)
-def test_unreadable_values_are_counted_afresh(
-    redis_url: str, world: World, key: str, field: str, value: str
-) -> None:
-    """`--fresh` repairs what no other command can read, whichever key it is in."""
-    with RedisStore(redis_url) as store:
-        store.open(META)
-        world.count(store, 0, 150)
-        expected = held(store)
-        keys, _ = store.bound()
-        field = field.format(id=world.topic_id)
-        store.server.command("HSET", keys.key(key), field, value)
-        offramp(redis_url, world, "doctor", "--no-log", code=4)
-        assert rebuild(redis_url, world, "--fresh")["counted"] == 270
-        assert held(store) == expected
-        offramp(redis_url, world, "doctor")
-
-
-def test_a_rebuild_that_cannot_begin_changes_nothing(redis_url: str, world: World) -> None:
-    """`--fresh` with no broker, an absent topic or group, or too long a reason: counters stay."""
-    wrong = [
-        (["--topic", "absent"], world.kafka, world.group),
-        (["--topic", world.out[0]], world.kafka, "nobody"),
-        (["--topic", world.out[0], "--reason", "x" * 201], world.kafka, world.group),
-        (["--topic", world.out[0]], "127.0.0.1:1", world.group),
-    ]
-    with RedisStore(redis_url) as store:
-        store.open(META)
-        world.count(store, 0, 150)
-        before = export_policy(store)
-        for options, servers, group in wrong:
-            environ = {"OFFRAMP_REDIS__URL": redis_url, "OFFRAMP_KAFKA__GROUP": group}
-            args = ["policy", "rebuild", *options, "-b", servers, "--fresh", "--yes"]
-            args += ["--set", "kafka.request_timeout_s=1"]
-            # In a process of its own: a client that finds no broker leaves sockets open.
-            failed = subprocess.run(
-                [sys.executable, "-m", "consumer", *args],
-                env={**os.environ, **environ},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert (failed.returncode, "error: " in failed.stderr) == (1, True), failed.stderr
-            assert "Traceback" not in failed.stderr
-            assert (export_policy(store), store.audit()) == (before, ())
-        assert rebuild(redis_url, world, "--fresh", "--by", "anna")["counted"] == 270
-        assert [(e.action, e.by) for e in store.audit()] == [
-            ("rebuild", "anna"),
-            ("rebuild-begin", "anna"),
-            ("restart", "anna"),
-        ]
 
 
 def test_predictions_without_a_topic_id_are_of_the_topic_there_is(
@@ -376,50 +167,6 @@ def test_an_absent_topic_or_group_is_told(redis_url: str, world: World) -> None:
         assert "group nobody has committed nothing" in str(result.exception)
 
 
-def test_fresh_forgets_no_domain_that_it_has_not_seen(redis_url: str, world: World) -> None:
-    """With a topic forgotten nothing is set to zero, unless that is asked for; numbers are told."""
-    only_a = ("rebuild", "--topic", world.out[0], "--fresh", "--yes")
-    with RedisStore(redis_url) as store:
-        store.open(META)
-        world.count(store, 0, 150)
-        brought = {"elsewhere": DomainSnapshot(ExitStats.from_labels([0], exits=4), 0, None)}
-        store.load(brought, replace=True)
-        before = held(store)
-        refused = offramp(redis_url, world, *only_a, code=1)
-        found = Counter(domain for _, offset, domain, _ in world.texts if offset % 2 == 0)
-        total = Counter(domain for _, _, domain, _ in world.texts)
-        said = str(refused.exception)
-        assert "4 domains have counted 136 texts more than predictions" in said, said
-        assert "elsewhere (1 counted, 0 found)" in said
-        assert f"a ({total['a']} counted, {found['a']} found)" in said
-        assert "--drop-unseen" in str(refused.exception)
-        assert (held(store), store.audit()) == (before, ())
-        told = offramp(redis_url, world, *only_a, "--drop-unseen").stderr
-        assert "forgotten: 4 domains have counted" in told
-        assert held(store)["elsewhere"].texts == 0
-
-
-def test_fresh_takes_what_retention_took_and_no_more(redis_url: str, world: World) -> None:
-    """Domains shrink by what the logs have lost, and that is told; by more they do not."""
-    fresh = ("rebuild", "--topic", world.out[0], "--topic", world.out[1], "--fresh", "--yes")
-    with RedisStore(redis_url) as store:
-        store.open(META)
-        world.count(store, 0, 150)
-        log = TopicPartition(world.out[1], 0)
-        end = log_offsets(world.admin, [log])[log]  # behind a marker of its 135 predictions
-        world.admin.delete_records({log: end - 1 - 135 + 20})
-        assert "beware: " in (told := offramp(redis_url, world, *fresh).stderr)
-        assert "have counted 20 texts more than predictions" in told, told
-        assert store.totals().stats.texts == len(world.texts) - 20
-        before = held(store)
-        brought = ExitStats.from_texts([[0]] * end, exits=4)
-        store.load({"a": DomainSnapshot(before["a"] + brought, 0, None)}, replace=True)
-        refused = str(offramp(redis_url, world, *fresh, code=1).exception)
-        assert f"1 domain has counted {end} texts more" in refused
-        assert f"retention took at most {end - 116} records" in refused
-        assert held(store) == before | {"a": before["a"] + brought}
-
-
 def test_without_topics_the_outputs_of_all_routes_are_read(redis_url: str, world: World) -> None:
     """None is forgotten; one that does not exist is left out, and a named list tells what is."""
     world.delete(BUILT_IN.output)  # other tests make it
@@ -440,22 +187,3 @@ def test_without_topics_the_outputs_of_all_routes_are_read(redis_url: str, world
         store.write_routes(other, [absent], revision=0, action="a", detail={}, **signed)
         none = offramp(redis_url, world, "rebuild", "--set", f"kafka.group={other}", code=1)
         assert f"no output of a route exists ({world.group}.absent)" in str(none.exception)
-
-
-def test_a_lost_watermark_is_mended_by_a_fresh_rebuild(redis_url: str, world: World) -> None:
-    """The doctor finds it with the command, a rebuild refuses unasked, --fresh counts anew."""
-    with RedisStore(redis_url) as store:
-        store.open(META)
-        world.count(store, 0, 150)
-        expected = held(store)
-        store.server.command("DEL", store.bound()[0].key("wm"))
-        found = json.loads(offramp(redis_url, world, "doctor", "-o", "json", code=4).stdout)
-        assert {f["check"]: f["mend"] for f in found["findings"]} == {
-            "watermark": "offramp policy rebuild --fresh"
-        }
-        refused = offramp(redis_url, world, "rebuild", "--topic", world.out[0], code=1)
-        assert "counted twice" in str(refused.exception)
-        assert refused.stderr == ""
-        assert rebuild(redis_url, world, "--fresh")["counted"] == 270
-        assert held(store) == expected
-        offramp(redis_url, world, "doctor")
