@@ -21,6 +21,7 @@ INDEX = ".index.json"  # ends the name of the file that lists the parts of divid
 TOKENIZER = "tokenizer.json"
 VOCABULARY = "vocab.txt"
 TOKENIZER_SETTINGS = "tokenizer_config.json"
+CALIBRATION = "calibration.json"
 _MOST_BYTES = 256 << 20  # of a file that is read whole; a large vocabulary has a twentieth
 _LINE_CHARACTERS = 300
 _shower = reprlib.Repr()

@@ -16,8 +16,9 @@ from benchmarks.gpu.findings import MIXED, Request, goal, note, row, told
 from benchmarks.gpu.switches import variants
 from model.batches import pad
 from model.checkpoint.folder import load_model, save_model
+from model.engine.answers import TextResult
 from model.engine.encoder import PackedEncoder
-from model.engine.engine import Engine, TextResult
+from model.engine.engine import Engine
 from model.network import MultiExitEncoder
 from model.tokeniser import Tokens
 

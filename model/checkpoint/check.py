@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from model.batches import encode, predict
+from model.calibration import read_calibration
 from model.checkpoint.folder import check_tokenizer, fitting_tokenizer, load_model
 from model.checkpoint.tokenizer import load_tokenizer
 from model.config import read_config
@@ -34,11 +35,12 @@ class FolderFault:
 
 
 def check_folder(folder: Path, *, allow_pickle: bool = False) -> list[FolderFault]:
-    """Return a finding for config, weights, tokenizer and one forward pass."""
+    """Return a finding for config, weights, tokenizer, calibration and one forward pass."""
     return [
         _look("config", lambda: _config(folder)),
         _look("weights", lambda: _weights(load_model(folder, allow_pickle=allow_pickle))),
         _look("tokenizer", lambda: _tokenizer(folder, load_tokenizer(folder))),
+        _look("calibration", lambda: _calibration(folder)),
         _look("forward pass", lambda: _forward(folder, allow_pickle=allow_pickle)),
     ]
 
@@ -71,6 +73,11 @@ def _tokenizer(folder: Path, tokenizer: Tokenizer) -> str:
     config = read_config(folder)
     check_tokenizer(tokenizer, config, where=str(folder))
     return f"{tokenizer.get_vocab_size():,} pieces for {config.vocab_size:,} embeddings"
+
+
+def _calibration(folder: Path) -> str:
+    found = read_calibration(folder, exits=read_config(folder).exits)
+    return "none; `offramp model calibrate` makes it" if found is None else str(found)
 
 
 def _forward(folder: Path, *, allow_pickle: bool) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import safetensors.torch
 import torch
 
+from model.calibration import read_calibration, write_calibration
 from model.checkpoint.hub import locate
 from model.checkpoint.tokenizer import FIRST, LAST, Normalising, load_tokenizer, tokenizer_path
 from model.checkpoint.weights import exit_layers as layers_with_classifier
@@ -197,15 +198,19 @@ def export(reference: str, to: Path, *, allow_pickle: bool = False) -> ModelConf
         raise InvalidOptions(f"{to}: is not empty; name another folder")
     folder = locate(reference, allow_pickle=allow_pickle)
     network = load_model(folder, allow_pickle=allow_pickle)
+    calibration = read_calibration(folder, exits=network.config.exits)
     save_model(network, fitting_tokenizer(folder, network.config), to)
+    if calibration is not None:
+        write_calibration(to, calibration)
     return network.config
 
 
 def fingerprint(folder: Path) -> str:
     """Return 16 hex digits over all of a folder that can change an answer or its meaning.
 
-    These are the weights, the tokenizer with its settings, the labels, the exits, and what
-    config.json says of the arithmetic: it makes counters comparable.
+    These are the weights, the tokenizer with its settings, the labels, the exits, what config.json
+    says of the arithmetic, and the temperatures and worths of a calibration: it makes counters
+    comparable.
 
     Raises:
         ModelError: a file of the folder is missing or broken.
@@ -220,6 +225,9 @@ def fingerprint(folder: Path) -> str:
     tokenizer = tokenizer_path(folder)
     if tokenizer.name != TOKENIZER:  # which would hold them itself
         said |= asdict(Normalising.read(folder))
+    calibration = read_calibration(folder, exits=config.exits)
+    if calibration is not None:
+        said |= {"temperatures": calibration.temperatures, "worth": calibration.worth}
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     for path in (*weight_files(folder, allow_pickle=True), tokenizer):
         check_regular(path, error=InvalidCheckpoint)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from model.errors import InvalidCheckpoint
 from model.folder_files import (
+    CALIBRATION,
     CONFIG,
     INDEX,
     OLD_WEIGHTS,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _FILES = [CONFIG, WEIGHTS, WEIGHTS + INDEX, "model-*.safetensors"]
-_FILES += [TOKENIZER, VOCABULARY, TOKENIZER_SETTINGS]
+_FILES += [TOKENIZER, VOCABULARY, TOKENIZER_SETTINGS, CALIBRATION]
 _OLD_FILES = [OLD_WEIGHTS, OLD_WEIGHTS + INDEX, "pytorch_model-*.bin"]
 
 

@@ -7,17 +7,19 @@ import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from model.calibration import read_calibration
 from model.checkpoint.folder import fingerprint, fitting_tokenizer, load_model
+from model.engine.answers import NOTHING, Scales, TextResult, answers_of, results_of
 from model.engine.budget import TokenBudget, batches, is_out_of_memory, run_batches
 from model.engine.encoder import PackedEncoder
 from model.engine.int8 import read_int8
 from model.engine.kernels import chosen_device, chosen_precision
-from model.engine.packing import Packed, on_host, pack, packing_order
+from model.engine.packing import on_host, pack, packing_order
 from model.errors import InvalidCheckpoint, InvalidOptions
 from model.tokeniser import Tokeniser, Tokens
 
@@ -31,18 +33,6 @@ if TYPE_CHECKING:
 
 _DEFAULT_BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 _LOG = logging.getLogger("offramp.engine")
-
-
-class TextResult(NamedTuple):
-    """What one text's exits said: class and its probability for exits 0..k, shallowest first."""
-
-    labels: tuple[int, ...]
-    scores: tuple[float, ...]
-    tokens: int
-    truncated: bool
-
-
-_NOTHING = TextResult((), (), 0, truncated=False)
 
 
 @dataclass(slots=True)
@@ -108,6 +98,8 @@ class Engine:
         network = load_model(folder)
         self.config: ModelConfig = network.config
         self.precision = chosen_precision(precision, self.device, width=self.config.hidden_size)
+        calibration = read_calibration(folder, exits=self.config.exits)
+        self._scales = None if calibration is None else Scales.of(calibration, self.device)
         limit = self.config.max_position_embeddings
         self.max_tokens = limit if max_tokens is None else max_tokens
         if not 3 <= self.max_tokens <= limit:  # noqa: PLR2004  ([CLS], one token, [SEP])
@@ -135,6 +127,11 @@ class Engine:
                 network, precision=self.precision, device=self.device, ranges=ranges
             )
         self._warm_up(str(folder))
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the model has a calibration: scores are calibrated, and results have credits."""
+        return self._scales is not None
 
     @property
     def max_batch_tokens(self) -> int:
@@ -200,7 +197,7 @@ class Engine:
 
     def _parts(self, tokens: Tokens, exits: Sequence[int]) -> Iterator[Part]:
         self._check(len(tokens), exits)
-        job = Job(tokens, np.asarray(exits, dtype=np.int64), [_NOTHING] * len(tokens), len(tokens))
+        job = Job(tokens, np.asarray(exits, dtype=np.int64), [NOTHING] * len(tokens), len(tokens))
         if not len(tokens):
             yield Part(job, job.exits)
         order = packing_order(tokens.lengths, job.exits)
@@ -251,9 +248,8 @@ class Engine:
                     exit_layers=self.config.exit_layers,
                     device=self.device,
                 )
-                blocks = [logits.softmax(-1).max(-1) for logits in self.encoder.forward(batch)]
-                parts = [part for best in blocks for part in (best.values, best.indices.float())]
-                answers = on_host(torch.cat([part.flatten() for part in parts]))
+                blocks = (answers_of(block, self._scales) for block in self.encoder.forward(batch))
+                answers = on_host(torch.cat([said.flatten() for block in blocks for said in block]))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -261,7 +257,7 @@ class Engine:
             self._budget.failed(held)
             _LOG.warning("out_of_memory tokens=%d now_at_most=%d", held, self.max_batch_tokens)
             raise
-        return lambda: _results(part, batch, answers())
+        return lambda: results_of(batch, answers(), tokens, part.rows)
 
     def _check(self, texts: int, exits: Sequence[int]) -> None:
         if texts != len(exits):
@@ -270,24 +266,3 @@ class Engine:
         for exit_ in set(exits):
             if not 0 <= exit_ <= last:
                 raise ValueError(f"exit {exit_} asked, this model has exits 0..{last}")
-
-
-def _results(part: Part, batch: Packed, answers: NDArray[np.float32]) -> Iterable[TextResult]:
-    """Take the answers of a batch apart, in its order."""
-    labels: list[tuple[int, ...]] = []
-    scores: list[tuple[float, ...]] = []
-    runs = iter(batch.runs)
-    at = text = 0
-    for exit_, first, end in batch.blocks:
-        size = (exit_ + 1) * (end - first)
-        block_scores, block_labels = answers[at : at + 2 * size].reshape(2, exit_ + 1, -1)
-        at += 2 * size
-        while text < end:
-            run_exit, _, run_end = next(runs)
-            ours = slice(text - first, run_end - first)
-            labels += zip(*block_labels[: run_exit + 1, ours].astype(int).tolist(), strict=True)
-            scores += zip(*block_scores[: run_exit + 1, ours].tolist(), strict=True)
-            text = run_end
-    tokens = part.job.tokens
-    truncated = [tokens.truncated[i] for i in part.rows.tolist()]
-    return map(TextResult, labels, scores, tokens.lengths[part.rows].tolist(), truncated)

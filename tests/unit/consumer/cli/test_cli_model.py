@@ -123,12 +123,15 @@ def test_check(tmp_path):
     """A good folder passes with exit code 0; each broken part is named, with exit code 1."""
     folder = write_tiny_model(tmp_path / "model")
     findings = json.loads(offramp("model", "check", folder, "-o", "json").stdout)
-    assert [f["ok"] for f in findings] == [True] * 4
+    assert [f["ok"] for f in findings] == [True] * 5
     assert "exits after layers 1, 2, 4" in findings[0]["found"]
+    assert findings[3]["found"] == "none; `offramp model calibrate` makes it"
     (folder / "tokenizer.json").unlink()
+    (folder / "calibration.json").write_text("{}")
     findings = json.loads(offramp("model", "check", folder, "-o", "json", code=1).stdout)
-    assert [f["ok"] for f in findings] == [True, True, False, False]
+    assert [f["ok"] for f in findings] == [True, True, False, False, False]
     assert "tokenizer.json" in findings[2]["found"]
+    assert "calibration.json: texts is None, expected a whole number" in findings[3]["found"]
     assert "FAILED" in offramp("model", "check", tmp_path / "absent", code=1).stdout
 
 

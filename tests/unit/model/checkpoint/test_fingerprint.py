@@ -1,15 +1,17 @@
 """Fingerprints: folders that can label a text differently have different ones."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.batches import encode, predict
+from model.calibration import Calibration, write_calibration
 from model.checkpoint.folder import fingerprint, load_model
 from model.checkpoint.tokenizer import load_tokenizer
-from tests.support.tiny_model import write_tiny_model
+from tests.support.tiny_model import tiny_config, write_tiny_model
 
 CHANGES = st.fixed_dictionaries(
     {},
@@ -122,3 +124,36 @@ def test_fingerprint_follows_what_counts(tmp_path):
     assert fingerprint(write_tiny_model(tmp_path / "f", seed=1)) != fingerprint(first)
     (same / "tokenizer.json").write_text((same / "tokenizer.json").read_text() + "\n")
     assert fingerprint(same) != fingerprint(first)
+
+
+def test_the_part_of_a_calibration_that_decides_is_in_the_fingerprint(tmp_path):
+    """Temperatures and worths change what counters mean; how they were measured does not."""
+    folder = write_tiny_model(tmp_path)
+    plain = fingerprint(folder)
+    first = Calibration((1.0, 1.5, 2.0), (0.5, 0.25), 400, (80, 40), (0.1,) * 3, (0.0,) * 3)
+    prints = {plain}
+    for calibration in (
+        first,
+        replace(first, temperatures=(1.0, 1.5, 2.001)),
+        replace(first, worth=(0.5, 0.0)),
+    ):
+        write_calibration(folder, calibration)
+        prints.add(fingerprint(folder))
+    assert len(prints) == 4
+    measured = replace(first, texts=9, duels=(1, 2), ece_before=(0.3,) * 3, ece_after=(0.2,) * 3)
+    for calibration in (first, measured):
+        path = write_calibration(folder, calibration)
+        prints.add(fingerprint(folder))
+    path.write_text(path.read_text().replace("1.0,", "1,"))
+    prints.add(fingerprint(folder))
+    assert len(prints) == 4
+    path.unlink()
+    assert fingerprint(folder) == plain
+
+
+def test_a_model_without_calibration_keeps_its_fingerprint(tmp_path):
+    """Policies that were learnt before there was calibration stay those of their model."""
+    (tmp_path / "config.json").write_text(tiny_config().to_json())
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "tokenizer.json").write_bytes(b"pieces")
+    assert fingerprint(tmp_path) == "4880149162bd58ff"
