@@ -13,9 +13,8 @@ from consumer.errors import ConsumerError
 from consumer.kafka.topics import NewTopic, create_new_topics
 from consumer.settings.sections import KafkaSettings
 from demo.fleet import WorkerDied, check_alive, feeding, read_all, workers
-from demo.screen import Screen
 from demo.texts import Text, draw, read_texts
-from demo.view import DomainSummary, Summary, live_table, save_picture, summary_panel
+from demo.view import DomainSummary, Screen, Summary, live_table, save_picture, summary_panel
 from deploy.local.guarded import GuardedFolder
 from deploy.local.process import ServerError
 from deploy.local.services import Services, local_services
@@ -44,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _run(args, screen)
     except (ConsumerError, PolicyStateError, ModelError, ServerError, WorkerDied) as error:
-        screen.error(error)
+        screen.say(f"error: {error}", style="bold red")
         return 1
 
 

@@ -1,12 +1,15 @@
-"""What the demo shows: the live table, and the summary at its end."""
+"""What the demo shows: progress on stderr, the live table, and the summary on stdout."""
 
 from __future__ import annotations
 
 import io
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
+from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text as RichText
@@ -14,14 +17,63 @@ from rich.text import Text as RichText
 from consumer.cli.output import percent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from rich.console import RenderableType
 
     from policy_state.reports.domain import DomainReport
 
 _WIDTH = 80  # columns: nothing is cut on a terminal of that width
 _BAR = 16
 _SHADES = "█▓▒░"
+_EVERY_S: Final = 5.0  # between two lines, where nothing can be drawn over
+
+
+class Screen:
+    """Draws over what it has drawn on a terminal that can do so, and prints lines elsewhere."""
+
+    def __init__(self, *, json: bool) -> None:
+        """Write nothing yet; with `json` stdout is left to the caller."""
+        self._progress = Console(stderr=True, highlight=False)
+        self._result = self._progress if json else Console(highlight=False)
+        self._draws = self._progress.is_terminal and not self._progress.is_dumb_terminal
+
+    def say(self, text: str, *, style: str | None = None) -> None:
+        """Tell what happens."""
+        self._progress.print(text, style=style, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Tell what takes a while."""
+        if self._draws:
+            with self._progress.status(what):
+                yield
+        else:
+            self.say(what)
+            yield
+
+    @contextmanager
+    def live(self, first: Table) -> Iterator[Callable[[Table], None]]:
+        """Yield what shows a table in place of the last one, or its title now and then."""
+        if self._draws:
+            with Live(first, console=self._progress, transient=True) as live:
+                yield live.update
+            return
+        said = time.monotonic()
+
+        def show(table: Table) -> None:
+            nonlocal said
+            if time.monotonic() - said > _EVERY_S:
+                said = time.monotonic()
+                self.say(str(table.title))
+
+        yield show
+
+    def result(self, *parts: RenderableType) -> None:
+        """Print what has come out."""
+        for part in parts:
+            self._result.print(part)
 
 
 @dataclass(frozen=True, slots=True)

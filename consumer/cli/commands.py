@@ -43,7 +43,7 @@ class InPanels(TyperGroup):
         except typer.BadParameter as error:
             problems = getattr(error.__cause__, "errors", None)
             if problems is not None:
-                from consumer.wording import sentence
+                from consumer.section import sentence
 
                 problem = problems()[0]
                 value = f"{str(problem['input'])[:100]!r}"

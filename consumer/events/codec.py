@@ -13,8 +13,7 @@ from pydantic_core import PydanticCustomError, from_json
 
 from consumer.errors import InvalidEvent
 from consumer.events.record import Prediction, Record
-from consumer.section import Section
-from consumer.wording import complaints
+from consumer.section import Section, complaints
 from policy_state.domains import domain_key
 from policy_state.errors import InvalidDomain
 

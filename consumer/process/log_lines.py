@@ -1,12 +1,15 @@
-"""How a worker logs: lines on stderr, of which foreign ones come once a minute at most."""
+"""Log lines on stderr: those of a worker, and those of child processes under a supervisor."""
 
 from __future__ import annotations
 
 import logging
+import os
+import select
+import selectors
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from policy_state.wording import counted
 
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
 FORM: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _EVERY_S: Final = 60.0
 _KEPT: Final = 1_000  # different lines; beyond these it begins anew
+_READ_BYTES: Final = 65_536  # a line that is longer is passed on in pieces
+_HELD_BYTES: Final = 1 << 20
+_AT_ONCE_BYTES: Final = select.PIPE_BUF  # what a pipe takes whole where it takes anything
+_TICK_S: Final = 0.05
 
 
 class OncePerMinute(logging.Filter):
@@ -58,3 +65,86 @@ def log_to_stderr(level: str) -> None:
     handler.addFilter(OncePerMinute())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("offramp").setLevel(level.upper())
+
+
+class ShownLines:
+    """Holds what cannot be written yet; what is too much for that is left out, and counted.
+
+    Where nobody reads stderr a pipe fills up, and who writes on stands still, a whole fleet with
+    it. Can be the stream of a `logging.StreamHandler`.
+    """
+
+    def __init__(self, fd: int | None = None) -> None:
+        """Write to a file descriptor, by default to that of stderr."""
+        self._fd = sys.stderr.fileno() if fd is None else fd
+        self._held = bytearray()
+        self._left_out = 0
+
+    def write(self, text: str) -> None:
+        """Take a text of the supervisor itself."""
+        self.add(text.encode(errors="backslashreplace"))
+
+    def add(self, lines: bytes) -> None:
+        """Take whole lines, if there is room for them."""
+        if self._left_out or len(self._held) + len(lines) > _HELD_BYTES:
+            self._left_out += lines.count(b"\n")
+        else:
+            self._held += lines
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what can be written at once."""
+        while self._held and select.select([], [self._fd], [], 0)[1]:
+            try:
+                written = os.write(self._fd, self._held[:_AT_ONCE_BYTES])
+            except BlockingIOError:  # a terminal that somebody else has set so
+                return
+            except OSError:  # nobody will read it
+                written = len(self._held)
+            del self._held[:written]
+            if self._left_out and not self._held:
+                said = f"supervisor | {counted(self._left_out, 'line')} left out, nobody read them"
+                self._held += f"{said}\n".encode()
+                self._left_out = 0
+
+    def finish(self, timeout_s: float) -> None:
+        """Write the rest, as long as somebody reads within a time."""
+        deadline = time.monotonic() + timeout_s
+        self.flush()
+        while self._held and time.monotonic() < deadline:
+            time.sleep(_TICK_S)
+            self.flush()
+
+
+class ChildLines:
+    """Reads the pipes of all children in one thread, so that lines never mix."""
+
+    def __init__(self, shown: ShownLines) -> None:
+        """Pass on what is read to `shown`."""
+        self._shown = shown
+        self._pipes = selectors.DefaultSelector()
+        self._begun: dict[int, bytes] = {}  # by pipe: the beginning of a line
+
+    def add(self, name: str, pipe: IO[bytes]) -> None:
+        """Read a pipe from now on, until its writers are gone."""
+        os.set_blocking(pipe.fileno(), False)
+        self._pipes.register(pipe, selectors.EVENT_READ, (name, pipe))
+
+    def pass_on(self, timeout_s: float) -> bool:
+        """Pass on what comes within a time; say whether anything has come."""
+        ready = self._pipes.select(timeout_s)
+        for key, _ in ready:
+            name, pipe = key.data
+            data = os.read(key.fd, _READ_BYTES)
+            *lines, rest = (self._begun.pop(key.fd, b"") + data).split(b"\n")
+            if rest and (not data or len(rest) >= _READ_BYTES):
+                lines, rest = [*lines, rest], b""
+            if data:
+                self._begun[key.fd] = rest
+            else:
+                self._pipes.unregister(key.fileobj)
+                pipe.close()
+            prefix = f"{name} | ".encode()
+            self._shown.add(b"".join(prefix + line + b"\n" for line in lines))
+        self._shown.flush()
+        return bool(ready)

@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from consumer.entry import own_command
-from consumer.process.lines import ChildLines, ShownLines
 from consumer.process.liveness import LivenessFile
-from consumer.process.log_lines import FORM
+from consumer.process.log_lines import FORM, ChildLines, ShownLines
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from consumer.errors import InvalidRoute, RoutesGone
 from consumer.routes.route import Route, route_for
-from consumer.wording import complaints
+from consumer.section import complaints
 from policy_state.store.groups import ROUTES_MAX
 from policy_state.suggesting import did_you_mean
 

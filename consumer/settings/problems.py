@@ -6,8 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from consumer.section import Complaint, complaints
 from consumer.settings.variables import setting_names, variable_of
-from consumer.wording import Complaint, complaints
 from policy_state.suggesting import did_you_mean, nearest
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from consumer.process.log_lines import log_to_stderr
 from consumer.process.signals import START_S, Heed, Stopped, finish_on_signal
 from consumer.routes.route import subscription
 from consumer.settings.problems import redacted_url
-from consumer.worker.starting import wait_for
+from consumer.worker.waiting import wait_for
 from consumer.worker.watchdog import Watchdog
 from consumer.worker.worker import Worker
 

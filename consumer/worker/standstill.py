@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from consumer.errors import RecordHeldUp, StreamUnavailable
 from consumer.routes.route import route_for
-from consumer.worker.obstacles import Obstacle, Obstacles
-from consumer.worker.target_watch import TargetWatch
+from consumer.worker.obstacles import Obstacle, Obstacles, TargetWatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,7 +26,7 @@ from consumer.process.liveness import LivenessFile
 from consumer.routes.route import subscription
 from consumer.worker.pipeline import Abandoned, Pipeline
 from consumer.worker.standstill import Standstill
-from consumer.worker.trouble import Trouble
+from consumer.worker.waiting import Trouble
 from policy_state.errors import StoreUnavailable
 
 if TYPE_CHECKING:

@@ -153,8 +153,7 @@ def test_whatever_ends_the_demo_all_that_it_started_ends_with_it(tmp_path, numbe
 
 REPORT = """
 from types import SimpleNamespace as Some
-from demo.screen import Screen
-from demo.view import DomainSummary, Summary, live_table, summary_panel
+from demo.view import DomainSummary, Screen, Summary, live_table, summary_panel
 names = ["films", "a-shop-for-household-appliances-and-more"]
 exits = [Some(share=share) for share in (0.1, 0.5, 0.4)]
 report = Some(texts=1_000_000, exit=2, layer=5, exits=exits, layers_saved=0.5, disagreement=0.1)

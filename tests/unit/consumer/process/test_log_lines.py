@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from consumer.process.lines import ChildLines, ShownLines
-from consumer.process.log_lines import OncePerMinute
+from consumer.process.log_lines import ChildLines, OncePerMinute, ShownLines
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 import threading
 
 from consumer.errors import TopicRefused
-from consumer.worker import target_watch
-from consumer.worker.obstacles import Obstacles
-from consumer.worker.target_watch import TargetWatch
+from consumer.worker.obstacles import _AFTER_FAULT_S, Obstacles, TargetWatch
 
 
 def test_a_look_that_fails_in_an_unforeseen_way_is_made_again():
@@ -24,7 +22,7 @@ def test_a_look_that_fails_in_an_unforeseen_way_is_made_again():
     watch.follow(["out"])
     watch.start()
     try:
-        assert asked.wait(5 * target_watch._AFTER_FAULT_S)
+        assert asked.wait(5 * _AFTER_FAULT_S)
     finally:
         watch.close()
     obstacles.try_again(busy=())

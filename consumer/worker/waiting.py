@@ -1,4 +1,4 @@
-"""What a worker needs from outside before it can start: waited for while it is away."""
+"""How long a worker waits for services that are unreachable: at its start, and while it runs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ _T = TypeVar("_T")
 _PAUSE_S: Final = 0.5
 _SAID_AFTER_S: Final = 2.0
 _SAID_EVERY_S: Final = 15.0
+_PAUSES_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
+_CALM_S: Final = 30.0
 _CUT: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)  # the other end left
 _AWAY: Final = (StoreUnavailable, StreamUnavailable, ServiceUnavailable)
 
@@ -82,3 +84,40 @@ def _is_final(error: Exception) -> bool:
             return True
         cause = cause.__cause__ or cause.__context__
     return False
+
+
+class Trouble:
+    """Errors in a row: over with a batch that is committed, or after a while without work."""
+
+    def __init__(self, *, give_up_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start without any.
+
+        Args:
+            give_up_s: how long errors may go on.
+            clock: seconds that only grow.
+        """
+        self._give_up_s = give_up_s
+        self._clock = clock
+        self._since: float | None = None
+        self._last = 0.0
+        self.times = 0
+        """How many errors there were."""
+
+    def failed(self) -> float | None:
+        """Note an error; return how long to pause, or None where they have gone on too long."""
+        self._last = self._clock()
+        if self._since is None:
+            self._since = self._last
+        if self._last - self._since > self._give_up_s:
+            return None
+        self.times += 1
+        return _PAUSES_S[min(self.times, len(_PAUSES_S)) - 1]
+
+    def committed(self) -> None:
+        """Note that a batch is through: what comes next is another trouble."""
+        self._since, self.times = None, 0
+
+    def idle(self) -> None:
+        """Note that nothing is to be done, and nothing fails."""
+        if self._clock() - self._last > _CALM_S:
+            self.committed()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumer.worker.trouble import Trouble
+from consumer.worker.waiting import Trouble
 
 
 @pytest.fixture
