@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("offramp")
 
-_TTL_S: Final = 0.001  # nobody is to see it
+_TTL_S: Final = 0.001  # gone before anybody sees it
 
 
 class Inference(Protocol):
-    """What Offramp needs of a model; `model.engine.engine.Engine` is one."""
+    """What Offramp needs of a model; `model.engine.engine.Engine` provides it."""
 
     fingerprint: str
 
@@ -35,7 +35,7 @@ class Inference(Protocol):
         """Exit layers and labels."""
 
     def tokenise(self, texts: Sequence[str]) -> Tokens:
-        """Return what `run_tokens` takes; called in another thread, beside it."""
+        """Return what `run_tokens` takes; called in another thread while that runs."""
 
     def run_tokens(self, tokens: Tokens, exits: Sequence[int]) -> Sequence[TextResult]:
         """Classify each text up to its exit."""
@@ -57,7 +57,7 @@ def open_store(settings: Settings) -> RedisStore:
     """Return the store that the settings name; nothing is sent to it yet.
 
     Raises:
-        InvalidSettings: the address is none.
+        InvalidInput: the address is not one of a Redis.
     """
     redis = settings.redis
     return RedisStore(
@@ -69,11 +69,11 @@ def open_store(settings: Settings) -> RedisStore:
 
 
 def prove_rights(settings: Settings, store: RedisStore) -> None:
-    """Return if the store answers and this user may write, which is done all the time.
+    """Return if the store answers and this user may write to it.
 
     Raises:
-        StoreUnavailable: it does not answer.
-        StoreRefused: it does not let this user in, or not write.
+        StoreUnavailable: the store does not answer.
+        StoreRefused: this user may not log in, or not write.
     """
     store.heartbeat(f"{settings.instance}-check", {"group": "check"}, ttl_s=_TTL_S)
 
@@ -103,7 +103,7 @@ def open_policy(settings: Settings, engine: Inference, store: PolicyAdmin) -> Op
 
 
 def new_policy(settings: Settings, engine: Inference) -> PolicyMeta:
-    """Return the policy that the settings describe for a model, as it is where nothing was set."""
+    """Return the policy that the settings describe for a model, without later changes by people."""
     options, kept = settings.policy, settings.store
     return PolicyMeta(
         name=options.name,
@@ -125,7 +125,7 @@ def load_engine(settings: Settings) -> Engine:
     """Load the model that the settings name.
 
     Raises:
-        ModelError: it cannot be loaded.
+        ModelError: the model cannot be loaded.
     """
     from model.engine.engine import Engine
 
@@ -141,7 +141,7 @@ def load_engine(settings: Settings) -> Engine:
 
 
 def _cost(settings: Settings, engine: Inference) -> str | tuple[float, ...]:
-    """Return the cost vector, or the name of one; `measured` is read from beside the model."""
+    """Return the cost vector or its name; `measured` costs are read from the model folder."""
     if settings.policy.cost != "measured":
         return settings.policy.cost
     from model.engine.calibrate import read_costs

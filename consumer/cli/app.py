@@ -1,4 +1,4 @@
-"""Puts the commands together and turns our errors into one line and an exit code."""
+"""Puts the commands together, and turns our errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -91,13 +91,13 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; our own errors end it with one line on stderr and exit code 1.
 
-    Where a package is missing that `pip install offramp` leaves out, the line says what brings it,
-    and the exit code is that of a wrong use, 2.
+    If a package is missing that `pip install offramp` leaves out, the line says which extra brings
+    it, and the exit code is 2, as for wrong usage.
 
     Args:
         arguments: what follows the program's name; by default that of this process.
     """
-    gc.set_threshold(50_000)  # importing makes much that stays: a sixth less time to start
+    gc.set_threshold(50_000)  # what imports create stays: starting takes a sixth less time
     try:
         app(args=arguments)
     except KeyboardInterrupt:
@@ -105,14 +105,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         typer.echo(f"error: {_needs(error, arguments or sys.argv[1:])}", err=True)
         sys.exit(2)
-    except Exception as error:  # noqa: BLE001  (a mistake of ours is raised again)
+    except Exception as error:  # noqa: BLE001  (a bug of ours is raised again)
         for line in _said(error):
             typer.echo(f"error: {printable(line)}", err=True)
         sys.exit(1)
 
 
 def _needs(error: ModuleNotFoundError, arguments: Sequence[str]) -> str:
-    """Return which extra a command needs, or raise the error where none brings the package."""
+    """Return which extra a command needs; raise the error if no extra brings the package."""
     package = (error.name or "").partition(".")[0]
     extra = next((extra for extra, brought in _EXTRAS.items() if package in brought), None)
     if extra is None:
@@ -124,15 +124,15 @@ def _needs(error: ModuleNotFoundError, arguments: Sequence[str]) -> str:
             break
         words.append(word)
         commands = getattr(commands[word], "commands", {})
-    if words[-1] in {"train", "pretrain"}:  # they need all of it
+    if words[-1] in {"train", "pretrain"}:  # they need the whole extra
         extra = "train"
     return f"{' '.join(words)} needs {package}: pip install 'offramp[{extra}]'"
 
 
 def _said(error: Exception) -> list[str]:
-    """Return an error in lines for people, or raise it where it is a mistake of ours.
+    """Return an error as lines for people, or raise it if it is a bug of ours.
 
-    What the system says of a file that was named is no mistake, whoever opens it.
+    An error of the operating system about a named file is not a bug, whoever opens the file.
     """
     if _ours(error):
         return str(error).splitlines()
@@ -146,6 +146,6 @@ def _said(error: Exception) -> list[str]:
 
 
 def _ours(error: Exception) -> bool:
-    """Say whether a package of ours raised it: those messages are written for people."""
+    """Return whether one of our packages raised the error: its message is written for people."""
     roots = {"ConsumerError", "PolicyStateError", "ModelError"}
     return any(base.__name__ in roots for base in type(error).__mro__)

@@ -1,4 +1,4 @@
-"""`offramp dlq`: what could not be used, why, and sending it back."""
+"""`offramp dlq`: lists, shows and resends the records that could not be used."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ REPLAY_EXAMPLES = """Examples:
 
 
 class Stage(StrEnum):
-    """The step that could not use a record: those of the settings `errors`."""
+    """The step that could not use a record, as in the settings `errors.*`."""
 
     READ = "read"
     PARSE = "parse"
@@ -81,7 +81,7 @@ class Chosen:
         Stage | None,
         typer.Option(
             metavar="STAGE",
-            help="Only letters of this step: read, parse, route, infer or produce.",
+            help="Only dead letters of this step: read, parse, route, infer or produce.",
         ),
     ] = None
     class_: Annotated[
@@ -169,7 +169,9 @@ def replay(
     settings = given.settings()
     from consumer.kafka import dead_letters as letters
 
-    last: dict[int, int] = {}  # of each partition; read twice, as all at once may not fit in memory
+    last: dict[
+        int, int
+    ] = {}  # by partition; letters are read twice, as all of them may not fit in memory
     hindrances: Counter[str | None] = Counter()
     for letter in _letters(given, chosen):
         last[letter.partition] = letter.offset
@@ -190,7 +192,7 @@ def replay(
                 if not letter.hindrance(topic) and letter.offset <= last.get(letter.partition, -1)
             )
             letters.replay(settings.kafka, sendable if count else (), topic=topic, sent=sent)
-    except BaseException as error:  # an interrupt, too: what was sent is there
+    except BaseException as error:  # also an interrupt: what was sent stays sent
         if sent or not isinstance(error, Exception):
             of_all = f"{sent.total()} of {counted(count, 'letter')}"
             typer.echo(f"stopped after sending {of_all}", err=True)
@@ -214,7 +216,7 @@ def _letters(given: OnDeadLetters, chosen: Chosen) -> Generator[ReadLetter]:
 
 
 def _check_class(name: str | None, *, found: bool) -> None:
-    """Refuse a class that no dead letter has, and none ever gets."""
+    """Refuse a class that no dead letter ever has."""
     from consumer.errors import InvalidSettings
     from consumer.kafka.dead_letters import CLASSES
     from policy_state.suggesting import did_you_mean

@@ -1,4 +1,4 @@
-"""Options that several commands have, alone or together."""
+"""Options that several commands have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from model.texts.rows import Layout
 
 MOST_ROWS: Final = 1_000_000_000
-"""The largest `--limit`: lists are cut by integers that C knows."""
+"""The largest `--limit`: it must fit into an integer of C."""
 
 FILES: Final = "TSV, CSV, JSONL or plain lines, also as .gz or .zst; - reads stdin."
 _SET: Final = "Any setting this command uses"
@@ -83,7 +83,7 @@ class TextFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledFiles(TextFiles):
-    """How files of texts are read that may have labels."""
+    """How files of texts that may have labels are read."""
 
     label_column: Annotated[
         str | None,
@@ -96,7 +96,7 @@ class LabelledFiles(TextFiles):
 
     @property
     def layout(self) -> Layout:
-        """How a file is read; a column of labels that was named must be there."""
+        """How a file is read; a label column that was named must exist."""
         from model.texts.rows import Layout
 
         label = self.label_column
@@ -112,7 +112,7 @@ class Device(StrEnum):
 
 
 class Precision(StrEnum):
-    """In which numbers a model runs."""
+    """The precision that a model runs in."""
 
     FP32 = "fp32"
     BF16 = "bf16"
@@ -146,7 +146,7 @@ def engine_for(
     """Load a model folder as the options say.
 
     Raises:
-        ModelError: it cannot be loaded, or not run like that.
+        ModelError: the model cannot be loaded, or does not run with these options.
     """
     from model.engine.engine import Engine
 

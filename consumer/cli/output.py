@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 VERSION: Final = 1
-"""Of the JSON and YAML documents; rises when a field changes its meaning or goes."""
+"""Version of the JSON and YAML documents; it rises when a field changes its meaning or goes."""
 
 _NUMERIC: Final = frozenset("0123456789.%-: ")  # numbers, lists of them, times
-_TEXT_WIDTH: Final = 16  # longer words are folded rather than that columns are left out
+_TEXT_WIDTH: Final = 16  # longer words are folded, so that fewer columns are left out
 _PROSE_WIDTH: Final = 32  # sentences, likewise
 _GAP: Final = 2  # between two columns
 _WATCH_S: Final = 2.0
@@ -66,16 +66,16 @@ def emit(
     spare: Sequence[str] = (),
     **head: object,
 ) -> None:
-    """Print rows as asked for, as a document that says what they are.
+    """Print rows in the wanted format, as a document that says what they are.
 
     Args:
-        output: How.
-        kind: What they are, for programs.
-        rows: For programs; into a table only without `table`.
-        rows_name: What they are called in JSON and YAML.
-        table: For people.
-        empty: What people are told where there are no rows.
-        columns: Of the CSV where there are no rows.
+        output: The format.
+        kind: What the rows are, for programs.
+        rows: The rows for programs, and for people unless there is a `table`.
+        rows_name: The name of the rows in JSON and YAML.
+        table: The rows for people.
+        empty: What stderr says if there are no rows.
+        columns: The columns of the CSV if there are no rows.
         spare: Columns of the table to leave out on a narrow terminal, in this order.
         head: What goes before the rows in JSON and YAML.
     """
@@ -95,13 +95,13 @@ def print_data(
     spare: Sequence[str] = (),
     prose: str | None = None,
 ) -> None:
-    """Print data as asked for: all of it as JSON or YAML, its rows as CSV or a table.
+    """Print data in the wanted format: all of it as JSON or YAML, its rows as CSV or a table.
 
     Args:
-        output: How.
-        data: For programs.
-        rows: For people and spreadsheets.
-        empty: What people are told where there are no rows.
+        output: The format.
+        data: The data for JSON and YAML.
+        rows: The rows for people and spreadsheets.
+        empty: What stderr says if there are no rows.
         spare: As in `print_table`.
         prose: As in `print_table`.
     """
@@ -120,7 +120,7 @@ def print_data(
 
 
 def _as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
-    """Return rows as CSV, `columns` being those of no rows; what is nested is JSON in a cell."""
+    """Return rows as CSV, nested values as JSON; without rows the header has `columns`."""
     text = io.StringIO()
     if names := list(rows[0]) if rows else columns:
         writer = csv.DictWriter(text, fieldnames=names, lineterminator="\n")
@@ -150,10 +150,10 @@ def print_table(
     """Write rows as a table on stdout.
 
     Args:
-        rows: All with the same columns.
-        empty: What stderr says where there are none.
-        spare: Columns to leave out, in this order, as far as the terminal is too narrow. Numbers
-            are never wrapped where that makes room for them.
+        rows: The rows, all with the same columns.
+        empty: What stderr says if there are no rows.
+        spare: Columns to leave out, in this order, while the terminal is too narrow. Numbers are
+            not wrapped if this makes enough room for them.
         prose: A column of sentences, which are wrapped and need more room than names.
     """
     from rich.console import Console
@@ -204,7 +204,7 @@ def _least_width(cells: Mapping[str, Sequence[str]], prose: str | None) -> int:
 
 
 def repeat(watch: bool, draw: Callable[[], None]) -> None:
-    """Draw once, or again and again until Ctrl-C; then an outage is told and waited for."""
+    """Draw once, or with `watch` repeatedly until Ctrl-C, waiting while Redis is unreachable."""
     draw()
     if not watch:
         return
@@ -238,7 +238,7 @@ def duration_ms(text: str) -> int:
     """Read a duration such as `2h`, `30min`, `1.5d`.
 
     Raises:
-        InvalidSettings: it is none.
+        InvalidSettings: the text is not a duration.
     """
     from consumer.errors import InvalidSettings
 
@@ -275,7 +275,7 @@ def span(length_ms: float) -> str:
 
 
 def clock(time_ms: int) -> str:
-    """Return a time for people, in UTC; as it is stored where no calendar has it."""
+    """Return a time for people, in UTC; the stored number if no calendar has it."""
     try:
         return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     except (ValueError, OverflowError, OSError):

@@ -1,4 +1,4 @@
-"""`offramp produce`: puts the texts of a file into a topic."""
+"""`offramp produce`: writes the texts of a file to a topic."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def produce(
                 produced=produced,
                 report=lambda done: bars.update(task, completed=done),
             )
-        except BaseException as error:  # an interrupt, too: what was written stays written
+        except BaseException as error:  # also an interrupt: what was written stays written
             if produced.written or produced.unclear or not isinstance(error, Exception):
                 typer.echo(_stopped(produced, topic, skip), err=True)
             raise

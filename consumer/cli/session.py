@@ -1,4 +1,4 @@
-"""What a command is given, and what it opens: settings, a store, a policy, the word to change."""
+"""What commands share: their options for settings, the store they open, and the confirmation."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from policy_state.store.redis.store import RedisStore
 
 KAFKA: Final = ("kafka.bootstrap_servers", "kafka.request_timeout_s", "kafka.security")
-"""The settings of a command that asks Kafka, by name or section."""
+"""Settings of a command that uses Kafka, by name or section."""
 
 POLICY: Final = ("redis", "policy.name")
-"""Those of a command that asks for a policy."""
+"""Settings of a command that uses a policy."""
 
 ROUTES: Final = ("redis", "kafka.group", "kafka.dead_letters", "kafka.policy_topic", "routes")
-"""Those of a command that asks for the routes in force."""
+"""Settings of a command that uses the routes in force."""
 
 EXIT_NOT_CONFIRMED: Final = 3
 EXIT_FOUND: Final = 4
@@ -46,7 +46,7 @@ _SETTING_OF: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """A command's options for settings. `uses`: those it uses, or sections; none: all."""
+    """A command's options for settings; `uses` names the settings or sections it uses, () all."""
 
     shown_last: ClassVar = True
     uses: ClassVar[tuple[str, ...]] = ()
@@ -55,15 +55,15 @@ class Given:
 
     @classmethod
     def of(cls, ctx: typer.Context) -> Self:
-        """Return what a command line has of them that is completed."""
+        """Return the options of a command line that the shell is completing."""
         return cls(**{each.name: ctx.params.get(each.name) for each in fields(cls)})
 
     def settings(self, *uses: str) -> Settings:
-        """Return the settings, of which the command uses these, or else those of its class.
+        """Return the settings; the command uses these, or by default those of its class.
 
         Raises:
-            InvalidSettings: naming the field and the value; also where `--set` names a setting
-                that would be passed over in silence.
+            InvalidSettings: names the setting and the value; also if `--set` names a setting that
+                the command would silently ignore.
         """
         from consumer.errors import InvalidSettings
         from consumer.settings.load import load_settings
@@ -83,7 +83,7 @@ class Given:
 
     @contextmanager
     def store(self, *uses: str) -> Iterator[tuple[Settings, RedisStore]]:
-        """Yield the settings, and the store that they name; `uses` as in `settings`."""
+        """Yield the settings and the store that they name; `uses` is as in `settings`."""
         settings = self.settings(*uses)
         from consumer.opening import open_store
 
@@ -92,10 +92,10 @@ class Given:
 
     @contextmanager
     def opened(self, *uses: str) -> Iterator[tuple[Settings, RedisStore]]:
-        """Yield the settings, and the store with the policy open; `uses` as in `settings`.
+        """Yield the settings and the store with the policy open; `uses` is as in `settings`.
 
         Raises:
-            PolicyNotFound: there is none of that name.
+            PolicyNotFound: no policy has that name.
         """
         with self.store(*uses) as (settings, store):
             open_named(store, settings.policy.name)
@@ -104,7 +104,7 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True)
 class OnKafka(Given):
-    """Options of a command that asks Kafka."""
+    """Options of a command that uses Kafka."""
 
     uses: ClassVar[tuple[str, ...]] = KAFKA
     bootstrap_servers: Bootstrap = None
@@ -113,7 +113,7 @@ class OnKafka(Given):
 
 @dataclass(frozen=True, kw_only=True)
 class OnRedis(Given):
-    """Options of a command that asks Redis."""
+    """Options of a command that uses Redis."""
 
     uses: ClassVar[tuple[str, ...]] = ("redis",)
     redis_url: RedisUrl = None
@@ -122,7 +122,7 @@ class OnRedis(Given):
 
 @dataclass(frozen=True, kw_only=True)
 class OnPolicy(OnRedis):
-    """Options of a command that asks for a policy."""
+    """Options of a command that uses a policy."""
 
     uses: ClassVar[tuple[str, ...]] = POLICY
     policy: Annotated[
@@ -132,7 +132,7 @@ class OnPolicy(OnRedis):
 
 @dataclass(frozen=True, kw_only=True)
 class OnPolicyAndKafka(OnPolicy):
-    """Options of a command that asks for a policy, and Kafka."""
+    """Options of a command that uses a policy and Kafka."""
 
     uses: ClassVar[tuple[str, ...]] = (*POLICY, *KAFKA)
     bootstrap_servers: Bootstrap = None
@@ -140,7 +140,7 @@ class OnPolicyAndKafka(OnPolicy):
 
 @dataclass(frozen=True, kw_only=True)
 class OnGroup(OnRedis):
-    """Options of a command that asks for what a group has in Redis."""
+    """Options of a command that uses the data of a group in Redis."""
 
     uses: ClassVar[tuple[str, ...]] = ("redis", "kafka.group")
     group: Annotated[
@@ -150,7 +150,7 @@ class OnGroup(OnRedis):
 
 @dataclass(frozen=True, kw_only=True)
 class OnRoutes(OnGroup):
-    """Options of a command that asks for the routes of a group, and Kafka."""
+    """Options of a command that uses the routes of a group, and Kafka."""
 
     uses: ClassVar[tuple[str, ...]] = (*ROUTES, *KAFKA)
     bootstrap_servers: Bootstrap = None
@@ -174,7 +174,7 @@ class Signed:
 
     @property
     def who(self) -> str:
-        """Who makes the change: as given, else user and host."""
+        """Who makes the change: the given name, else user and host."""
         if self.by:
             return self.by
         try:
@@ -217,10 +217,10 @@ def _check_used(names: Iterable[str], uses: Sequence[str]) -> None:
 
 
 def open_named(store: RedisStore, name: str) -> None:
-    """Open a policy that exists, or raise `PolicyNotFound` with those that do.
+    """Open an existing policy, or raise `PolicyNotFound` with the names of those that exist.
 
     Raises:
-        StoreCorrupt: what it belongs to went missing.
+        StoreCorrupt: the policy cannot be read.
     """
     from policy_state.errors import PolicyNotFound, StoreCorrupt
     from policy_state.suggesting import no_such_policy
@@ -236,7 +236,7 @@ def open_named(store: RedisStore, name: str) -> None:
 
 @contextmanager
 def changing() -> Iterator[None]:
-    """Say of a change that got no answer that it may have been done all the same."""
+    """If a change gets no answer, say in the error that it may have been made anyway."""
     from policy_state.errors import StoreUnavailable
 
     try:
@@ -250,7 +250,7 @@ def changing() -> Iterator[None]:
 
 
 def confirm(preview: str, *, yes: bool) -> None:
-    """Say what would change; return if it is wanted, else end with code 3 and nothing changed."""
+    """Show what would change; return if it is confirmed, else end with code 3 without changes."""
     typer.echo(preview, err=True)
     if yes:
         return

@@ -54,12 +54,14 @@ LIST_EXAMPLES = """Examples:
 def init(
     given: OnRoutes,
     inputs: Annotated[
-        list[str] | None, typer.Argument(metavar="[TOPIC]...", help="Input topics.")
+        list[str] | None, typer.Argument(metavar="TOPIC", help="Input topics.")
     ] = None,
     partitions: Annotated[
         int,
         typer.Option(
-            min=1, max=10_000, help="Partitions of inputs and outputs, and so the most workers."
+            min=1,
+            max=10_000,
+            help="Partitions of each input and output; more workers than this are idle.",
         ),
     ] = PARTITIONS,
     dlq_partitions: Annotated[
@@ -70,7 +72,7 @@ def init(
         typer.Option(
             min=1,
             max=1000,
-            help="Copies of each topic; default: 3, or one per broker if there are fewer.",
+            help="Copies of each topic; default: 3, or one per broker if there are fewer brokers.",
         ),
     ] = None,
     retention: Annotated[

@@ -18,11 +18,11 @@ from consumer.cli.session import EXIT_FOUND, Given
 if TYPE_CHECKING:
     from consumer.settings.load import Settings
 
-_EACH_ITS_OWN = ("instance=", "worker.liveness_file=")  # of workers that one command starts
+_EACH_ITS_OWN = ("instance=", "worker.liveness_file=")  # different in each worker of --processes
 
 
 class LogLevel(StrEnum):
-    """The least that is logged."""
+    """From which level on lines are logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -46,7 +46,7 @@ EXAMPLES = """Examples:
 
 @dataclass(frozen=True, kw_only=True)
 class OfWorker(Given):
-    """Options of a worker for single settings."""
+    """A worker's options for single settings."""
 
     shown_last = False
     bootstrap_servers: Bootstrap = None
@@ -82,7 +82,7 @@ def worker(
         typer.Option(
             case_sensitive=False,
             metavar="LEVEL",
-            help="Least level logged on stderr: debug, info, warning or error.",
+            help="Log this level and above on stderr: debug, info, warning or error.",
         ),
     ] = LogLevel.INFO,
     output: OutputOption = Output.TABLE,
@@ -115,7 +115,7 @@ def worker(
 
         run_worker(settings, log_level=log_level)
         return
-    if find_spec("torch") is None:  # each worker would end at once, and be started again
+    if find_spec("torch") is None:  # else each worker would end at once and be started again
         raise ModuleNotFoundError(name="torch")
     from consumer.process.supervisor import run_supervisor
 

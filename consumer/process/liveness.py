@@ -1,4 +1,4 @@
-"""The file that a worker touches each time its loop comes round."""
+"""The file that a worker touches in every turn of its main loop."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class LivenessFile:
-    """A file whose age tells how long the loop has not come round.
+    """A file whose age is the time since the last turn of the main loop.
 
-    A full disk stops no prediction: a file that is there already can be touched all the same, and
-    one that is not is made when there is space again.
+    A full disk stops no prediction: an existing file can still be touched, and a missing one is
+    created when there is space again.
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Touch nothing yet; None: there is no such file."""
+        """Touch nothing yet; with None there is no file."""
         self._path = path
         self._is_full = False
 
     def touch(self) -> None:
-        """Make it as old as now.
+        """Set its time to now.
 
         Raises:
-            OSError: it cannot be written there, for another reason than a full disk.
+            OSError: it cannot be written, for another reason than a full disk.
         """
         if self._path is None:
             return
@@ -41,8 +41,8 @@ class LivenessFile:
                 raise
             if not self._is_full:
                 log.warning(
-                    "the liveness file cannot be made, its disk is full file=%s: free some space, "
-                    "the worker goes on meanwhile",
+                    "the liveness file cannot be created because its disk is full file=%s: free "
+                    "some space; the worker continues meanwhile",
                     self._path,
                 )
             self._is_full = True

@@ -18,27 +18,29 @@ if TYPE_CHECKING:
 
 FORM: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _EVERY_S: Final = 60.0
-_KEPT: Final = 1_000  # different lines; beyond these it begins anew
-_READ_BYTES: Final = 65_536  # a line that is longer is passed on in pieces
+_KEPT: Final = 1_000  # different lines; beyond this number the filter starts over
+_READ_BYTES: Final = 65_536  # longer lines are passed on in pieces
 _HELD_BYTES: Final = 1 << 20
-_AT_ONCE_BYTES: Final = select.PIPE_BUF  # what a pipe takes whole where it takes anything
+_AT_ONCE_BYTES: Final = select.PIPE_BUF  # a pipe that takes anything takes this much at once
 _TICK_S: Final = 0.05
 
 
 class OncePerMinute(logging.Filter):
-    """Lets the same line of another package through once a minute, and all of ours.
+    """Lets the same line of another package through once a minute, and all lines of ours.
 
-    kafka-python says some 40 times a second that a topic is not there.
+    kafka-python logs about 40 times a second that a topic does not exist.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
         self._lock = threading.Lock()
-        self._said: dict[tuple[str, str], tuple[float, int]] = {}  # when, and how often since
+        self._said: dict[
+            tuple[str, str], tuple[float, int]
+        ] = {}  # when it was logged, and how often it came since
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether a line is to be written, and add to it how many were not."""
+        """Return whether to write a line; it then also says how many like it were left out."""
         if record.name.split(".")[0] == "offramp":
             return True
         line, now = (record.name, record.getMessage()), self._clock()
@@ -59,7 +61,7 @@ class OncePerMinute(logging.Filter):
 
 
 def log_to_stderr(level: str) -> None:
-    """Have our own lines logged from a level on, and the warnings of other packages."""
+    """Log our own lines from a level on, and the warnings of other packages."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(FORM))
     handler.addFilter(OncePerMinute())
@@ -68,10 +70,10 @@ def log_to_stderr(level: str) -> None:
 
 
 class ShownLines:
-    """Holds what cannot be written yet; what is too much for that is left out, and counted.
+    """Holds lines that cannot be written yet; lines beyond the limit are left out and counted.
 
-    Where nobody reads stderr a pipe fills up, and who writes on stands still, a whole fleet with
-    it. Can be the stream of a `logging.StreamHandler`.
+    If nobody reads stderr, its pipe fills up, and a process that writes to it would stand still
+    and a whole fleet with it. Can be the stream of a `logging.StreamHandler`.
     """
 
     def __init__(self, fd: int | None = None) -> None:
@@ -81,7 +83,7 @@ class ShownLines:
         self._left_out = 0
 
     def write(self, text: str) -> None:
-        """Take a text of the supervisor itself."""
+        """Take a text that the supervisor itself logs."""
         self.add(text.encode(errors="backslashreplace"))
 
     def add(self, lines: bytes) -> None:
@@ -97,18 +99,19 @@ class ShownLines:
         while self._held and select.select([], [self._fd], [], 0)[1]:
             try:
                 written = os.write(self._fd, self._held[:_AT_ONCE_BYTES])
-            except BlockingIOError:  # a terminal that somebody else has set so
+            except BlockingIOError:  # somebody else has set the terminal to non-blocking
                 return
             except OSError:  # nobody will read it
                 written = len(self._held)
             del self._held[:written]
             if self._left_out and not self._held:
-                said = f"supervisor | {counted(self._left_out, 'line')} left out, nobody read them"
-                self._held += f"{said}\n".encode()
+                lines = counted(self._left_out, "line")
+                said = f"supervisor | {lines} left out because nobody read them\n"
+                self._held += said.encode()
                 self._left_out = 0
 
     def finish(self, timeout_s: float) -> None:
-        """Write the rest, as long as somebody reads within a time."""
+        """Write the rest, as far as somebody reads it within a time."""
         deadline = time.monotonic() + timeout_s
         self.flush()
         while self._held and time.monotonic() < deadline:
@@ -123,15 +126,15 @@ class ChildLines:
         """Pass on what is read to `shown`."""
         self._shown = shown
         self._pipes = selectors.DefaultSelector()
-        self._begun: dict[int, bytes] = {}  # by pipe: the beginning of a line
+        self._begun: dict[int, bytes] = {}  # by pipe: a line that is not complete yet
 
     def add(self, name: str, pipe: IO[bytes]) -> None:
-        """Read a pipe from now on, until its writers are gone."""
+        """Read a pipe from now on, until its writers have closed it."""
         os.set_blocking(pipe.fileno(), False)
         self._pipes.register(pipe, selectors.EVENT_READ, (name, pipe))
 
     def pass_on(self, timeout_s: float) -> bool:
-        """Pass on what comes within a time; say whether anything has come."""
+        """Pass on what comes within a time; return whether anything came."""
         ready = self._pipes.select(timeout_s)
         for key, _ in ready:
             name, pipe = key.data

@@ -1,4 +1,4 @@
-"""Threads that look after something again and again, beside a worker's batches."""
+"""Threads that do something repeatedly while a worker processes batches."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _JOIN_S: Final = 0.5
 
 
 class Rounds:
-    """Calls `_round` in a thread of its own, each time after the pause that the last one asked for.
+    """Calls `_round` in its own thread, each time after the pause that the last call returned.
 
-    `_round` sees to its errors: one that it lets out ends the thread.
+    `_round` handles its errors: an exception that leaves it ends the thread.
     """
 
     def __init__(self, name: str, *, first_s: float) -> None:
@@ -26,7 +26,7 @@ class Rounds:
         self._thread.start()
 
     def close(self) -> None:
-        """End after the round under way, which is not waited for if it takes long."""
+        """End after the present round, without waiting for it if it takes long."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join(_JOIN_S)
@@ -36,7 +36,7 @@ class Rounds:
         raise NotImplementedError
 
     def _is_news(self, trouble: str) -> bool:
-        """Say whether something is wrong that was not at the last call: so each is said once."""
+        """Return whether a trouble is new since the last call, so that each is logged once."""
         news, self._trouble = trouble not in {"", self._trouble}, trouble
         return news
 

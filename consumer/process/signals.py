@@ -1,6 +1,6 @@
-"""What SIGTERM and SIGINT do to a process of ours; every process sets it as its first act.
+"""What SIGTERM and SIGINT do to our processes; each process sets this first of all.
 
-Process 1 of a container has no default action for a signal: without a handler it goes on.
+Process 1 of a container has no default action for a signal: without a handler it ignores it.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 HEEDED: Final = (signal.SIGTERM, signal.SIGINT)
 
 START_S: Final = 1.0
-"""How long a worker takes to end that has not begun: it has nothing to finish."""
-# A command that undoes something has this long, less than the ten seconds that `docker stop` waits.
+"""How long a worker that has not started takes to end: it has nothing to finish."""
+# For a command that undoes something; less than the ten seconds that `docker stop` waits.
 _COMMAND_S: Final = 8.0
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asks this process to end: raised in the main thread, wherever that is."""
+    """A signal asks this process to end; raised in the main thread, whatever it is doing."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.code = 128 + number
-        """What a shell reports of a process that this signal has ended."""
+        """The exit code that a shell reports for a process that this signal ended."""
 
 
 class Heed:
     """The first signal raises `Stopped` in the main thread, the second ends the process at once.
 
-    Foreign code may keep the exception, and a call into C may hold it up: where the process is
-    still there after `within_s`, it ends then.
+    Foreign code may catch the exception, and a call into C may delay it. If the process still runs
+    after `within_s`, it is ended then.
     """
 
     def __init__(
@@ -47,23 +47,23 @@ class Heed:
         """Heed nothing before `begin`.
 
         Args:
-            code: what the process ends with after one signal; default: what shells report of it.
-            within_s: how long it may take.
-            also: further signals to heed, unless they were told to be ignored, as `nohup` does.
+            code: the exit code after one signal; by default the one that shells report.
+            within_s: how long the process may take to end.
+            also: further signals to heed, unless they are ignored already, as under `nohup`.
         """
         self._code = code
         self._within_s = within_s
         self.stopped: Stopped | None = None
-        """What was raised."""
+        """The exception that was raised."""
         self._numbers = (*HEEDED, *(n for n in also if signal.getsignal(n) is not signal.SIG_IGN))
 
     def begin(self) -> None:
-        """Heed signals from now on; who calls it catches `Stopped`, of this call too."""
+        """Heed signals from now on; the caller catches `Stopped`, which this call may raise too."""
         _set(self._take, self._numbers)
 
     @property
     def code(self) -> int | None:
-        """What the process is to end with; None where no signal has come."""
+        """The exit code to end with; None if no signal has come."""
         if self.stopped is None:
             return None
         return self.stopped.code if self._code is None else self._code
@@ -78,7 +78,7 @@ class Heed:
 
 
 def finish_on_signal(stop: threading.Event) -> None:
-    """From now on the first signal sets `stop`, and the second ends the process at once."""
+    """Let the first signal from now on set `stop`, and the second end the process at once."""
     _set(lambda number: _end(number) if stop.is_set() else stop.set())
 
 

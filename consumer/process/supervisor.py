@@ -1,4 +1,4 @@
-"""Runs several workers of one machine, and starts those again that end by themselves."""
+"""Runs several workers on one machine, and restarts those that end by themselves."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("offramp.supervisor")
 
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-_STEADY_S = 60.0  # after so long without an end, the next one starts at the shortest pause again
+_STEADY_S = 60.0  # after a worker has run for this long, its next pause is the shortest again
 _TICK_S = 0.1
-_SHOWN_S = 1.0  # for whoever reads the last lines
+_SHOWN_S = 1.0  # time to read the last lines
 _GRACE_S = 10.0  # beyond the workers' own drain time
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 @dataclass(slots=True)
 class _Child:
-    """One worker, and how often it has ended."""
+    """One worker, and how often it ended."""
 
     instance: str
     liveness_file: Path | None
@@ -54,16 +54,16 @@ def run_supervisor(
     """Run workers named `instance-0`, `instance-1`, ... until a signal; return the exit code.
 
     A worker that ends is started again, after a pause that grows up to 30 s while it keeps ending.
-    On SIGTERM or SIGINT all are asked to finish; one that does not in time is killed. A second
-    signal kills all at once. Where the supervisor itself is killed, they finish (on Linux).
+    On SIGTERM or SIGINT all are asked to finish, and those that do not finish in time are killed. A
+    second signal kills all at once. If the supervisor itself is killed, they finish (on Linux).
 
     Args:
-        arguments: command line of a worker, without the program.
-        instance: the first part of their names.
-        processes: how many.
-        drain_s: the time a worker takes at most to finish what is under way.
-        liveness_file: as old as that of the worker whose own, `liveness_file.instance-0` and so on,
-            was touched the longest time ago.
+        arguments: the command line of a worker, without the program.
+        instance: the first part of the workers' names.
+        processes: the number of workers.
+        drain_s: the longest time that a worker takes to finish the open batches.
+        liveness_file: kept as old as the oldest of the workers' own files, which are called
+            `liveness_file.instance-0` and so on.
     """
     shown = ShownLines()
     logging.basicConfig(level=logging.INFO, format=FORM, handlers=[logging.StreamHandler(shown)])
@@ -96,7 +96,7 @@ def run_supervisor(
     while lines.pass_on(0):
         pass
     shown.finish(_SHOWN_S)
-    # A worker that this signal ends by itself had not come to its first line, and begun nothing.
+    # A worker that dies of this signal had not reached its first line, and so had begun nothing.
     return max((abs(code) for code in codes - {-signal.SIGTERM}), default=0)
 
 
@@ -130,13 +130,13 @@ def _keep_running(
 
 
 def _end_with_parent() -> None:
-    """Have this process asked to finish when its parent is no more."""
+    """Have this process asked to finish when its parent dies."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _show_least_alive(file: Path, liveness: LivenessFile, children: list[_Child]) -> None:
-    """Let a file be as old as the oldest of the workers' files, once all are there."""
+    """Make a file as old as the oldest of the workers' files, once all of them exist."""
     try:
         oldest = min(c.liveness_file.stat().st_mtime for c in children if c.liveness_file)
     except FileNotFoundError:

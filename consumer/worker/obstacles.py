@@ -1,4 +1,4 @@
-"""What holds up single partitions, and which: they stand still while all others go on."""
+"""What holds up which partitions: these stand still while all others continue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Partition = tuple[str, int]  # topic, number
 
 _PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 _SAY_S: Final = 60.0
-_CALM_S: Final = 60.0  # let go for so long without a record: there is none to tell by
+_CALM_S: Final = 60.0  # after this long without a record an obstacle counts as gone
 _NOT_READ: Final = -1
 _NAMED: Final = 5
 _LOOK_S: Final = 0.5
@@ -31,17 +31,17 @@ _AFTER_FAULT_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Something that belongs to one route or topic and is not as it must be."""
+    """Something that is wrong with one route or topic."""
 
     what: str  # `topic predictions`, `schema 7`
     cause: str
-    advice: str  # what mends it
-    topic: str | None = None  # the topic that is to be written to, if it is one
-    every_record: bool = False  # whether no record at all may be written there
+    advice: str  # how to fix it
+    topic: str | None = None  # the topic that cannot be written to, if it is one
+    every_record: bool = False  # whether it refuses every record
 
     @classmethod
     def of(cls, error: TopicRefused, *, every_record: bool) -> Obstacle:
-        """Return what a refused topic is for the partitions whose records go there."""
+        """Return the obstacle that a topic is which refuses records."""
         every_record = every_record and not error.only_keyless
         return cls(f"topic {error.topic}", error.cause, error.advice, error.topic, every_record)
 
@@ -51,7 +51,7 @@ class Obstacle:
 
 @dataclass(slots=True)
 class _Standing:
-    """One obstacle: the partitions before it, each with the offset that does not get past."""
+    """One obstacle, and the partitions that it holds up, each from an offset on."""
 
     obstacle: Obstacle
     since: float
@@ -59,12 +59,12 @@ class _Standing:
     retry_at: float
     partitions: dict[Partition, int] = field(default_factory=dict)
     tries: int = 0
-    ready: bool = False  # for another try, by what brokers tell
-    let_go_at: float | None = None  # its partitions are read again, to see whether it is over
+    ready: bool = False  # brokers say that another try may succeed
+    let_go_at: float | None = None  # since when its partitions are read again, as a test
 
 
 class Obstacles:
-    """The partitions that stand still, why, and when to try again. Any thread may ask or tell."""
+    """The partitions that stand still, why, and when to try again. Any thread may use it."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -77,9 +77,9 @@ class Obstacles:
         return bool(self._standing)
 
     def stop(self, obstacle: Obstacle, partitions: Mapping[Partition, int]) -> None:
-        """Let partitions stand still, each before an offset; what was there before is tried later.
+        """Let partitions stand still, each before an offset; a known obstacle is tried again later.
 
-        Without partitions it is noted, and holds up those that come to need it.
+        Without partitions the obstacle is only noted, and `keep` adds those that need its topic.
         """
         with self._lock:
             now = self._clock()
@@ -114,7 +114,7 @@ class Obstacles:
         return tuple(r for r in records if (r.topic, r.partition) not in standing)
 
     def passed(self, records: Iterable[Record]) -> None:
-        """Note that records are committed: what held them up is over."""
+        """Note that records are committed, so that nothing holds them up any more."""
         if not self._standing:
             return
         last = {(r.topic, r.partition): r.offset for r in records}
@@ -129,7 +129,7 @@ class Obstacles:
                     self._over(known)
 
     def due_topics(self) -> list[str]:
-        """Return the topics to be looked at again, before anything is tried to be written there."""
+        """Return the topics to check again before anything is written to them."""
         with self._lock:
             return [
                 known.obstacle.topic
@@ -138,13 +138,13 @@ class Obstacles:
             ]
 
     def ready(self, topic: str) -> None:
-        """Note that brokers tell nothing any more that speaks against a topic."""
+        """Note that brokers report nothing wrong with a topic any more."""
         with self._lock:
             for known in self._standing.values():
                 known.ready |= known.obstacle.topic == topic
 
     def try_again(self, *, busy: Collection[Partition]) -> None:
-        """Let partitions be read again where it is time for it, unless they are `busy` still."""
+        """Let partitions be read again if it is time for it and they are not `busy`."""
         with self._lock:
             for known in list(self._standing.values()):
                 waits_for_look = known.obstacle.topic is not None and not known.ready
@@ -165,9 +165,9 @@ class Obstacles:
         """Follow what is read now; log what stands still once a minute.
 
         Args:
-            partitions: those assigned, and the topic that their route writes to.
-            busy: those that a batch under way has records of; as these are left out of it, they
-                stand still until it is through.
+            partitions: the assigned partitions, and the topic that their route writes to.
+            busy: partitions with records in an open batch; as these are left out of it, they
+                stand still until it is committed.
             written: the topics that any route writes to, and the dead-letter topic.
         """
         with self._lock:
@@ -190,10 +190,10 @@ class Obstacles:
             all_stand = bool(partitions) and self.standing() >= partitions.keys()
             if all_stand and now - self._all_said >= _SAY_S:
                 self._all_said = now
-                log.error("all stand still: no partition of this worker can go on yet")
+                log.error("all stand still: this worker has no partition that it can read now")
 
     def clear(self) -> None:
-        """Try everything anew: other routes are in force."""
+        """Forget everything, because other routes are in force."""
         with self._lock:
             self._standing.clear()
 
@@ -214,16 +214,19 @@ class Obstacles:
 
 
 class TargetWatch(Rounds):
-    """Looks once at every topic that routes write to, and again at those that stand in the way."""
+    """Checks each topic that routes write to once, and those that hold partitions up repeatedly.
+
+    It does so in its own thread, so that no batch waits for the answers.
+    """
 
     def __init__(
         self, look: Callable[[str], None], obstacles: Obstacles, *, dead_letters: str
     ) -> None:
-        """Look at nothing yet.
+        """Check nothing yet.
 
         Args:
-            look: returns if a topic may be written to, else raises TopicRefused.
-            obstacles: what is found goes there.
+            look: returns if a topic can be written to, else raises TopicRefused.
+            obstacles: gets what is found.
             dead_letters: the topic that only some records go to.
         """
         super().__init__("offramp-targets", first_s=_LOOK_S)
@@ -233,30 +236,30 @@ class TargetWatch(Rounds):
         self._unseen: list[str] = []
 
     def follow(self, topics: Collection[str]) -> None:
-        """Look at these topics, soon."""
+        """Check these topics soon."""
         self._unseen = sorted(topics)
 
     def _round(self) -> float:
         unseen = self._unseen
         left = [topic for topic in unseen if not self._told(topic)]
-        if self._unseen is unseen:  # no others have come meanwhile
+        if self._unseen is unseen:  # `follow` was not called meanwhile
             self._unseen = left
         for topic in self._obstacles.due_topics():
             self._told(topic)
         return _LOOK_S
 
     def _told(self, topic: str) -> bool:
-        """Look at a topic and note what is found; say whether a broker told."""
+        """Check a topic and note what is found; return whether a broker answered."""
         try:
             self._look(topic)
         except TopicRefused as error:
             every_record = topic != self._dead_letters
             self._obstacles.stop(Obstacle.of(error, every_record=every_record), {})
-        except (StreamUnavailable, WorkerFenced) as error:  # the worker itself finds out, and ends
-            log.debug("topic not looked at topic=%s error=%s", topic, error)
+        except (StreamUnavailable, WorkerFenced) as error:  # the worker itself notices, and ends
+            log.debug("topic not checked topic=%s error=%s", topic, error)
             return False
-        except Exception:  # else no topic would be looked at again, and all would stand still
-            log.exception("topic not looked at topic=%s", topic)
+        except Exception:  # else no topic would be checked again, and all would stand still
+            log.exception("topic not checked topic=%s", topic)
             self._stopped.wait(_AFTER_FAULT_S)
             return False
         else:
@@ -268,7 +271,7 @@ def _described(known: _Standing, now: float) -> str:
     obstacle = known.obstacle
     return (
         f"partitions={_named(known.partitions)} what={obstacle.what!r} cause={obstacle.cause!r} "
-        f"mend={obstacle.advice!r} for_s={now - known.since:.0f} tries={known.tries}"
+        f"fix={obstacle.advice!r} for_s={now - known.since:.0f} tries={known.tries}"
     )
 
 

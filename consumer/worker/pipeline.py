@@ -1,4 +1,4 @@
-"""Prepares one batch, computes another and commits a third at once; commits stay in order."""
+"""Prepares one batch while it computes another and commits a third; commits stay in order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _InFlight(Generic[In]):
 class _Thread:
     """One thread that does one call after another.
 
-    Unlike an executor's it does not keep the process from ending: a call may hang for good.
+    Unlike an executor's thread it does not keep the process from ending: a call may hang forever.
     """
 
     def __init__(self, name: str) -> None:
@@ -58,9 +58,9 @@ class _Thread:
 
 
 class Pipeline(Generic[In, Ready, Out]):
-    """Three threads: prepare, compute and commit batches, each in the order they came.
+    """Three threads, which prepare, compute and commit batches in the order they came.
 
-    After a failure nothing behind it is committed until `abandon` was called.
+    After a failure no later batch is committed until `abandon` is called.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class Pipeline(Generic[In, Ready, Out]):
         """Prepare the threads.
 
         Args:
-            prepare: what can be done to a batch beside the computing of the batch before.
-            compute: what comes of it; runs beside the commit of the batch before.
-            commit: what follows; never before all earlier batches are committed.
-            depth: how many batches may be under way.
+            prepare: runs while the batch before is computed.
+            compute: runs while the batch before is committed.
+            commit: runs after all earlier batches are committed.
+            depth: how many batches may be open at once.
         """
         self._prepare = prepare
         self._compute = compute
@@ -97,17 +97,17 @@ class Pipeline(Generic[In, Ready, Out]):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is under way."""
+        """Whether no batch is open."""
         return not self._in_flight
 
     @property
     def batches(self) -> list[In]:
-        """What is under way, the oldest first."""
+        """The open batches, the oldest first."""
         return [flight.batch for flight in self._in_flight]
 
     @property
     def oldest_s(self) -> float:
-        """How long the oldest batch has been under way with none before it."""
+        """How long the oldest batch has been open with none before it."""
         if not self._in_flight:
             return 0.0
         return time.monotonic() - max(self._in_flight[0].since, self._settled_at)
@@ -120,10 +120,10 @@ class Pipeline(Generic[In, Ready, Out]):
         self._in_flight.append(_InFlight(batch, done))
 
     def settle(self) -> int:
-        """Forget the batches that are committed and return how many.
+        """Forget the batches that are committed, and return how many there were.
 
         Raises:
-            Exception: what the oldest batch failed with.
+            Exception: the error that the oldest batch failed with.
         """
         settled = 0
         while self._in_flight and self._in_flight[0].done.done():
@@ -134,7 +134,7 @@ class Pipeline(Generic[In, Ready, Out]):
         return settled
 
     def wait(self, timeout_s: float) -> bool:
-        """Return when the oldest batch is done, or after `timeout_s`; say whether it is."""
+        """Wait for the oldest batch, at most for `timeout_s`; return whether it is done."""
         if not self._in_flight:
             return True
         return bool(wait([self._in_flight[0].done], timeout=timeout_s).done)
@@ -146,14 +146,14 @@ class Pipeline(Generic[In, Ready, Out]):
             TimeoutError: something still runs after `timeout_s`.
         """
         if wait([flight.done for flight in self._in_flight], timeout=timeout_s).not_done:
-            raise TimeoutError(f"a batch has not come to an end in {timeout_s:.0f} s")
+            raise TimeoutError(f"a batch was not finished in {timeout_s:.0f} s")
         left = [f.batch for f in self._in_flight if f.done.exception() is not None]
         self._in_flight.clear()
         self._failed = False
         return left
 
     def close(self) -> None:
-        """Commit nothing more, and let the threads end; what is under way is not waited for."""
+        """Commit nothing more and let the threads end, without waiting for open batches."""
         self._failed = True
         self._preparing.close()
         self._computing.close()

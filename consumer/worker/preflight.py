@@ -1,4 +1,4 @@
-"""`offramp worker --check`: tries everything that a worker needs and says what is wrong."""
+"""`offramp worker --check`: tries everything that a worker needs, and reports what is wrong."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _LOGIN_REFUSED = {401, 403}  # HTTP
 
 
 def check(settings: Settings) -> Iterator[CheckResult]:
-    """Yield what is found, in the order in which a worker would need it.
+    """Yield the results in the order in which a worker needs things.
 
-    Nothing is read, written or joined: workers may run meanwhile. What builds on something that
-    failed is left out.
+    Workers may run meanwhile: the check reads no texts, joins no group and changes nothing that
+    lasts. Checks that build on one that failed are left out.
     """
     engine: Engine | None = None
     try:
@@ -57,7 +57,9 @@ def check(settings: Settings) -> Iterator[CheckResult]:
         said = f"{engine.fingerprint}, {counted(len(layers), 'exit')}, {runs}"
         yield CheckResult("model", True, said)
     except ModelError as error:
-        yield CheckResult("model", False, str(error), "see model.path, `offramp model check`")
+        yield CheckResult(
+            "model", False, str(error), "check model.path, and run `offramp model check`"
+        )
     with open_store(settings) as store:
         yield from _store(settings, store, engine)
         table, finding = _routes(settings, store)
@@ -65,7 +67,7 @@ def check(settings: Settings) -> Iterator[CheckResult]:
         yield finding
         former: set[str] = set()
         if table is not None:
-            with suppress(PolicyStateError):  # which is told by then
+            with suppress(PolicyStateError):  # which is reported by then
                 former = {r.output for r in former_routes(store, settings.kafka.group)}
     if settings.kafka.format in FORMS:
         yield check_registry(settings.kafka)
@@ -89,9 +91,9 @@ def _store(
             store.open(stored)
             store.apply((), also_read=("default",))
     except PolicyStateError as error:
-        yield CheckResult("redis", False, str(error), "see redis.url and the user's rights")
+        yield CheckResult("redis", False, str(error), "check redis.url and the user's rights")
         return
-    yield CheckResult("redis", True, "answers and may be written to")
+    yield CheckResult("redis", True, "answers and can be written to")
     yield _memory(store)
     name = settings.policy.name
     if stored is None:
@@ -104,17 +106,17 @@ def _store(
             yield CheckResult("policy", True, f"{name} belongs to this model")
         except FingerprintMismatch as error:
             yield CheckResult(
-                "policy", False, str(error), "see model.path, store.on_mismatch, policy.name"
+                "policy", False, str(error), "check model.path, store.on_mismatch and policy.name"
             )
 
 
 def _memory(store: RedisStore) -> CheckResult:
-    """Say whether a full Redis deletes what was learnt."""
+    """Return whether a full Redis would delete what was learnt."""
     try:
         policies = store.evictions()
     except StoreRefused as error:
         said = f"the maxmemory-policy cannot be read: {error}"
-        return CheckResult("redis memory", True, said, "allow INFO")
+        return CheckResult("redis memory", True, said, "allow the user INFO")
     wrong = [f for f in eviction_findings(policies) if f.severity is Severity.PROBLEM]
     if wrong:
         return CheckResult("redis memory", False, wrong[0].text, wrong[0].mend)
@@ -122,7 +124,7 @@ def _memory(store: RedisStore) -> CheckResult:
 
 
 def _routes(settings: Settings, store: RedisStore) -> tuple[RouteTable | None, CheckResult]:
-    """Return the routes in force, and say whether there are any."""
+    """Return the routes in force, and whether there are any."""
     try:
         table = settings.group_routes.in_force(store)
     except (PolicyStateError, ConsumerError) as error:
@@ -136,34 +138,34 @@ def _routes(settings: Settings, store: RedisStore) -> tuple[RouteTable | None, C
 
 
 def _policy_topic(settings: Settings, table: RouteTable | None) -> CheckResult:
-    """Say whether the policy topic can be read, and has no routes that Redis has lost."""
+    """Return whether the policy topic can be read, and whether Redis has all routes in it."""
     name = f"policy topic {settings.kafka.policy_topic}"
     try:
         kept = PolicyTopic(settings.kafka).read()
         if table is not None:
             check_known(settings, table, kept)
     except TopicMissing as error:
-        said = f"{error}: pins, settings and routes are in Redis alone"
+        said = f"{error}: pins, settings and routes are in Redis only"
         return CheckResult(name, True, said, "create it with `offramp topics init`")
     except RoutesGone as error:
-        return CheckResult(name, False, str(error), "`offramp policy rebuild`")
+        return CheckResult(name, False, str(error), "run `offramp policy rebuild`")
     except ConsumerError as error:
-        return CheckResult(name, False, str(error), "allow Read, Write and Describe on it")
+        return CheckResult(name, False, str(error), "allow the user Read, Write and Describe on it")
     return CheckResult(name, True, f"has {len(kept)} records of the group")
 
 
 def check_registry(settings: KafkaSettings) -> CheckResult:
-    """Say whether the schema registry answers, and has schemas of the format."""
-    advice = "see kafka.registry.url"
+    """Return whether the schema registry answers, and has schemas of the format."""
+    advice = "check kafka.registry.url"
     try:
         Registry(settings.registry, form=settings.format).try_out()
     except ConsumerError as error:
         if isinstance(error, UntrustedService):
-            advice = "see kafka.registry.ca_file"
+            advice = "check kafka.registry.ca_file"
         elif isinstance(error, ServiceRefused) and error.code in _LOGIN_REFUSED:
-            advice = "see kafka.registry.username, kafka.registry.password_file"
+            advice = "check kafka.registry.username and kafka.registry.password_file"
         elif isinstance(error, InvalidSettings):
-            advice = "see kafka.format, kafka.registry"
+            advice = "check kafka.format and kafka.registry"
         return CheckResult("registry", False, str(error), advice)
     return CheckResult(
         "registry", True, f"{settings.registry.url} answers and has {settings.format}"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("offramp")
 
-_CLOSING_S: Final = 5.0  # for all but Kafka's connections
+_CLOSING_S: Final = 5.0  # to close everything but the connections to Kafka
 
 
 def run_worker(
@@ -38,33 +38,33 @@ def run_worker(
     engine: Inference | None = None,
     reached: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Run a worker until SIGTERM or SIGINT, then finish what is under way; a second one ends it.
+    """Run a worker until SIGTERM or SIGINT, then finish the open batches; a second one ends it.
 
-    While it starts nothing is under way: a signal ends it within a second.
+    While the worker starts, no batch is open, and a signal ends it within a second.
 
     Args:
-        settings: all of them.
+        settings: the settings of the worker.
         log_level: debug, info, warning or error.
         engine: the model to run; by default the one that the settings name.
         reached: see `KafkaStream`.
 
     Raises:
-        ConsumerError, PolicyStateError, ModelError: it cannot start, or cannot go on.
+        ConsumerError, PolicyStateError, ModelError: the worker cannot start, or cannot continue.
     """
     log_to_stderr(log_level)
     try:
         Heed(code=0, within_s=START_S).begin()
-        if settings.worker.liveness_file is not None:  # a predecessor's says nothing of this worker
+        if settings.worker.liveness_file is not None:  # an old file says nothing about this worker
             settings.worker.liveness_file.unlink(missing_ok=True)
         _run(settings, engine or load_engine(settings), reached)
     except Stopped as stopped:
-        log.info("stopped before it had started instance=%s by=%s", settings.instance, stopped)
+        log.info("stopped before it started instance=%s by=%s", settings.instance, stopped)
         return
     log.info("stopped instance=%s", settings.instance)
 
 
 def _run(settings: Settings, engine: Inference, reached: Callable[[str], None]) -> None:
-    """Connect to everything, waiting where it is away, and run until a signal."""
+    """Connect to everything, waiting for what is unreachable, and run until a signal."""
     limits = settings.worker
     offramp = wait_for(
         f"Redis at {redacted_url(settings.redis.url)}",
@@ -114,10 +114,10 @@ def _run_with(offramp: Offramp, settings: Settings, reached: Callable[[str], Non
 
 @contextmanager
 def loaded_code_spared() -> Iterator[None]:
-    """Keep garbage collection away from what is loaded by now.
+    """Exclude everything that is loaded by now from garbage collection.
 
-    A full collection would look at all of torch's objects, a tenth of a second in which no batch
-    goes on.
+    A full collection would visit all objects of torch and hold up every batch for a tenth of a
+    second.
     """
     gc.collect()
     gc.freeze()

@@ -23,22 +23,26 @@ _SAID_AFTER_S: Final = 2.0
 _SAID_EVERY_S: Final = 15.0
 _PAUSES_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 _CALM_S: Final = 30.0
-_CUT: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)  # the other end left
-_AWAY: Final = (StoreUnavailable, StreamUnavailable, ServiceUnavailable)
+_CUT: Final = (
+    ssl.SSLEOFError,
+    ssl.SSLZeroReturnError,
+    ssl.SSLSyscallError,
+)  # the other end closed the connection
+_UNREACHABLE: Final = (StoreUnavailable, StreamUnavailable, ServiceUnavailable)
 
 
 def wait_for(what: str, attempt: Callable[[], _T], *, give_up_s: float) -> _T:
-    """Return what `attempt` returns, tried again while the service is away.
+    """Return what `attempt` returns, trying again while the service is unreachable.
 
-    The log says what is waited for, and again now and then.
+    The log says what is waited for, and repeats this.
 
     Args:
-        what: the service and where it is.
+        what: the service and its address.
         attempt: may be repeated without harm.
-        give_up_s: how long errors may go on; the last one is raised then.
+        give_up_s: after this long the last error is raised.
 
     Raises:
-        ConsumerError, PolicyStateError: it cannot help to wait, or it took too long.
+        ConsumerError, PolicyStateError: waiting cannot help, or it took too long.
     """
     give_up_at = time.monotonic() + give_up_s
     last: list[Exception] = []
@@ -46,7 +50,7 @@ def wait_for(what: str, attempt: Callable[[], _T], *, give_up_s: float) -> _T:
         while True:
             try:
                 return attempt()
-            except _AWAY as error:
+            except _UNREACHABLE as error:
                 if _is_final(error) or time.monotonic() + _PAUSE_S > give_up_at:
                     raise
                 last[:] = [error]
@@ -55,7 +59,7 @@ def wait_for(what: str, attempt: Callable[[], _T], *, give_up_s: float) -> _T:
 
 @contextmanager
 def _told(what: str, last: list[Exception]) -> Iterator[None]:
-    """Log meanwhile what is waited for: by a thread, for an attempt may take long itself."""
+    """Log what is waited for, in a thread, as one attempt may take long."""
     begun, over = time.monotonic(), threading.Event()
 
     def tell() -> None:
@@ -75,7 +79,7 @@ def _told(what: str, last: list[Exception]) -> Iterator[None]:
 
 
 def _is_final(error: Exception) -> bool:
-    """Say whether waiting cannot help: who we are, or whom we trust, is at fault."""
+    """Return whether waiting cannot help, because a login, a right or a certificate is wrong."""
     if isinstance(error, StreamRefused | UntrustedService):
         return True
     cause: BaseException | None = error
@@ -87,24 +91,24 @@ def _is_final(error: Exception) -> bool:
 
 
 class Trouble:
-    """Errors in a row: over with a batch that is committed, or after a while without work."""
+    """Errors in a row: it ends with a committed batch, or after a while without work."""
 
     def __init__(self, *, give_up_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start without any.
+        """Start without errors.
 
         Args:
-            give_up_s: how long errors may go on.
-            clock: seconds that only grow.
+            give_up_s: how long errors may last.
+            clock: returns seconds that only grow.
         """
         self._give_up_s = give_up_s
         self._clock = clock
         self._since: float | None = None
         self._last = 0.0
         self.times = 0
-        """How many errors there were."""
+        """The number of errors in a row."""
 
     def failed(self) -> float | None:
-        """Note an error; return how long to pause, or None where they have gone on too long."""
+        """Note an error; return how long to pause, or None if errors have lasted too long."""
         self._last = self._clock()
         if self._since is None:
             self._since = self._last
@@ -114,10 +118,10 @@ class Trouble:
         return _PAUSES_S[min(self.times, len(_PAUSES_S)) - 1]
 
     def committed(self) -> None:
-        """Note that a batch is through: what comes next is another trouble."""
+        """Note that a batch is committed: the next error begins a new row."""
         self._since, self.times = None, 0
 
     def idle(self) -> None:
-        """Note that nothing is to be done, and nothing fails."""
+        """Note that there is nothing to do, and nothing fails."""
         if self._clock() - self._last > _CALM_S:
             self.committed()

@@ -1,4 +1,4 @@
-"""Ends a process whose main thread does not come round in time, whatever it hangs in."""
+"""Ends a process whose main loop does not turn in time, whatever it hangs in."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _STOPPING = {signal.SIGTERM, signal.SIGINT}
 
 
 class Watchdog:
-    """Watches from a thread beside the main loop, so that nothing it calls keeps a limit unheeded.
+    """Watches the main loop from another thread, so that nothing the loop calls can evade a limit.
 
-    It learns of a signal from the operating system: a main thread that hangs in a library written
+    The operating system tells it of signals, because a main thread that hangs in a library written
     in C runs no handler.
     """
 
@@ -38,8 +38,8 @@ class Watchdog:
         """Take the limits; `with` begins and ends the watch, in the main thread.
 
         Args:
-            stuck_s: longest time between two calls of `came_round`.
-            drain_s: the same once a signal has told the process to stop.
+            stuck_s: the longest time between two calls of `came_round`.
+            drain_s: the same after a signal has told the process to stop.
         """
         self._limits = (stuck_s, drain_s)
         self._rounds = 0
@@ -59,11 +59,11 @@ class Watchdog:
         self._signals.close()
 
     def came_round(self) -> None:
-        """Note that the main loop goes on."""
+        """Note that the main loop has made a turn."""
         self._rounds += 1
 
     def closing(self, within_s: float) -> None:
-        """Note that the loop is over, and that the rest has a time limit of its own."""
+        """Note that the loop is over; the rest has its own time limit."""
         self._limits = (within_s, within_s)
         self.came_round()
 
@@ -77,7 +77,7 @@ class Watchdog:
                 if not numbers:
                     return
             now = time.monotonic()
-            # A process that was stopped, or a machine that was asleep, was not silent meanwhile.
+            # Time in which the process was stopped or the machine asleep does not count.
             silent_s += min(now - looked, 2 * _TICK_S)
             looked = now
             stops = sum(number in _STOPPING for number in numbers)
@@ -90,13 +90,13 @@ class Watchdog:
 
     @staticmethod
     def _end(silent_s: float, *, told: bool) -> None:
-        """Say where the main thread is, and end the process."""
+        """Log where the main thread is, and end the process."""
         after = "was told to stop and" if told else "hangs: it"
         where = _where(sys._current_frames()[threading.main_thread().ident or 0])  # noqa: SLF001
         with contextlib.suppress(ConsumerError):
             bounded(
                 log.critical,
-                "the main loop %s has not come round in %.0f s; it is in %s",
+                "the main loop %s has made no turn for %.0f s; it is in %s",
                 after,
                 silent_s,
                 where,
@@ -106,7 +106,7 @@ class Watchdog:
 
 
 def _where(frame: FrameType | None) -> str:
-    """Return the innermost line of ours, and the innermost one of all where it is another."""
+    """Return the innermost line of our code, and the innermost line of all if it is another."""
     lines = []
     while frame is not None:
         module = str(frame.f_globals.get("__name__"))

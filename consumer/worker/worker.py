@@ -48,8 +48,8 @@ _PASSING = (StreamUnavailable, StoreUnavailable, ServiceUnavailable, Abandoned)
 class Worker:
     """Connects the steps: reads batches, runs them, commits them.
 
-    A batch is tokenised while another is computed and a third one commits. What could not be
-    committed is given back together with all behind it, and read again.
+    A batch is tokenised while another is computed and a third one commits. A batch that could not
+    be committed is given back together with all later ones, and read again.
     """
 
     def __init__(
@@ -82,17 +82,17 @@ class Worker:
         self._done = Counter(events=0, truncated=0, dead_letters=0, batches=0)
 
     def run(self, stop: threading.Event) -> None:
-        """Process batches until `stop` is set, then finish what is under way.
+        """Process batches until `stop` is set, then finish the open ones.
 
         Raises:
             StreamUnavailable, StoreUnavailable: nothing could be committed for too long.
-            RoutesGone: Redis has lost the routes, and nobody has brought them back.
-            StreamRefused: Kafka lets this user not do what a worker does, from its first batch on.
-            WorkerFenced: another worker has this one's name.
-            WorkerStuck: a batch does not come to an end.
+            RoutesGone: Redis has lost the routes, and nobody has restored them.
+            StreamRefused: Kafka refuses this user a right that its first batch needs.
+            WorkerFenced: another worker has the same name.
+            WorkerStuck: a batch is not finished in time.
             ModelFailed: the model fails on every text.
             StoppedByError: a record cannot be used, and the settings say to stop.
-            TextsNotCounted: it was told to stop, and the store takes no counts.
+            TextsNotCounted: it was told to stop, and the store does not take its counts.
         """
         self._repairs.start()
         try:
@@ -105,7 +105,7 @@ class Worker:
             self._drain()
         except BaseException as error:
             held = self._counting.held_texts
-            if held and not isinstance(error, TextsNotCounted):  # which says so itself
+            if held and not isinstance(error, TextsNotCounted):  # which reports it itself
                 log.error("ends with texts not counted texts=%d: %s", held, MENDS)  # noqa: TRY400
             raise
         finally:
@@ -122,13 +122,13 @@ class Worker:
         if self._pipeline.oldest_s > self._settings.worker.stuck_s:
             raise self._stuck()
         if self._pipeline.idle:
-            self._counting.flush()  # what is held does not wait for the next text
+            self._counting.flush()  # counts that are held do not wait for the next text
         other_routes = self._offramp.watch.latest is not self._offramp.in_force.routes
         if other_routes and self._pipeline.idle:
             self._take_routes()
         elif other_routes or not self._pipeline.has_room:
             if not self._pipeline.wait(_WAIT_S):
-                self._stream.keep_up(0)  # else the next batch is collected, which does that, too
+                self._stream.keep_up(0)  # collecting the next batch does this too
         elif batch := self._stream.collect(self._settings.batch):
             self._pipeline.submit(batch)
         elif self._pipeline.idle:
@@ -142,7 +142,7 @@ class Worker:
         return replace(outcome, dead_letters=tuple(filter(self._kept, outcome.dead_letters)))
 
     def _take_routes(self) -> None:
-        """Go on with other routes; nothing is under way that was read by the old ones."""
+        """Continue with other routes; no open batch was read by the old ones."""
         table = self._offramp.watch.latest
         log.info("routes changed now=%s routes=%s", table.version, ",".join(table.names))
         self._stream.subscribe(subscription(table.routes))
@@ -150,7 +150,7 @@ class Worker:
         self._still.follow(table.routes)
 
     def _kept(self, letter: DeadLetter) -> bool:
-        """Say whether a dead letter is to be written; stop the worker where the settings say so."""
+        """Return whether to write a dead letter; stop the worker if the settings say so."""
         action = getattr(self._settings.errors, letter.stage)
         if action == "stop":
             raise StoppedByError(f"{letter.record.position}: {letter.stage}: {letter.message}")
@@ -177,7 +177,7 @@ class Worker:
             except TopicRefused as error:
                 self._still.refused(error, outcome)
             except RecordsTooLarge as error:
-                log.warning("refused records=%d: they are too large", len(error.indexes))
+                log.warning("too large for Kafka records=%d", len(error.indexes))
                 outcome = set_aside(outcome, error.indexes, kept=self._kept)
 
     def _commit_once(
@@ -209,8 +209,8 @@ class Worker:
         )
 
     def _recover(self, error: Exception, stop: threading.Event) -> None:
-        """Give back all that is under way and wait a little; end if it has gone on too long."""
-        new = self._done["batches"] == 0  # and so it may be its settings that are wrong
+        """Give back all open batches and wait a little; end if errors have lasted too long."""
+        new = self._done["batches"] == 0  # so its settings may be wrong
         if (pause_s := self._trouble.failed()) is None or (
             new and isinstance(error, StreamRefused)
         ):
@@ -224,16 +224,16 @@ class Worker:
         except TimeoutError as stuck:
             raise self._stuck() from stuck
         except StreamUnavailable as again:
-            log.warning("giving back failed error=%s", again)
+            log.warning("batches could not be given back error=%s", again)
         self._came_round()
         stop.wait(pause_s)
 
     def _stuck(self) -> WorkerStuck:
         limit_s = self._settings.worker.stuck_s
-        return WorkerStuck(f"a batch has not come to an end in {limit_s:.0f} s")
+        return WorkerStuck(f"a batch was not finished in {limit_s:.0f} s")
 
     def _drain(self) -> None:
-        """Finish and commit what is under way, within the time for it."""
+        """Finish and commit the open batches within `worker.drain_s`."""
         deadline = time.monotonic() + self._settings.worker.drain_s
         try:
             while not self._pipeline.idle and time.monotonic() < deadline:
@@ -253,13 +253,13 @@ class Worker:
             log.warning("not finished before the stop, will be read again error=%s", error)
         if held := self._counting.held_texts:
             raise TextsNotCounted(
-                f"{held} texts are predicted and not counted, the store took none within "
+                f"{held} texts are predicted and not counted: the store took none within "
                 f"worker.drain_s {self._settings.worker.drain_s:g}; the next worker that reads "
                 f"their partitions counts them, or {MENDS}"
             )
 
     def _heartbeat(self) -> None:
-        """Tell the others that this worker lives; a failure is logged, it stops nothing."""
+        """Tell the other workers that this one lives; a failure is logged and stops nothing."""
         self._came_round()
         self._liveness.touch()
         self._repairs.follow(self._stream.committed())

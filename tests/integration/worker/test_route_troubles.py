@@ -58,9 +58,7 @@ def each_once(first, upto):
 
 def begun(fleet, what):
     """Return what the log says stands still."""
-    pattern = (
-        rf"stands still partitions=(\S+) what='{re.escape(what)}' cause=(.+?) mend=(.+?) for_s"
-    )
+    pattern = rf"stands still partitions=(\S+) what='{re.escape(what)}' cause=(.+?) fix=(.+?) for_s"
     return re.findall(pattern, fleet.log("a"))
 
 

@@ -54,7 +54,7 @@ def test_a_model_that_hangs_ends_the_worker_and_the_next_one_goes_on(broker, sta
     assert ids(broker.address, OUT, want=20), log()
     send(broker.address, IN, [(b"k", b"hang here"), *good(20, first=20)])
     assert worker.wait(60) == 1, log()
-    assert "WorkerStuck: a batch has not come to an end in 3 s" in log()
+    assert "WorkerStuck: a batch was not finished in 3 s" in log()
     worker, log = start(broker.address, module="tests.support.workers.crashing_worker")
     found = Counter(ids(broker.address, OUT, want=41))
     assert sum(found.values()) == 41, log()
@@ -88,8 +88,8 @@ def test_a_second_signal_ends_a_worker_at_once(broker, start):
 @pytest.mark.parametrize(
     ("limit", "told", "said"),
     [
-        ("WORKER__STUCK_S", False, "the main loop hangs: it has not come round in 3 s"),
-        ("WORKER__DRAIN_S", True, "the main loop was told to stop and has not come round in 3 s"),
+        ("WORKER__STUCK_S", False, "the main loop hangs: it has made no turn for 3 s"),
+        ("WORKER__DRAIN_S", True, "the main loop was told to stop and has made no turn for 3 s"),
     ],
 )
 def test_a_main_loop_that_hangs_ends_the_worker(broker, start, limit, told, said):

@@ -87,7 +87,7 @@ def test_lines_that_nobody_reads_hold_nobody_up():
     *lines, last = (read + os.read(reader, 65_536)).decode().splitlines()
     numbers = [int(line.split()[-1]) for line in lines if line.startswith("a line")]
     assert numbers == list(range(len(numbers)))
-    said = f"supervisor | {total - len(numbers)} lines left out, nobody read them"
+    said = f"supervisor | {total - len(numbers)} lines left out because nobody read them"
     assert (lines[len(numbers) :], last) == ([said], "the last")
     assert len(numbers) > total // 2
     os.close(reader)

@@ -102,7 +102,7 @@ def test_it_is_over_with_the_record_that_did_not_get_past(obstacles, clock, capl
     obstacles.passed([record(B0, 3)])
     assert obstacles.said() == ""
     lines = [r.getMessage() for r in caplog.records]
-    said = "what='texts of b' cause='cannot be read' mend='see kafka.registry'"
+    said = "what='texts of b' cause='cannot be read' fix='see kafka.registry'"
     assert lines == [
         f"stands still partitions=b[0] {said} for_s=0 tries=1",
         f"stands still partitions=b[0] {said} for_s=61 tries=1",
