@@ -56,7 +56,7 @@ class Fields(Section):
     id: str = Field("id", description="where the id is")
     domain: str = Field("domain", description="where the domain is, for `field:domain`")
     timestamp: str = Field("timestamp", description="where the time is")
-    label: str = Field("label", description="where the truth is")
+    label: str = Field("label", description="where the true label is")
 
 
 FIELDS = Fields()

@@ -32,9 +32,11 @@ class RegistrySettings(Section):
     url: Annotated[str, Field(pattern=r"^https?://[^@]+$")] | None = Field(
         None, description="needed for avro, json-schema and protobuf"
     )
-    username: str | None = Field(None, description="if it asks for one")
+    username: str | None = Field(None, description="user name, if the registry asks for one")
     password_file: Path | None = Field(None, description="read at every request")
-    ca_file: Path | None = Field(None, description="certificates to trust; default: the system's")
+    ca_file: Path | None = Field(
+        None, description="certificates to trust; default: those of the system"
+    )
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] = Field(
         5.0, description="longest wait for an answer"
     )

@@ -25,17 +25,21 @@ class KafkaSecurity(Section):
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="SSL: encrypted; SASL: with a login"
     )
-    ca_file: Path | None = Field(None, description="certificates to trust; default: the system's")
+    ca_file: Path | None = Field(
+        None, description="certificates to trust; default: those of the system"
+    )
     cert_file: Path | None = Field(None, description="certificate of this client, for mutual TLS")
     key_file: Path | None = Field(None, description="key of that certificate")
     key_password_file: Path | None = Field(None, description="password of that key, if it has one")
-    check_hostname: bool = Field(True, description="the certificate must be for the broker's name")
+    check_hostname: bool = Field(
+        True, description="whether the certificate must have the name of the broker"
+    )
     mechanism: Mechanism | None = Field(None, description="how SASL logs in")
     username: str | None = Field(None, description="for PLAIN and SCRAM")
     password_file: Path | None = Field(None, description="for PLAIN and SCRAM")
     token_file: Path | None = Field(None, description="for OAUTHBEARER; read at every login")
     token_url: Annotated[str, Field(pattern=r"^https?://[^@]+$")] | None = Field(
-        None, description="for OAUTHBEARER: where client credentials are exchanged for tokens"
+        None, description="for OAUTHBEARER: address that exchanges client credentials for tokens"
     )
     client_id: str | None = Field(None, description="for token_url")
     client_secret_file: Path | None = Field(None, description="for token_url")

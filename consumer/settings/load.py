@@ -45,7 +45,8 @@ class Settings(Section):
     errors: ErrorSettings = ErrorSettings()
     worker: WorkerSettings = WorkerSettings()
     routes: Annotated[tuple[Route, ...], Field(min_length=1)] | None = Field(
-        None, description="these and no others; default: the routes in Redis (`offramp route`)"
+        None,
+        description="the only routes of the group; default: the routes in Redis (`offramp route`)",
     )
     instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = Field(
         default_factory=lambda: re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100],

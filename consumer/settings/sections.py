@@ -136,7 +136,7 @@ class PolicyOptions(Section):
     cost: Literal["layers", "split", "measured"] | tuple[NonNegative, ...] = Field(
         "layers",
         description="layers: the share of layers that run; split: half up to layer 7, all "
-        "after it; measured: `costs.json` beside the model; or a list with a "
+        "after it; measured: `costs.json` in the model folder; or a list with a "
         "number for each exit",
     )
     cost_weight: NonNegative = Field(
