@@ -4,9 +4,9 @@ import pytest
 from pydantic_core._pydantic_core import list_all_errors
 
 from consumer.errors import InvalidSettings
+from consumer.section import sentence
 from consumer.settings.load import load_settings
 from consumer.settings.problems import redacted_url
-from consumer.wording import sentence
 
 
 @pytest.mark.parametrize(
