@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from itertools import chain, pairwise, zip_longest
-from typing import TYPE_CHECKING, Any, Final, Self
+from operator import add, attrgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from policy_state.errors import InvalidInput
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -23,22 +24,34 @@ COUNT_MAX: Final = 2**53 - 1
 Z_95: Final = 1.959964
 """Half a 95 % interval, in standard errors."""
 
-LETTERS: Final = {
-    "n": "observed",
-    "d": "disagreed",
-    "p": "played",
-    "g": "gained",
-    "l": "lost",
-    "a": "apart",
-    "o": "odd",
-    "h": "high",
-}
-"""How each kind of counter is called in stored fields, before the number of the exit."""
-
 _FEW: Final = 16  # different labels of texts that are added one by one faster than by numpy
 _REMEMBERED: Final = 4096
 _NO_LABEL: Final = -1
-_KINDS: Final = tuple(LETTERS.values())
+
+
+class _Labels(NamedTuple):
+    """The labels of some texts, each (texts, exits): what kinds of counters are made of."""
+
+    labels: NDArray[np.integer]
+    ran: NDArray[np.bool_]
+    stopped: NDArray[np.bool_]
+    differs: NDArray[np.bool_]  # from exit 0
+    steps: NDArray[np.integer]  # 1: it differs from exit 0 here and not one exit before; -1: back
+
+    @classmethod
+    def of(cls, labels: NDArray[np.integer]) -> Self:
+        import numpy as np  # here, so that looking at counters does not wait for it
+
+        ran = labels != _NO_LABEL
+        differs = (labels != labels[:, :1]) & ran
+        stopped = ran & ~np.pad(ran[:, 1:], ((0, 0), (0, 1)))
+        steps = np.diff(differs.astype(np.int8), axis=1, prepend=0)
+        return cls(labels, ran, stopped, differs, steps)
+
+
+def _kind(letter: str, adds: Callable[[_Labels], NDArray[Any]]) -> Any:  # noqa: ANN401 - as field()
+    """Declare a kind of counter: its letter in exports, and what texts add to it at each exit."""
+    return field(default=(), metadata={"letter": letter, "adds": adds})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +60,42 @@ class ExitStats:
 
     Every tuple has one entry per exit, shallowest first; those not given are all zeros. No count
     of an exit is above `observed`. The counters say nothing of how exits are chosen, so they can
-    be counted again from predictions.
+    be counted again from predictions. Here alone a kind of counter is named: stores, documents and
+    sums take the kinds in this order, exit by exit.
 
     >>> first = ExitStats.from_labels([0, 1], exits=3)
     >>> (first + ExitStats.from_labels([1], exits=3)).observed
     (2, 1, 0)
     """
 
-    observed: tuple[int, ...]  # n[j]: texts that computed exit j
-    disagreed: tuple[int, ...]  # d[j]: of those, texts whose label at j differed from exit 0's
-    played: tuple[int, ...]  # p[j]: texts that stopped at exit j
-    gained: tuple[int, ...] = ()  # g[j]: texts that differ from exit 0 at j, not yet at j - 1
-    lost: tuple[int, ...] = ()  # l[j]: texts that differ from exit 0 at j - 1, no more at j
-    apart: tuple[int, ...] = ()  # a[j]: texts run to the last exit, whose label differs from j's
-    odd: tuple[int, ...] = ()  # o[j]: texts with an odd label at j; of two classes, class 1
-    high: tuple[int, ...] = ()  # h[j]: texts with label 2 or 3 at j, or 6 or 7, and so on
+    # n[j]: texts that computed exit j
+    observed: tuple[int, ...] = _kind("n", lambda of: of.ran)
+    # d[j]: of those, texts whose label at j differed from exit 0's
+    disagreed: tuple[int, ...] = _kind("d", lambda of: of.differs)
+    # p[j]: texts that stopped at exit j
+    played: tuple[int, ...] = _kind("p", lambda of: of.stopped)
+    # g[j]: texts that differ from exit 0 at j, not yet at j - 1
+    gained: tuple[int, ...] = _kind("g", lambda of: of.steps > 0)
+    # l[j]: texts that differ from exit 0 at j - 1, no more at j
+    lost: tuple[int, ...] = _kind("l", lambda of: (of.steps < 0) & of.ran)
+    # a[j]: texts run to the last exit, whose label differs from j's
+    apart: tuple[int, ...] = _kind(
+        "a", lambda of: (of.labels != of.labels[:, -1:]) & of.ran[:, -1:]
+    )
+    # o[j]: texts with an odd label at j; of two classes, class 1
+    odd: tuple[int, ...] = _kind("o", lambda of: (of.labels & 1) * of.ran)
+    # h[j]: texts with label 2 or 3 at j, or 6 or 7, and so on
+    high: tuple[int, ...] = _kind("h", lambda of: (of.labels >> 1 & 1) * of.ran)
 
     def __post_init__(self) -> None:
         """Refuse tuples of different lengths and negative counts."""
-        lengths = (len(self.observed), len(self.disagreed), len(self.played))
-        if lengths[0] < 1 or len(set(lengths)) != 1:
-            raise InvalidInput(
-                "observed, disagreed and played have "
-                f"{lengths[0]}, {lengths[1]} and {lengths[2]} entries, expected one per exit"
-            )
-        for name in LETTERS.values():
-            counts = getattr(self, name) or (0,) * lengths[0]
-            if len(counts) != lengths[0]:
-                raise InvalidInput(f"{name} has {len(counts)} entries, expected {lengths[0]}")
+        exits = len(self.observed)
+        if not exits:
+            raise InvalidInput("observed has 0 entries, expected one per exit")
+        for name in KINDS:
+            counts = getattr(self, name) or (0,) * exits
+            if len(counts) != exits:
+                raise InvalidInput(f"{name} has {len(counts)} entries, observed has {exits}")
             if min(counts) < 0:
                 raise InvalidInput(f"a count is negative: {name} {counts}")
             object.__setattr__(self, name, counts)
@@ -82,32 +103,12 @@ class ExitStats:
     @classmethod
     def zeros(cls, exits: int) -> Self:
         """Return the counters of a domain that has seen no text."""
-        nothing = (0,) * exits
-        return cls(nothing, nothing, nothing)
+        return cls((0,) * exits)
 
     @classmethod
     def from_labels(cls, exit_labels: Sequence[int], *, exits: int) -> Self:
         """Return what one text adds, given the labels of exits 0..k where it stopped at k."""
-        depth = len(exit_labels)
-        if not 1 <= depth <= exits:
-            raise InvalidInput(
-                f"{counted(depth, 'exit label')} for one text, this policy has "
-                f"{counted(exits, 'exit')}"
-            )
-        first, last = exit_labels[0], exit_labels[-1]
-        unseen = (0,) * (exits - depth)
-        differs = [int(label != first) for label in exit_labels]
-        before = [0, *differs]
-        return cls(
-            observed=(1,) * depth + unseen,
-            disagreed=tuple(differs) + unseen,
-            played=(0,) * (depth - 1) + (1,) + unseen,
-            gained=tuple(int(b < now) for b, now in zip(before, differs, strict=False)) + unseen,
-            lost=tuple(int(b > now) for b, now in zip(before, differs, strict=False)) + unseen,
-            apart=() if unseen else tuple(int(label != last) for label in exit_labels),
-            odd=tuple(label & 1 for label in exit_labels) + unseen,
-            high=tuple(label >> 1 & 1 for label in exit_labels) + unseen,
-        )
+        return cls.from_flat(_flat_counts(tuple(exit_labels), exits))
 
     @classmethod
     def from_texts(cls, exit_labels: Iterable[Sequence[int]], *, exits: int) -> Self:
@@ -115,62 +116,46 @@ class ExitStats:
         rows = list(map(tuple, exit_labels))
         alike = Counter(rows)
         if len(alike) <= _FEW:
-            sums = [0] * (len(_KINDS) * exits)
+            sums = [0] * (len(KINDS) * exits)
             for labels, times in alike.items():
                 added = _flat_counts(labels, exits)
                 sums = [old + times * new for old, new in zip(sums, added, strict=True)]
-            return cls.trusted([tuple(sums[i : i + exits]) for i in range(0, len(sums), exits)])
-        import numpy as np  # here, so that looking at counters does not wait for it
-
-        depths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        if rows and not (depths.min() >= 1 and depths.max() <= exits):
-            wrong = next(len(row) for row in rows if not 1 <= len(row) <= exits)
-            raise InvalidInput(
-                f"{counted(wrong, 'exit label')} for one text, this policy has "
-                f"{counted(exits, 'exit')}"
-            )
-        padded = zip_longest(*rows, (_NO_LABEL,) * exits, fillvalue=_NO_LABEL)
-        flat = np.fromiter(chain.from_iterable(padded), dtype=np.int64)
-        return cls.from_matrix(flat.reshape(exits, -1).T[:-1])
+            return cls.from_flat(sums)
+        return cls.from_matrix(_matrix(rows, exits))
 
     @classmethod
     def from_matrix(cls, labels: NDArray[np.integer]) -> Self:
         """Return what the rows of a matrix (texts, exits) add; -1 where an exit did not run."""
-        return cls(
-            **{
-                kind: tuple(counts.sum(axis=0).tolist())
-                for kind, counts in counts_of_rows(labels).items()
-            }
-        )
+        return cls(*(tuple(c.sum(axis=0).tolist()) for c in counts_of_rows(labels).values()))
 
     @classmethod
-    def trusted(cls, counters: Sequence[tuple[int, ...]]) -> Self:
-        """Return counters in the order of `LETTERS` that somebody else has checked; much faster."""
+    def from_flat(cls, counts: Sequence[int]) -> Self:
+        """Return checked counters: all kinds of exit 0, then of exit 1, and so on; much faster."""
         made = cls.__new__(cls)
-        for name, counts in zip(_KINDS, counters, strict=True):
-            object.__setattr__(made, name, counts)
+        for at, name in enumerate(KINDS):
+            object.__setattr__(made, name, tuple(counts[at :: len(KINDS)]))
         return made
+
+    def by_exit(self) -> Iterator[tuple[int, ...]]:
+        """Return the counters of each exit, in the order of the kinds."""
+        return zip(*_columns(self), strict=True)
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, object], *, exits: int) -> Self:
         """Read what `to_fields` wrote; a missing field is 0, other fields are left alone."""
-        return cls(
-            *(
-                tuple(_count(fields.get(f"{letter}{j}", 0), f"{letter}{j}") for j in range(exits))
-                for letter in LETTERS
-            )
-        )
+        names = (f"{letter}{j}" for j in range(exits) for letter in KINDS.values())
+        return cls.from_flat([_count(fields.get(name, 0), name) for name in names])
 
     def to_fields(self) -> dict[str, int]:
-        """Return the counts that are not zero as `n0`.., `d0`.. and so on, by `LETTERS`.
+        """Return the counts that are not zero, each by the letter of its kind and its exit.
 
         >>> ExitStats.from_labels([0, 2], exits=3).to_fields()
         {'n0': 1, 'n1': 1, 'd1': 1, 'p1': 1, 'g1': 1, 'h1': 1}
         """
         return {
             f"{letter}{j}": count
-            for letter, kind in LETTERS.items()
-            for j, count in enumerate(getattr(self, kind))
+            for j, counts in enumerate(self.by_exit())
+            for letter, count in zip(KINDS.values(), counts, strict=True)
             if count
         }
 
@@ -187,12 +172,10 @@ class ExitStats:
             if deep > shallow
         ]
         found += [
-            f"exit {j} {kind} {counted(count, 'time')} in {observed}"
-            for kind in _KINDS[1:]
-            for j, (count, observed) in enumerate(
-                zip(getattr(self, kind), self.observed, strict=True)
-            )
-            if count > observed
+            f"exit {j} {kind} {counted(count, 'time')} in {counts[0]}"
+            for j, counts in enumerate(self.by_exit())
+            for kind, count in zip(KINDS, counts, strict=True)
+            if count > counts[0]
         ]
         if sum(self.played) != self.observed[0]:
             found.append(
@@ -206,12 +189,8 @@ class ExitStats:
             raise InvalidInput(
                 f"counters of {counted(self.exits, 'exit')} plus counters of {other.exits}"
             )
-        return type(self)(
-            **{
-                kind: tuple(map(int.__add__, getattr(self, kind), getattr(other, kind)))
-                for kind in LETTERS.values()
-            }
-        )
+        both = zip(_columns(self), _columns(other), strict=True)
+        return type(self)(*(tuple(map(add, ours, theirs)) for ours, theirs in both))
 
     @property
     def exits(self) -> int:
@@ -224,30 +203,38 @@ class ExitStats:
         return sum(self.played)
 
 
+KINDS: Final[Mapping[str, str]] = {kind.name: kind.metadata["letter"] for kind in fields(ExitStats)}
+"""The kinds of counters, in order, and how each is called in exports before the exit's number."""
+
+_columns: Final = attrgetter(*KINDS)
+
+
 @lru_cache(_REMEMBERED)
 def _flat_counts(exit_labels: tuple[int, ...], exits: int) -> tuple[int, ...]:
-    """Return what one text adds: the counters of each kind, one behind the other."""
-    stats = ExitStats.from_labels(exit_labels, exits=exits)
-    return tuple(chain.from_iterable(getattr(stats, kind) for kind in _KINDS))
+    """Return what one text adds, exit by exit."""
+    stats = ExitStats.from_matrix(_matrix([exit_labels], exits))
+    return tuple(chain.from_iterable(stats.by_exit()))
+
+
+def _matrix(rows: Sequence[tuple[int, ...]], exits: int) -> NDArray[np.integer]:
+    """Return the labels of texts as a matrix (texts, exits); -1 where an exit did not run."""
+    import numpy as np
+
+    for row in rows:
+        if not 1 <= len(row) <= exits:
+            raise InvalidInput(
+                f"{counted(len(row), 'exit label')} for one text, this policy has "
+                f"{counted(exits, 'exit')}"
+            )
+    padded = zip_longest(*rows, (_NO_LABEL,) * exits, fillvalue=_NO_LABEL)
+    flat = np.fromiter(chain.from_iterable(padded), dtype=np.int64)
+    return flat.reshape(exits, -1).T[:-1]
 
 
 def counts_of_rows(labels: NDArray[np.integer]) -> dict[str, NDArray[Any]]:
     """Return what each row of a matrix (texts, exits) adds to each kind, as wide as the matrix."""
-    import numpy as np
-
-    ran = labels != _NO_LABEL
-    differs = (labels != labels[:, :1]) & ran
-    steps = np.diff(differs.astype(np.int8), axis=1, prepend=0)
-    return {
-        "observed": ran,
-        "disagreed": differs,
-        "played": ran & ~np.pad(ran[:, 1:], ((0, 0), (0, 1))),
-        "gained": steps > 0,
-        "lost": (steps < 0) & ran,
-        "apart": (labels != labels[:, -1:]) & ran[:, -1:],
-        "odd": (labels & 1) * ran,
-        "high": (labels >> 1 & 1) * ran,
-    }
+    of = _Labels.of(labels)
+    return {kind.name: kind.metadata["adds"](of) for kind in fields(ExitStats)}
 
 
 def _count(value: object, name: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from policy_state.stats import LETTERS, ExitStats
+from policy_state.stats import KINDS, ExitStats
 from policy_state.store.admin import Change, Freeze, Pin, Remove, Reset, Unfreeze, Unpin
 from policy_state.store.values import DomainSnapshot
 
@@ -60,5 +60,5 @@ def scaled(stats: ExitStats, share: float) -> ExitStats:
         rows = zip(counts, stats.observed, observed, strict=True)
         return tuple(min(math.floor(n * (new / old)), new) if old else 0 for n, old, new in rows)
 
-    rest = {name: shrunk(getattr(stats, name)) for name in LETTERS.values()}
+    rest = {name: shrunk(getattr(stats, name)) for name in KINDS}
     return ExitStats(**rest | {"observed": tuple(observed), "played": tuple(played)})

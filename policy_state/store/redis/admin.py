@@ -174,7 +174,7 @@ class RedisAdmin(RedisGroups):
                 wire.token(),
                 AUDIT_ENTRIES,
                 action,
-                json.dumps({**arguments, "exits": meta.exits, "size": wire.KINDS}),
+                json.dumps({**arguments, "exits": meta.exits, "size": wire.SIZE}),
                 *wire.flat(entry),
             ],
         )

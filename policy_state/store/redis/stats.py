@@ -119,7 +119,7 @@ class RedisStats:
                 int(rebuild),
                 wire.apply_request(parts, domains),
                 meta.exits,
-                wire.KINDS,
+                wire.SIZE,
                 SAMPLES,
             ],
         )

@@ -6,9 +6,7 @@ import json
 import secrets
 import time
 from dataclasses import asdict, fields
-from functools import cache
 from itertools import chain
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
@@ -24,7 +22,7 @@ from policy_state.errors import (
     StoreCorrupt,
     StoreFull,
 )
-from policy_state.stats import COUNT_MAX, LETTERS, ExitStats
+from policy_state.stats import COUNT_MAX, KINDS, ExitStats
 from policy_state.store.offsets import Status, parse_gaps
 from policy_state.store.values import (
     Applied,
@@ -38,16 +36,15 @@ from policy_state.store.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 SCHEMA: Final = "1"
 """What the fields of a domain mean; counters of another schema are those of another model."""
 
-KINDS: Final = len(LETTERS)
+SIZE: Final = len(KINDS)
 """How many counters an exit has."""
 
-_NOTHING: Final = (0,) * KINDS
-_columns: Final = attrgetter(*LETTERS.values())
+_NOTHING: Final = (0,) * SIZE
 LIMITS: Final = tuple(field.name for field in fields(Limits))
 _SETTINGS: Final = frozenset(field.name for field in fields(PolicySettings))
 
@@ -110,7 +107,11 @@ def apply_request(parts: Sequence[PartitionDeltas], domains: Sequence[str]) -> s
     request = []
     for part in parts:
         rows = [
-            [numbers[domain], part.epochs.get(domain, -1), list(chain(*_columns(delta)))]
+            [
+                numbers[domain],
+                part.epochs.get(domain, -1),
+                list(chain.from_iterable(delta.by_exit())),
+            ]
             for domain, delta in part.deltas.items()
             if delta.observed[0]
         ]
@@ -182,22 +183,16 @@ def number(fields: Mapping[str, str], name: str, unset: str, *, key: str) -> int
 def counters(fields: Mapping[str, str], *, key: str, exits: int) -> ExitStats:
     """Return the counters in a hash, or raise `StoreCorrupt`."""
     try:
-        rows = [_row(fields.get(name, "")) for name in exit_names(exits)]
+        rows = [_row(fields.get(str(exit_), "")) for exit_ in range(exits)]
         return ExitStats(*zip(*rows, strict=True))
     except ValueError as error:
         raise StoreCorrupt(f"{key}: {error}") from error
 
 
-@cache
-def exit_names(exits: int) -> tuple[str, ...]:
-    """Return the fields that hold the counters of each exit."""
-    return tuple(map(str, range(exits)))
-
-
 def _row(text: str) -> tuple[int, ...]:
-    """Return the counters of one exit, one per letter; letters of a newer version left out."""
+    """Return the counters of one exit, one per kind; kinds of a newer version left out."""
     row = tuple(map(int, text.split()))
-    return (row + _NOTHING[len(row) :])[:KINDS]
+    return (row + _NOTHING[len(row) :])[:SIZE]
 
 
 def _text(row: tuple[int, ...]) -> str:
@@ -205,24 +200,16 @@ def _text(row: tuple[int, ...]) -> str:
     return " ".join(map(str, row if row[-1] else row[:-1]))
 
 
-def _vectors(stats: ExitStats) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield exit and counters of every exit that was seen, in the order of `LETTERS`."""
-    names = exit_names(stats.exits)
-    for name, vector in zip(names, zip(*_columns(stats), strict=True), strict=True):
-        if any(vector):
-            yield name, vector
-
-
 def snapshot(text: str) -> DomainSnapshot:
     """Read a snapshot as the scripts write it: they have checked its counters."""
     numbers, *flat = text.split(";")
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
     try:  # those of exit 0, of exit 1, and so on; three times as fast as int() of each
-        counts = tuple(orjson.loads(f"[{numbers.replace(' ', ',')}]"))
+        counts = orjson.loads(f"[{numbers.replace(' ', ',')}]")
     except ValueError as error:  # what somebody wrote by hand, such as 007
         raise StoreCorrupt(f"counters {numbers:.80}: {error}") from error
     return DomainSnapshot(
-        stats=ExitStats.trusted([counts[kind::KINDS] for kind in range(KINDS)]),
+        stats=ExitStats.from_flat(counts),
         epoch=int(fields.get("epoch", "0")),
         last_seen_ms=_optional(fields, "t"),
         pin=_optional(fields, "pin"),
@@ -246,7 +233,7 @@ def record_groups(record: DomainSnapshot) -> list[dict[str, int] | dict[str, str
     }
     notes = {"pin_reason": record.pin_reason, "freeze_reason": record.freeze_reason}
     return [
-        {exit_: _text(vector) for exit_, vector in _vectors(record.stats)},
+        {str(j): _text(row) for j, row in enumerate(record.stats.by_exit()) if any(row)},
         {name: value for name, value in numbers.items() if value is not None},
         {name: encode_note(text) for name, text in notes.items() if text},
     ]

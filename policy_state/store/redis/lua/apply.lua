@@ -7,8 +7,8 @@
 --   ARGV[3]      1: texts of the past, frozen domains count them too
 --   ARGV[4]      JSON [[wm field, first offset, next offset, [[d, epoch or -1, [add..]]..],
 --                      [sum over d..]]..]
---                d counting the domains from 1; -1: of any epoch; to add: n of all exits, d of all
---                exits, and so on
+--                d counting the domains from 1; -1: of any epoch; to add: the
+--                counters of exit 0, of exit 1, and so on
 --   ARGV[5..6]   how many exits there are, and how many counters each
 --   ARGV[7]      samples to keep
 --
@@ -86,14 +86,15 @@ local new_marks, held_marks = 0, nil
 local function add(record, counts, writes)
   local counters, lists, length = record.counters, record.parsed, #writes
   for exit = 1, exits do
-    if (counts[exit] or 0) > 0 then
+    local at = (exit - 1) * size + OBSERVED
+    if (counts[at] or 0) > 0 then
       local field = field_of[exit]
       local list = lists[field]
       if not list then
         list = {}
         lists[field] = list
       end
-      local text, old, addition = added(list, counts, exit, exits, size)
+      local text, old, addition = added(list, counts, at, size)
       if not text then
         problem = {'overflow', record.key, field, exact(old), exact(addition)}
         return
@@ -256,9 +257,9 @@ for i, part in ipairs(parts) do
   if status == 'applied' then
     sum_up(part[5], 1)
     for _, delta in ipairs(deltas) do
-      local record = taker(delta[1], delta[2], delta[3][1])
+      local record = taker(delta[1], delta[2], delta[3][OBSERVED])
       if record then
-        record.new_texts = (record.new_texts or 0) + delta[3][1]
+        record.new_texts = (record.new_texts or 0) + delta[3][OBSERVED]
         add(record, delta[3], changed[record])
       else
         sum_up(delta[3], -1)
@@ -266,7 +267,7 @@ for i, part in ipairs(parts) do
       if problem then return problem end
     end
   elseif mark.lost then
-    for _, delta in ipairs(deltas) do ledger.skipped = ledger.skipped + delta[3][1] end
+    for _, delta in ipairs(deltas) do ledger.skipped = ledger.skipped + delta[3][OBSERVED] end
   end
   outcomes[i] = status .. ' ' .. exact(mark.upto) .. ' ' .. exact(opened) .. missing
 end

@@ -76,14 +76,14 @@ local function scale(counters, share)
   local scaled, lists, observed = {}, {}, 0
   for j = deepest, 0, -1 do
     local old = vectors[j] or {}
-    local played = math.floor((old[3] or 0) * share)
+    local played = math.floor((old[PLAYED] or 0) * share)
     observed = observed + played
-    local new, seen = {}, old[1] or 0
-    for i, count in ipairs(old) do
-      local rest = seen > 0 and math.floor(count * (observed / seen)) or 0
+    local new, seen = {}, old[OBSERVED] or 0
+    for i = 1, math.max(#old, PLAYED) do
+      local rest = seen > 0 and math.floor((old[i] or 0) * (observed / seen)) or 0
       new[i] = plain(math.min(rest, observed))
     end
-    new[1], new[2], new[3] = plain(observed), new[2] or 0, plain(played)
+    new[OBSERVED], new[PLAYED] = plain(observed), plain(played)
     if observed > 0 then scaled[tostring(j)], lists[tostring(j)] = concat(new, ' '), new end
   end
   return scaled, lists

@@ -30,8 +30,8 @@
 --   offramp:worker:<instance>    HASH    heartbeat of a worker, expires
 --   offramp:workers              ZSET    encoded instance -> when its heartbeat expires, ms
 --
--- The counters of an exit are one text, "60 12 3 ..": first n, texts that computed it, second d,
--- third p, texts that stopped there; what comes after is the client's business (`stats.LETTERS`).
+-- The counters of an exit are one text, "60 12 3 ..", in the order of `stats.KINDS`: OBSERVED, texts
+-- that computed it, comes first, and PLAYED, texts that stopped there, third. The others are the client's.
 -- Why one field an exit and not one a counter: docs/decisions/0011-one-field-per-exit.md.
 -- Domains in keys, and reasons, are percent-encoded.
 --
@@ -41,6 +41,7 @@
 --
 -- Numbers are doubles here: exact up to MAX, hence the checks and '%d'.
 
+local OBSERVED, PLAYED = 1, 3
 local MAX = 9007199254740991 -- 2^53 - 1
 local CLASS = 1e15 -- ms: far more than any time of day
 local NUMBERS = {t = true, epoch = true, drifts = true, gen = true, pin = true, pin_until = true,
@@ -121,15 +122,14 @@ local function parsed(text, size)
   return numbers
 end
 
--- Returns the sum of a list and of every `stride`-th of `additions` from `at` on, `size` of them, as
--- text; nil, old and new where that is too much.
-local function added(numbers, additions, at, stride, size)
+-- Returns the sum of a list and of the `size` additions from `at` on, as text; nil, old and new where
+-- that is too much.
+local function added(numbers, additions, at, size)
   for i = 1, size do
-    local old, addition = numbers[i] or 0, additions[at]
+    local old, addition = numbers[i] or 0, additions[at + i - 1]
     local sum = old + addition
     if sum > MAX then return nil, old, addition end
     numbers[i] = sum
-    at = at + stride
   end
   local held = #numbers
   numbers.cut = held == size and size > 1 and numbers[size] == 0
