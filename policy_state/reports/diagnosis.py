@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from policy_state.algorithms.arrays import Counters, constant_exits
-from policy_state.algorithms.bounds import certain_upper_bound
+from policy_state.algorithms.bounds import certain_upper_bound, last_best
 from policy_state.stats import Z_95
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from policy_state.algorithms.arrays import Assessment
     from policy_state.stats import ExitStats
@@ -196,7 +194,8 @@ def _certificate(
     charged[list(assessment.screened)] = np.inf
     steps = (counters.gained - counters.lost) / np.maximum(counters.observed, 1)
     last = -counters.apart / counters.observed[-1]
-    return Certificate(_deepest_best(steps.cumsum() - charged), _deepest_best(last - charged))
+    values = np.stack([steps.cumsum() - charged, last - charged])
+    return Certificate(*last_best(values.round(12)).tolist())
 
 
 def _confidence(
@@ -220,7 +219,3 @@ def _confidence(
         return None
     texts = stats.observed[max(runner_up, exit_, assessment.anchor)]
     return Confidence(runner_up, margin, math.ceil(margin * texts / against[runner_up]))
-
-
-def _deepest_best(values: NDArray[np.float64]) -> int:
-    return int(np.flatnonzero(values >= values.max() - 1e-12)[-1])

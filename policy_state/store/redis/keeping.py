@@ -232,7 +232,7 @@ class Keeping:
             ("policy", name): {field: fields[field] for field in _META if field in fields}
         }
         now = _now_ms()
-        # Those that are pinned or frozen stand above the others: see `index_score` in common.lua.
+        # Those that are pinned or frozen stand above the others: see `index_score` in records.lua.
         fresh = [entry for entry in entries.values() if entry is not None]
         if ("policy", name) not in kept or any("domain" not in entry for entry in fresh):
             members = self._server.command("ZRANGEBYSCORE", keys.key("idx"), now, "+inf")

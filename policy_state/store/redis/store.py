@@ -221,7 +221,8 @@ def _run_script(
 def _script(name: str) -> tuple[str, str]:
     """Return the digest and the text of a script."""
     folder = Path(__file__).parent / "lua"
-    text = "".join((folder / part).read_text(encoding="utf-8") for part in ("common.lua", name))
+    parts = ("common.lua", "records.lua", "offsets.lua", name)
+    text = "".join((folder / part).read_text(encoding="utf-8") for part in parts)
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), text
 
 

@@ -18,7 +18,7 @@
 --       limits are "<domains> <idle_ms> <rare_idle_ms> <rare_texts>"
 --       an outcome is "<status> <counted up to> <gap> <missing first-next>.."
 --       a refusal is "<d> frozen|stale-epoch|over-cap"
---       for a snapshot see common.lua
+--       for a snapshot see records.lua
 --       a part whose partition's watermark went missing is a duplicate: it may have been counted
 --   {'no-policy'}
 --   {'fingerprint', stored fingerprint}
@@ -27,7 +27,6 @@
 
 local FIXED_KEYS = 7
 local TRIM = 8 -- idle domains that one call removes at most, of each class
-local GAPS_MAX = 1000
 local UNPACKED = 2000 -- arguments of one call at most: Lua's stack holds 8000
 local meta_key, wm, gaps_key, idx, agg, overflow_key, samples = unpack(KEYS, 1, FIXED_KEYS)
 local prefix = domain_prefix(meta_key)
@@ -115,13 +114,6 @@ local function are_marks_missing()
   return held_marks < tonumber(totals.marks or 0)
 end
 
--- Returns ranges of offsets as text: "5-9 12-20".
-local function ranges(pieces)
-  local texts = {}
-  for i, piece in ipairs(pieces) do texts[i] = exact(piece[1]) .. '-' .. exact(piece[2]) end
-  return concat(texts, ' ')
-end
-
 local function mark_of(source)
   if not marks[source] then
     local text = call('HGET', wm, source)
@@ -137,79 +129,6 @@ local function mark_of(source)
     end
   end
   return marks[source]
-end
-
-local function gaps_of(source, mark)
-  if not mark.gaps then
-    mark.gaps = {}
-    local text = call('HGET', gaps_key, source) or ''
-    mark.had_gaps = text ~= ''
-    for gap in gmatch(text, '[^ ]+') do
-      local first, following = match(gap, '^(%d+)%-(%d+)$')
-      first, following = count_in(first or ''), count_in(following or '')
-      if not (first and following and first < following) then
-        problem = {'corrupt', gaps_key, source, text}
-        return nil
-      end
-      mark.gaps[#mark.gaps + 1] = {first, following}
-    end
-  end
-  return mark.gaps
-end
-
-local function set_gaps(mark, gaps)
-  while #gaps > GAPS_MAX do
-    local smallest = 1
-    for i, gap in ipairs(gaps) do
-      if gap[2] - gap[1] < gaps[smallest][2] - gaps[smallest][1] then smallest = i end
-    end
-    ledger.lost = ledger.lost + gaps[smallest][2] - gaps[smallest][1]
-    table.remove(gaps, smallest)
-  end
-  mark.gaps, mark.gaps_changed = gaps, true
-end
-
--- Returns status, gap opened, pieces missing of a part; nil where there is a problem.
-local function judge(source, mark, first, following)
-  local opened = 0
-  if first >= mark.upto then
-    if mark.lost then -- nobody knows what below was counted, nor whether this was
-      mark.upto, mark.moved = following, true
-      return 'duplicate', 0, ''
-    end
-    if first > mark.upto then
-      local gaps = gaps_of(source, mark)
-      if problem then return nil end
-      gaps[#gaps + 1] = {mark.upto, first}
-      set_gaps(mark, gaps)
-      if mark.was then opened = first - mark.upto end
-    end
-    mark.upto, mark.moved = following, true
-    return 'applied', opened, ''
-  end
-  local missing = {}
-  local function take(low, high)
-    local start, stop = math.max(low, first), math.min(high, following)
-    if start >= stop then return end
-    local last = missing[#missing]
-    if last and last[2] == start then last[2] = stop else missing[#missing + 1] = {start, stop} end
-  end
-  local gaps = gaps_of(source, mark)
-  if problem then return nil end
-  for _, gap in ipairs(gaps) do take(gap[1], gap[2]) end
-  take(mark.upto, following)
-  if #missing == 0 then return 'duplicate', 0, '' end
-  if #missing > 1 or missing[1][1] ~= first or missing[1][2] ~= following then
-    return 'overlap', 0, ' ' .. ranges(missing)
-  end
-  local left = {}
-  for _, gap in ipairs(gaps) do
-    if gap[1] < first then left[#left + 1] = {gap[1], math.min(gap[2], first)} end
-    if gap[2] > following then left[#left + 1] = {math.max(gap[1], following), gap[2]} end
-  end
-  set_gaps(mark, left)
-  mark.upto, mark.moved = math.max(mark.upto, following), true
-  return 'applied', 0, ''
 end
 
 -- Rises where a sample is kept: at 16, 24, 32, 48, 64 .. texts.
@@ -252,8 +171,8 @@ for i, part in ipairs(parts) do
   local source, first, following, deltas = part[1], part[2], part[3], part[4]
   local mark = mark_of(source)
   if problem then return problem end
-  local status, opened, missing = judge(source, mark, first, following)
-  if problem then return problem end
+  local status, opened, missing = judge(gaps_key, source, mark, first, following)
+  if not status then return opened end
   if status == 'applied' then
     sum_up(part[5], 1)
     for _, delta in ipairs(deltas) do
@@ -272,6 +191,13 @@ for i, part in ipairs(parts) do
   outcomes[i] = status .. ' ' .. exact(mark.upto) .. ' ' .. exact(opened) .. missing
 end
 
+local more_gapped = 0
+for _, mark in pairs(marks) do
+  ledger.lost = ledger.lost + (mark.dropped or 0)
+  if mark.gaps_changed then
+    more_gapped = more_gapped + (#mark.gaps > 0 and 1 or 0) - (mark.had_gaps and 1 or 0)
+  end
+end
 for _, name in ipairs(expired) do ledger.gone = ledger.gone + texts_lost(prefix .. name, meta) end
 local total_writes = {}
 local function write_total(field, count)
@@ -287,12 +213,6 @@ for field, addition in pairs(ledger) do
   if addition > 0 then write_total(field, old + addition) end
 end
 
-local more_gapped = 0
-for _, mark in pairs(marks) do
-  if mark.gaps_changed then
-    more_gapped = more_gapped + (#mark.gaps > 0 and 1 or 0) - (mark.had_gaps and 1 or 0)
-  end
-end
 for field, more in pairs({marks = new_marks, gapped = more_gapped}) do
   if more ~= 0 then
     local old = tonumber(totals[field]) or fields_of(field == 'marks' and wm or gaps_key)
