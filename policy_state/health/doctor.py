@@ -27,7 +27,7 @@ _REPAIR: Final = "offramp policy doctor --repair"
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What was looked at, and what was found."""
+    """What was checked, and what was found."""
 
     findings: tuple[Finding, ...]
     domains: int
@@ -108,9 +108,8 @@ def _total_findings(before: Totals, after: Totals, domains: int, texts: int) -> 
     balances = [t.stats.observed[0] + t.brought - t.gone for t in (before, after)]
     if not min(balances) <= texts <= max(balances):
         text = (
-            f"the domains hold {counted(texts, 'text')}; counted "
-            f"{after.stats.observed[0]}, brought "
-            f"{after.brought}, gone {after.gone} make {balances[1]}"
+            f"the domains hold {counted(texts, 'text')}, but {after.stats.observed[0]} counted "
+            f"plus {after.brought} imported minus {after.gone} removed make {balances[1]}"
         )
         if not domains:
             text += ": the index of domains is missing"
@@ -125,7 +124,7 @@ def _total_findings(before: Totals, after: Totals, domains: int, texts: int) -> 
 def _domain_findings(name: str, record: DomainSnapshot, exits: int) -> list[Finding]:
     findings = _counter_findings(name, record.stats)
     if record == DomainSnapshot.unseen(exits):
-        text = "it is listed, but its key is missing"
+        text = "the index lists it, but its key is missing"
         findings.append(problem("index", name, text, f"offramp policy remove {quote(name)}"))
     if record.pin is not None and not record.pin < exits:
         text = f"it is pinned to exit {record.pin}, but the policy has exits 0..{exits - 1}"
@@ -155,7 +154,7 @@ def _gap_findings(
     ends: Mapping[str, int] | None,
     committed: Mapping[str, int] | None,
 ) -> Iterator[Finding]:
-    """Tell what is predicted and not counted; what is not committed yet has time."""
+    """Yield committed offsets that are not counted; those not committed yet may still be."""
     end = mark.upto if committed is None or source not in committed else committed[source]
     pieces = mark.open_below(end)
     if not pieces:
@@ -166,7 +165,7 @@ def _gap_findings(
         f"in {counted(len(pieces), 'gap')}: "
     )
     if ends is not None and source not in ends:
-        yield note("gaps", source, text + "the topic is gone, so nobody knows what they held")
+        yield note("gaps", source, text + "the topic is gone, so what they held is unknown")
         return
     if committed is not None and source not in committed:
         text += "the group has committed nothing of it, so they may hold no texts"

@@ -1,4 +1,4 @@
-"""Keys that went missing alone, as the others tell: a server evicts, somebody deletes by hand."""
+"""Finds single keys that are missing, evicted or deleted by hand, from what other keys say."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def without_marks(totals: Totals, marks: int, held: int) -> str | None:
         return f"{totals.marks - marks} of {totals.marks} watermarks are missing"
     if not marks and held + totals.gone > totals.brought:
         return (
-            f"there are counters of "
-            f"{counted(held + totals.gone - totals.brought, 'text')}, no watermarks"
+            f"{counted(held + totals.gone - totals.brought, 'text')} were counted, but there are "
+            "no watermarks"
         )
     return None
 
@@ -82,7 +82,7 @@ def eviction_findings(policies: Collection[str]) -> Iterator[Finding]:
 
 
 def _twice(look: Callable[[], Sequence[Finding]]) -> list[Finding]:
-    """Return what is found and found again: not what changed while it was looked at."""
+    """Return what is found in two looks, so that changes between reads are not findings."""
     found = look()
     again = look() if found else ()
     return [finding for finding in found if finding in again]
@@ -92,16 +92,16 @@ def _mark_findings(store: PolicyAdmin, held: int) -> Iterator[Finding]:
     totals = store.totals()
     marks = store.watermarks()
     if why := without_marks(totals, len(marks), held):
-        text = f"{why}: what they counted would be counted twice"
+        text = f"{why}, so texts would be counted twice"
         yield problem("watermark", "watermarks", text, COUNT_ANEW)
         return
     gapped = sum(bool(mark.gaps) for mark in marks.values())
     if gapped < totals.gapped:
         text = (
             f"the gaps of {counted(totals.gapped - gapped, 'partition')} are "
-            f"missing: what was not counted of "
+            "missing, so texts in them that were never counted look counted"
         )
-        yield problem("gaps", "watermarks", text + "them passes for counted", COUNT_ANEW)
+        yield problem("gaps", "watermarks", text, COUNT_ANEW)
 
 
 def _audit_findings(store: PolicyAdmin, now_ms: int | None) -> Iterator[Finding]:
@@ -112,11 +112,11 @@ def _audit_findings(store: PolicyAdmin, now_ms: int | None) -> Iterator[Finding]
         text = f"{expected - len(entries)} of the latest {expected} changes are missing"
         yield note("audit", "all domains", text)
     for entry in entries:
-        if entry.action in {"rebuild", "repair"}:  # gaps tell what these have left
+        if entry.action in {"rebuild", "repair"}:  # gaps show what these have left
             break
         if entry.action == "meta-lost":
             text = (
-                "it was missing and is created again: counters began at 0, settings are a worker's"
+                "it was missing and was created again, with counters at 0 and a worker's settings"
             )
             yield problem("meta", "all domains", text, "offramp policy rebuild")
             break
@@ -166,12 +166,14 @@ def _not_held(
 ) -> Iterator[Finding]:
     if pin is not None and record.pin != pin.detail.get("exit"):
         exit_ = pin.detail.get("exit")
-        text = f"is not pinned to exit {exit_}, as the audit says: its key went missing meanwhile"
+        text = (
+            f"is not pinned to exit {exit_}, though the audit says so: its key was lost meanwhile"
+        )
         yield problem(
             "pin", domain, text, f"offramp pin {quote(domain)} --exit {exit_} --reason WHY"
         )
     if freeze is not None and not record.frozen:
-        text = "is not frozen, as the audit says: its key went missing meanwhile"
+        text = "is not frozen, though the audit says so: its key was lost meanwhile"
         yield problem("pin", domain, text, f"offramp policy freeze {quote(domain)}")
 
 

@@ -28,7 +28,7 @@ _CALL_DOMAINS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class PredictedText:
-    """One text as its prediction tells of it."""
+    """One text, as its prediction describes it."""
 
     topic_id: str
     partition: int
@@ -95,17 +95,17 @@ def rebuild(
 ) -> Rebuilt:
     """Count every text that is not counted yet. Workers may count on meanwhile.
 
-    What is counted already, be it before the loss or by workers since, is left as it is; so a
-    rebuild can be repeated. To count everything anew call `restart` on the store first.
-    A domain that is reset meanwhile keeps none of the texts: they are all of before the reset.
+    Texts that are counted already, before the loss or by workers since, are not counted again, so
+    a rebuild can be repeated. To count everything anew, call `restart` on the store first. A domain
+    that is reset meanwhile keeps none of the texts, because they all came before the reset.
 
     Args:
         store: With the policy open.
         texts: In any order. Of several predictions of one offset the first counts.
         upto: By topic id and partition, the offset up to which `texts` is complete: what the
             group has committed. Texts from there on are left to the workers.
-        left_out: Asked when all texts are read: partitions, by watermark name, of which not all
-            texts were to be had. Nothing of them is counted.
+        left_out: Called after all texts are read. Returns the partitions, by watermark name, some
+            of whose texts were not available; nothing of these is counted.
         frozen_too: Whether frozen domains count their texts, as in a rebuild and not in a repair.
 
     Raises:
@@ -169,15 +169,15 @@ def checked_marks(store: PolicyAdmin) -> Mapping[str, Counted]:
         marks = store.watermarks()
     if why := without_marks(totals, len(marks), held):
         raise StoreCorrupt(
-            f"{why}, so texts would be counted twice; nothing was counted: `{COUNT_ANEW}` sets all "
-            "counters to zero and counts anew"
+            f"{why}, so texts would be counted twice. Nothing was counted. `{COUNT_ANEW}` sets all "
+            "counters to zero and counts all texts again"
         )
     return marks
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A domain that has counted more texts than predictions tell of."""
+    """A domain that has counted more texts than there are predictions of."""
 
     counted: int | None  # None: its record cannot be read
     found: int
@@ -198,7 +198,7 @@ def counted_texts(store: PolicyAdmin) -> dict[str, int | None]:
 
 
 def found_texts(texts: Iterable[PredictedText]) -> Counter[str]:
-    """Return how many texts of each domain there are; of several predictions of one the first."""
+    """Return how many texts each domain has; of several predictions of a text the first counts."""
     seen: defaultdict[tuple[str, int], _Offsets] = defaultdict(_Offsets)
     return Counter(
         text.domain

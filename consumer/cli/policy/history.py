@@ -60,13 +60,13 @@ def history(
         rules = build(meta.settings, meta.layers)
         pool = store.totals().stats
         changes = store.audit(domain=domain, limit=limit)
-        rows = [_history_row(change=change) for change in changes]
-        rows += [
-            _history_row(
-                sample, domain_report(domain, sample.record, meta.layers, rules, pool=pool)
-            )
-            for sample in store.samples(domain, limit=limit)
-        ]
+        rows: list[dict[str, Any]] = []
+        for change in changes:
+            found = _changed(change) | {"what": change.action}
+            rows.append({name: found.get(name) for name in _HISTORY})
+        for sample in store.samples(domain, limit=limit):
+            report = domain_report(domain, sample.record, meta.layers, rules, pool=pool)
+            rows.append(_sampled(sample, report))
         if not rows:
             read_known(store, domain)
         rows = sorted(rows, key=lambda row: -row["time_ms"])[:limit]
@@ -114,25 +114,31 @@ _WORKER_FIELDS: Final[Mapping[str, type]] = {
 _CHANGE: Final = ("time_ms", "action", "domain", "by", "automatic", "reason", "detail", "before")
 
 
-def _history_row(
-    sample: Sample | None = None,
-    report: DomainReport | None = None,
-    *,
-    change: AuditEntry | None = None,
-) -> dict[str, Any]:
-    """Return a sample or a change; all have the same fields."""
-    row: dict[str, Any] = dict.fromkeys(_HISTORY)
-    if change is not None:
-        before = None if change.before is None else change.before.stats.to_fields()
-        row |= {"time_ms": change.time_ms, "what": change.action, "by": change.by}
-        row |= {"automatic": change.automatic}
-        row |= {"reason": change.reason, "detail": dict(change.detail), "before": before}
-    if sample is not None and report is not None:
-        row |= {"time_ms": sample.time_ms, "what": "sample", "texts": report.texts}
-        row |= {"exit": report.exit, "layer": report.layer, "disagreement": report.disagreement}
-        row |= {"layers_saved": report.layers_saved, "epoch": sample.record.epoch}
-        row |= {"played": [each.played for each in report.exits]}
-    return row
+def _sampled(sample: Sample, report: DomainReport) -> dict[str, Any]:
+    return dict.fromkeys(_HISTORY) | {
+        "time_ms": sample.time_ms,
+        "what": "sample",
+        "texts": report.texts,
+        "exit": report.exit,
+        "layer": report.layer,
+        "disagreement": report.disagreement,
+        "layers_saved": report.layers_saved,
+        "epoch": sample.record.epoch,
+        "played": [each.played for each in report.exits],
+    }
+
+
+def _changed(entry: AuditEntry) -> dict[str, Any]:
+    return {
+        "time_ms": entry.time_ms,
+        "action": entry.action,
+        "domain": entry.domain,
+        "by": entry.by,
+        "automatic": entry.automatic,
+        "reason": entry.reason,
+        "detail": dict(entry.detail),
+        "before": None if entry.before is None else entry.before.stats.to_fields(),
+    }
 
 
 def _history_cells(
@@ -224,19 +230,7 @@ def _in_ranges(partitions: object) -> dict[str, str]:
 
 def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Output) -> None:
     """Print changes, the newest first."""
-    rows = [
-        {
-            "time_ms": e.time_ms,
-            "action": e.action,
-            "domain": e.domain,
-            "by": e.by,
-            "automatic": e.automatic,
-            "reason": e.reason,
-            "detail": dict(e.detail),
-            "before": None if e.before is None else e.before.stats.to_fields(),
-        }
-        for e in entries
-    ]
+    rows = [_changed(entry) for entry in entries]
     table = [
         {
             "when (UTC)": clock(e.time_ms),

@@ -208,11 +208,6 @@ def _held(snapshot: DomainSnapshot) -> dict[str, Any]:
     return {name: getattr(snapshot, name) for name in _HELD}
 
 
-def _flags(snapshot: DomainSnapshot) -> str:
-    flags = ["pinned"] if snapshot.pin is not None else []
-    return " ".join([*flags, *(["frozen"] if snapshot.frozen else [])])
-
-
 def _list_row(
     r: DomainReport, snapshot: DomainSnapshot, routes: Sequence[Mapping[str, Any]]
 ) -> dict[str, object]:
@@ -224,7 +219,7 @@ def _list_row(
         "saved": percent(r.layers_saved),
         "differs": percent(r.disagreement),
         "texts per exit": " ".join(str(e.played) for e in r.exits),
-        "flags": _flags(snapshot),
+        "flags": " ".join(["pinned"] * (snapshot.pin is not None) + ["frozen"] * snapshot.frozen),
         "last text": since(r.last_seen_ms),
     }
 
@@ -242,9 +237,8 @@ def _header(
     )
     lines = [*routes]
     if snapshot.pin is not None:
-        until = ""
-        if snapshot.pin_until_ms is not None:
-            until = f" until {clock(snapshot.pin_until_ms)}"
+        ends = snapshot.pin_until_ms
+        until = "" if ends is None else f" until {clock(ends)}"
         lines.append(f"pinned to exit {snapshot.pin}{until}: {snapshot.pin_reason}")
     if snapshot.frozen:
         lines.append(f"frozen: {snapshot.freeze_reason}")
@@ -256,16 +250,7 @@ def _header(
 def _listed(lines: Sequence[str]) -> str:
     """Return lines as a list, wrapped to the terminal."""
     width = get_terminal_size().columns
-    return "\n".join(
-        fill(
-            f"- {printable(line)}",
-            width,
-            subsequent_indent="  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for line in lines
-    )
+    return "\n".join(fill(f"- {printable(each)}", width, subsequent_indent="  ") for each in lines)
 
 
 def _exit_rows(
@@ -276,28 +261,24 @@ def _exit_rows(
     from policy_state.reports.diagnosis import Share
     from policy_state.reports.explain import by_its_own
 
-    by_reward = opened.meta.settings.tolerance is None
-    best = by_its_own(r).exit if by_reward else r.learnt
-
+    best = by_its_own(r).exit if opened.meta.settings.tolerance is None else r.learnt
     rows = []
     for e in r.exits:
         share = Share.of(snapshot.stats.disagreed[e.exit], e.observed)
-        bonus = None if e.index is None or e.reward is None else e.index - e.reward
-        flags = ["best"] if e.exit == best else []
-        # Of few texts another one is played than they speak for.
-        flags += ["prior"] if e.exit == r.learnt != best else []
-        flags += ["pinned"] if e.exit == snapshot.pin else []
-        flags += ["unseen"] if not e.observed else []
-        flags += ["constant"] if e.exit in r.diagnosis.constant else []
-        rows.append(
-            asdict(e)
-            | {
-                "disagreement_low": share.low if share else None,
-                "disagreement_high": share.high if share else None,
-                "bonus": bonus,
-                "flags": flags,
-            }
-        )
+        said = {
+            "best": e.exit == best,
+            "prior": e.exit == r.learnt != best,  # of few texts: not what they speak for
+            "pinned": e.exit == snapshot.pin,
+            "unseen": not e.observed,
+            "constant": e.exit in r.diagnosis.constant,
+        }
+        known = {
+            "disagreement_low": share.low if share else None,
+            "disagreement_high": share.high if share else None,
+            "bonus": None if e.index is None or e.reward is None else e.index - e.reward,
+            "flags": [flag for flag, holds in said.items() if holds],
+        }
+        rows.append(asdict(e) | known)
     return rows
 
 

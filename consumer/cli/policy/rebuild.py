@@ -127,7 +127,7 @@ def rebuild(
         )
         if fresh:
             with read() as log:
-                log.committed(at_least={})  # tells of an absent group before anything is read
+                log.committed(at_least={})  # raises for a missing group before anything is read
                 _check_losses(store, log, topics, drop=drop_unseen)
         with read() as log:
             if fresh:
@@ -147,14 +147,15 @@ def rebuild(
             restored=asdict(restored),
         )
     if done.failed_offsets:
-        typer.echo("workers counted some of it meanwhile: run it again", err=True)
+        typer.echo("workers counted some of these texts meanwhile: run it again", err=True)
         raise typer.Exit(EXIT_FOUND)
 
 
 def _restart(store: RedisStore, *, by: str, reason: str) -> None:
     with changing():
         store.restart(by=by, reason=reason)
-    typer.echo("all counters are at zero; if this fails, go on without --fresh", err=True)
+    said = "all counters are set to zero; if this fails, run it again without --fresh"
+    typer.echo(said, err=True)
 
 
 def _topics(
@@ -211,7 +212,7 @@ def _check_losses(
     held = counted_texts(store)
     try:
         marks = _counted(store)
-    except StoreCorrupt:  # a fresh count mends them, and no worker counts until then
+    except StoreCorrupt:  # a fresh count replaces them, and no worker counts until then
         marks = {}
     committed = log.committed(at_least=marks)
     ahead = sum(
@@ -229,7 +230,7 @@ def _check_losses(
     what = (
         f"{counted(len(lost), 'domain has', 'domains have')} counted "
         f"{counted(texts, 'text')} more than predictions in {_named(topics)} "
-        f"tell of: {', '.join(shown)}{more}; retention took at most {deleted} records there"
+        f"show: {', '.join(shown)}{more}; retention deleted at most {deleted} records there"
     )
     if drop:
         typer.echo(f"forgotten: {what}", err=True)
@@ -237,8 +238,8 @@ def _check_losses(
         typer.echo(f"beware: {what}", err=True)
     else:
         raise InvalidSettings(
-            f"{what}; nothing was changed: name all topics that their predictions went to, or "
-            "forget what has none, as what was imported, with --drop-unseen"
+            f"{what}; nothing was changed. Name all topics that hold their predictions, or use "
+            "--drop-unseen to forget texts without one, such as imported ones"
         )
 
 

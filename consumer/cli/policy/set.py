@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
@@ -11,10 +11,6 @@ from consumer.cli.commands import CHANGE, Commands
 from consumer.cli.output import Output, OutputOption, emit, printable, said
 from consumer.cli.session import OnPolicy, Signed, changing, confirm
 from policy_state.options import UNSET
-
-if TYPE_CHECKING:
-    from policy_state.algorithms.settings import PolicySettings
-    from policy_state.store.values import OpenedPolicy
 
 SET_EXAMPLES = """Examples:
 
@@ -51,18 +47,28 @@ def set_settings(
     two people change the settings at the same time, the second one gets an error and can look
     again.
     """
+    from policy_state.algorithms.base import build
+    from policy_state.errors import InvalidInput
     from policy_state.options import parse_options, with_values
 
     wanted = parse_options(values)
+    if wanted.get("cost") == "measured":
+        raise InvalidInput(
+            "cost 'measured' is read from the model's costs.json when the policy is created; give "
+            "its numbers here, such as cost=0.2,0.5,1"
+        )
     if "cost_weight" in wanted and wanted.get("tolerance", UNSET) != UNSET:
         raise typer.BadParameter(
             "cost_weight has no effect together with tolerance, which replaces it"
         )
     with given.opened() as (_, store):
         opened = store.describe()
-        limits = with_values(opened.meta.limits, _limits(opened, wanted))
-        settings = _settings(opened, wanted)
-        before = asdict(opened.meta.settings) | asdict(opened.meta.limits)
+        meta = opened.meta
+        before = asdict(meta.settings) | asdict(meta.limits)
+        names = wanted.keys() & asdict(meta.limits).keys()
+        limits = with_values(meta.limits, {name: wanted.pop(name) for name in names})
+        settings = with_values(meta.settings, wanted)
+        build(settings, meta.layers)  # which checks them against the exits
         after = asdict(settings) | asdict(limits)
         rows = [
             {"name": name, "before": before[name], "after": after[name]}
@@ -91,25 +97,3 @@ def set_settings(
         policy=opened.meta.name,
         revision=opened.revision,
     )
-
-
-def _limits(opened: OpenedPolicy, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Take the limits out of what is wanted, and return them."""
-    names = wanted.keys() & {field.name for field in fields(opened.meta.limits)}
-    return {name: wanted.pop(name) for name in names}
-
-
-def _settings(opened: OpenedPolicy, wanted: dict[str, Any]) -> PolicySettings:
-    """Return the settings with what is wanted changed, checked against the exits."""
-    from policy_state.algorithms.base import build
-    from policy_state.errors import InvalidInput
-    from policy_state.options import with_values
-
-    if wanted.get("cost") == "measured":
-        raise InvalidInput(
-            "cost 'measured' is read from the model's costs.json when the policy is created; give "
-            "its numbers here, such as cost=0.2,0.5,1"
-        )
-    settings = with_values(opened.meta.settings, wanted)
-    build(settings, opened.meta.layers)
-    return settings

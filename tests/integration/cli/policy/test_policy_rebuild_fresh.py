@@ -128,7 +128,7 @@ def test_fresh_takes_what_retention_took_and_no_more(redis_url: str, world: Worl
         store.load({"a": DomainSnapshot(before["a"] + brought, 0, None)}, replace=True)
         refused = str(offramp(redis_url, world, *fresh, code=1).exception)
         assert f"1 domain has counted {end} texts more" in refused
-        assert f"retention took at most {end - 116} records" in refused
+        assert f"retention deleted at most {end - 116} records" in refused
         assert held(store) == before | {"a": before["a"] + brought}
 
 
