@@ -69,13 +69,6 @@ def with_values(old: T, wanted: Mapping[str, Any]) -> T:
     return replace(old, **values)
 
 
-def parse_costs(text: str) -> str | tuple[float, ...]:
-    """Return a cost setting as it is written on a command line: a name, or numbers with commas."""
-    if text.replace("-", "").isalpha():
-        return text
-    return parse_numbers(text, "cost", float)
-
-
 def parse_numbers(text: str, what: str, kind: type[N]) -> tuple[N, ...]:
     """Return numbers of 0 or more as they are written on a command line, with commas between.
 
@@ -100,15 +93,16 @@ def parse_numbers(text: str, what: str, kind: type[N]) -> tuple[N, ...]:
 def _as_kind(name: str, kind: str, value: Any) -> Any:  # noqa: ANN401 - whatever was written
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if name == "cost":
-        return tuple(value) if isinstance(value, list) else parse_costs(str(value))
+        if isinstance(value, list):
+            return tuple(value)
+        text = str(value)
+        return text if text.replace("-", "").isalpha() else parse_numbers(text, name, float)
     if value in (None, UNSET) and kind.endswith("| None"):
         return None
-    if kind == "bool" and isinstance(value, bool):
-        return value
     if kind == "int" and number and float(value).is_integer():
         return int(value)
     if kind.startswith("float") and number:
         return float(value)
-    if kind == "str" and isinstance(value, str):
+    if kind in {"bool", "str"} and type(value).__name__ == kind:
         return value
     raise InvalidInput(f"{name} {value!r:.100}, expected {_SAID.get(kind, kind)}")

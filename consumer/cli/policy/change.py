@@ -15,6 +15,7 @@ from consumer.cli.output import (
     duration_ms,
     emit,
     printable,
+    said,
     span,
 )
 from consumer.cli.policy.domain import Domain, not_known
@@ -23,8 +24,6 @@ from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from policy_state.store.admin import Change
-    from policy_state.store.reading import Reading
-    from policy_state.store.redis.store import RedisStore
     from policy_state.store.values import DomainSnapshot
 
 PIN_EXAMPLES = """Examples:
@@ -184,8 +183,8 @@ def remove(
 
 def _change(domain: str, change: Change, given: OnPolicy, signed: Signed, output: Output) -> None:
     """Preview a change of one domain, make it when it is wanted, and show what became of it."""
-    from policy_state.domains import domain_key
-    from policy_state.errors import StoreCorrupt
+    from policy_state.domains import OVERFLOW_DOMAIN, domain_key
+    from policy_state.errors import StoreCorrupt, StoreFull
     from policy_state.store.admin import Freeze, Pin, Remove, check_change
     from policy_state.store.changes import changed
     from policy_state.store.reading import read_domains
@@ -193,7 +192,7 @@ def _change(domain: str, change: Change, given: OnPolicy, signed: Signed, output
 
     domain_key(domain)
     with given.opened() as (_, store):
-        reading = read_domains(store, [domain])
+        reading = read_domains(store, [domain, OVERFLOW_DOMAIN])
         opened, known = reading.opened, reading.snapshots.get(domain)
         check_change(change, exits=opened.meta.exits)
         damage = domain in reading.damaged
@@ -202,14 +201,17 @@ def _change(domain: str, change: Change, given: OnPolicy, signed: Signed, output
         if known is None and not damage:
             if not isinstance(change, Pin | Freeze):
                 raise not_known(store, domain)
-            _check_room(store, domain, reading)
+            shared = len(reading.snapshots)  # 1 where domains beyond the limit share a record
+            if store.totals().domains - shared >= opened.meta.limits.domains:
+                raise StoreFull(
+                    f"domain {printable(domain)} is not known, and policy "
+                    f"{printable(opened.meta.name)} has no room for another: limit "
+                    f"{opened.meta.limits.domains}; raise it with `offramp policy set domains=N`"
+                )
         before = known or DomainSnapshot.unseen(opened.meta.exits)
         after = changed(before, change, reason=signed.reason, now_ms=0)
-        note = (
-            ""
-            if known or damage
-            else " (has no text yet; the change applies from its first text on)"
-        )
+        unseen = " (has no text yet; the change applies from its first text on)"
+        note = "" if known or damage else unseen
         if known is not None and after == before:
             typer.echo(f"{printable(domain)}: there is nothing to change", err=True)
             return
@@ -237,22 +239,6 @@ def _change(domain: str, change: Change, given: OnPolicy, signed: Signed, output
     )
 
 
-def _check_room(store: RedisStore, domain: str, reading: Reading) -> None:
-    """Raise where the policy cannot take a domain that it does not know yet."""
-    from policy_state.domains import OVERFLOW_DOMAIN
-    from policy_state.errors import StoreFull
-    from policy_state.store.reading import read_domains
-
-    meta, shares = reading.opened.meta, read_domains(store, [OVERFLOW_DOMAIN]).snapshots
-    shared = domain != OVERFLOW_DOMAIN and OVERFLOW_DOMAIN in shares
-    if store.totals().domains - shared >= meta.limits.domains:
-        raise StoreFull(
-            f"domain {printable(domain)} is not known, and policy {printable(meta.name)} "
-            f"has no room for another: limit {meta.limits.domains}; raise it with "
-            "`offramp policy set domains=N`"
-        )
-
-
 def _flat(snapshot: DomainSnapshot) -> dict[str, Any]:
     return {
         "texts": snapshot.stats.texts,
@@ -277,8 +263,7 @@ def _differences(before: DomainSnapshot, after: DomainSnapshot | None, change: C
         return [f"  removed, with {counted(before.stats.texts, 'text')}"]
     old, new = _flat(before), _flat(after)
     lines = [
-        f"  {name}: {'-' if old[name] is None else old[name]} -> "
-        f"{'-' if new[name] is None else new[name]}"
+        f"  {name}: {said(old[name])} -> {said(new[name])}"
         for name in ("texts", "epoch", "pin", "frozen")
         if old[name] != new[name]
     ]

@@ -180,7 +180,8 @@ def workers(given: OnRedis, output: OutputOption = Output.TABLE, watch: Watch = 
             names = dict.fromkeys(  # what none has to say, such as that nothing stands still
                 name for fields in alive.values() for name, value in fields.items() if value
             )
-            ordered = sorted(names, key=lambda name: (_place(name), name))
+            ordered = [name for name in _WORKER_FIELDS if name in names]
+            ordered += sorted(names.keys() - _WORKER_FIELDS.keys())
             rows = [
                 {"instance": instance, **{name: _field(name, fields) for name in ordered}}
                 for instance, fields in alive.items()
@@ -199,15 +200,12 @@ def workers(given: OnRedis, output: OutputOption = Output.TABLE, watch: Watch = 
         repeat(watch, draw)
 
 
-def _place(field: str) -> int:
-    return list(_WORKER_FIELDS).index(field) if field in _WORKER_FIELDS else len(_WORKER_FIELDS)
-
-
 def _field(name: str, fields: Mapping[str, str]) -> str | int | None:
     """Return a field of a heartbeat: numbers as numbers, where they are."""
     value = fields.get(name)
-    is_number = _WORKER_FIELDS.get(name) is int and value is not None and value.isdecimal()
-    return int(value) if is_number and value is not None and value.isascii() else value
+    if _WORKER_FIELDS.get(name) is int and value and value.isascii() and value.isdecimal():
+        return int(value)
+    return value
 
 
 def _in_ranges(partitions: object) -> dict[str, str]:

@@ -238,11 +238,7 @@ def _exits(document: PolicyDocument) -> dict[str, dict[str, Any]]:
     found = {}
     for name, record in document.domains.items():
         report = domain_report(name, record, document.meta.layers, policy, pool=pool)
-        found[name] = {
-            "exit": report.exit,
-            "texts": report.texts,
-            "disagreement": report.disagreement,
-        }
+        found[name] = {compared: getattr(report, compared) for compared in _COMPARED}
     return found
 
 

@@ -10,6 +10,7 @@ import typer
 
 from consumer.cli.commands import MOVE, Commands
 from consumer.cli.output import Output, OutputOption, emit, printable
+from consumer.cli.route.in_force import listing
 from consumer.cli.session import (
     EXIT_FOUND,
     KAFKA,
@@ -103,10 +104,12 @@ def rebuild(
         meta = found or keeping.meta(kept) or _of_the_model(settings, store)
         what = "all counters are set to zero, then counted" if fresh else "what is missing is added"
         topics, left_out = ([], []) if "routes" in lost else _topics(store, settings, topic)
-        shown = _named(topic or topics) or "the outputs of the routes that come back"
+        shown = (
+            listing(topic or topics) if topic or topics else "the outputs of the restored routes"
+        )
         lines = [f"policy {printable(name)}: {what} from {shown}"]
         if left_out:
-            lines.append(f"  beware: routes write to {_named(left_out)}, too, which is left out")
+            lines.append(f"  beware: routes write to {listing(left_out)}, too, which is left out")
         lines += [] if found else ["  it is gone, and is created again"]
         policy_topic = printable(settings.kafka.policy_topic)
         lines += [
@@ -187,12 +190,12 @@ def _topics(
     if not where.topics:
         outputs = list(dict.fromkeys(route.output for route in routes))
         raise InvalidSettings(
-            f"group {settings.kafka.group}: no output of a route exists ({_named(outputs)}); name "
+            f"group {settings.kafka.group}: no output of a route exists ({listing(outputs)}); name "
             "the topics of predictions with --topic"
         )
     if where.gone:
         gone = list(dict.fromkeys(route.output for route in where.gone))
-        typer.echo(f"beware: predictions may have gone to {_named(gone)}, now deleted", err=True)
+        typer.echo(f"beware: predictions may have gone to {listing(gone)}, now deleted", err=True)
     return list(where.topics), []
 
 
@@ -229,7 +232,7 @@ def _check_losses(
     more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
     what = (
         f"{counted(len(lost), 'domain has', 'domains have')} counted "
-        f"{counted(texts, 'text')} more than predictions in {_named(topics)} "
+        f"{counted(texts, 'text')} more than predictions in {listing(topics)} "
         f"show: {', '.join(shown)}{more}; retention deleted at most {deleted} records there"
     )
     if drop:
@@ -246,11 +249,6 @@ def _check_losses(
 def _numbers(loss: Loss) -> str:
     counted = "a record that cannot be read" if loss.counted is None else f"{loss.counted} counted"
     return f"{counted}, {loss.found} found"
-
-
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(map(printable, names[:_NAMED])) + more
 
 
 def _kept(kafka: KafkaSettings) -> Records:

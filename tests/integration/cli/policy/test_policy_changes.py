@@ -20,7 +20,7 @@ def test_pin_and_unpin(store: RedisStore, offramp: Any) -> None:
     """A pin is previewed, made with --yes, in force at once, and ends by itself or by hand."""
     args = ("pin", "hotels", "--exit", "3", "--for", "2h", "--reason", "incident 12")
     refused = offramp(*args, code=3)
-    assert "pin: - -> 3" in refused.stderr
+    assert "pin: none -> 3" in refused.stderr
     assert "for: 2 h" in refused.stderr
     assert refused.stdout == ""
     assert store.read(["hotels"])["hotels"].pin is None

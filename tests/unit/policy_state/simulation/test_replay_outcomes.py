@@ -8,7 +8,7 @@ import pytest
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.algorithms.uee_ucb import UeeUcb
 from policy_state.errors import InvalidInput
-from policy_state.options import parse_costs, parse_numbers, parse_options, with_values
+from policy_state.options import parse_numbers, parse_options, with_values
 from policy_state.simulation.outcomes import Regret, Scale, baselines, outcome
 from policy_state.simulation.replay import Fleet, Replay, replay, shuffles
 from policy_state.simulation.synthetic import SyntheticDomain
@@ -162,8 +162,8 @@ def test_options_are_read_as_their_kind() -> None:
     assert (found.tolerance, found.cost) == (0.02, (1, 2))
     assert type(found.alpha) is float
     assert with_values(found, {"tolerance": None}).tolerance is None
-    assert parse_costs("split") == "split"
-    assert parse_costs("0.1,.5,1") == (0.1, 0.5, 1.0)
+    for text, cost in (("split", "split"), ("0.1,.5,1", (0.1, 0.5, 1.0))):
+        assert with_values(PolicySettings(), {"cost": text}).cost == cost
 
 
 @pytest.mark.parametrize(
