@@ -21,10 +21,9 @@ from policy_state.algorithms.base import build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
 
     from consumer.opening import Inference
-    from consumer.processor import Peers, Prepared
+    from consumer.processor import Prepared
     from consumer.routes.table import RouteTable
     from consumer.settings.load import Settings
     from consumer.settings.sections import KafkaSettings
@@ -139,7 +138,7 @@ class Offramp:
         """Choose exits by what is known now, and predict."""
         if self.counting.known.policy is not self.in_force.policy:
             self.follow(self.in_force.routes)
-        return self.processor.run(prepared, self.counting.known.current, self.peers)
+        return self.processor.run(prepared, self.counting.known.current, self.presence.peers)
 
     def follow(self, routes: RouteTable) -> None:
         """Go on by these routes and the latest settings; no batch may be prepared by others."""
@@ -154,16 +153,11 @@ class Offramp:
             lambda: {"group": self._group, "routes": self.in_force.routes.version, **more()}
         )
 
-    @property
-    def peers(self) -> Peers:
-        """How many hosts and workers share the counters, and what all domains have learnt."""
-        return self.presence.peers
-
     def close(self) -> None:
         """Bring what is held to the store, and close the connection to it."""
         try:
             if not self.counting.flush(insist=True):
-                log.error("ends with texts not counted texts=%d", self.counting.held_texts)
+                log.error("ends with texts not counted texts=%d", self.counting.pending.texts)
         finally:
             self.disconnect()
 
@@ -177,12 +171,7 @@ class Offramp:
         """Return it."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
 

@@ -153,7 +153,8 @@ class Processor:
         snapshots = current({event.domain for event in events})
         outcome = self.predict(events, self.decide(events, snapshots, peers), prepared.tokens)
         epochs = {domain: snapshot.epoch for domain, snapshot in snapshots.items()}
-        return replace(outcome.with_letters(prepared.letters), epochs=epochs)
+        letters = (*prepared.letters, *outcome.dead_letters)
+        return replace(outcome, dead_letters=letters, epochs=epochs)
 
     def _chosen(
         self, algorithm: Algorithm, snapshot: DomainSnapshot, count: int, peers: Peers

@@ -19,6 +19,7 @@ from benchmarks.stream.processes import shared
 from benchmarks.stream.size import FULL, QUICK
 from benchmarks.stream.topics import create_topics
 from benchmarks.stream.worker import DEAD_LETTERS, OUTPUT
+from consumer.process.log_lines import log_to_stderr
 from consumer.settings.sections import PRETRAINED
 from deploy.local.services import local_services
 
@@ -46,7 +47,8 @@ def main() -> None:
         arguments.error(f"--processes is {args.processes}, expected at least 1")
     if args.device != "cpu" and args.processes is None:
         arguments.error("--device is for --processes; give both")
-    logging.basicConfig(level=logging.ERROR)
+    log_to_stderr("error")
+    logging.getLogger().setLevel(logging.ERROR)
     torch.set_num_threads(1)
     size = QUICK if args.quick else FULL
     name = "plumbing" if args.plumbing else "stream"

@@ -18,16 +18,12 @@ from consumer.cli.policy import change, doctor, evaluate, history, look, move, r
 from consumer.cli.policy import set as set_
 from consumer.cli.route import change as route_change
 from consumer.cli.route import look as route_look
+from consumer.extras import needs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _SHOWN_CHARACTERS = 200  # of a file's name
-_EXTRAS = {
-    "worker": ("huggingface_hub", "safetensors", "tokenizers", "torch", "zstandard"),
-    "train": ("accelerate", "matplotlib", "transformers"),
-}
-"""What `pip install offramp` leaves out, by the extra that brings it."""
 
 _POLICY_HELP = """Show, change, move and repair what the workers have learnt.
 
@@ -112,11 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _needs(error: ModuleNotFoundError, arguments: Sequence[str]) -> str:
-    """Return which extra a command needs; raise the error if no extra brings the package."""
-    package = (error.name or "").partition(".")[0]
-    extra = next((extra for extra, brought in _EXTRAS.items() if package in brought), None)
-    if extra is None:
-        raise error
+    """Return which extra a command needs, or raise the error if no extra brings the package."""
     words: list[str] = ["offramp"]
     commands: Mapping[str, object] = vars(typer.main.get_command(app))["commands"]
     for word in arguments:
@@ -124,9 +116,10 @@ def _needs(error: ModuleNotFoundError, arguments: Sequence[str]) -> str:
             break
         words.append(word)
         commands = getattr(commands[word], "commands", {})
-    if words[-1] in {"train", "pretrain"}:  # they need the whole extra
-        extra = "train"
-    return f"{' '.join(words)} needs {package}: pip install 'offramp[{extra}]'"
+    extra = "train" if words[-1] in {"train", "pretrain"} else None  # they need the whole extra
+    if (said := needs(" ".join(words), error, extra=extra)) is None:
+        raise error
+    return said
 
 
 def _said(error: Exception) -> list[str]:

@@ -5,8 +5,8 @@ Those of which there is one a text are named tuples: a frozen dataclass takes th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 _OVERHEAD_BYTES = 64
@@ -141,7 +141,3 @@ class BatchOutcome:
     predictions: tuple[Prediction, ...]
     dead_letters: tuple[DeadLetter, ...]
     epochs: Mapping[str, int] = field(default_factory=dict)  # of the counters decided with
-
-    def with_letters(self, letters: Sequence[DeadLetter]) -> BatchOutcome:
-        """Return the outcome with dead letters of earlier steps."""
-        return replace(self, dead_letters=(*letters, *self.dead_letters))

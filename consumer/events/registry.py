@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from consumer.errors import InvalidEvent, InvalidSettings, ServiceRefused, ServiceUnavailable
 from consumer.events.formats import FORMS, Decode
+from consumer.extras import needs
 from consumer.http import fetch_json, read_secret
 from consumer.section import Section
 from policy_state.wording import counted
@@ -79,7 +80,7 @@ class Registry:
         try:
             self._compile = compiler()
         except ImportError as error:
-            said = f"kafka.format is {form}: install offramp with its extra 'registry'"
+            said = needs(f"kafka.format {form}", error) or str(error)
             raise InvalidSettings(said) from error
         self._decoders: OrderedDict[int, tuple[Decode | InvalidEvent, float]] = OrderedDict()
         self._missing: OrderedDict[int, float] = OrderedDict()  # schemas not there, since when

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -28,10 +27,6 @@ class Former:
     topics: str  # the pattern
     output: str
     until_ms: int  # nothing was predicted by it later
-
-    def is_for(self, topic: str) -> bool:
-        """Return whether it was for a topic."""
-        return re.fullmatch(self.topics, topic) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ class KafkaStream:
         """
         with translated("polling"), explained(self._admin, self._settings.group):
             member, start = self._member, self._member.start
-            start.place()
+            start.begin()
             assigned = member.consumer.assignment()
             full = self._buffer.full(assigned) | (self._still & assigned)
             full |= {tp for tp in assigned if tp.topic in self._unread}
@@ -149,7 +149,7 @@ class KafkaStream:
             for tp, rows in polled.items():
                 if tp in assigned and tp in start and tp not in self._still:
                     self._buffer.add(rows)
-            start.place()
+            start.begin()
         self._check_member()
 
     def stand_still(self, partitions: frozenset[tuple[str, int]]) -> None:
@@ -191,7 +191,7 @@ class KafkaStream:
             assigned = self._member.consumer.assignment()
             unread = {tp for tp in assigned if not re.match(topics, tp.topic)}
             self._give_back(unread)
-            self._member.start.place()
+            self._member.start.begin()
             self._member.subscribe(topics)
         self._topics, self._unread = topics, {tp.topic for tp in unread}
 
@@ -230,7 +230,8 @@ class KafkaStream:
             )
         except WorkerFenced as error:
             by_name = isinstance(error.__cause__, kafka_errors.FencedInstanceIdError)
-            if not by_name or self._member.was(batch.membership):
+            now = self._member.consumer.group_metadata()
+            if not by_name or now.member_id == batch.membership.member_id:
                 raise
             msg = "the batch was read before this worker left the group and joined it again"
             raise StreamUnavailable(msg) from error
@@ -249,12 +250,12 @@ class KafkaStream:
         self._give_back({TopicPartition(r.topic, r.partition) for b in batches for r in b.records})
         self._transactions.recover()
         with translated("rewinding"):
-            self._member.start.place()
+            self._member.start.begin()
 
     def close(self) -> None:
         """Close all connections, within the time limit for all together.
 
-        The group keeps a static member's place until its session is over, so that it has its
+        The group keeps a static member until its session is over, so that it has its
         partitions again where it comes back. Who has committed nothing leaves nothing behind: no
         time is spent on a silent broker.
         """
@@ -280,12 +281,12 @@ class KafkaStream:
             )
             with translated("joining anew"):
                 self._member = self._joined()
-                self._buffer.clear()
+                self._buffer = Buffer(limit_bytes=settings.buffer_bytes)
                 bounded(old.consumer.close, timeout_s=self._timeout_s)
             raise StreamUnavailable(f"joining the group took longer than {limit_s} s")
 
     def _give_back(self, partitions: Iterable[TopicPartition]) -> None:
-        """Forget what was read of partitions; they are read on when they are placed anew."""
+        """Forget what was read of partitions; they are read on when their start is found again."""
         for tp in partitions:
             self._buffer.drop(tp)
         self._member.start.forget(partitions)

@@ -17,7 +17,6 @@ from kafka.errors import (
 
 from consumer.errors import SourceGone, StreamUnavailable
 from consumer.kafka.client import bounded, connect, translated
-from consumer.kafka.targets import is_compacted
 from consumer.settings.sections import KafkaSettings
 
 if TYPE_CHECKING:
@@ -118,16 +117,6 @@ def describe_cluster(kafka: KafkaSettings, *, timeout_s: float | None = None) ->
             brokers=len(admin.describe_cluster()["brokers"]),
             partitions={topic["name"]: len(topic["partitions"]) for topic in described},
         )
-
-
-def compacted(kafka: KafkaSettings, topic: str) -> bool:
-    """Say whether a topic refuses records without keys, as far as we may know its settings.
-
-    Raises:
-        StreamUnavailable: no broker answers.
-    """
-    with connected(kafka) as admin:
-        return is_compacted(admin, topic)
 
 
 def topic_ids(admin: KafkaAdminClient) -> dict[str, str]:

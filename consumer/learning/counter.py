@@ -47,24 +47,15 @@ class Counting:
         """
         self._store = store
         self._by = by
-        self._pending = Pending()
-        self.known = Snapshots(store, opened, self._pending)
+        self.pending = Pending()
+        """What is predicted and not yet in the store."""
+        self.known = Snapshots(store, opened, self.pending)
         """What the store last told."""
         self._drift = _drift_watch(opened)
         self._drift_by = opened  # whose settings it goes by
         self._counted: dict[str, Range] = {}  # the batch counted last, by watermark name
         self.gap_offsets = 0
         """Offsets left out below what was counted; `doctor` tells which are still open."""
-
-    @property
-    def held_texts(self) -> int:
-        """How many texts are predicted and not yet in the store."""
-        return self._pending.texts
-
-    @property
-    def lost_texts(self) -> int:
-        """How many texts could not be counted."""
-        return self._pending.lost_texts
 
     def count(
         self,
@@ -97,7 +88,7 @@ class Counting:
     def committed(self) -> None:
         """Take note that the batch counted last is committed: what is held of it may be summed."""
         for source, span in self._counted.items():
-            self._pending.committed(source, span)
+            self.pending.committed(source, span)
         self._counted = {}
 
     def flush(
@@ -109,20 +100,20 @@ class Counting:
             batch: by partition, to cut it where a part was counted before.
             insist: ask also where it is away, and wait as long as a call may take.
         """
-        while (insist or not self.known.away) and (parts := self._pending.parts()):
+        while (insist or not self.known.away) and (parts := self.pending.parts()):
             answer = self.known.ask(partial(self._store.apply, parts), writes=True)
             if answer is None:
                 return False
             self._note_gaps(parts, answer)
             self._look_for_drift(parts, answer)
-            for part, outcome in self._pending.settled(answer.outcomes):
+            for part, outcome in self.pending.settled(answer.outcomes):
                 key = (part.topic_id, part.partition)
                 one = (batch or {}).get(key, _NOTHING)
                 # What a part has of earlier batches cannot be told apart: it stays out, as a gap
                 # that is counted from the predictions.
                 self._hold(key, within(outcome.missing, one.span), one)
-                self._pending.give_up(part, but=len(one.of((part.first_offset, part.next_offset))))
-        return not len(self._pending)
+                self.pending.give_up(part, but=len(one.of((part.first_offset, part.next_offset))))
+        return not len(self.pending)
 
     def _note_gaps(self, parts: Sequence[PartitionDeltas], answer: Applied) -> None:
         """Enter the offsets that nobody counted before a part: markers, held elsewhere, or lost."""
@@ -164,7 +155,7 @@ class Counting:
         """Put the texts of some offsets of a partition on their way."""
         for span in ranges:
             part = batch.part(key, span, exits=self.known.policy.meta.exits)
-            outcome = self._pending.add(part)
+            outcome = self.pending.add(part)
             if outcome.status is Status.OVERLAP:
                 self._hold(key, outcome.missing, batch)
 

@@ -11,12 +11,11 @@ import orjson
 from consumer.errors import InvalidSettings
 from consumer.events.codec import read_prediction
 from model.labels import Classes
-from model.texts.files import read_lines
 from model.texts.formats import Format, shown
 from model.texts.records import no_column, read_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 _SHOWN_CHARACTERS: Final = 40
@@ -44,15 +43,6 @@ class Joined:
     unknown: Counter[str]  # labels that are no class of the model
     unknown_id: str  # of a text with such a label
     classes: Classes
-
-
-def lines_of(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file, unpacked.
-
-    Raises:
-        ModelError: it cannot be read.
-    """
-    return (line.rstrip("\r\n").encode() for line in read_lines(path))
 
 
 def labels_of_file(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -143,7 +144,7 @@ class ReadBack:
             source
             for source in self._lowest
             for route in self._gone
-            if route.is_for(names.get(source.rpartition("/")[0], ""))
+            if re.fullmatch(route.topics, names.get(source.rpartition("/")[0], ""))
             and self._before_ms.get(source, 0) - _CLOCKS_MS <= route.until_ms
         }
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FORM: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _EVERY_S: Final = 60.0
+_CLOSED: Final = "Metadata refresh: failed Cancelled"  # kafka-python, of a client that we closed
 _KEPT: Final = 1_000  # different lines; beyond this number the filter starts over
 _READ_BYTES: Final = 65_536  # longer lines are passed on in pieces
 _HELD_BYTES: Final = 1 << 20
@@ -43,6 +44,8 @@ class OncePerMinute(logging.Filter):
         """Return whether to write a line; it then also says how many like it were left out."""
         if record.name.split(".")[0] == "offramp":
             return True
+        if record.getMessage() == _CLOSED:
+            return False
         line, now = (record.name, record.getMessage()), self._clock()
         with self._lock:
             since, left_out = self._said.get(line, (now - _EVERY_S, 0))

@@ -55,10 +55,6 @@ class RouteTable:
             raise InvalidRoute(f"route {name!r} not found{meant or known}")
         return self.routes[self.names.index(name)]
 
-    def matching(self, topic: str) -> tuple[Route, ...]:
-        """Return all routes that match a topic; only the first one counts."""
-        return tuple(route for route in self.routes if route.matches(topic))
-
     def with_route(
         self, route: Route, *, before: str | None = None, instead: bool = False
     ) -> RouteTable:

@@ -10,7 +10,7 @@ from consumer.routes.route import route_for
 from consumer.worker.obstacles import Obstacle, Obstacles, TargetWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from consumer.errors import TopicRefused
     from consumer.events.record import BatchOutcome, Record
@@ -31,20 +31,21 @@ class Standstill:
     reads; the others may be called by those that prepare and commit.
     """
 
-    def __init__(self, stream: KafkaStream, routes: Sequence[Route], *, dead_letters: str) -> None:
-        """Begin with nothing that stands still."""
+    def __init__(
+        self, stream: KafkaStream, routes: Callable[[], Sequence[Route]], *, dead_letters: str
+    ) -> None:
+        """Begin with nothing that stands still; `routes` returns those in force."""
         self._stream = stream
+        self._routes = routes
         self._dead_letters = dead_letters
         self._obstacles = Obstacles()
         self._watch = TargetWatch(stream.look_at, self._obstacles, dead_letters=dead_letters)
-        self.follow(routes)
+        self.follow()
         self._watch.start()
 
-    def follow(self, routes: Sequence[Route]) -> None:
-        """Go on by these routes, from which what stands still may have got another output."""
-        self._routes = routes
-        self._outputs: dict[str, str | None] = {}  # by input topic
-        self._written = {self._dead_letters, *(route.output for route in routes)}
+    def follow(self) -> None:
+        """Take note of other routes: what stands still may have another output now."""
+        self._written = {self._dead_letters, *(route.output for route in self._routes())}
         self._obstacles.clear()
         self._watch.follow(self._written)
 
@@ -53,7 +54,9 @@ class Standstill:
         if self._obstacles:
             busy = {(r.topic, r.partition) for batch in under_way for r in batch.records}
             self._obstacles.try_again(busy=busy)
-            outputs = {key: self._output_of(key[0]) for key in self._stream.assigned()}
+            assigned, routes = self._stream.assigned(), self._routes()
+            found = {topic: route_for(routes, topic) for topic, _ in assigned}
+            outputs = {tp: route.output if (route := found[tp[0]]) else None for tp in assigned}
             self._obstacles.keep(outputs, busy=busy, written=self._written)
         self._stream.stand_still(self._obstacles.standing())
 
@@ -118,12 +121,6 @@ class Standstill:
     def close(self) -> None:
         """Look at topics no longer."""
         self._watch.close()
-
-    def _output_of(self, topic: str) -> str | None:
-        if topic not in self._outputs:
-            route = route_for(self._routes, topic)
-            self._outputs[topic] = None if route is None else route.output
-        return self._outputs[topic]
 
 
 def _key(record: Record) -> Partition:

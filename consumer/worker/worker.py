@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from consumer.events.record import BatchOutcome, DeadLetter
     from consumer.offramp import Offramp
     from consumer.processor import Prepared
+    from consumer.routes.route import Route
     from consumer.settings.load import Settings
 
 log = logging.getLogger("offramp.worker")
@@ -65,16 +66,14 @@ class Worker:
         self._offramp = offramp
         self._counting = offramp.counting
         self._settings = settings
-        self._still = Standstill(
-            stream, offramp.in_force.routes.routes, dead_letters=settings.kafka.dead_letters
-        )
+        self._still = Standstill(stream, self._routes, dead_letters=settings.kafka.dead_letters)
         self._pipeline: Pipeline[Batch, Prepared, BatchOutcome] = Pipeline(
             self._prepare, self._compute, self._commit
         )
         self._repairs = Repairs(
             settings,
             offramp.store,
-            routes=lambda: offramp.in_force.routes.routes,
+            routes=self._routes,
             away=lambda: offramp.counting.known.away,
         )
         self._liveness = LivenessFile(settings.worker.liveness_file)
@@ -104,7 +103,7 @@ class Worker:
                     self._recover(error, stop)
             self._drain()
         except BaseException as error:
-            held = self._counting.held_texts
+            held = self._counting.pending.texts
             if held and not isinstance(error, TextsNotCounted):  # which reports it itself
                 log.error("ends with texts not counted texts=%d: %s", held, MENDS)  # noqa: TRY400
             raise
@@ -147,7 +146,10 @@ class Worker:
         log.info("routes changed now=%s routes=%s", table.version, ",".join(table.names))
         self._stream.subscribe(subscription(table.routes))
         self._offramp.follow(table)
-        self._still.follow(table.routes)
+        self._still.follow()
+
+    def _routes(self) -> tuple[Route, ...]:
+        return self._offramp.in_force.routes.routes
 
     def _kept(self, letter: DeadLetter) -> bool:
         """Return whether to write a dead letter; stop the worker if the settings say so."""
@@ -251,7 +253,7 @@ class Worker:
                 log.warning("not finished in time, will be read again after a restart")
         except _PASSING as error:
             log.warning("not finished before the stop, will be read again error=%s", error)
-        if held := self._counting.held_texts:
+        if held := self._counting.pending.texts:
             raise TextsNotCounted(
                 f"{held} texts are predicted and not counted: the store took none within "
                 f"worker.drain_s {self._settings.worker.drain_s:g}; the next worker that reads "

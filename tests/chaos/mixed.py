@@ -180,7 +180,7 @@ class Weather:
         """Have a worker come and another one go, and both go back."""
         name = self.rng.choice(self.names)
         self.arena.fleet.start(ASIDE)
-        wait(lambda: self.arena.fleet.logged(ASIDE, "reading partition"), 8)
+        wait(lambda: self.arena.fleet.logged(ASIDE, "reading topic"), 8)
         self.feed(30)
         stop(self.arena.fleet, name, self.report)
         self.feed(30)

@@ -146,10 +146,9 @@ def _values(
     paths: list[Path] | None, topics: list[str] | None, kafka: KafkaSettings
 ) -> Generator[bytes | None]:
     if paths:
-        from consumer.learning.labels import lines_of
+        from model.texts.files import read_lines
 
-        for path in paths:
-            yield from lines_of(path)
+        yield from (line.rstrip("\r\n").encode() for path in paths for line in read_lines(path))
         return
     from consumer.kafka.reading.reader import TopicReader
 

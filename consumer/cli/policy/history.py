@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.cli.commands import LOOK, Commands
@@ -11,7 +10,7 @@ from consumer.cli.options import Limit, Watch
 from consumer.cli.output import Output, OutputOption, clock, emit, percent, repeat, said, span
 from consumer.cli.policy.domain import Domain, read_known
 from consumer.cli.session import OnPolicy, OnRedis
-from policy_state.wording import counted
+from policy_state.wording import counted, in_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -217,12 +216,7 @@ def _in_ranges(partitions: object) -> dict[str, str]:
     numbers: dict[str, list[int]] = {}
     for topic, number in re.findall(r"([^,\[\]]+)\[(\d{1,9})\]", str(partitions)):
         numbers.setdefault(topic, []).append(int(number))
-    shown = []
-    for topic, held in numbers.items():
-        runs = groupby(enumerate(sorted(held)), key=lambda each: each[1] - each[0])
-        ends = [[number for _, number in run] for _, run in runs]
-        said = (str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in ends)
-        shown.append(f"{topic}[{','.join(said)}]")
+    shown = [f"{topic}[{in_ranges(held)}]" for topic, held in numbers.items()]
     return {"partitions": " ".join(shown)} if shown else {}
 
 

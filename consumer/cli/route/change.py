@@ -268,14 +268,16 @@ def _missing_output(
 
 
 def _output_said(kafka: KafkaSettings, route: Route, missing: Planned | None) -> list[str]:
-    from consumer.kafka.topics import compacted
+    from consumer.kafka.targets import is_compacted
+    from consumer.kafka.topics import connected
 
     if missing is not None:
         return [f"  creates{creation_said(missing).removeprefix(' ')}"]
-    if compacted(kafka, route.output):
-        said = f"  beware: {route.output} is compacted and refuses records without keys: texts "
-        return [f"{said}without a key would stand still"]
-    return []
+    with connected(kafka) as admin:
+        if not is_compacted(admin, route.output):
+            return []
+    said = f"  beware: {route.output} is compacted and refuses records without keys: texts "
+    return [f"{said}without a key would stand still"]
 
 
 def _write(

@@ -100,7 +100,7 @@ def try_(
     with given.store() as (settings, store):
         from consumer.kafka.targets import missing
 
-        matching = shown_routes(settings, store).matching(topic)
+        matching = [r for r in shown_routes(settings, store).routes if r.matches(topic)]
         cluster = cluster_if_there(settings.kafka)
     route = matching[0] if matching else None
     there = None if cluster is None else cluster.partitions

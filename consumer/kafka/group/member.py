@@ -146,10 +146,6 @@ class Member(ConsumerRebalanceListener):
         else:
             self.resting.add(partition, error)
 
-    def was(self, membership: ConsumerGroupMetadata) -> bool:
-        """Say whether it has this membership still, or a later one of the same member."""
-        return bool(self.consumer.group_metadata().member_id == membership.member_id)
-
     def take_lost(self) -> set[TopicPartition]:
         """Return the partitions that may have been another member's since the last call."""
         with self._lock:

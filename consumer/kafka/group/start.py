@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from kafka import errors as kafka_errors
@@ -13,6 +14,7 @@ from consumer.kafka import private
 from consumer.kafka.group.offsets import is_of_another, offset_in, to_commit
 from consumer.kafka.reading.by_id import ReadTopics
 from policy_state.errors import StoreUnavailable
+from policy_state.wording import in_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,7 +32,7 @@ _LONGEST_S = 120.0  # a transaction that was left open is ended after a minute
 
 
 class StartOffsets:
-    """Places partitions that were assigned or given back.
+    """Begins to read partitions that were assigned or given back.
 
     They are read from the offset that Kafka has; where it has none, from that which Redis has;
     where nobody has one, from the first record. What was committed for a topic that had the same
@@ -50,7 +52,7 @@ class StartOffsets:
         told_id: Callable[[str], str],
         timeout_s: float,
     ) -> None:
-        """Begin with nothing placed; `topic_id` may be an old one, `told_id` is asked for now."""
+        """Read nothing yet; `topic_id` may return an old id, `told_id` asks for it now."""
         self._consumer = consumer
         self._positions = positions
         self._topic_id = topic_id
@@ -59,14 +61,15 @@ class StartOffsets:
         self._waiting: dict[TopicPartition, float] = {}  # since when
         self._untold: dict[TopicPartition, None] = {}  # of these, asked for without an answer
         self.topics = ReadTopics()
-        """What is placed, and by which topic id it is read."""
+        """What is read, and by which topic id."""
         self._next_look = 0.0
         self._ends: dict[tuple[str, int], int] = {}  # of what was taken, by topic id and partition
         self._astray: dict[TopicPartition, int] = {}
         self._next_try = 0.0
+        self._started = defaultdict[tuple[str, str], list[int]](list)  # by topic and what to say
 
     def __contains__(self, partition: TopicPartition) -> bool:
-        """Whether a partition is placed, so that what is read of it may be used."""
+        """Whether its start is known, so that what is read of it may be used."""
         return partition in self.topics.ids
 
     def take(self, records: Iterable[Record]) -> dict[tuple[str, int], int]:
@@ -83,7 +86,7 @@ class StartOffsets:
         return begins
 
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
-        """Have partitions placed anew, if they are still, or again, assigned."""
+        """Have the start of partitions looked for again, if they are still, or again, assigned."""
         partitions = list(partitions)
         self.topics.drop(partitions)
         for tp in partitions:
@@ -100,9 +103,9 @@ class StartOffsets:
             log.warning("log was truncated partition=%s[%d] at=%s", *tp, there)
             if there is not None:
                 self._consumer.seek(tp, there)
-                self._begin(tp, self.topics.ids.get(tp), there)
+                self._note_end(tp, self.topics.ids.get(tp), there)
 
-    def place(self) -> None:
+    def begin(self) -> None:
         """Go to where the group is in what waits for it.
 
         Kafka does not tell while a transaction on it is open, of a worker that died perhaps: then
@@ -112,26 +115,34 @@ class StartOffsets:
             StreamUnavailable: there was no answer of Kafka for too long.
             KafkaError: another failure; what waits goes on waiting.
         """
+        try:
+            self._start_waiting()
+        finally:
+            for (topic, said), numbers in self._started.items():
+                log.info("reading topic=%s partitions=%s%s", topic, in_ranges(numbers), said)
+            self._started.clear()
+
+    def _start_waiting(self) -> None:
         self._settle_doubts()
         assigned = self._consumer.assignment()
         if gone := self.topics.ids.keys() - assigned:
             self.topics.drop(gone)
-        # What is not placed goes to its place first, and is found out there if it is astray.
+        # What has no start yet gets one first, and is found out there if it is astray.
         if astray := {tp: at for tp, at in self._astray.items() if tp in self.topics.ids}:
             self._lead_on(astray)
         self._astray = {}
         for tp in assigned - self.topics.ids.keys():
             self._waiting.setdefault(tp, time.monotonic())
         for tp in [tp for tp in self._waiting if tp not in self._untold]:
-            if not self._place(tp):
+            if not self._start(tp):
                 return  # the others have their turn at the next call: this one took its time
         if time.monotonic() < self._next_try:
             return
-        while self._untold and self._place(next(iter(self._untold))):
+        while self._untold and self._start(next(iter(self._untold))):
             pass
 
-    def _place(self, tp: TopicPartition) -> bool:
-        """Place one partition; say whether that is done."""
+    def _start(self, tp: TopicPartition) -> bool:
+        """Begin to read one partition; say whether that is done."""
         if tp not in self._consumer.assignment():
             log.info("no longer assigned partition=%s[%d]", tp.topic, tp.partition)
             self._settled(tp)
@@ -206,22 +217,23 @@ class StartOffsets:
     def _go(self, tp: TopicPartition, topic_id: str, offset: int | None, *, is_free: bool) -> None:
         """Go to an offset, or where Redis says; commit that where Kafka has none at all."""
         source = f"{topic_id}/{tp.partition}"
-        self._begin(tp, topic_id, offset or 0)
+        self._note_end(tp, topic_id, offset or 0)
         if offset is not None:
-            log.info("reading partition=%s[%d] offset=%d", *tp, offset)
             self._consumer.seek(tp, offset)
             self._positions.note(source, offset)
+            self._started[tp.topic, ""].append(tp.partition)
             return
         # Where one partition has no position a poll gives nothing of the others. This one stands
-        # still meanwhile, as nothing is read of what is not placed.
+        # still meanwhile, as nothing is read of what has no start.
         self._consumer.seek(tp, 0)
         offset = self._positions.kept(source)
         if offset is None:
-            log.info("reading partition=%s[%d] from its first record: nothing was read before", *tp)
             self._consumer.seek_to_beginning(tp)
+            said = " from the first record: nothing was read before"
+            self._started[tp.topic, said].append(tp.partition)
             return
-        log.info("reading partition=%s[%d] offset=%d, which redis has and kafka not", *tp, offset)
-        self._begin(tp, topic_id, offset)
+        self._started[tp.topic, " from the position in redis: kafka has none"].append(tp.partition)
+        self._note_end(tp, topic_id, offset)
         self._consumer.seek(tp, offset)
         if not is_free:
             return
@@ -230,7 +242,7 @@ class StartOffsets:
         except kafka_errors.KafkaError as error:
             log.info("cannot commit a position partition=%s[%d] error=%r", *tp, error)
 
-    def _begin(self, tp: TopicPartition, topic_id: str | None, offset: int) -> None:
+    def _note_end(self, tp: TopicPartition, topic_id: str | None, offset: int) -> None:
         if topic_id is not None:
             self._ends[topic_id, tp.partition] = offset
 
@@ -252,5 +264,5 @@ class StartOffsets:
                     "partition=%s[%d] offset=%d",
                     *(*tp, offset),
                 )
-                self._begin(tp, self.topics.ids.get(tp), firsts[tp])
+                self._note_end(tp, self.topics.ids.get(tp), firsts[tp])
             self._consumer.seek(tp, firsts[tp])

@@ -55,11 +55,6 @@ class Buffer:
         if not self._rows:
             self._since = None
 
-    def clear(self) -> None:
-        """Forget everything."""
-        for partition in list(self._rows):
-            self.drop(partition)
-
     def full(self, partitions: Collection[Partition]) -> set[Partition]:
         """Return those of the partitions of which no more should be read for now.
 

@@ -13,7 +13,8 @@ import termios
 import psutil
 import pytest
 
-from consumer.kafka.topics import compacted, create_new_topics, describe_cluster
+from consumer.kafka.targets import is_compacted
+from consumer.kafka.topics import connected, create_new_topics, describe_cluster
 from consumer.settings.sections import PRETRAINED, KafkaSettings
 from demo.running import PREDICTIONS, topics_of
 from demo.texts import draw, read_texts, sample_files
@@ -59,7 +60,8 @@ def test_its_topics_are_all_that_a_fleet_needs(kafka):
     there = describe_cluster(settings).partitions
     assert there.keys() >= {"texts.demo-films", PREDICTIONS, "demo-dead", "demo-policy"}
     assert there["demo-policy"] == 1
-    assert compacted(settings, "demo-policy")
+    with connected(settings) as admin:
+        assert is_compacted(admin, "demo-policy")
 
 
 def demo(*args, **options):

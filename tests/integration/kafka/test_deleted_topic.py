@@ -29,7 +29,7 @@ def test_a_topic_that_is_deleted_holds_up_no_other(broker, start, tmp_path, monk
     monkeypatch.setenv("HOLD", os.fspath(hold))
     routes = f'[{{"topics": "ends.(films|gone)", "output": "{OUT}"}}]'
     worker, log = start(broker.address, ROUTES=routes)
-    wait_for(lambda: log().count("reading partition") == 2)
+    wait_for(lambda: log().count("reading topic") == 2)
     hold.touch()
     send(broker.address, GONE, [(b"k", b'{"id": "gone", "text": "good"}')])
     send(broker.address, KEPT, good(20))

@@ -78,14 +78,14 @@ def test_hosts_see_each_other_and_what_all_have_learnt(redis_url, model):
             alive = store.workers()
             assert sorted(alive) == sorted(names[: number + 1])
             assert {worker["group"] for worker in alive.values()} == {"offramp"}
-            assert offramp.peers.workers == number + 1
-            assert offramp.peers.pool is not None
-            assert offramp.peers.pool.texts == 5 * number
+            assert offramp.presence.peers.workers == number + 1
+            assert offramp.presence.peers.pool is not None
+            assert offramp.presence.peers.pool.texts == 5 * number
     other = {"instance": "host-3", "policy.name": "other"}
     with Offramp(load_settings(options=options | other)) as offramp:
         offramp.process(records)
-        assert offramp.peers.pool is not None
-        assert (offramp.peers.workers, offramp.peers.pool.texts) == (1, 0)
+        assert offramp.presence.peers.pool is not None
+        assert (offramp.presence.peers.workers, offramp.presence.peers.pool.texts) == (1, 0)
 
 
 def test_a_topic_made_anew_is_counted_where_the_host_tells_its_id(redis_url, model):

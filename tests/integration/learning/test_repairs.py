@@ -56,7 +56,7 @@ def test_a_worker_that_ends_with_texts_in_hand_says_what_mends_it(arena, server)
     arena.fleet.kill("w0")
     arena.environ["OFFRAMP_WORKER__DRAIN_S"] = "2"
     arena.fleet.start("w0")
-    wait_for(lambda: arena.fleet.logged("w0", "reading partition"))
+    wait_for(lambda: arena.fleet.logged("w0", "reading topic"))
     hold(arena, server, 100)
     assert arena.fleet.stop("w0") not in {0, -signal.SIGTERM}
     assert "`offramp policy doctor --repair` counts them" in arena.fleet.log("w0")

@@ -37,7 +37,7 @@ def test_an_idle_worker_says_that_no_broker_answers_and_ends(broker, start):
         KAFKA__METADATA_MAX_AGE_S="1",
         WORKER__GIVE_UP_S="5",
     )
-    wait_for(lambda: "reading partition" in log())
+    wait_for(lambda: "reading topic" in log())
     time.sleep(4)  # idle, and well: longer than what it takes for silence
     assert "batches given back" not in log()
     broker.pause()
@@ -65,7 +65,7 @@ def test_a_model_that_hangs_holds_up_no_sigterm(broker, start):
     """The drain has its time, then the process ends; the batch is left to the next worker."""
     worker, log = start(broker.address, WORKER__DRAIN_S="2")
     send(broker.address, IN, [(b"k", b"hang here")])
-    wait_for(lambda: "reading partition" in log())
+    wait_for(lambda: "reading topic" in log())
     time.sleep(2)  # by now the model has it
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(45) == 0, log()
@@ -95,7 +95,7 @@ def test_a_second_signal_ends_a_worker_at_once(broker, start):
 def test_a_main_loop_that_hangs_ends_the_worker(broker, start, limit, told, said):
     """In C too, where no signal is heeded: the limits hold, and the log says where it hangs."""
     worker, log = start(broker.address, **{limit: "3"})
-    wait_for(lambda: "reading partition" in log())
+    wait_for(lambda: "reading topic" in log())
     worker.send_signal(signal.SIGUSR1)
     wait_for(lambda: "hangs\n" in log())
     if told:
@@ -128,7 +128,7 @@ def test_a_group_of_another_kind_is_told_at_once(broker, start):
     assert f"{expected}: give the workers a separate kafka.group" in log().splitlines()[-1]
     other.close()
     worker, log = start(broker.address)  # and once they are gone it is let in
-    wait_for(lambda: "reading partition" in log())
+    wait_for(lambda: "reading topic" in log())
 
 
 def test_a_group_that_is_joined_just_now_is_not_taken_for_another_kind(kafka):

@@ -43,7 +43,7 @@ import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {"fastavro", "jsonschema_rs", "grpc_tools"}:
-            raise ModuleNotFoundError(name)
+            raise ModuleNotFoundError(name, name=name)
 
 sys.meta_path.insert(0, Absent())
 from consumer.errors import InvalidSettings
@@ -60,7 +60,8 @@ except InvalidSettings as error:
 def test_a_form_whose_libraries_are_not_there_says_what_to_install(form):
     """Without the extra, each form ends with one sentence that names it."""
     said = python(WITHOUT_THE_EXTRA, form)
-    assert said == f"kafka.format is {form}: install offramp with its extra 'registry'\n"
+    assert said.startswith(f"kafka.format {form} needs ")
+    assert said.endswith(": pip install 'offramp[registry]'\n")
 
 
 @pytest.mark.parametrize(

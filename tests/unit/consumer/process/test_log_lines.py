@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from kafka.errors import Cancelled, KafkaTimeoutError
 
 from consumer.process.log_lines import ChildLines, OncePerMinute, ShownLines
 
@@ -40,6 +41,12 @@ def test_a_line_of_another_package_is_written_once_a_minute(say, clock):
     expected = "Topic a not found (and 3 times more since the last)"
     assert say("kafka.cluster", "Topic %s not found", "a") == expected
     assert say("kafka.cluster", "Topic %s not found", "b") == "Topic b not found"
+
+
+def test_closing_a_client_is_no_error(say):
+    """What kafka-python says of a request under way is left out then; other faults are not."""
+    assert say("kafka.cluster", "Metadata refresh: failed %s", Cancelled()) == ""
+    assert say("kafka.cluster", "Metadata refresh: failed %s", KafkaTimeoutError()) != ""
 
 
 def test_our_own_lines_are_all_written(say):
