@@ -13,6 +13,7 @@ class FreeResult:
     labels: tuple[int, ...]
     scores: tuple[float, ...]
     truncated: bool = False
+    credits: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,10 @@ class TextResult(Protocol):
     def truncated(self) -> bool:
         """Whether the text was longer than the model reads."""
 
+    @property
+    def credits(self) -> tuple[int, ...]:
+        """What the step to each exit is worth, thousandths; empty without a calibration."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
@@ -245,6 +249,8 @@ class Processor:
                 exit_labels=result.labels,
                 truncated=result.truncated,
                 model=self.model.fingerprint,
+                exit_scores=_thousandths(result.scores) if result.credits else (),
+                exit_credits=result.credits,
             )
             for event, choice, result in zip(
                 events, exits, self._answers(tokens, exits), strict=True
@@ -278,3 +284,7 @@ class Processor:
             output=route.output,
             cost_weight=route.cost_weight,
         )
+
+
+def _thousandths(scores: Sequence[float]) -> tuple[int, ...]:
+    return tuple([round(1000 * score) for score in scores])

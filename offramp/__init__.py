@@ -5,7 +5,7 @@ All else, in `consumer`, `model` and `policy_state`, is internal and changes wit
 
 from typing import TYPE_CHECKING
 
-from consumer.events.codec import encode_prediction
+from consumer.events.predictions import encode_prediction
 from consumer.events.record import Record
 from consumer.offramp import Offramp
 from consumer.settings.load import Settings, load_settings

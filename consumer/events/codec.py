@@ -1,4 +1,4 @@
-"""Events in, predictions out, and predictions as they are read again: the wire, version 1."""
+"""Events as they come in: the wire, version 1. Predictions are in `predictions.py`."""
 
 from __future__ import annotations
 
@@ -8,29 +8,24 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError, from_json
 
 from consumer.errors import InvalidEvent
-from consumer.events.record import Prediction, Record
 from consumer.section import Section, complaints
-from policy_state.domains import domain_key
-from policy_state.errors import InvalidDomain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from consumer.events.formats import Decode
+    from consumer.events.record import Record
 
-VERSION = 1
 Format = Literal["auto", "json", "text", "avro", "json-schema", "protobuf"]
 _BOM = b"\xef\xbb\xbf"
 _BARE = re.compile(rb"\s*(?:null|true|false|-?[0-9][-+.0-9Ee]*)\s*")  # JSON, too
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_MS = 2**63 - 1  # Kafka's own times have 64 bits, and so have readers' integers
 _ID_DIGITS = 512
-_INT32_MAX = 2**31 - 1
-_OFFSET_MAX = 2**63 - 2
 _EXPECTED = {
     "id": f"expected 1 to {_ID_DIGITS} characters, or an integer of at most as many digits",
     "event": "expected a JSON object",
@@ -217,73 +212,3 @@ def _shown(value: object) -> str:
     if isinstance(value, str | bytes | list | dict):
         return f"{_KINDS[type(value).__name__]} of length {len(value)}"
     return "null" if value is None else _KINDS.get(type(value).__name__, type(value).__name__)
-
-
-def encode_prediction(prediction: Prediction) -> bytes:
-    """Return the prediction as JSON, fields as in docs/events.md."""
-    event = prediction.event
-    record = event.record
-    body: dict[str, Any] = {
-        "version": VERSION,
-        "id": event.id,
-        "domain": event.domain,
-        "label": prediction.label,
-        "label_name": prediction.label_name,
-        "score": round(prediction.score, 6),
-        "exit": prediction.exit,
-        "layer": prediction.layer,
-        "exit_labels": prediction.exit_labels,
-        "model": prediction.model,
-        "source": {"topic": record.topic, "partition": record.partition, "offset": record.offset},
-        "timestamp": event.timestamp_ms,
-    }
-    if record.topic_id is not None:
-        body["source"]["topic_id"] = record.topic_id
-    if prediction.truncated:
-        body["truncated"] = True
-    return orjson.dumps(body)
-
-
-def _domain(name: str) -> str:
-    try:
-        return domain_key(name)
-    except InvalidDomain as error:
-        raise ValueError(str(error)) from error
-
-
-class Source(BaseModel):
-    """Where the record stood that a prediction is for."""
-
-    model_config = ConfigDict(frozen=True)
-
-    topic: str
-    partition: Annotated[int, Field(ge=0, le=_INT32_MAX)]
-    offset: Annotated[int, Field(ge=0, le=_OFFSET_MAX)]
-    topic_id: str | None = None
-
-
-_Label = Annotated[int, Field(ge=0, le=_INT32_MAX)]
-
-
-class ReadPrediction(BaseModel):
-    """What is read of a prediction again; see docs/events.md."""
-
-    model_config = ConfigDict(frozen=True)
-
-    domain: Annotated[str, AfterValidator(_domain)]
-    exit_labels: Annotated[tuple[_Label, ...], Field(min_length=1)]
-    model: str
-    id: str | int | None = None
-    label: _Label | None = None
-    label_name: str | None = None
-    source: Source | None = None
-
-
-def read_prediction(value: bytes | None, *, fingerprint: str, exits: int) -> ReadPrediction | None:
-    """Return a prediction of one model; None for whatever else the bytes are."""
-    try:
-        found = ReadPrediction.model_validate_json(value or b"")
-    except ValidationError:
-        return None
-    ours = found.model == fingerprint and len(found.exit_labels) <= exits
-    return found if ours else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from consumer import __version__
 from consumer.errors import InvalidEvent, StoppedByError, blamed
-from consumer.events.codec import encode_prediction
+from consumer.events.predictions import encode_prediction
 from consumer.events.record import DeadLetter, Headers, headers_bytes
 
 if TYPE_CHECKING:

@@ -121,6 +121,9 @@ class Prediction(NamedTuple):
     exit_labels: tuple[int, ...]  # labels of exits 0..exit: what the policy learns from
     truncated: bool  # the text was longer than the model reads
     model: str  # fingerprint
+    exit_scores: tuple[int, ...] = ()  # of exits 0..exit, thousandths; of a calibrated model
+    exit_credits: tuple[int, ...] = ()  # what the step to each of them is worth; the same
+    chosen_exit: int | None = None  # of a text of the holdout: whose label would have been sent
 
 
 @dataclass(frozen=True, slots=True)

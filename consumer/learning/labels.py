@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from consumer.errors import InvalidSettings
-from consumer.events.codec import read_prediction
+from consumer.events.predictions import read_prediction
 from model.labels import Classes
 from model.texts.formats import Format, shown
 from model.texts.records import no_column, read_records

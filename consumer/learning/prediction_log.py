@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from consumer.errors import InvalidSettings, StreamUnavailable
-from consumer.events.codec import read_prediction
+from consumer.events.predictions import read_prediction
 from consumer.kafka.client import translated
 from consumer.kafka.group.offsets import group_offsets
 from consumer.kafka.reading.reader import TopicReader

@@ -10,3 +10,4 @@ class Result:
     labels: tuple[int, ...]
     scores: tuple[float, ...]
     truncated: bool
+    credits: tuple[int, ...] = ()

@@ -116,6 +116,19 @@ def test_predictions_carry_the_labels_of_all_exits_up_to_theirs(processor):
     assert first.model == "f1"
 
 
+def test_predictions_of_a_calibrated_model_carry_scores_and_credits(processor):
+    """Both in thousandths, for each exit that ran; without a calibration there is neither."""
+
+    def calibrated(texts, exits):
+        return [replace(r, scores=(0.6004, 0.9996), credits=(0, 200)) for r in infer(texts, exits)]
+
+    events, _ = processor.read(records(b"a"))
+    (found,) = replace(processor, infer=calibrated).predict(events, [1]).predictions
+    assert (found.exit_scores, found.exit_credits) == ((600, 1000), (0, 200))
+    (found,) = processor.predict(events, [1]).predictions
+    assert (found.exit_scores, found.exit_credits) == ((), ())
+
+
 def test_an_empty_batch_is_fine(processor):
     """No records, no work."""
     assert processor.read([]) == ([], [])

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.events.codec import Fields, parse, read_prediction
+from consumer.events.codec import Fields, parse
 from consumer.events.outgoing import encoded
+from consumer.events.predictions import read_prediction
 from consumer.events.record import Record
 from consumer.learning.labels import join, labels_of_records
 from consumer.processor import ModelFacts, Processor

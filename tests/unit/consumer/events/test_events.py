@@ -1,4 +1,4 @@
-"""Events on the wire: what is accepted, what is refused and how, what goes out."""
+"""Events on the wire: what is accepted, what is refused and how."""
 
 import json
 from contextlib import suppress
@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.errors import InvalidEvent
-from consumer.events.codec import Fields, encode_prediction, parse
+from consumer.events.codec import Fields, parse
 from consumer.events.outgoing import dead_letter_headers
-from consumer.events.record import DeadLetter, Event, Prediction, Record
+from consumer.events.record import DeadLetter, Record
 
 
 def record(value, **changes):
@@ -155,50 +155,6 @@ def test_a_field_has_one_meaning_with_paths_and_without(fields):
     value = b'{"text": "a", "text": "b", "id": %s, "x": NaN, "y": 1%s}' % (b"9" * 512, b"0" * 400)
     body = parse(record(value), form="json", fields=fields)
     assert (body.text, str(body.id)) == ("b", "9" * 512)
-
-
-def prediction(**changes):
-    event = Event(record(b"x"), "id-1", "x", "films", 77, "out")
-    facts: dict[str, Any] = {
-        "event": event,
-        "label": 1,
-        "label_name": "positive",
-        "score": 0.75,
-        "exit": 1,
-        "layer": 3,
-        "exit_labels": (0, 1),
-        "truncated": False,
-        "model": "abc",
-    }
-    return Prediction(**(facts | changes))
-
-
-def test_prediction_has_the_documented_fields():
-    """The output is exactly what docs/events.md says."""
-    assert json.loads(encode_prediction(prediction())) == {
-        "version": 1,
-        "id": "id-1",
-        "domain": "films",
-        "label": 1,
-        "label_name": "positive",
-        "score": 0.75,
-        "exit": 1,
-        "layer": 3,
-        "exit_labels": [0, 1],
-        "model": "abc",
-        "source": {"topic": "texts.films", "partition": 3, "offset": 1289},
-        "timestamp": 77,
-    }
-    assert json.loads(encode_prediction(prediction(truncated=True)))["truncated"] is True
-    plain = prediction()
-    event = plain.event._replace(record=plain.event.record._replace(topic_id="i1"))
-    source = json.loads(encode_prediction(plain._replace(event=event)))["source"]
-    assert source == {
-        "topic": "texts.films",
-        "partition": 3,
-        "offset": 1289,
-        "topic_id": "i1",
-    }
 
 
 def test_dead_letter_headers_say_what_and_where():
