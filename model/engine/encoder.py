@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -29,6 +29,8 @@ from model.engine.kernels import (
 from model.errors import InvalidOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import nn
 
     from model.engine.attention import Attention
@@ -44,6 +46,13 @@ _TRITON_HEADS = (16, 32, 64, 128)
 Norm = Callable[..., Tensor]  # of the sum of two tensors, the first of which it may overwrite
 
 
+class Started(NamedTuple):
+    """What the products of a layer take of each row, and its keys and values, (rows, 2 D)."""
+
+    inputs: Tensor
+    key_value: Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class PackedLayer:
     """One transformer layer on packed tokens."""
@@ -56,16 +65,27 @@ class PackedLayer:
     def run(self, x: Tensor, batch: Packed, stage: Stage, *, last: bool) -> Tensor:
         """Return the layer's output; in a stage's last layer, of the rows `keep` chooses."""
         chosen = partial(keep, batch=batch, stage=stage) if last else same
+        context = self.context(self.start(x), batch, stage, last=last)
+        return self.feed_forward(self.output(context, chosen(x)))
+
+    def start(self, x: Tensor) -> Started:
+        """Return what attention needs of each row."""
         inputs = self.linears.prepare(x)  # (rows, D)
-        context = self.attend(
-            self.linears.query(chosen(inputs)),  # (kept, D)
-            self.linears.key_value(inputs),  # (rows, 2 D)
-            batch,
-            stage,
-            last=last,
-        )
-        y = self.norm_1(self.linears.output(context), chosen(x))  # (kept, D)
-        return self.norm_2(self.linears.feed_forward(y), y)  # (kept, D)
+        return Started(inputs, self.linears.key_value(inputs))
+
+    def context(self, started: Started, batch: Packed, stage: Stage, *, last: bool) -> Tensor:
+        """Return what rows find in their texts, (kept, D); all of them unless it is `last`."""
+        inputs, key_value = started
+        queries = self.linears.query(keep(inputs, batch=batch, stage=stage) if last else inputs)
+        return self.attend(queries, key_value, batch, stage, last=last)
+
+    def output(self, context: Tensor, x: Tensor) -> Tensor:
+        """Return what the layer's second half takes, from rows of the layer's input, (kept, D)."""
+        return self.norm_1(self.linears.output(context), x)
+
+    def feed_forward(self, y: Tensor) -> Tensor:
+        """Return the layer's output, (kept, D)."""
+        return self.norm_2(self.linears.feed_forward(y), y)
 
 
 def keep(x: Tensor, *, batch: Packed, stage: Stage) -> Tensor:
@@ -173,22 +193,33 @@ class PackedEncoder:
         x = self.embed(batch)
         firsts: list[Tensor] = []
         for stages in batch.stages_together():
-            if self.graphs and (replayed := self.graphs.run(x, batch, stages)):
-                x, found = replayed
-                firsts += found
-                continue
-            for stage in stages:
-                for number in range(stage.first_layer, stage.last_layer + 1):
-                    last = number == stage.last_layer
-                    x = self.layers[number - 1].run(x, batch, stage, last=last)
-                firsts.append(first_tokens(x, batch, stage))
-                x = x[: stage.staying_rows]
+            x, found = self.run(x, batch, stages)
+            firsts += found
         return [
             self.classify(
                 torch.stack([_filled(rows[start:end], end - start) for rows in firsts[: exit_ + 1]])
             )
             for exit_, start, end in batch.blocks
         ]
+
+    def run(self, x: Tensor, batch: Packed, stages: Sequence[Stage]) -> tuple[Tensor, list[Tensor]]:
+        """Return the hidden states of the texts that go on, and the first tokens at each exit.
+
+        Args:
+            x: hidden states, (rows, D).
+            batch: the micro-batch.
+            stages: one after the other, none of whose texts end before the last of them.
+        """
+        if self.graphs and (replayed := self.graphs.run(x, batch, stages)):
+            return replayed
+        firsts: list[Tensor] = []
+        for stage in stages:
+            for number in range(stage.first_layer, stage.last_layer + 1):
+                last = number == stage.last_layer
+                x = self.layers[number - 1].run(x, batch, stage, last=last)
+            firsts.append(first_tokens(x, batch, stage))
+            x = x[: stage.staying_rows]
+        return x, firsts
 
     def embed(self, batch: Packed) -> Tensor:
         """Return the embedding of each token, (rows, D)."""
@@ -198,13 +229,13 @@ class PackedEncoder:
         tables = self._words, self._positions
         return self._norm(*(F.embedding(*pair) for pair in zip(at, tables, strict=True)))
 
-    def classify(self, firsts: Tensor) -> Tensor:
-        """Return logits of exits 0..k, (k + 1, texts, C), from first tokens, (k + 1, texts, D)."""
-        n = firsts.shape[0]
+    def classify(self, firsts: Tensor, *, first_exit: int = 0) -> Tensor:
+        """Return logits of consecutive exits, (n, texts, C), from first tokens, (n, texts, D)."""
+        ours = slice(first_exit, first_exit + firsts.shape[0])
         pooled = torch.baddbmm(
-            self._pooler_biases[:n], firsts.to(self._half), self._pooler_weights[:n]
+            self._pooler_biases[ours], firsts.to(self._half), self._pooler_weights[ours]
         ).tanh_()
-        return torch.baddbmm(self._head_biases[:n], pooled.float(), self._head_weights[:n])
+        return torch.baddbmm(self._head_biases[ours], pooled.float(), self._head_weights[ours])
 
     def _attention(self, asked: str | None, *, fused: bool) -> tuple[str, Attention]:
         heads = self.config.num_attention_heads

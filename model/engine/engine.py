@@ -7,7 +7,7 @@ import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from model.checkpoint.folder import fingerprint, fitting_tokenizer, load_model
 from model.engine.answers import NOTHING, Scales, TextResult, answers_of, results_of
 from model.engine.budget import TokenBudget, batches, is_out_of_memory, run_batches
 from model.engine.encoder import PackedEncoder
+from model.engine.gate import run_gated
 from model.engine.int8 import read_int8
 from model.engine.kernels import chosen_device, chosen_precision
 from model.engine.packing import on_host, pack, packing_order
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
     from model.config import ModelConfig
 
+T = TypeVar("T")
+Item = tuple[T, "Sequence[int]"] | tuple[T, "Sequence[int]", "Sequence[int] | None"]
+
 _DEFAULT_BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 _LOG = logging.getLogger("offramp.engine")
 
@@ -41,6 +45,7 @@ class Job:
 
     tokens: Tokens
     exits: NDArray[np.int64]
+    gates: NDArray[np.int64]
     results: list[TextResult]
     waiting: int
 
@@ -138,20 +143,30 @@ class Engine:
         """How many tokens run at once at present: less for a while after a lack of memory."""
         return self._budget.tokens
 
-    def run(self, texts: Sequence[str], exits: Sequence[int]) -> list[TextResult]:
+    def run(
+        self, texts: Sequence[str], exits: Sequence[int], gates: Sequence[int] | None = None
+    ) -> list[TextResult]:
         """Classify `texts[i]` up to exit `exits[i]`; results in input order.
 
+        Args:
+            texts: what to classify.
+            exits: where each text stops at the latest.
+            gates: the score at which each text stops at an earlier exit, in thousandths: it stops
+                at the first one where round(1000 * score) is as large. 0 never stops a text.
+
         Raises:
-            ValueError: a different number of texts and exits, or an exit the model does not have.
+            ValueError: a different number of texts and exits or gates, an exit the model does not
+                have, or a gate below 0.
             OutOfMemory: one text alone does not fit into the device's memory.
         """
-        self._check(len(texts), exits)
-        return self.run_tokens(self.tokenise(texts), exits)
+        self._check(len(texts), exits, gates)
+        return self.run_tokens(self.tokenise(texts), exits, gates)
 
-    def run_stream(
-        self, items: Iterable[tuple[Sequence[str], Sequence[int]]]
-    ) -> Iterator[list[TextResult]]:
-        """Run one (texts, exits) after the other; the next is tokenised while one is classified."""
+    def run_stream(self, items: Iterable[Item[Sequence[str]]]) -> Iterator[list[TextResult]]:
+        """Run one (texts, exits) or (texts, exits, gates) after the other.
+
+        The next texts are tokenised while some are classified.
+        """
         with ThreadPoolExecutor(1, thread_name_prefix="tokeniser") as thread:
             yield from self.run_token_stream(self._tokenised(items, thread))
 
@@ -159,20 +174,18 @@ class Engine:
         """Return the token ids of texts; may be called from another thread, beside inference."""
         return self._tokeniser.encode(texts)
 
-    def run_tokens(self, tokens: Tokens, exits: Sequence[int]) -> list[TextResult]:
-        """Classify texts that are already tokenised; results in input order.
+    def run_tokens(
+        self, tokens: Tokens, exits: Sequence[int], gates: Sequence[int] | None = None
+    ) -> list[TextResult]:
+        """Classify texts that are already tokenised, as `run` does."""
+        return next(self.run_token_stream([(tokens, exits, gates)]))
 
-        Raises:
-            ValueError: a different number of texts and exits, or an exit the model does not have.
-            OutOfMemory: one text alone does not fit into the device's memory.
+    def run_token_stream(self, items: Iterable[Item[Tokens]]) -> Iterator[list[TextResult]]:
+        """Run one (tokens, exits) or (tokens, exits, gates) after the other.
+
+        The next texts are packed while some are classified.
         """
-        return next(self.run_token_stream([(tokens, exits)]))
-
-    def run_token_stream(
-        self, items: Iterable[tuple[Tokens, Sequence[int]]]
-    ) -> Iterator[list[TextResult]]:
-        """Run one (tokens, exits) after the other; the next is packed while one is classified."""
-        todo = (part for tokens, exits in items for part in self._parts(tokens, exits))
+        todo = (part for item in items for part in self._parts(*item))
         for part, answers in run_batches(todo, self._launch):
             self._budget.went_well()
             job = part.job
@@ -183,21 +196,26 @@ class Engine:
                 yield job.results
 
     def _tokenised(
-        self, items: Iterable[tuple[Sequence[str], Sequence[int]]], thread: ThreadPoolExecutor
-    ) -> Iterator[tuple[Tokens, Sequence[int]]]:
+        self, items: Iterable[Item[Sequence[str]]], thread: ThreadPoolExecutor
+    ) -> Iterator[Item[Tokens]]:
         ahead = None
-        for texts, exits in items:
-            self._check(len(texts), exits)
-            following = (thread.submit(self.tokenise, texts), exits)
+        for texts, *how in items:
+            self._check(len(texts), *how)
+            following = (thread.submit(self.tokenise, texts), how)
             if ahead is not None:
-                yield ahead[0].result(), ahead[1]
+                yield ahead[0].result(), *ahead[1]
             ahead = following
         if ahead is not None:
-            yield ahead[0].result(), ahead[1]
+            yield ahead[0].result(), *ahead[1]
 
-    def _parts(self, tokens: Tokens, exits: Sequence[int]) -> Iterator[Part]:
-        self._check(len(tokens), exits)
-        job = Job(tokens, np.asarray(exits, dtype=np.int64), [NOTHING] * len(tokens), len(tokens))
+    def _parts(
+        self, tokens: Tokens, exits: Sequence[int], gates: Sequence[int] | None = None
+    ) -> Iterator[Part]:
+        self._check(len(tokens), exits, gates)
+        count = len(tokens)
+        gates = [0] * count if gates is None else gates
+        ends, scores = (np.asarray(column, dtype=np.int64) for column in (exits, gates))
+        job = Job(tokens, ends, scores, [NOTHING] * count, count)
         if not len(tokens):
             yield Part(job, job.exits)
         order = packing_order(tokens.lengths, job.exits)
@@ -238,17 +256,19 @@ class Engine:
         """Start a batch; the returned function waits for its results."""
         if not len(part):
             return tuple
-        tokens = part.job.tokens
+        tokens, exits, gates = part.job.tokens, part.job.exits[part.rows], part.job.gates[part.rows]
+        layers, device = self.config.exit_layers, self.device
         try:
             with torch.inference_mode():
-                batch = pack(
-                    tokens,
-                    part.rows,
-                    part.job.exits[part.rows],
-                    exit_layers=self.config.exit_layers,
-                    device=self.device,
-                )
-                blocks = (answers_of(block, self._scales) for block in self.encoder.forward(batch))
+                batch = pack(tokens, part.rows, exits, exit_layers=layers, device=device)
+                if gates.any():
+                    lengths = tokens.lengths[part.rows]
+                    batch, logits = run_gated(
+                        self.encoder, self._scales, batch, lengths=lengths, exits=exits, gates=gates
+                    )
+                else:
+                    logits = self.encoder.forward(batch)
+                blocks = (answers_of(block, self._scales) for block in logits)
                 answers = on_host(torch.cat([said.flatten() for block in blocks for said in block]))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -259,9 +279,15 @@ class Engine:
             raise
         return lambda: results_of(batch, answers(), tokens, part.rows)
 
-    def _check(self, texts: int, exits: Sequence[int]) -> None:
+    def _check(self, texts: int, exits: Sequence[int], gates: Sequence[int] | None = None) -> None:
         if texts != len(exits):
             raise ValueError(f"{texts} texts but {len(exits)} exits")
+        if gates is not None and texts != len(gates):
+            raise ValueError(f"{texts} texts but {len(gates)} gates")
+        if gates is not None and min(gates, default=0) < 0:
+            raise ValueError(
+                f"gate {min(gates)} asked, a gate is 0 (none) or a score in thousandths"
+            )
         last = self.config.exits - 1
         for exit_ in set(exits):
             if not 0 <= exit_ <= last:

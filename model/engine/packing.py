@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from model.tokeniser import Tokens
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
-
-    from model.tokeniser import Tokens
 
 _FINEST_BITS = 8  # up to 128 rows and to 256 there are eight steps of 16, then eight a doubling
 _FEW = 1024  # rows; from here on filler costs more than kernels: sixteen steps a doubling
@@ -96,6 +96,35 @@ def packing_order(lengths: NDArray[np.int64], exits: NDArray[np.int64]) -> NDArr
     return np.lexsort((-lengths, -exits))
 
 
+def repack(
+    lengths: NDArray[np.int64],
+    texts: NDArray[np.int64],
+    exits: NDArray[np.int64],
+    *,
+    exit_layers: Sequence[int],
+    device: torch.device,
+) -> Packed:
+    """Lay out some texts of a batch anew; its `token_ids` are their rows in the batch before.
+
+    Args:
+        lengths: of all texts of the batch.
+        texts: which of them stay, in their order.
+        exits: where each of these ends.
+        exit_layers: the layer of each exit, from 1.
+        device: where the tensors go.
+    """
+    starts = np.concatenate(([0], np.cumsum(lengths)))
+    rows = Tokens(np.arange(starts[-1], dtype=np.int32), starts, ())
+    return pack(rows, texts, exits, exit_layers=exit_layers, device=device)
+
+
+def runs_of(*columns: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return where each run of equal values begins and ends."""
+    changes = np.logical_or.reduce([np.diff(column) != 0 for column in columns])
+    ends = (np.flatnonzero(changes) + 1).tolist()
+    return list(pairwise([0, *ends, len(columns[0])]))
+
+
 def pack(
     tokens: Tokens,
     rows: NDArray[np.int64],
@@ -129,7 +158,7 @@ def pack(
         np.concatenate((starts[: staying + 1], starts[staying] + np.arange(1, texts - staying + 1)))
         for texts, staying in plans
     ]
-    token_ids, positions, all_starts, *query_starts = _to_device(
+    token_ids, positions, all_starts, *query_starts = to_device(
         [ids, places, starts, *queries], device
     )
     longest = np.maximum.accumulate(lengths).tolist()
@@ -150,14 +179,14 @@ def pack(
         )
         for exit_, (texts, staying) in enumerate(plans)
     ]
-    runs = tuple((int(exits[first]), first, end) for first, end in _runs(exits))
+    runs = tuple((int(exits[first]), first, end) for first, end in runs_of(exits))
     return Packed(
         token_ids=token_ids,
         positions=positions,
         starts=all_starts,
         spans=tuple(
             Span(first, end - first, begins[first], begins[first + 1] - begins[first])
-            for first, end in _runs(exits, lengths)
+            for first, end in runs_of(exits, lengths)
         ),
         stages=tuple(stages),
         runs=runs,
@@ -166,14 +195,7 @@ def pack(
     )
 
 
-def _runs(*columns: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return where each run of equal values begins and ends."""
-    changes = np.logical_or.reduce([np.diff(column) != 0 for column in columns])
-    ends = (np.flatnonzero(changes) + 1).tolist()
-    return list(pairwise([0, *ends, len(columns[0])]))
-
-
-def _to_device(parts: Sequence[NDArray[np.integer]], device: torch.device) -> list[Tensor]:
+def to_device(parts: Sequence[NDArray[np.integer]], device: torch.device) -> list[Tensor]:
     """Return each part as int32; all of them travel as one block, to a GPU from pinned memory.
 
     Torch keeps pinned blocks for the next batches.

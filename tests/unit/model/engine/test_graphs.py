@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,26 +14,10 @@ from model.engine.encoder import PackedEncoder
 from model.engine.graphs import Graphs, Size
 from model.engine.packing import Stage, pack, packing_order
 from model.tokeniser import Tokens
-from tests.support.tiny_model import tiny_config, tiny_network
+from tests.support.tiny_model import repeated, text_by_text, tiny_config, tiny_network
 
 CONFIG = tiny_config(hidden_size=64)  # heads of 16
 ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-
-
-def text_by_text(q, k, v, q_starts, k_starts, *_longest):
-    out = torch.full_like(q, torch.nan)  # rows of no text hold anything, as on a GPU
-    for (a, b), (c, d) in zip(
-        pairwise(q_starts.tolist()), pairwise(k_starts.tolist()), strict=True
-    ):
-        scores = torch.einsum("qhs,khs->hqk", q[a:b], k[c:d])
-        out[a:b] = torch.einsum("hqk,khs->qhs", scores.softmax(-1), v[c:d])
-    return out
-
-
-def repeated(body):
-    """Record nothing: run again what a graph would replay, in the same memory."""
-    body()
-    return body
 
 
 def graphs_of(encoder: PackedEncoder, capture) -> Graphs:
