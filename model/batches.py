@@ -87,7 +87,24 @@ def predict(
 ) -> Tensor:
     """Return the probabilities of every class at every exit, (texts, exits, classes).
 
-    For evaluation and teachers: all exits, sorted batches. Streams use `model.engine.engine`.
+    Takes what `predict_logits` takes.
+    """
+    logits = predict_logits(network, token_ids, batch_size=batch_size, bf16=bf16, done=done)
+    return logits.softmax(-1)
+
+
+def predict_logits(
+    network: MultiExitEncoder,
+    token_ids: Sequence[Sequence[int]],
+    *,
+    batch_size: int = 64,
+    bf16: bool = False,
+    done: Callable[[int], None] = lambda _: None,
+) -> Tensor:
+    """Return the logits of every class at every exit, (texts, exits, classes).
+
+    For evaluation, calibration and teachers: all exits, sorted batches. Streams use
+    `model.engine.engine`.
 
     Args:
         network: is put into evaluation mode.
@@ -100,13 +117,12 @@ def predict(
     device = next(network.parameters()).device
     order = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
     config = network.config
-    probabilities = torch.zeros((len(order), config.exits, len(config.labels)))
+    found = torch.zeros((len(order), config.exits, len(config.labels)))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         ids, mask = pad([token_ids[i] for i in rows], config.pad_token_id)
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             logits = network(ids.to(device), mask.to(device))
-        stacked = torch.stack([x.float().softmax(-1) for x in logits], dim=1)  # (B, exits, classes)
-        probabilities[rows] = stacked.cpu()
+        found[rows] = torch.stack([x.float() for x in logits], dim=1).cpu()  # (B, exits, classes)
         done(len(rows))
-    return probabilities
+    return found

@@ -73,12 +73,7 @@ def fit(logits: NDArray[np.floating[Any]], truth: Sequence[int]) -> Calibration:
     Raises:
         InvalidData: there are too few texts, or all have the same label.
     """
-    if len(truth) < LEAST_TEXTS:
-        raise InvalidData(
-            f"{len(truth)} labelled texts for calibration, at least {LEAST_TEXTS} are needed"
-        )
-    if len(set(truth)) == 1:
-        raise InvalidData("all texts for calibration have the same label, two or more are needed")
+    check_enough(truth)
     right = np.asarray(truth)
     exits = list(np.moveaxis(np.asarray(logits, dtype=np.float64), 1, 0))
     temperatures = [_temperature(each, right) for each in exits]
@@ -97,6 +92,20 @@ def fit(logits: NDArray[np.floating[Any]], truth: Sequence[int]) -> Calibration:
             for each, temperature in zip(exits, temperatures, strict=True)
         ),
     )
+
+
+def check_enough(truth: Sequence[int]) -> None:
+    """Make sure that labels are enough to calibrate with.
+
+    Raises:
+        InvalidData: there are too few, or all are the same.
+    """
+    if len(truth) < LEAST_TEXTS:
+        raise InvalidData(
+            f"{len(truth)} labelled texts for calibration, at least {LEAST_TEXTS} are needed"
+        )
+    if len(set(truth)) == 1:
+        raise InvalidData("all texts for calibration have the same label, two or more are needed")
 
 
 def write_calibration(folder: Path, calibration: Calibration) -> Path:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COSTS_FILE = "costs.json"
-_MEASURE = "`offramp model calibrate --costs`"
+_MEASURE = "`offramp model costs`"
 # Half of the texts decide about agreement. Of 50 all agree, one time in twenty, where 6 % of labels
 # differ; to tell 98 % from 99 % as surely, 600 must decide.
 _LEAST_TEXTS = 100

@@ -221,7 +221,7 @@ def read_int8(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except InvalidCheckpoint as error:
         raise InvalidCheckpoint(
-            f"{error}; no usable int8 calibration (`offramp model calibrate --int8` makes one)"
+            f"{error}; no usable int8 calibration (`offramp model int8` makes one)"
         ) from error
     if calibrated != fingerprint:
         raise InvalidCheckpoint(

@@ -7,9 +7,10 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from model.calibration import LEAST_TEXTS, check_enough
 from model.checkpoint.hub import locate
 from model.config import read_config
-from model.errors import InvalidOptions, TrainingFailed
+from model.errors import InvalidData, InvalidOptions, TrainingFailed
 from model.folder_files import read_object
 from model.labels import classes_of
 from model.texts.data import read_labelled, read_named, read_sentences, read_texts, set_name
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 HELD_MOST = 2000
 """Texts held out at most: enough to tell two models apart that differ by two percent."""
 
+CALIBRATE_FROM = 2000
+"""Of fewer texts none are held out to calibrate on: training needs them more."""
+
+_CALIBRATE_SHARE, _CALIBRATE_LEAST, _CALIBRATE_MOST = 0.05, 210, 2000
+
 CHECKPOINTS = "checkpoints"
 _REQUEST = "request.json"
 
@@ -38,6 +44,7 @@ class Inputs:
     sentences: Sequence[str]  # to train on, once the teacher has labelled them
     classes: Classes
     measured: dict[str, LabelledTexts]  # to measure on, by the names that tables give them
+    calibrating: LabelledTexts | None  # to calibrate on
 
 
 def read_inputs(request: Request, *, resume: bool = False) -> Inputs:
@@ -69,12 +76,31 @@ def read_inputs(request: Request, *, resume: bool = False) -> Inputs:
     if request.hold_out and not measured:
         labelled, held = labelled.split(request.hold_out, most=HELD_MOST, seed=seed)
         measured = {held_name(request.data): held} if held.texts else {}
+    if request.calibrate_on is None:
+        labelled, calibrating = _to_calibrate(labelled, len(named.texts), seed=seed)
+    else:
+        calibrating = read_labelled(request.calibrate_on, classes=classes, layout=others)
+        try:
+            check_enough(calibrating.labels)
+        except InvalidData as error:
+            raise InvalidData(f"--calibrate {request.calibrate_on}: {error}") from error
     sentences = [
         sentence
         for file in request.unlabelled
         for sentence in read_sentences(file.path, file.most, seed=seed, layout=others)
     ]
-    return Inputs(labelled, sentences, classes, measured)
+    return Inputs(labelled, sentences, classes, measured, calibrating)
+
+
+def _to_calibrate(
+    labelled: LabelledTexts, texts: int, *, seed: int
+) -> tuple[LabelledTexts, LabelledTexts | None]:
+    """Return what is left to train on, and a part to calibrate on if the file has many texts."""
+    if texts < CALIBRATE_FROM:
+        return labelled, None
+    wanted = min(max(_CALIBRATE_SHARE * texts, _CALIBRATE_LEAST), _CALIBRATE_MOST)
+    left, held = labelled.split(1, most=int(wanted), seed=seed)
+    return (left, held) if len(held.labels) >= LEAST_TEXTS else (labelled, None)
 
 
 def read_pretraining(request: PretrainRequest, *, resume: bool = False) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from model.calibration import Calibration
     from model.config import ModelConfig
     from model.evaluation import ExitScores
     from model.labels import Classes
@@ -22,6 +23,10 @@ _CAVEAT = (
 _HELD_OUT = (
     "- Not trained on but measured on: {:,} further texts of the file, held out by chance "
     "(seed {}) from every class alike"
+)
+_UNCALIBRATED = (
+    "None: the file of the training has too few texts to hold some out. `offramp model calibrate` "
+    "makes a calibration from other labelled texts."
 )
 _UNMEASURED = "Not measured: no `--eval` file, and no texts held out."
 
@@ -35,6 +40,8 @@ class Facts:
     start: str  # what the weights started from
     data: Sequence[str]  # one line per source of training texts
     held_out: int  # texts of the training's file that were kept to measure on
+    calibration: Calibration | None
+    calibrated_on: str | None  # None: on a part of the training's file
     classes: Classes
     settings: Mapping[str, object]
     reports: Mapping[str, ExitScores]
@@ -80,6 +87,10 @@ def model_card(facts: Facts, config: ModelConfig) -> str:
         "",
         _CAVEAT,
         "",
+        "## Calibration",
+        "",
+        *_calibration_lines(facts),
+        "",
         "![learning curves](curves.png)",
     ]
     return "\n".join(lines) + "\n"
@@ -112,6 +123,33 @@ def report_table(reports: Mapping[str, ExitScores]) -> list[str]:
         rest = " | " * (len(exits) - 1)
         lines.append(f"| {name} ({measured.texts:,}) | SD violated % | {violations}{rest} |")
     return lines
+
+
+def _calibration_lines(facts: Facts) -> list[str]:
+    """Return what the calibration was made from, and a table with one column per exit."""
+    found = facts.calibration
+    if found is None:
+        return [_UNCALIBRATED]
+    source = facts.calibrated_on or "the file of the training, held out from it"
+    rows = {
+        "temperature": [f"{value:g}" for value in found.temperatures],
+        "calibration error (ECE) before": [f"{value:.4f}" for value in found.ece_before],
+        "calibration error (ECE) after": [f"{value:.4f}" for value in found.ece_after],
+        "worth of the step from the exit before": ["", *(f"{value:g}" for value in found.worth)],
+        "duels of this step": ["", *(f"{count:,}" for count in found.duels)],
+    }
+    exits = range(len(found.temperatures))
+    said = (
+        f"Made from {found.texts:,} texts of {source}. A duel is a text on which the two exits of "
+        "a step differ. Both errors are those on these texts."
+    )
+    return [
+        said,
+        "",
+        "| figure | " + " | ".join(f"exit {i}" for i in exits) + " |",
+        "|---|" + "---:|" * len(exits),
+        *(f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items()),
+    ]
 
 
 def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:

@@ -115,6 +115,7 @@ class Request:
     layout: Layout = field(default_factory=Layout)  # of every file
     evaluate_on: tuple[Path, ...] = ()
     hold_out: float = HOLD_OUT  # share of the texts kept to measure on where `evaluate_on` is empty
+    calibrate_on: Path | None = None  # None: a part of the texts is held out, if they are many
     loss: Loss = Loss.SUM
     class_weights: bool = False
     max_tokens: int = 128

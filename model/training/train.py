@@ -13,7 +13,8 @@ import safetensors.torch
 import torch
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
-from model.batches import encode
+from model.batches import encode, predict_logits
+from model.calibration import Calibration, fit, write_calibration
 from model.checkpoint.folder import load_model, save_model
 from model.checkpoint.hub import locate
 from model.texts.data import set_name
@@ -26,7 +27,7 @@ from model.training.teacher import soft_labels
 from model.training.trainer import in_bf16, training_device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -51,6 +52,7 @@ class Trained:
     config: ModelConfig
     classes: Classes
     reports: dict[str, ExitScores]
+    calibration: Calibration | None
     steps: int
     training_s: float
 
@@ -72,7 +74,7 @@ def train(
     resume: bool = False,
     listener: Listener | None = None,
 ) -> Trained:
-    """Train as asked and write the model folder: weights, tokenizer, card, curves, metrics.
+    """Train as asked and write the model folder: weights, tokenizer, calibration, papers.
 
     Args:
         request: what to do.
@@ -121,8 +123,20 @@ def train(
     )
     training_s = time.monotonic() - started
     save_model(network, tokenizer, request.out)
-    reports = _measure(request, sets, listener)
-    outcome = Trained(network.config, classes, reports, int(history[-1]["step"]), training_s)
+    saved = load_model(request.out).to(training_device())  # in fp32
+    reports = {}
+    for name, measured in sets.items():
+        listener.stage(f"evaluating {name}", len(measured.labels))
+        reports[name] = evaluate(saved, measured, done=listener.advance)
+    calibration = None
+    if held := inputs.calibrating:
+        listener.stage("calibrating", len(held.labels))
+        ids = encode(tokenizer, held.texts, eval_tokens)
+        logits = predict_logits(saved, ids, done=listener.advance)
+        calibration = fit(logits.numpy(), held.labels)
+        write_calibration(request.out, calibration)
+    steps = int(history[-1]["step"])
+    outcome = Trained(network.config, classes, reports, calibration, steps, training_s)
     plot_curves(history, request.out / CURVES)
     _write_metrics(request, outcome, history)
     card = model_card(_facts(request, outcome, inputs, network, command), network.config)
@@ -150,18 +164,6 @@ def _taught(
         )
         safetensors.torch.save_file({"probabilities": taught.contiguous()}, path)
     return safetensors.torch.load_file(path)["probabilities"]
-
-
-def _measure(
-    request: Request, sets: Mapping[str, EncodedSet], listener: Listener
-) -> dict[str, ExitScores]:
-    """Measure the weights as saved, in fp32."""
-    saved = load_model(request.out).to(training_device())
-    reports = {}
-    for name, texts in sets.items():
-        listener.stage(f"evaluating {name}", len(texts.labels))
-        reports[name] = evaluate(saved, texts, done=listener.advance)
-    return reports
 
 
 def _write_metrics(request: Request, outcome: Trained, history: Sequence[dict[str, float]]) -> None:
@@ -203,6 +205,8 @@ def _facts(
         start="random weights" if fresh else str(request.start),
         data=sources,
         held_out=0 if held is None else held.texts,
+        calibration=outcome.calibration,
+        calibrated_on=set_name(file) if (file := request.calibrate_on) else None,
         classes=outcome.classes,
         settings=settings,
         reports=outcome.reports,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+    from model.calibration import Calibration
     from model.evaluation import ExitScores
     from model.training.settings import Progress
 
@@ -35,6 +36,20 @@ def exit_rows(
         for name, report in reports.items()
         for exit_, layer in enumerate(exit_layers)
     ]
+
+
+def calibration_rows(found: Calibration, exit_layers: tuple[int, ...]) -> list[dict[str, object]]:
+    """Return table rows, one per exit; a step belongs to the exit where it ends."""
+    columns = {
+        "exit": range(len(exit_layers)),
+        "layer": exit_layers,
+        "temperature": found.temperatures,
+        "ECE before": found.ece_before,
+        "ECE after": found.ece_after,
+        "worth of the step": (None, *found.worth),
+        "duels": (None, *found.duels),
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 @contextlib.contextmanager

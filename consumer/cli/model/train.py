@@ -65,6 +65,14 @@ def train(
             help="Share of the texts to measure on if --eval is not given.",
         ),
     ] = 0.1,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibrate",
+            metavar="FILE",
+            help="Labelled texts to calibrate on; default: hold some out if there are 2,000.",
+        ),
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -144,6 +152,8 @@ def train(
         without_effect(ctx, {"teacher_exits"}, "without --teacher")
     if evaluate:
         without_effect(ctx, {"hold_out"}, "with --eval")
+    from dataclasses import asdict
+
     from model.training.data import read_inputs
     from model.training.settings import Request, Unlabelled
 
@@ -156,6 +166,7 @@ def train(
         layout=read.layout,
         evaluate_on=tuple(evaluate or ()),
         hold_out=hold_out,
+        calibrate_on=calibrate,
         loss=_loss(loss),
         class_weights=class_weights,
         max_tokens=training.max_tokens,
@@ -194,11 +205,20 @@ def train(
                 "train longer or with a higher --body-rate",
                 err=True,
             )
+    if outcome.calibration is None:
+        typer.echo(
+            f"{out} has no calibration: {data} has too few texts to hold some out. Without one, "
+            "learning counts every change of a label as a gain, and may go deeper than it pays. "
+            f"To add one: offramp model calibrate {out} FILE, with texts that training has not "
+            "seen",
+            err=True,
+        )
     made = {
         "out": str(out),
         "exit_layers": outcome.config.exit_layers,
         "steps": outcome.steps,
         "training_s": round(outcome.training_s, 1),
+        "calibration": outcome.calibration and asdict(outcome.calibration),
         "reports": {name: report.to_dict() for name, report in outcome.reports.items()},
     }
     rows = exit_rows(outcome.reports, outcome.config.exit_layers)

@@ -11,7 +11,10 @@ from safetensors.torch import load_file
 
 from consumer.opening import load_engine, open_policy
 from consumer.settings.load import load_settings
-from model.checkpoint.folder import load_model
+from model.batches import encode, predict_logits
+from model.calibration import fit, read_calibration
+from model.checkpoint.folder import fingerprint, load_model
+from model.checkpoint.tokenizer import load_tokenizer
 from model.engine.int8 import Agreement, read_int8, write_int8
 from model.errors import InvalidOptions, ModelError, TrainingFailed
 from policy_state.errors import InvalidInput
@@ -135,6 +138,70 @@ def test_check(tmp_path):
     assert "FAILED" in offramp("model", "check", tmp_path / "absent", code=1).stdout
 
 
+@pytest.fixture
+def labelled(tmp_path):
+    """A file of 240 random texts with the classes of the tiny model, by chance."""
+    chance = random.Random(0)
+    lines = [" ".join(chance.choices(WORDS, k=chance.randrange(1, 20))) for _ in range(240)]
+    rows = [{"text": line, "label": chance.choice(("negative", "positive"))} for line in lines]
+    path = tmp_path / "labelled.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def test_calibrate_adds_a_calibration(tmp_path, labelled):
+    """The file is written, the new fingerprint told; check shows it, engine and export take it."""
+    config = tiny_config(labels=("negative", "positive"))
+    model = write_tiny_model(tmp_path / "model", config=config)
+    before = fingerprint(model)
+    (model / "calibration.json").write_text("broken")
+    (model / "costs.json").write_text("{}")
+    result = offramp("model", "calibrate", model, labelled, "-o", "json")
+    found = json.loads(result.stdout)
+    assert found["texts"] == 240
+    assert found["fingerprint"] == fingerprint(model) != before
+    assert f"has the fingerprint {fingerprint(model)} now; counters start anew" in result.stderr
+    assert "costs.json belongs to the former fingerprint" in result.stderr
+    assert "int8.safetensors" not in result.stderr
+    calibration = read_calibration(model, exits=3)
+    assert calibration is not None
+    assert list(calibration.temperatures) == found["temperatures"]
+    logits = predict_logits(
+        load_model(model), encode(load_tokenizer(model), [t for t, _ in rows_of(labelled)], 24)
+    )
+    truth = [config.labels.index(label) for _, label in rows_of(labelled)]
+    assert calibration == fit(logits.numpy(), truth)
+    checked = offramp("model", "check", model, "-o", "json").stdout
+    assert str(calibration) in [finding["found"] for finding in json.loads(checked)]
+    offramp("model", "export", model, "--out", tmp_path / "copy")
+    assert read_calibration(tmp_path / "copy", exits=3) == calibration
+    table = offramp("model", "calibrate", model, labelled, "--texts", "200").stdout
+    assert "worth of the step" in table
+    assert read_calibration(model, exits=3) != calibration
+
+
+def test_calibrate_refuses_what_tells_too_little(tmp_path, labelled):
+    """Few texts, one class, unknown labels, a folder that is read-only: nothing is written."""
+    model = write_tiny_model(tmp_path / "model")
+    lines = labelled.read_text().splitlines()
+    few = tmp_path / "few.jsonl"
+    few.write_text("\n".join(lines[:199]))
+    with pytest.raises(ModelError, match="199 labelled texts for calibration, at least 200"):
+        offramp("model", "calibrate", model, few)
+    few.write_text("\n".join(line for line in lines * 2 if "negative" in line))
+    with pytest.raises(ModelError, match="the same label"):
+        offramp("model", "calibrate", model, few)
+    few.write_text(lines[0].replace("negative", "awful").replace("positive", "awful"))
+    with pytest.raises(ModelError, match=r"few\.jsonl:1: label is 'awful'"):
+        offramp("model", "calibrate", model, few)
+    assert not (model / "calibration.json").exists()
+
+
+def rows_of(path):
+    rows = map(json.loads, path.read_text().splitlines())
+    return [(row["text"], row["label"]) for row in rows]
+
+
 def test_export_makes_an_old_checkpoint_usable(tmp_path, data):
     """A folder with a .bin is refused by name of the command that converts it; then it predicts."""
     usable = write_tiny_model(tmp_path / "model")
@@ -256,7 +323,7 @@ def test_cuda_without_a_gpu_is_one_line(tmp_path):
             offramp("model", *command, "--device", "cuda")
 
 
-def test_calibrate_makes_int8_and_costs(tmp_path):
+def test_int8_and_costs_are_made(tmp_path):
     """Both files are written beside the model, and what a worker loads there takes them."""
     config = tiny_config(exit_layers=(1, 3), hidden_size=64, labels=("negative", "positive"))
     model = write_tiny_model(tmp_path / "model", config=config)
@@ -264,26 +331,24 @@ def test_calibrate_makes_int8_and_costs(tmp_path):
     chance = random.Random(0)
     lines = [" ".join(chance.choices(WORDS, k=chance.randrange(1, 20))) for _ in range(240)]
     texts.write_text("\n".join(lines))
-    with pytest.raises(InvalidOptions, match="give --int8, --costs or both"):
-        offramp("model", "calibrate", model, "--texts-file", texts)
-    command = ("model", "calibrate", model, "--texts-file", texts, "--costs", "--precision", "fp32")
+    command = ("model", "costs", model, texts, "--precision", "fp32")
     assert "cost (cpu, fp32)" in offramp(*command).stdout
     found = json.loads(offramp(*command, "-o", "json").stdout)
-    assert (found["costs"]["precision"], found["costs"]["costs"][-1]) == ("fp32", 1.0)
+    assert (found["precision"], found["costs"][-1]) == ("fp32", 1.0)
 
     named = {"model.path": model, "model.device": "cpu", "policy.cost": "measured"}
     settings = load_settings(options={**named, "model.precision": "fp32"})
     opened = open_policy(settings, load_engine(settings), MemoryStore())
-    assert opened.meta.settings.cost == pytest.approx(found["costs"]["costs"], abs=1e-4)
+    assert opened.meta.settings.cost == pytest.approx(found["costs"], abs=1e-4)
     settings = load_settings(options={**named, "model.precision": "bf16"})
     with pytest.raises(ModelError, match="fp32, this engine has bf16"):
         open_policy(settings, load_engine(settings), MemoryStore())
 
     try:
-        result = offramp("model", "calibrate", model, "--texts-file", texts, "--int8", "-o", "json")
+        result = offramp("model", "int8", model, texts, "-o", "json")
     except (AttributeError, RuntimeError, AssertionError) as error:
         pytest.skip(f"no int8 products in this build of torch: {error}")
-    agreement = json.loads(result.stdout)["int8"]
+    agreement = json.loads(result.stdout)
     assert agreement["texts"] == 120
     assert min(agreement["shares"]) > 0.6
     exact = load_engine(settings)

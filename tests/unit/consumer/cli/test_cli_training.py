@@ -7,7 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from model.calibration import read_calibration
 from model.checkpoint.folder import load_model
+from model.engine.engine import Engine
 from model.errors import InvalidData, InvalidOptions
 from model.training.data import read_inputs, read_pretraining
 from model.training.pretrain import run_pretraining
@@ -263,6 +265,56 @@ def test_without_an_evaluation_file_a_part_is_held_out(tmp_path):
     card = (tmp_path / "all" / "README.md").read_text()
     assert "40 labelled texts of" in card
     assert "Not measured: no `--eval` file, and no texts held out." in card
+
+
+def test_a_part_of_many_texts_is_held_out_to_calibrate_on(tmp_path):
+    """Of 2,000 texts 210, not trained on; the model is calibrated, and its card has the table."""
+    data = toy(tmp_path / "a.tsv", ("text", "label"), words(2000, ("bad", "good")))
+    out = tmp_path / "out"
+    result = offramp("train", data, *NEW, "--out", out, "-o", "json")
+    found = json.loads(result.stdout)["calibration"]
+    assert found["texts"] == 210
+    assert "no calibration" not in result.stderr
+    calibration = read_calibration(out, exits=2)
+    assert calibration is not None
+    assert list(calibration.temperatures) == found["temperatures"]
+    card = (out / "README.md").read_text()
+    assert "1,590 labelled texts of" in card  # 200 are measured on
+    assert "Made from 210 texts of the file of the training, held out from it." in card
+    assert f"| temperature | {found['temperatures'][0]:g} | {found['temperatures'][1]:g} |" in card
+    assert Engine(out, device="cpu").calibrated
+
+
+def test_few_texts_are_all_trained_on(tmp_path):
+    """Then there is no calibration: output and card say so, and the command that makes one."""
+    data = toy(tmp_path / "a.tsv", ("text", "label"), words(1999, ("bad", "good")))
+    out = tmp_path / "out"
+    result = offramp("train", data, *NEW, "--hold-out", "0", "--out", out, "-o", "json")
+    assert json.loads(result.stdout)["calibration"] is None
+    assert f"{out} has no calibration" in result.stderr
+    assert f"offramp model calibrate {out} FILE" in result.stderr
+    assert not (out / "calibration.json").exists()
+    card = (out / "README.md").read_text()
+    assert "1,999 labelled texts of" in card
+    assert "`offramp model calibrate` makes a calibration" in card
+
+
+def test_another_file_may_be_calibrated_on(tmp_path):
+    """Then nothing is held out; a file that is too small is refused before the training begins."""
+    data = toy(tmp_path / "a.tsv", ("text", "label"), words(2000, ("bad", "good")))
+    other = toy(tmp_path / "dev.csv", ("text", "label"), words(220, ("good", "bad")))
+    command = ["train", data, *NEW, "--hold-out", "0", "--calibrate", other, "--out"]
+    offramp(*command, tmp_path / "out")
+    calibration = read_calibration(tmp_path / "out", exits=2)
+    assert calibration is not None
+    assert calibration.texts == 220
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "2,000 labelled texts of" in card
+    assert f"Made from 220 texts of {tmp_path.name}/dev." in card
+    toy(other, ("text", "label"), words(199, ("good", "bad")))
+    with pytest.raises(InvalidData, match=r"--calibrate .*dev\.csv: 199 labelled texts"):
+        offramp(*command, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_teacher_with_the_same_labels_in_another_order_is_understood(tmp_path):

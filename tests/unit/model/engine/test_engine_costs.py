@@ -62,5 +62,5 @@ def test_without_texts_or_file_there_are_no_costs(folder: Path, tmp_path: Path) 
     engine = Engine(folder, device="cpu")
     with pytest.raises(InvalidData, match="no texts"):
         measure_costs(engine, [])
-    with pytest.raises(InvalidData, match=r"no usable cost vector .*model calibrate --costs"):
+    with pytest.raises(InvalidData, match=r"no usable cost vector .*model costs"):
         read_costs(tmp_path, engine)

@@ -85,7 +85,7 @@ def test_a_calibration_that_does_not_say_what_it_is_is_refused(
     exact = Engine(folder, device="cpu")
     tensors = load_file(folder / INT8_FILE)
     save_file(tensors, tmp_path / INT8_FILE, metadata=metadata if change else None)
-    with pytest.raises(InvalidCheckpoint, match=r"no usable int8 .*model calibrate --int8"):
+    with pytest.raises(InvalidCheckpoint, match=r"no usable int8 .*model int8"):
         read_int8(tmp_path, exact.config, fingerprint=exact.fingerprint, least_agreement=0.5)
 
 
