@@ -3,7 +3,7 @@
 `--data` has a folder per domain with `train`, `dev` and `test` files (`.tsv`, may be `.zst`). A
 domain is all of them together, but for the domains that the models were trained on, of which only
 what was held out counts. With `--matrices` the exit matrices are kept, one file a model and domain;
-a matrix that is there already is not made again, so an interrupted run goes on. Without data and
+a matrix that is there already is not made again, so an interrupted run continues. Without data and
 models it is the shipped model on the sample reviews.
 """
 

@@ -1,9 +1,9 @@
 """The errors of this package, and whose an error is: the record's at hand, or the world's.
 
 ConsumerError
-├── InvalidEvent       one record cannot be used: it goes to the dead letters, the batch goes on
+├── InvalidEvent       one record cannot be used: it goes to the dead letters, the batch continues
 ├── InvalidRoute       a route cannot be, or not beside the others
-├── RecordHeldUp       a record waits for what its topic's texts need; other topics' go on
+├── RecordHeldUp       a record waits for what its topic's texts need; other topics' continue
 ├── RecordsTooLarge    Kafka does not take some of the records to be written
 ├── InvalidSettings    the configuration names something that cannot be
 ├── ModelFailed        the model fails on every text: this worker must end
@@ -17,7 +17,7 @@ ConsumerError
 │   ├── StreamRefused      it does not let us in, or not do this: waiting seldom helps
 │   └── TopicMissing       a topic that is to be read as a whole does not exist
 ├── TextsNotCounted    a worker ends with texts that are predicted and not counted
-├── TopicRefused       Kafka does not take records for one topic: its route waits, others go on
+├── TopicRefused       Kafka does not take records for one topic: its route waits, others continue
 ├── WorkerStuck        a batch does not come to an end: this worker must
 └── WorkerFenced       another worker has taken over this worker's name or partitions
 """
@@ -95,7 +95,7 @@ class ServiceRefused(ConsumerError):
 
 
 class ServiceUnavailable(ConsumerError):
-    """A service does not answer, or answers with an error of its own."""
+    """A service does not answer, or answers with its own error."""
 
 
 class UntrustedService(ServiceUnavailable):
@@ -103,7 +103,7 @@ class UntrustedService(ServiceUnavailable):
 
 
 class StoppedByError(ConsumerError):
-    """A record cannot be used, and the settings say to stop rather than to go on without it."""
+    """A record cannot be used, and the settings say to stop rather than to continue without it."""
 
 
 class StreamUnavailable(ConsumerError):
@@ -133,7 +133,7 @@ class TextsNotCounted(ConsumerError):
 class TopicRefused(ConsumerError):
     """Kafka does not take what is to be written to one topic; nothing of it was committed.
 
-    `advice` is what mends it. Where `only_keyless`, records with a key are taken.
+    `advice` is what fixes it. Where `only_keyless`, records with a key are taken.
     """
 
     def __init__(self, topic: str, cause: str, advice: str, *, only_keyless: bool = False) -> None:

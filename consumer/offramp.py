@@ -114,7 +114,7 @@ class Offramp:
         Raises:
             ModelFailed: the model fails on every text; nothing of these records was learnt.
             RecordHeldUp: the schema registry does not tell how to read one; nothing was learnt.
-            StoreError: the store refuses for good; nothing of these records was learnt.
+            StoreError: the store refuses permanently; nothing of these records was learnt.
         """
         if self.watch.latest is not self.in_force.routes:
             self.follow(self.watch.latest)

@@ -96,7 +96,7 @@ def _feed(
     try:
         for n, event in enumerate(events, start=1):
             producer.send(topic_of(event.domain), key=event.id.encode(), value=event.value)
-            if n % 500 == 0:  # the client's buffer has no bound of its own
+            if n % 500 == 0:  # the client's buffer has no bound
                 producer.flush(timeout=30)
         producer.flush(timeout=30)
     finally:

@@ -43,7 +43,7 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
 class LengthBatches:
     """Shuffled batches of row numbers, each of texts of about equal length, anew every epoch.
 
-    Epoch n has the same batches whenever it is asked for, so that a resumed training goes on
+    Epoch n has the same batches whenever it is asked for, so that a resumed training continues
     where it stopped.
     """
 

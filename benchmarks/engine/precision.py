@@ -34,7 +34,7 @@ def main() -> None:
     arguments.add_argument("--calibration", type=Path, nargs="+", metavar="FILE")
     arguments.add_argument("--texts", type=Path, nargs="+", metavar="FILE")
     arguments.add_argument(
-        "--per-file", type=int, default=1000, help="at most so many texts of each"
+        "--per-file", type=int, default=1000, help="at most this many texts of each"
     )
     arguments.add_argument("--max-tokens", type=int, default=128)
     options = arguments.parse_args()

@@ -75,7 +75,7 @@ def _tell(found: dict[str, Any]) -> None:
 
 @contextmanager
 def told(what: str) -> Iterator[None]:
-    """Tell an error and go on: one figure that cannot be had leaves the others."""
+    """Tell an error and continue: one figure that cannot be had leaves the others."""
     try:
         yield
     except Exception as error:  # noqa: BLE001  (whatever a GPU's libraries raise)

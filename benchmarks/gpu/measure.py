@@ -1,7 +1,7 @@
 """Measures the engine on a GPU: equality, speed, rivals, processes that share it, memory.
 
 Needs torch, transformers, tokenizers, safetensors and numpy, no Kafka and no Redis. Each part runs
-in a process of its own and tells every figure as soon as it has it, so that a part that breaks or
+in a separate process and tells every figure as soon as it has it, so that a part that breaks or
 runs out of time leaves what it found. Without a GPU a small model goes through the same code.
 """
 
@@ -80,7 +80,7 @@ def answer(request: str) -> None:
 
 
 def run_part(report: Report, request: Request, *, out: Path | None) -> None:
-    """Run a part in a process of its own and add what it tells to the report, also if it breaks."""
+    """Run a part in a separate process and add what it tells to the report, also if it breaks."""
     begun = time.time()
     tables: dict[str, list[dict[str, Any]]] = {}
     before = list(report.tables)

@@ -135,7 +135,7 @@ def _start(request: Request, environment: Mapping[str, str]) -> subprocess.Popen
 
 @contextmanager
 def _mps() -> Iterator[dict[str, str]]:
-    """Run the MPS daemon under a folder of its own; yields the environment of its clients."""
+    """Run the MPS daemon under a separate folder; yields the environment of its clients."""
     with tempfile.TemporaryDirectory(prefix="mps") as folder:
         own = {
             "CUDA_MPS_PIPE_DIRECTORY": f"{folder}/pipe",

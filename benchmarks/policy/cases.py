@@ -99,7 +99,7 @@ def reference_cases(folder: Path | None) -> list[Case]:
 
 
 def domain_cases(folder: Path | None, most: int) -> list[Case]:
-    """Return the matrices of our own models, at most so many a model; none without a folder."""
+    """Return at most `most` matrices of each of our models; none without a folder."""
     if folder is None:
         return []
     found = []

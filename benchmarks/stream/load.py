@@ -53,7 +53,7 @@ def latencies_ms(load: Load, while_it_runs: Callable[[Callable[[], bool]], objec
     """Return how long each event took until a `read_committed` reader had its prediction.
 
     Args:
-        load: what to send, from a process of its own; both topics exist.
+        load: what to send, from a separate process; both topics exist.
         while_it_runs: called with what tells whether that process is done.
 
     Raises:

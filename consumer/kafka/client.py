@@ -159,7 +159,7 @@ def _explained(error: Exception, *, at_login: bool) -> str:
 
 
 def bounded(call: Callable[..., object], *args: object, timeout_s: float) -> None:
-    """Run a call that has no time limit of its own, and give up on it when the time is over.
+    """Run a call that has no time limit, and give up on it when the time is over.
 
     Raises:
         StreamUnavailable: it took longer; its thread is left behind.

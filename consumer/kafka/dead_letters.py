@@ -1,4 +1,4 @@
-"""The dead-letter topic: reading it, and sending what was mended back to where it came from."""
+"""The dead-letter topic: reading it, and sending what was corrected back to where it came from."""
 
 from __future__ import annotations
 

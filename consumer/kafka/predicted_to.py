@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from consumer.settings.load import Settings
     from policy_state.store.groups import RouteStore
 
-_NEVER: Final = 10**15  # ms, of a route that goes on
+_NEVER: Final = 10**15  # ms, of a route that continues
 _ALL_ENTRIES: Final = 2 * AUDIT_ENTRIES  # more than are ever kept
 
 

@@ -153,9 +153,9 @@ class KafkaStream:
         self._check_member()
 
     def stand_still(self, partitions: frozenset[tuple[str, int]]) -> None:
-        """Read no further of these partitions, and of those that stood still so far go on.
+        """Read no further of these partitions, and of those that stood still so far continue.
 
-        These go on from where they are committed; no batch with records of theirs may be under way.
+        These continue where they are committed; no batch with their records may be under way.
         """
         if partitions != self._still:
             self._give_back([TopicPartition(*key) for key in partitions ^ self._still])

@@ -1,4 +1,4 @@
-"""Topics that are written to: whether they are there and take records, and what mends it if not."""
+"""Topics that are written to: whether they are there and take records, and what fixes it if not."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _REASON: Final = "redis had lost what the policy topic has"
 
 
 class Keeper(Rounds):
-    """Keeps the policy topic and Redis alike, in a thread of its own.
+    """Keeps the policy topic and Redis alike, in a separate thread.
 
     A command changes Redis alone, so that it needs no Kafka; one worker of the group copies the
     change within seconds. Where Redis has lost what the topic has, that worker brings it back.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("offramp.repairing")
 
-MENDS: Final = "`offramp policy doctor --repair` counts them from the predictions"
+FIXES: Final = "`offramp policy doctor --repair` counts them from the predictions"
 _EVERY_S: Final = 5.0
 _PAUSE_S: Final = (5.0, 10.0, 20.0, 30.0)  # after failures in a row
 
@@ -109,7 +109,7 @@ def repair(  # noqa: PLR0913 - the limits that a worker has and a command has no
 
 
 class Repairs(Rounds):
-    """Looks every few seconds whether all that is committed is counted, in a thread of its own.
+    """Looks every few seconds whether all that is committed is counted, in a separate thread.
 
     What is missing at two looks was left behind: by a worker that died with texts it held, by a
     Redis that lost its latest writes, or all of them. It is counted from the predictions.
@@ -203,7 +203,7 @@ class Repairs(Rounds):
                 "texts may stay uncounted partitions=%d offsets=%d: their predictions are further "
                 "back than store.repair_records %d, or deleted; %s",
                 *(len(done.left), _offsets(found, done.left)),
-                *(self._settings.store.repair_records, MENDS),
+                *(self._settings.store.repair_records, FIXES),
             )
 
     def _take_history(self) -> None:

@@ -92,7 +92,7 @@ class Snapshots:
         A store that answers and takes no counts, being full or a replica, is not back yet.
 
         Raises:
-            StoreError: it refuses for good.
+            StoreError: it refuses permanently.
         """
         try:
             answer = self._answer(send)
@@ -169,7 +169,7 @@ class Snapshots:
 
 
 def _may_pass(error: StoreError) -> bool:
-    """Say whether to go on as without a store.
+    """Say whether to continue as without a store.
 
     So also where a right or a password that a worker had at its start is taken away: somebody can
     give it back, and predictions need neither. And where the store is emptied again and again.

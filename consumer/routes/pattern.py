@@ -28,8 +28,8 @@ _SINGLE: Final = {"LITERAL", "NOT_LITERAL", "ANY", "IN", "AT"}
 def check_pattern(pattern: str) -> str:
     """Return the pattern if every topic's name can be held against it in a short time.
 
-    Python's matcher tries one way after the other. A pattern such as `(a+)+` has so many of them
-    that one name stops a worker for good, so the ways are counted first.
+    Python's matcher tries one way after the other. A pattern such as `(a+)+` has so many
+    that one name stops a worker permanently, so the ways are counted first.
 
     Raises:
         ValueError: it is none, too long, or could take too long.

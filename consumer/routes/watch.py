@@ -1,4 +1,4 @@
-"""Follows the routes of a group while a worker runs, in a thread of its own."""
+"""Follows the routes of a group while a worker runs, in a separate thread."""
 
 from __future__ import annotations
 

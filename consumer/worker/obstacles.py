@@ -210,7 +210,7 @@ class Obstacles:
 
     def _over(self, known: _Standing) -> None:
         del self._standing[known.obstacle.what]
-        log.info("goes on what=%r for_s=%.0f", known.obstacle.what, self._clock() - known.since)
+        log.info("continues what=%r for_s=%.0f", known.obstacle.what, self._clock() - known.since)
 
 
 class TargetWatch(Rounds):

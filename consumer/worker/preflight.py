@@ -119,7 +119,7 @@ def _memory(store: RedisStore) -> CheckResult:
         return CheckResult("redis memory", True, said, "allow the user INFO")
     wrong = [f for f in eviction_findings(policies) if f.severity is Severity.PROBLEM]
     if wrong:
-        return CheckResult("redis memory", False, wrong[0].text, wrong[0].mend)
+        return CheckResult("redis memory", False, wrong[0].text, wrong[0].fix)
     return CheckResult("redis memory", True, f"maxmemory-policy is {', '.join(sorted(policies))}")
 
 

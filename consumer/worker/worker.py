@@ -21,7 +21,7 @@ from consumer.errors import (
 )
 from consumer.events.outgoing import encoded, set_aside
 from consumer.kafka.stream import Batch, KafkaStream
-from consumer.learning.repair import MENDS, Repairs
+from consumer.learning.repair import FIXES, Repairs
 from consumer.process.liveness import LivenessFile
 from consumer.routes.route import subscription
 from consumer.worker.pipeline import Abandoned, Pipeline
@@ -105,7 +105,7 @@ class Worker:
         except BaseException as error:
             held = self._counting.pending.texts
             if held and not isinstance(error, TextsNotCounted):  # which reports it itself
-                log.error("ends with texts not counted texts=%d: %s", held, MENDS)  # noqa: TRY400
+                log.error("ends with texts not counted texts=%d: %s", held, FIXES)  # noqa: TRY400
             raise
         finally:
             self._counting.known.close()
@@ -257,7 +257,7 @@ class Worker:
             raise TextsNotCounted(
                 f"{held} texts are predicted and not counted: the store took none within "
                 f"worker.drain_s {self._settings.worker.drain_s:g}; the next worker that reads "
-                f"their partitions counts them, or {MENDS}"
+                f"their partitions counts them, or {FIXES}"
             )
 
     def _heartbeat(self) -> None:

@@ -59,7 +59,7 @@ class GuardedFolder:
         environ: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a program as a process group of its own, with its output in `log_file`.
+        """Start a program in its own process group, with its output in `log_file`.
 
         Args:
             command: with an absolute path.

@@ -113,7 +113,7 @@ class LocalServer(ABC):
         self._running_process().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused process go on (SIGCONT)."""
+        """Let a paused process continue (SIGCONT)."""
         self._running_process().send_signal(signal.SIGCONT)
 
     def kill(self) -> None:

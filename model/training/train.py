@@ -59,7 +59,7 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who is told how a training goes on."""
+    """Who is told how a training continues."""
 
     stage: Callable[[str, int], None] = lambda _name, _texts: None  # a stage begins, of so many
     advance: Callable[[int], None] = lambda _: None  # so many texts of the stage are done
@@ -80,8 +80,8 @@ def train(
         request: what to do.
         inputs: what `read_inputs` has read for it.
         command: the words of the command line, for the card.
-        resume: go on from the last checkpoint of the same request.
-        listener: is told how it goes on.
+        resume: continue from the last checkpoint of the same request.
+        listener: is told how it continues.
 
     Raises:
         ModelError: the data, the start or the settings cannot be used, or the training failed.

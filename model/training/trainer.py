@@ -66,7 +66,7 @@ def run(
         job: what to train.
         settings: how.
         folder: where checkpoints are kept while the training runs.
-        resume: go on from the last checkpoint in `folder`, if it came to one.
+        resume: continue from the last checkpoint in `folder`, if it came to one.
         report: called with each log line.
 
     Raises:

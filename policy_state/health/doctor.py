@@ -67,8 +67,8 @@ def examine(
     with _told(findings, "index"):
         for found, damaged in read_pages(store):
             for name, why in damaged.items():
-                mend = f"{COUNT_ANEW}, or offramp policy remove {quote(name)}"
-                findings.append(problem("corrupt", name, why, mend))
+                fix = f"{COUNT_ANEW}, or offramp policy remove {quote(name)}"
+                findings.append(problem("corrupt", name, why, fix))
             for name, record in found.items():
                 domains += 1
                 texts += record.stats.observed[0]

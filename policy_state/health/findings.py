@@ -26,14 +26,14 @@ class Finding:
     # log, kept, meta, settings, audit, routes, memory
     subject: str  # a domain, a partition, a topic, "all domains", "index", "watermarks", ..
     text: str
-    mend: str = ""  # the command that mends it, where there is one
+    fix: str = ""  # the command that fixes it, where there is one
 
 
-def problem(check: str, subject: str, text: str, mend: str = "") -> Finding:
+def problem(check: str, subject: str, text: str, fix: str = "") -> Finding:
     """Return a finding that means trouble."""
-    return Finding(Severity.PROBLEM, check, subject, text, mend)
+    return Finding(Severity.PROBLEM, check, subject, text, fix)
 
 
-def note(check: str, subject: str, text: str, mend: str = "") -> Finding:
+def note(check: str, subject: str, text: str, fix: str = "") -> Finding:
     """Return a finding that may be as it should."""
-    return Finding(Severity.NOTE, check, subject, text, mend)
+    return Finding(Severity.NOTE, check, subject, text, fix)

@@ -70,15 +70,15 @@ def route_findings(store: RouteStore, group: str) -> Iterator[Finding]:
 
 def eviction_findings(policies: Collection[str]) -> Iterator[Finding]:
     """Yield what is wrong with what the servers do when they are full (`maxmemory-policy`)."""
-    mend = "redis-cli config set maxmemory-policy noeviction"
+    fix = "redis-cli config set maxmemory-policy noeviction"
     for policy in sorted(policies):
         text = f"maxmemory-policy is {policy}"
         if policy.startswith("allkeys-"):
             text += ": when Redis is full, it deletes what was learnt, key by key"
-            yield problem("memory", "redis", text, mend)
+            yield problem("memory", "redis", text, fix)
         elif policy != "noeviction":
             text += ": when Redis is full, it deletes heartbeats, the only keys that expire"
-            yield note("memory", "redis", text, mend)
+            yield note("memory", "redis", text, fix)
 
 
 def _twice(look: Callable[[], Sequence[Finding]]) -> list[Finding]:
@@ -135,8 +135,8 @@ def _setting_findings(entries: Sequence[AuditEntry], in_force: dict[str, Any]) -
             continue
         said, now = ("none" if v is None else json.dumps(v) for v in (value, in_force[name]))
         text = f"{name} is {now}, but the audit says it was set to {said}"
-        mend = f"offramp policy set {name}={quote(said)}"
-        yield problem("settings", "all domains", text, mend)
+        fix = f"offramp policy set {name}={quote(said)}"
+        yield problem("settings", "all domains", text, fix)
 
 
 def _pin_findings(

@@ -119,7 +119,7 @@ class PositionStore(Protocol):
         ...
 
     def position(self, group: ConsumerGroup, source: str) -> int | None:
-        """Return where a group goes on in `<topic id>/<partition>`, None where nobody knows."""
+        """Return where a group continues in `<topic id>/<partition>`, None where nobody knows."""
         ...
 
     def positions(self, group: ConsumerGroup) -> StoredPositions:
@@ -127,7 +127,7 @@ class PositionStore(Protocol):
         ...
 
     def keep_positions(self, group: ConsumerGroup, offsets: Mapping[str, int]) -> None:
-        """Note where a group goes on in some partitions."""
+        """Note where a group continues in some partitions."""
         ...
 
 

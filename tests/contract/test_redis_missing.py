@@ -85,12 +85,12 @@ def pin(store: RedisStore, domain: str) -> None:
 def test_a_key_that_is_gone_is_found_before_and_after_counting_goes_on(
     store: RedisStore, lose: Lose, name: str, problems: set[tuple[str, str]]
 ) -> None:
-    """The finding stays while workers write the key anew, and names a command that mends it."""
+    """The finding stays while workers write the key anew, and names a command that fixes it."""
     pin(store, "music")
     assert found(store) == set()
     lose(name)
     assert found(store) == problems
-    assert all(f.mend for f in examine(store).findings)
+    assert all(f.fix for f in examine(store).findings)
     for first in range(9, 15, 2):
         store.apply([part(first + 1, first + 2, {"music": ONE, "new": ONE})])
     assert found(store) == problems - {("index", "music")}
@@ -160,7 +160,7 @@ def test_how_many_watermarks_there_are_is_counted_where_it_is_not_noted(
 
 @pytest.mark.parametrize("names", [["wm"], ["wm", "agg"]])
 def test_a_rebuild_counts_nothing_twice(store: RedisStore, lose: Lose, names: list[str]) -> None:
-    """Counters without watermarks are not added to; the error names the command that mends it."""
+    """Counters without watermarks are not added to; the error names the command that fixes it."""
     for name in names:
         lose(name)
     before = store.read(["music", "books"])
@@ -217,7 +217,7 @@ def test_settings_that_went_with_the_meta_are_found(store: RedisStore, lose: Los
     store.open(META)
     store.note("rebuild", {}, by="anna", reason="")
     lost = [f for f in examine(store).findings if f.check == "settings"]
-    assert {f.mend for f in lost} == {
+    assert {f.fix for f in lost} == {
         "offramp policy set alpha=2.0",
         "offramp policy set domains=7",
     }
@@ -271,7 +271,7 @@ def test_missing_routes_are_told_from_none(store: RedisStore, raw: redis.Redis) 
     raw.delete("offramp:{routes:g}:table")
     assert store.routes("g").lost
     (finding,) = route_findings(store, "g")
-    assert (finding.severity, finding.mend) == (Severity.PROBLEM, "offramp route add")
+    assert (finding.severity, finding.fix) == (Severity.PROBLEM, "offramp route add")
     store.write_routes("g", [{"name": "x"}], revision=0, action="add", detail={}, **signed)
     raw.delete("offramp:{routes:g}:audit")
     assert [f.severity for f in route_findings(store, "g")] == [Severity.NOTE]

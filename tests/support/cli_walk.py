@@ -4,7 +4,7 @@
 
 The commands are those of the command line itself, so a new one is walked without being asked for.
 Each argument and option gets a few of the values, with `--all` every one, as in `make chaos`.
-Run it in a process of its own, in an empty folder: some of the values name files.
+Run it in a separate process, in an empty folder: some of the values name files.
 """
 
 import contextlib

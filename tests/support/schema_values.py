@@ -69,7 +69,7 @@ def protobuf(message, *, number=6, indexes=b"\x02\x02"):
 
 
 def python(program, argument):
-    """Return what a program prints in a process of its own."""
+    """Return what a program prints in a separate process."""
     ended = subprocess.run(
         [sys.executable, "-c", program, argument],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},

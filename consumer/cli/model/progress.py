@@ -79,14 +79,14 @@ class Stages:
         self._training: TaskID | None = None
 
     def begin(self, name: str, total: int) -> None:
-        """Start the bar of a stage with so many texts."""
+        """Start the bar of a stage with this number of texts."""
         if self._bars.disable:
             typer.echo(f"{name}: {total:,} texts", err=True)
         task = self._bars.add_task(name, total=total)
         self._advance = lambda count: self._bars.advance(task, count)
 
     def advance(self, count: int) -> None:
-        """Note that so many texts of the stage are done."""
+        """Note that this number of texts of the stage are done."""
         self._advance(count)
 
     def step(self, progress: Progress) -> None:

@@ -172,10 +172,10 @@ class Member(ConsumerRebalanceListener):
         """Nothing: `StartOffsets` says from where they are read."""
 
     def joining_s(self) -> float:
-        """Return for how long it has been joining the group, and have it go on with that.
+        """Return for how long it has been joining the group, and have it continue with that.
 
         kafka-python forgets a join that it began because the topics have changed and that was not
-        over within one poll: it would stay outside the group. Being asked, it goes on with it.
+        over within one poll: it would stay outside the group. Being asked, it continues with it.
         """
         if self.consumer.group_metadata().state == MemberState.STABLE:
             self._joining_since = None

@@ -63,7 +63,7 @@ def is_of_another(committed: OffsetAndMetadata | None, topic_id: str) -> bool:
 
 
 def offset_in(committed: OffsetAndMetadata | None, topic_id: str) -> int | None:
-    """Return where a group goes on in a topic; None where nothing is committed for it.
+    """Return where a group continues in a topic; None where nothing is committed for it.
 
     >>> offset_in(to_commit(7, "0" * 36), "0" * 36), offset_in(to_commit(7, "0" * 36), "1" * 36)
     (7, None)

@@ -1,4 +1,4 @@
-"""Where this worker's group begins and goes on, kept in Redis for when Kafka has forgotten it."""
+"""Where this worker's group begins and continues, kept in Redis for when Kafka has forgotten it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Positions:
     """The positions of one group: told by a store, and noted there every few seconds.
 
     They are noted after Kafka has them, so they may be behind, by what a worker that was killed had
-    not noted yet, and are never ahead: going on there loses nothing.
+    not noted yet, and are never ahead: continuing there loses nothing.
     """
 
     def __init__(self, store: PositionStore, group: ConsumerGroup) -> None:
@@ -43,7 +43,7 @@ class Positions:
         self._away_until = 0.0
 
     def kept(self, source: str) -> int | None:
-        """Return where the group goes on in `<topic id>/<partition>`; None where nobody knows.
+        """Return where the group continues in `<topic id>/<partition>`; None where nobody knows.
 
         Raises:
             StoreUnavailable: the store does not answer, or did not a moment ago.
@@ -61,7 +61,7 @@ class Positions:
             raise
 
     def note(self, source: str, offset: int) -> None:
-        """Take note of what is committed, or where reading goes on; nothing is sent yet."""
+        """Take note of what is committed, or where reading continues; nothing is sent yet."""
         with self._lock:
             self._news[source] = self._noted[source] = offset
 

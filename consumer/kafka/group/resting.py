@@ -1,4 +1,4 @@
-"""Partitions that cannot be read for now: they stand still for a while, the others go on."""
+"""Partitions that cannot be read for now: they stand still for a while, the others continue."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Resting:
             del self._rests[tp]
         for tp in [tp for tp, rest in self._rests.items() if now - rest.failed > _OVER_S]:
             del self._rests[tp]
-            log.info("goes on partitions=%s[%d]", *tp)
+            log.info("continues partitions=%s[%d]", *tp)
         return {tp for tp, rest in self._rests.items() if now - rest.failed < _REST_S}
 
     def said(self) -> list[str]:

@@ -109,11 +109,11 @@ class StartOffsets:
         """Go to where the group is in what waits for it.
 
         Kafka does not tell while a transaction on it is open, of a worker that died perhaps: then
-        the other partitions go on, and it is tried again. So it is where Redis is asked, and away.
+        the other partitions continue, and it is tried again; likewise while Redis does not answer.
 
         Raises:
             StreamUnavailable: there was no answer of Kafka for too long.
-            KafkaError: another failure; what waits goes on waiting.
+            KafkaError: another failure; what waits continues waiting.
         """
         try:
             self._start_waiting()

@@ -46,7 +46,7 @@ class Fetching:
         Args:
             consumer: whose fetcher is changed.
             refused: called where a partition gives an error, or something without an end that could
-                be passed over; it is paused then, and the others go on. By default `poll` raises.
+                be passed over; it is paused then, the others continue. By default `poll` raises.
             topics: which partitions are read, and of which topic each; those that a broker does not
                 know are put in doubt there. By default all are read, by name.
         """
@@ -212,7 +212,7 @@ class _Records(private.PartitionRecords):
         following: Any,  # noqa: ANN401
         error: Unreadable,
     ) -> Record:
-        """Return what stands for the rest of a batch, and go on behind it.
+        """Return what stands for the rest of a batch, and continue behind it.
 
         Raises:
             CorruptRecordError: it does not say where it ends. A wrong end would leave records out,

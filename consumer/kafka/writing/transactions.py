@@ -49,7 +49,7 @@ class Transactions:
 
         `reached` is called with the name of each step before it is done; `look` now and then with
         the topics whose offsets Kafka has not taken yet: it raises where one is gone, as
-        kafka-python goes on trying.
+        kafka-python continues trying.
         """
         self._client = client
         self._name = transactional_id
@@ -155,7 +155,7 @@ class Transactions:
         """Replace the producer where its last transaction was not committed.
 
         A new one of the same name ends that transaction, and waits until its end is known. The old
-        one cannot go on even after an abort: kafka-python keeps the offsets that were refused and
+        one cannot continue even after an abort: kafka-python keeps the refused offsets and
         sends them with its next transaction, so that records would never be read.
 
         Raises:
@@ -186,7 +186,7 @@ class Transactions:
         try:
             producer.init_transactions()
         except BaseException:
-            force_close(producer)  # else its thread goes on
+            force_close(producer)  # else its thread continues
             raise
         return producer
 

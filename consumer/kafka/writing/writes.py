@@ -126,7 +126,7 @@ def write(producer: KafkaProducer, outgoing: Sequence[Outgoing], timeout_s: floa
 
 
 def write_singly(producer: KafkaProducer, outgoing: Sequence[Outgoing], timeout_s: float) -> None:
-    """Write each record as a batch of its own.
+    """Write each record as a separate batch.
 
     Where a topic refuses a batch, kafka-python splits it, and in the end calls all of the
     transaction's records too large: so this finds out which one is.
@@ -172,7 +172,7 @@ def _hand_over(producer: KafkaProducer, outgoing: Sequence[Outgoing]) -> list[Se
     for batch in batches:  # only one that has a single record is larger than `batch_size`
         if batch.records.size_in_bytes() > largest:
             raise kafka_errors.MessageSizeTooLargeError(f"a record of more than {largest} bytes")
-    # All partitions at once, before any batch: else each is a request of its own.
+    # All partitions at once, before any batch: else each is a separate request.
     for tp in dict.fromkeys(batch.topic_partition for batch in batches):
         private.transaction_of(producer).maybe_add_partition_to_transaction(tp)
     accumulator = private.accumulator_of(producer)

@@ -109,7 +109,7 @@ class RedisGroups(RedisStats):
         )
 
     def position(self, group: ConsumerGroup, source: str) -> int | None:
-        """Return the offset at which a group goes on in a partition, if it is known."""
+        """Return the offset at which a group continues in a partition, if it is known."""
         key = _positions_key(group)
         text = self.server.command("HGET", key, source)
         return None if text is None else wire.number({source: text}, source, "", key=key)
@@ -123,7 +123,7 @@ class RedisGroups(RedisStats):
         return StoredPositions(_BEGAN in fields, offsets)
 
     def keep_positions(self, group: ConsumerGroup, offsets: Mapping[str, int]) -> None:
-        """Note where a group goes on in some partitions."""
+        """Note where a group continues in some partitions."""
         if offsets:
             self.server.command("HSET", _positions_key(group), *wire.flat(offsets))
 

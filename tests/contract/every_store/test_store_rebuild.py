@@ -46,7 +46,7 @@ def test_a_rebuild_fills_in_what_workers_have_not_counted_since(store: PolicyAdm
 
 
 def test_everything_is_counted_anew_after_a_restart(store: PolicyAdmin) -> None:
-    """Damaged counters are set to zero and counted again, pins kept, workers going on."""
+    """Damaged counters are set to zero and counted again, pins kept, workers continuing."""
     some = texts(1000)
     count(store, some, 0, 500)
     store.load({"hotels": DomainSnapshot(DEEP, 0, 5)}, replace=True)

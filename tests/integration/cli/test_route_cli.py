@@ -64,7 +64,7 @@ def offramp(environ):
 
 
 def in_a_process(environ, *args, **more):
-    """Run a command in a process of its own: a client that finds no broker leaves sockets open."""
+    """Run a command in a separate process: a client that finds no broker leaves sockets open."""
     return subprocess.run(
         [sys.executable, "-c", "from consumer.cli.app import main; main()", *args],
         env={**os.environ, **environ, **more},

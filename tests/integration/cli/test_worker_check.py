@@ -99,7 +99,7 @@ def test_all_is_well(world, tmp_path):
 
 
 def test_a_compacted_output_is_told(world, tmp_path):
-    """It is no error, as texts with keys go there; what mends it stands beside it."""
+    """It is no error, as texts with keys go there; what fixes it stands beside it."""
     world.secured.allow("TOPIC", world.prefix, "DESCRIBE_CONFIGS")
     with world.secured.admin() as admin:
         configure(admin, f"{world.prefix}-out", cleanup_policy="compact")

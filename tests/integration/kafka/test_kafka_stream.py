@@ -84,7 +84,7 @@ def test_what_cannot_be_given_back_now_is_given_back_later(step):
 
 
 def stand_still_in_commit(members):
-    """Have a worker stand still between its offsets and its commit; return what lets it go on.
+    """Have a worker stand still between its offsets and its commit; return what lets it continue.
 
     It had all partitions and commits what there is in the first one.
     """
@@ -167,7 +167,7 @@ def test_a_join_that_does_not_end_is_begun_anew(kafka):
             partition_assignment_strategy=[CooperativeStickyAssignor],
         )
         deadline = time.monotonic() + 30
-        while not silent.assignment():  # from then on its heartbeats go on, and nothing else
+        while not silent.assignment():  # from then on its heartbeats continue, and nothing else
             assert time.monotonic() < deadline
             silent.poll(timeout_ms=500)
         stream = members.join("a")

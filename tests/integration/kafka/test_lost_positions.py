@@ -33,7 +33,7 @@ def test_a_group_goes_on_where_it_was_after_kafka_forgot(make_group, said, start
 
 
 def test_a_topic_whose_route_comes_back_late_is_read_on(make_group):
-    """Its offsets expire while the group goes on without it; a topic made anew begins anew."""
+    """Its offsets expire while the group continues without it; a topic made anew begins anew."""
     group = make_group()
     group.create("films")
     group.create("hotels")

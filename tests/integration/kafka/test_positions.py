@@ -65,7 +65,7 @@ def test_a_group_from_before_its_beginning_was_noted_goes_on(make_group):
 
 @pytest.mark.parametrize("start", ["earliest", "latest"])
 def test_what_retention_took_of_a_group_that_stood_still_is_counted(make_group, said, start):
-    """It goes on at the first record that is left, and a warning says how many are gone."""
+    """It continues at the first record that is left, and a warning says how many are gone."""
     group = make_group()
     group.create("films")
     group.start(start)

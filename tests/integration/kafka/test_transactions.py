@@ -84,7 +84,7 @@ def test_offsets_refused_for_their_generation_are_not_sent_later(group):
 
 
 def test_a_failure_before_the_commit_commits_nothing(group):
-    """Where the counters fail, neither records nor offsets are seen, and the next batch goes on."""
+    """Where counters fail, neither records nor offsets are seen; the next batch continues."""
     writer = group.writer()
 
     def fail():
@@ -124,7 +124,7 @@ def test_a_new_writer_ends_what_its_predecessor_left_open(group):
 
 
 def test_no_step_waits_longer_than_its_limit_for_a_broker_that_says_nothing():
-    """Whatever step a frozen broker meets, the worker is told in time and goes on afterwards."""
+    """Whatever step a frozen broker meets, the worker is told in time and continues afterwards."""
     limit_s = 3
     with start_kafka() as server:
         group = Group(server.address)

@@ -126,7 +126,7 @@ def check_commands(broker):
 
 
 def test_skip_and_stop_hold_for_what_cannot_be_read(broker, start):
-    """`errors.read`: stop names the batch before its end, skip names it and goes on."""
+    """`errors.read`: stop names the batch before its end, skip names it and continues."""
     fill(broker)
     worker, log = start(broker.address, ERRORS__READ="stop")
     assert worker.wait(60) == 1, log()
@@ -159,7 +159,7 @@ def test_commands_that_read_a_topic_come_to_its_end(broker):
 
 
 def test_a_topic_that_may_not_be_read_stands_still_alone(fleet, secured):
-    """Log and heartbeat name it and the command that mends it; then it is read, each text once."""
+    """Log and heartbeat name it and the command that fixes it; then it is read, each text once."""
     films, hotels = (topic_of(fleet.prefix, domain) for domain in ("films", "hotels"))
     out = f"{fleet.prefix}-out"
     create_topics(secured.plain, {films: 1, hotels: 1, out: 1, f"{fleet.prefix}-dead": 1})
@@ -185,4 +185,4 @@ def test_a_topic_that_may_not_be_read_stands_still_alone(fleet, secured):
     secured.allow("TOPIC", hotels, "READ")
     assert sorted(ids(secured.plain, out, want=20)) == sorted(f"e{i}" for i in range(20))
     wait_for(lambda: not said())
-    assert f"goes on partitions={hotels}[0]" in fleet.log("a")
+    assert f"continues partitions={hotels}[0]" in fleet.log("a")

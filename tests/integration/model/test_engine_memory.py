@@ -31,7 +31,7 @@ print(engine.max_batch_tokens)
 
 
 def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a program in a process of its own, and return what it printed."""
+    """Run a program in a separate process, and return what it printed."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", program, *map(str, arguments)],
         cwd=REPOSITORY,

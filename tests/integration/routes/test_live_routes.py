@@ -31,7 +31,7 @@ def fleet(kafka, redis_url, model_folder, tmp_path):
 def test_workers_follow_routes_and_new_topics_without_a_restart(fleet):
     """A route, then its topic, come under two workers: all is predicted; without it nothing is.
 
-    Where it comes back it goes on where it was, also after Kafka has forgotten the group's offsets.
+    A route that comes back continues where it was, even after Kafka forgot the offsets.
     """
     fleet.start("a", "b")
     pattern = rf"{fleet.name}\.(?P<domain>.+)"

@@ -192,7 +192,7 @@ def test_a_right_that_is_missing_leaves_nothing_half_written(
 
 
 def test_a_change_is_made_with_its_audit_or_not_at_all(server: RedisServer) -> None:
-    """A user who may not write the audit changes nothing; counting, which needs none, goes on."""
+    """A user who may not write the audit changes nothing; counting, which needs none, continues."""
     with redis.Redis.from_url(server.url) as raw, RedisStore(url_of(server, "worker")) as store:
         store.open(META)
         store.apply([part(0, 3, "a")])

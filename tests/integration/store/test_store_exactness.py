@@ -73,7 +73,7 @@ def work(store: RedisStore, log: Log, rng: Random, stop: threading.Event) -> Non
             if may_crash and rng.random() < 0.3:
                 pending = Pending()  # dies, and the store may have counted or not
             elif rng.random() < 0.3:
-                log.committed, may_crash = upto, False  # Redis is away: predictions go on
+                log.committed, may_crash = upto, False  # Redis is away: predictions continue
             else:
                 time.sleep(0.01)
             continue

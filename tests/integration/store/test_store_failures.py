@@ -64,7 +64,7 @@ def change(store: RedisStore) -> object:
 def test_a_full_server_is_told_and_not_half_written(
     server: RedisServer, write: Callable[[RedisStore], object]
 ) -> None:
-    """With maxmemory reached nothing is written, reading goes on, and later the call works."""
+    """With maxmemory reached nothing is written, reading continues, and later the call works."""
     with RedisStore(server.url) as store:
         store.open(META)
         store.apply([part(0, 1, "a")])
@@ -132,7 +132,7 @@ def test_latency_only_slows(server: RedisServer) -> None:
 
 
 def test_after_an_outage_everything_held_is_counted(server: RedisServer) -> None:
-    """A worker goes on while Redis is away and brings all of it, once, when it is back."""
+    """A worker continues while Redis is away and brings all of it, once, when it is back."""
     with RedisStore(server.url, timeout_s=0.2) as store:
         store.open(META)
         pending = Pending()

@@ -41,7 +41,7 @@ def test_skipped_records_are_written_nowhere_and_the_batch_goes_on(fleet, kafka,
 
 
 def test_a_worker_that_is_to_stop_names_the_record_and_loses_nothing(fleet, kafka):
-    """At each stage: exit code 1 before its batch is committed; with another setting it goes on."""
+    """Exit code 1 before its batch is committed, at each stage; another setting continues."""
     out, dead = f"{fleet.prefix}-out", f"{fleet.prefix}-dead"
     set_limit(kafka, out, 3_000)
     topic = topic_of(fleet.prefix, "films")

@@ -1,4 +1,4 @@
-"""A disk is full, of Redis, a worker or the broker: nothing is lost, and all goes on later."""
+"""A disk is full, of Redis, a worker or the broker: nothing is lost, and all continues later."""
 
 import os
 import signal
@@ -110,7 +110,7 @@ def test_a_liveness_file_that_a_full_disk_refuses_is_told_once_and_made_later(tm
 
 
 def test_a_broker_whose_disk_was_full_costs_no_event(redis_url, tmp_path):
-    """It ends; once it is started with space all goes on, each text predicted and counted once."""
+    """It ends; started with space it continues, each text predicted and counted once."""
     with disk(tmp_path, "64m") as small:
         settings = {"log.index.size.max.bytes": "65536"}
         server = KafkaServer(find_kafka(), settings=settings, jvm_args=("-Xmx384m",))

@@ -79,7 +79,7 @@ def test_a_route_without_its_output_waits_and_the_others_go_on(shop, kafka):
     assert said.startswith(f"{what} does not exist ({shop.ill}[0],{shop.ill}[1])")
     create_topics(kafka, {shop.ill_out: 2})
     assert ids(kafka, shop.ill_out, want=COUNT) == each_once(0, COUNT)
-    wait_for(lambda: f"goes on what='{what}'" in shop.log("a"))
+    wait_for(lambda: f"continues what='{what}'" in shop.log("a"))
     assert len(begun(shop, what)) == 1
     assert worker.poll() is None
     assert "offramp topics init" in begun(shop, what)[0][2]
@@ -103,7 +103,7 @@ def test_an_output_deleted_under_a_worker_holds_up_its_route_alone(shop, kafka):
 
 
 def test_without_a_dead_letter_topic_only_what_has_a_dead_letter_waits(shop, kafka):
-    """The other partition of the same topic goes on; with the topic there nothing is lost."""
+    """The other partition of the same topic continues; with the topic there nothing is lost."""
     create_topics(kafka, {shop.ill_out: 2})
     with KafkaAdminClient(bootstrap_servers=kafka) as admin:
         admin.delete_topics([f"{shop.prefix}-dead"])
@@ -140,7 +140,7 @@ def test_a_compacted_output_holds_up_texts_without_keys_alone(shop, kafka):
 
 
 def test_a_worker_whose_every_route_stands_still_lives_and_says_so(shop, kafka):
-    """It does not end after the time that errors may take, and goes on with the first topic."""
+    """It does not end after the time that errors may take, and continues with the first topic."""
     shop.environ["OFFRAMP_WORKER__GIVE_UP_S"] = "1"
     with KafkaAdminClient(bootstrap_servers=kafka) as admin:
         admin.delete_topics([shop.well_out])
@@ -155,7 +155,7 @@ def test_a_worker_whose_every_route_stands_still_lives_and_says_so(shop, kafka):
 
 
 def test_a_schema_that_its_registry_does_not_tell_holds_up_its_topic_alone(shop, kafka):
-    """Topics of other schemas go on meanwhile; with an answer each text is predicted once."""
+    """Topics of other schemas continue meanwhile; with an answer each text is predicted once."""
     create_topics(kafka, {shop.ill_out: 2})
     schema = {"type": "record", "name": "R", "fields": [{"name": "text", "type": "string"}]}
     good = b"\x16good film ."
@@ -171,7 +171,7 @@ def test_a_schema_that_its_registry_does_not_tell_holds_up_its_topic_alone(shop,
         wait_for(lambda: begun(shop, f"texts of {shop.ill}"))
         send(kafka, shop.well, 0, 4, value=framed(7, good))
         assert len(read_topic(kafka, shop.well_out, want=4)) == 4
-        registry.failing = {}  # now it has not the schema, and so it goes on waiting
+        registry.failing = {}  # now it has not the schema, and so it continues waiting
         wait_for(lambda: "answers 404" in shop.log("a"))
         assert "dead_letters=1" not in shop.log("a")
         registry.add(8, schema)

@@ -132,7 +132,7 @@ def test_a_worker_that_does_not_finish_in_time_is_killed(run, redis_url):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system tells a child of that")
 def test_workers_of_a_killed_supervisor_finish(run, redis_url):
-    """They do not go on under names that the next supervisor gives to its own."""
+    """They do not continue under names that the next supervisor gives to its own."""
     supervisor = run()
     workers = pids(redis_url).values()
     supervisor.kill()

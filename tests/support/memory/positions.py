@@ -38,7 +38,7 @@ class MemoryPositions(MemoryStats):
             return True
 
     def position(self, group: ConsumerGroup, source: str) -> int | None:
-        """Return the offset at which a group goes on in a partition, if it is known."""
+        """Return the offset at which a group continues in a partition, if it is known."""
         with self.lock:
             return self._positions[group].get(source)
 
@@ -48,6 +48,6 @@ class MemoryPositions(MemoryStats):
             return StoredPositions(group in self._began, dict(self._positions[group]))
 
     def keep_positions(self, group: ConsumerGroup, offsets: Mapping[str, int]) -> None:
-        """Note where a group goes on in some partitions."""
+        """Note where a group continues in some partitions."""
         with self.lock:
             self._positions[group].update(offsets)

@@ -86,7 +86,7 @@ class RedisSet:
         return [self.owner()]
 
     def cut(self, node: RedisServer) -> None:
-        """Part a primary from the other nodes; its clients go on with it."""
+        """Part a primary from the other nodes; its clients continue with it."""
         command(node, "ACL", "SETUSER", "default", *(f"-{name}" for name in _WATCHED_BY))
         self.hold_back(node)
 

@@ -1,4 +1,4 @@
-"""`offramp policy` on a Redis that somebody edited by hand: it tells, goes on, and repairs."""
+"""`offramp policy` on a Redis that somebody edited by hand: it tells, continues, and repairs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -79,7 +79,7 @@ def test_a_stored_time_of_no_calendar_is_shown_as_it_is(store: RedisStore, offra
 
 
 def test_a_policy_of_a_newer_version_blocks_no_other(store: RedisStore, offramp: Any) -> None:
-    """The commands go on for the policies that can be read; that one is told to be of another."""
+    """The commands continue for policies that can be read, and say that this one is newer."""
     other = store.open(PolicyMeta("other", "f2", (1, 2))).id
     store.server.command("HSET", f"offramp:{{{other}}}:meta", "schema", "2")
     assert len(data(offramp("list", "-o", "json"))["domains"]) == 3

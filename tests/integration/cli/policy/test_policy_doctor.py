@@ -28,7 +28,7 @@ def test_doctor_does_not_call_healthy_what_it_could_not_see(
         nobody = f"127.0.0.1:{probe.getsockname()[1]}"
     args = ["policy", "doctor", "--redis-url", redis_url, "-b", nobody, "-o", "json"]
     args += ["--set", "kafka.request_timeout_s=1"]
-    # In a process of its own: a client that finds no broker leaves sockets open.
+    # In a separate process: a client that finds no broker leaves sockets open.
     found = subprocess.run(
         [sys.executable, "-m", "consumer", *args], capture_output=True, text=True, check=False
     )

@@ -44,7 +44,7 @@ def offramp(redis_url: str) -> Offramp:
 
 
 def command(redis_url: str, *args: str) -> tuple[list[str], dict[str, str]]:
-    """Return the words and the environment of the command in a process of its own."""
+    """Return the words and the environment of the command in a separate process."""
     environ = {**os.environ, "OFFRAMP_REDIS__URL": redis_url, "COLUMNS": "250"}
     return [sys.executable, "-m", "consumer", *args], environ
 

@@ -69,7 +69,7 @@ def test_a_rebuild_that_cannot_begin_changes_nothing(redis_url: str, world: Worl
             environ = {"OFFRAMP_REDIS__URL": redis_url, "OFFRAMP_KAFKA__GROUP": group}
             args = ["policy", "rebuild", *options, "-b", servers, "--fresh", "--yes"]
             args += ["--set", "kafka.request_timeout_s=1"]
-            # In a process of its own: a client that finds no broker leaves sockets open.
+            # In a separate process: a client that finds no broker leaves sockets open.
             failed = subprocess.run(
                 [sys.executable, "-m", "consumer", *args],
                 env={**os.environ, **environ},
@@ -140,7 +140,7 @@ def test_a_lost_watermark_is_mended_by_a_fresh_rebuild(redis_url: str, world: Wo
         expected = held(store)
         store.server.command("DEL", store.bound()[0].key("wm"))
         found = json.loads(offramp(redis_url, world, "doctor", "-o", "json", code=4).stdout)
-        assert {f["check"]: f["mend"] for f in found["findings"]} == {
+        assert {f["check"]: f["fix"] for f in found["findings"]} == {
             "watermark": "offramp policy rebuild --fresh"
         }
         refused = offramp(redis_url, world, "rebuild", "--topic", world.out[0], code=1)

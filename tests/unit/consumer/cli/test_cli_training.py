@@ -117,7 +117,7 @@ def crash_at(step):
 
 
 def test_a_training_is_resumed(tmp_path, start, data, usual):
-    """The same command with --resume goes on after a crash, to the very weights."""
+    """The same command with --resume continues after a crash, to the very weights."""
     out = tmp_path / "out"
     settings = TrainSettings(
         batch_size=16, body_rate=3e-3, head_rate=3e-3, bf16=False, evaluate_every=2
@@ -164,7 +164,7 @@ def test_a_pretraining_starts_from_an_encoder(tmp_path, start, data):
 
 
 def test_a_pretraining_is_resumed(tmp_path, start, data):
-    """The same command with --resume goes on from the last checkpoint."""
+    """The same command with --resume continues from the last checkpoint."""
     settings = TrainSettings(
         batch_size=16, body_rate=1e-2, head_rate=1e-2, seed=3, bf16=False, evaluate_every=2
     )

@@ -78,7 +78,7 @@ def test_a_topic_is_looked_at_before_anything_is_read_for_it(obstacles, clock):
 
 
 def test_what_is_under_way_is_waited_for(obstacles, clock):
-    """A partition goes on only after all batches that it was left out of, also if it has gone."""
+    """A partition continues only after all batches that it was left out of, also if it has gone."""
     obstacles.stop(SCHEMA, {B0: 3})
     clock.now += 2
     obstacles.try_again(busy={B0})
@@ -106,7 +106,7 @@ def test_it_is_over_with_the_record_that_did_not_get_past(obstacles, clock, capl
     assert lines == [
         f"stands still partitions=b[0] {said} for_s=0 tries=1",
         f"stands still partitions=b[0] {said} for_s=61 tries=1",
-        "goes on what='texts of b' for_s=61",
+        "continues what='texts of b' for_s=61",
     ]
 
 
@@ -122,7 +122,7 @@ def test_a_worker_without_one_partition_that_goes_on_says_so_once_a_minute(
 
 
 def test_each_try_that_fails_is_not_told_anew_as_all_stand_still(obstacles, clock, caplog):
-    """A partition that is read again for a moment to see whether it can go on does not go on."""
+    """A partition that is read for a moment to see whether it can continue stands still."""
     for _ in range(130):
         if not obstacles.standing():
             obstacles.stop(SCHEMA, {B0: 3})

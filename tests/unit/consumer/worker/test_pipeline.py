@@ -65,7 +65,7 @@ def test_the_next_batch_is_prepared_while_the_last_one_is_computed():
 
 @pytest.mark.parametrize("stage", ["prepare", "compute", "commit"])
 def test_nothing_behind_a_failure_is_committed(stage):
-    """The failing batch and those behind it are given back, and afterwards all goes on."""
+    """The failing batch and those behind it are given back, and afterwards all continues."""
     done: list[int] = []
     broken = [True]
 

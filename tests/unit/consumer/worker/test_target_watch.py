@@ -1,4 +1,4 @@
-"""The thread that looks at topics goes on, whatever a look comes to."""
+"""The thread that looks at topics continues, whatever a look comes to."""
 
 import threading
 

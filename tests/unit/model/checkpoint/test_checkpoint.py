@@ -89,7 +89,7 @@ def test_tokenizer_must_fit(tmp_path):
 
 
 def test_start_keeps_heads_that_fit(tmp_path):
-    """Fine-tuning goes on with the exits a checkpoint has; the others start afresh."""
+    """Fine-tuning continues with the exits a checkpoint has; the others start afresh."""
     write_tiny_model(tmp_path)
     before = load_model(tmp_path).state_dict()
     labels = ("negative", "neutral", "positive")

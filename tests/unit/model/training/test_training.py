@@ -1,4 +1,4 @@
-"""Training: losses do what they say, every text is seen once, a stopped training goes on."""
+"""Training: losses do what they say, every text is seen once, a stopped training continues."""
 
 import math
 
@@ -241,7 +241,7 @@ def test_last_step_is_evaluated(tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_the_training(tmp_path):
-    """A diverged training stops with the step and the advice, instead of going on with nothing."""
+    """A diverged training stops with the step and the advice instead of continuing."""
     rows, _ = toy()
     targets = torch.full((len(rows), 2), math.nan)
     with pytest.raises(TrainingFailed, match=r"loss is nan at step \d+: lower the rates"):

@@ -136,7 +136,7 @@ def test_an_object_without_a_label_is_named_by_its_line(tmp_path: Path, line: by
 )
 def test_a_record_without_a_label_is_none(line: bytes) -> None:
     """Of a topic, too, only an id with its label is taken."""
-    with pytest.raises(ValueError):  # noqa: PT011 - who reads the topic counts it and goes on
+    with pytest.raises(ValueError):  # noqa: PT011 - who reads the topic counts it and continues
         parse_label(line)
 
 
