@@ -8,12 +8,9 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from consumer.process.signals import START_S, Heed, Stopped
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _HOME: Final = Path(__file__).resolve().parents[1]
 _PACKAGES: Final = ("consumer", "model", "offramp", "policy_state")
@@ -24,7 +21,7 @@ def main() -> None:
 
     A worker ends with 0: being told to stop is how it ends.
     """
-    worker = _is_worker(sys.argv[1:])
+    worker = sys.argv[1:2] == ["worker"] and "--check" not in sys.argv
     try:
         _run(worker=worker)
     except SystemExit as end:
@@ -84,8 +81,3 @@ def check_packages() -> None:
                 " something else has this name; see PYTHONPATH, and install offramp into an "
                 "environment that it has for itself"
             )
-
-
-def _is_worker(arguments: Sequence[str]) -> bool:
-    """Say whether a worker is to run, as far as can be known before anything is imported."""
-    return arguments[:1] == ["worker"] and "--check" not in arguments

