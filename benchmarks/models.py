@@ -141,7 +141,7 @@ def measure(folder: Path, domains: Sequence[Domain], out: Path, settings: Settin
         run = f"{settings.precision}-{settings.max_tokens}-{len(domain.sample.texts)}"
         path = out / f"{folder.name}-{digest[:8]}" / f"{domain.name}-{run}.tsv"
         if path.exists():
-            rows = read_matrix(path)[0].tolist()
+            rows = read_matrix(path).labels.tolist()
         else:
             engine = engine or Engine(
                 folder,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from itertools import chain, pairwise, zip_longest
+from itertools import chain, pairwise
 from operator import add, attrgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
+from policy_state.counting import THOUSAND, TextArrays, chosen_exits, matrix_of, thousandths
 from policy_state.errors import InvalidInput
 from policy_state.wording import counted
 
@@ -26,32 +28,17 @@ Z_95: Final = 1.959964
 
 _FEW: Final = 16  # different labels of texts that are added one by one faster than by numpy
 _REMEMBERED: Final = 4096
-_NO_LABEL: Final = -1
 
 
-class _Labels(NamedTuple):
-    """The labels of some texts, each (texts, exits): what kinds of counters are made of."""
+def _kind(letter: str, adds: Callable[[TextArrays], NDArray[Any]], *, most: float = 1) -> Any:  # noqa: ANN401 - as field()
+    """Declare a kind of counter.
 
-    labels: NDArray[np.integer]
-    ran: NDArray[np.bool_]
-    stopped: NDArray[np.bool_]
-    differs: NDArray[np.bool_]  # from exit 0
-    steps: NDArray[np.integer]  # 1: it differs from exit 0 here and not one exit before; -1: back
-
-    @classmethod
-    def of(cls, labels: NDArray[np.integer]) -> Self:
-        import numpy as np  # here, so that looking at counters does not wait for it
-
-        ran = labels != _NO_LABEL
-        differs = (labels != labels[:, :1]) & ran
-        stopped = ran & ~np.pad(ran[:, 1:], ((0, 0), (0, 1)))
-        steps = np.diff(differs.astype(np.int8), axis=1, prepend=0)
-        return cls(labels, ran, stopped, differs, steps)
-
-
-def _kind(letter: str, adds: Callable[[_Labels], NDArray[Any]]) -> Any:  # noqa: ANN401 - as field()
-    """Declare a kind of counter: its letter in exports, and what texts add to it at each exit."""
-    return field(default=(), metadata={"letter": letter, "adds": adds})
+    Args:
+        letter: How it is called in exports, before the exit.
+        adds: What texts add to it at each exit.
+        most: What one text that computed the exit may add; infinite if others add to it, too.
+    """
+    return field(default=(), metadata={"letter": letter, "adds": adds, "most": most})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +46,11 @@ class ExitStats:
     """What each exit has been seen to do on the texts of one domain.
 
     Every tuple has one entry per exit, shallowest first; those not given are all zeros. No count
-    of an exit is above `observed`. The counters say nothing of how exits are chosen, so they can
-    be counted again from predictions. Here alone a kind of counter is named: stores, documents and
-    sums take the kinds in this order, exit by exit.
+    of an exit is above `observed`, and no sum of thousandths above a thousand times that. A text
+    that the gate let go is in `sure` and nowhere else, for it says nothing fair of deeper exits. A
+    text held out to measure is counted like any other, and in `held` besides. The counters say
+    nothing of how exits are chosen, so they can be counted again from predictions. Here alone a
+    kind of counter is named: stores, documents and sums take the kinds in this order, exit by exit.
 
     >>> first = ExitStats.from_labels([0, 1], exits=3)
     >>> (first + ExitStats.from_labels([1], exits=3)).observed
@@ -86,6 +75,20 @@ class ExitStats:
     odd: tuple[int, ...] = _kind("o", lambda of: (of.labels & 1) * of.ran)
     # h[j]: texts with label 2 or 3 at j, or 6 or 7, and so on
     high: tuple[int, ...] = _kind("h", lambda of: (of.labels >> 1 & 1) * of.ran)
+    # e[j]: duels, texts whose label at j differs from that at j - 1
+    duels: tuple[int, ...] = _kind("e", lambda of: of.duels)
+    # c[j]: what the step to j is worth, thousandths summed over the texts of `observed`
+    credit: tuple[int, ...] = _kind("c", lambda of: of.credits, most=THOUSAND)
+    # q[j]: the same squared, text by text
+    squares: tuple[int, ...] = _kind("q", lambda of: of.squares, most=THOUSAND)
+    # s[j]: calibrated scores of j's label, thousandths summed over the texts of `observed`
+    confidence: tuple[int, ...] = _kind("s", lambda of: of.scores, most=THOUSAND)
+    # u[j]: texts run to the last exit to measure, of which j's label would have been sent
+    held: tuple[int, ...] = _kind("u", lambda of: of.held)
+    # v[j]: of those, texts whose label at j differs from the last exit's
+    parted: tuple[int, ...] = _kind("v", lambda of: of.held & (of.labels != of.labels[:, -1:]))
+    # x[j]: texts that the gate let go at j, before the exit of their domain
+    sure: tuple[int, ...] = _kind("x", lambda of: of.sure, most=math.inf)
 
     def __post_init__(self) -> None:
         """Refuse tuples of different lengths and negative counts."""
@@ -111,9 +114,39 @@ class ExitStats:
         return cls.from_flat(_flat_counts(tuple(exit_labels), exits))
 
     @classmethod
-    def from_texts(cls, exit_labels: Iterable[Sequence[int]], *, exits: int) -> Self:
-        """Return what many texts add; the same as adding up `from_labels`, many times as fast."""
+    def from_texts(
+        cls,
+        exit_labels: Iterable[Sequence[int]],
+        *,
+        exits: int,
+        credits: Sequence[Sequence[int]] | None = None,
+        scores: Sequence[Sequence[int]] | None = None,
+        chosen: Sequence[int | None] | None = None,
+    ) -> Self:
+        """Return what many texts add; the same as adding them up one by one, many times as fast.
+
+        Args:
+            exit_labels: Of each text the labels of exits 0..k where it stopped at k.
+            exits: Of the policy.
+            credits: What the step to each of these exits is worth, thousandths; None for a model
+                without calibration.
+            scores: Of the label of each of these exits, thousandths; None as for `credits`.
+            chosen: The exit that would have been sent, where it is not k: a shallower one of a text
+                that ran to the last exit to measure, a deeper one where the gate let the text go.
+
+        Raises:
+            InvalidInput: More or fewer numbers than exits that ran, or numbers that cannot be.
+        """
         rows = list(map(tuple, exit_labels))
+        if chosen is not None and not any(exit_ is not None for exit_ in chosen):
+            chosen = None
+        if credits is not None or scores is not None or chosen is not None:
+            return cls.from_matrix(
+                matrix_of(rows, exits),
+                credits=None if credits is None else thousandths(credits, rows, exits, "credit"),
+                scores=None if scores is None else thousandths(scores, rows, exits, "score"),
+                chosen=None if chosen is None else chosen_exits(chosen, rows),
+            )
         alike = Counter(rows)
         if len(alike) <= _FEW:
             sums = [0] * (len(KINDS) * exits)
@@ -121,12 +154,27 @@ class ExitStats:
                 added = _flat_counts(labels, exits)
                 sums = [old + times * new for old, new in zip(sums, added, strict=True)]
             return cls.from_flat(sums)
-        return cls.from_matrix(_matrix(rows, exits))
+        return cls.from_matrix(matrix_of(rows, exits))
 
     @classmethod
-    def from_matrix(cls, labels: NDArray[np.integer]) -> Self:
-        """Return what the rows of a matrix (texts, exits) add; -1 where an exit did not run."""
-        return cls(*(tuple(c.sum(axis=0).tolist()) for c in counts_of_rows(labels).values()))
+    def from_matrix(
+        cls,
+        labels: NDArray[np.integer],
+        *,
+        credits: NDArray[np.integer] | None = None,
+        scores: NDArray[np.integer] | None = None,
+        chosen: NDArray[np.integer] | None = None,
+    ) -> Self:
+        """Return what the rows of a matrix (texts, exits) add; -1 where an exit did not run.
+
+        Args:
+            labels: The matrix.
+            credits: As wide, thousandths; whatever stands where an exit did not run.
+            scores: The same.
+            chosen: (texts,); the exit that would have been sent, -1 for the one where it stopped.
+        """
+        counts = counts_of_rows(labels, credits=credits, scores=scores, chosen=chosen)
+        return cls(*(tuple(c.sum(axis=0).tolist()) for c in counts.values()))
 
     @classmethod
     def from_flat(cls, counts: Sequence[int]) -> Self:
@@ -174,8 +222,8 @@ class ExitStats:
         found += [
             f"exit {j} {kind} {counted(count, 'time')} in {counts[0]}"
             for j, counts in enumerate(self.by_exit())
-            for kind, count in zip(KINDS, counts, strict=True)
-            if count > counts[0]
+            for (kind, most), count in zip(MOST.items(), counts, strict=True)
+            if count > counts[0] and count > most * counts[0]  # inf * 0 is no number
         ]
         if sum(self.played) != self.observed[0]:
             found.append(
@@ -206,34 +254,31 @@ class ExitStats:
 KINDS: Final[Mapping[str, str]] = {kind.name: kind.metadata["letter"] for kind in fields(ExitStats)}
 """The kinds of counters, in order, and how each is called in exports before the exit's number."""
 
+MOST: Final[Mapping[str, float]] = {kind.name: kind.metadata["most"] for kind in fields(ExitStats)}
+"""What one text that computed an exit may add to each kind."""
+
 _columns: Final = attrgetter(*KINDS)
 
 
 @lru_cache(_REMEMBERED)
 def _flat_counts(exit_labels: tuple[int, ...], exits: int) -> tuple[int, ...]:
     """Return what one text adds, exit by exit."""
-    stats = ExitStats.from_matrix(_matrix([exit_labels], exits))
+    stats = ExitStats.from_matrix(matrix_of([exit_labels], exits))
     return tuple(chain.from_iterable(stats.by_exit()))
 
 
-def _matrix(rows: Sequence[tuple[int, ...]], exits: int) -> NDArray[np.integer]:
-    """Return the labels of texts as a matrix (texts, exits); -1 where an exit did not run."""
-    import numpy as np
+def counts_of_rows(
+    labels: NDArray[np.integer],
+    *,
+    credits: NDArray[np.integer] | None = None,
+    scores: NDArray[np.integer] | None = None,
+    chosen: NDArray[np.integer] | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Return what each row of a matrix (texts, exits) adds to each kind, as wide as the matrix.
 
-    for row in rows:
-        if not 1 <= len(row) <= exits:
-            raise InvalidInput(
-                f"{counted(len(row), 'exit label')} for one text, this policy has "
-                f"{counted(exits, 'exit')}"
-            )
-    padded = zip_longest(*rows, (_NO_LABEL,) * exits, fillvalue=_NO_LABEL)
-    flat = np.fromiter(chain.from_iterable(padded), dtype=np.int64)
-    return flat.reshape(exits, -1).T[:-1]
-
-
-def counts_of_rows(labels: NDArray[np.integer]) -> dict[str, NDArray[Any]]:
-    """Return what each row of a matrix (texts, exits) adds to each kind, as wide as the matrix."""
-    of = _Labels.of(labels)
+    The arguments are those of `ExitStats.from_matrix`.
+    """
+    of = TextArrays.of(labels, credits, scores, chosen)
     return {kind.name: kind.metadata["adds"](of) for kind in fields(ExitStats)}
 
 

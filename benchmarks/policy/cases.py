@@ -82,7 +82,7 @@ def reference_cases(folder: Path | None) -> list[Case]:
         path = folder / _PUBLISHED.format(exits=exits)
         if not path.exists():
             continue
-        labels, truth = read_matrix(path)
+        labels, truth, *_ = read_matrix(path)
         assert truth is not None
         found += [
             Case(
@@ -107,7 +107,7 @@ def domain_cases(folder: Path | None, most: int) -> list[Case]:
         facts = json.loads((model / "model.json").read_text(encoding="utf-8"))
         layers = tuple(facts["layers"])
         for path in sorted(model.glob("*.tsv"))[:most]:
-            labels, truth = read_matrix(path)
+            labels, truth, *_ = read_matrix(path)
             assert truth is not None
             name = f"{facts['name']}, {path.stem.split('-')[0]}"
             found.append(Case(name, model.name, labels, truth, layers, texts=_DOMAIN_TEXTS))

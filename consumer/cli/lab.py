@@ -116,8 +116,9 @@ def replay(
 ) -> None:
     """Replay recorded exit labels, and compare the algorithms with fixed choices.
 
-    The file has one column per exit, named 0, 1, .., from shallow to deep. The last column may be
-    the true label, named `op_labels`. Each trial shuffles the texts.
+    The file has one column per exit, named 0, 1, .., from shallow to deep. A column `op_labels`
+    with the true label may follow, and for a calibrated model the credits c0, c1, .. and the scores
+    s0, s1, ... With credits the default algorithm goes by them. Each trial shuffles the texts.
 
     The reward of an exit is the error it saves compared with exit 0, minus the cost it adds.
     Without true labels, disagreement with exit 0 stands for the error saved. Regret is the reward
@@ -130,10 +131,11 @@ def replay(
     from policy_state.simulation.replay import shuffles
 
     found = trials.settings(values, PolicySettings(cost_weight=1.0))
-    labels, truth = read_matrix(matrix)
+    texts = read_matrix(matrix)
     layer_numbers = parse_numbers(layers, "--exits", int)
-    scale = Scale(labels, truth, _costs(found, layer_numbers, labels.shape[1]), layer_numbers)
-    outcomes = _run(found, scale, shuffles(len(labels), trials.trials), trials.fleet)
+    costs = _costs(found, layer_numbers, texts.labels.shape[1])
+    scale = Scale(texts.labels, texts.truth, costs, layer_numbers, credits=texts.credits)
+    outcomes = _run(found, scale, shuffles(len(texts.labels), trials.trials), trials.fleet)
     _show(outcomes, scale, found, trials, title=matrix.name)
 
 
@@ -225,7 +227,8 @@ def _run(
         typer.echo(
             f"replaying {name}: {orders.shape[0]} x {counted(orders.shape[1], 'text')}", err=True
         )
-        plays = replayed(build(chosen, scale.layers), scale.labels, orders, fleet=fleet)
+        algorithm = build(chosen, scale.layers, credits=scale.credits is not None)
+        plays = replayed(algorithm, scale.labels, orders, credits=scale.credits, fleet=fleet)
         outcomes[name] = outcome(plays, scale)
     for name, exits in baselines(scale, orders).items():
         outcomes[name] = outcome(Replay(orders, exits, ((),) * len(orders)), scale)
@@ -250,8 +253,8 @@ def _show(
         learnt = {name: outcomes[name] for name in (*settings, "random", "last")}
         plot_replay(learnt, trials.plot, title=title)
         typer.echo(f"plot written to {trials.plot}", err=True)
-    everything = ExitStats.from_matrix(scale.labels)
-    first = build(next(iter(settings.values())), scale.layers)
+    everything = ExitStats.from_matrix(scale.labels, credits=scale.credits)
+    first = build(next(iter(settings.values())), scale.layers, credits=scale.credits is not None)
     diagnosis = diagnose(everything, first.assess(everything), scale.costs)
     data = {
         "texts": int(scale.labels.shape[0]),

@@ -6,6 +6,7 @@ import csv
 import random
 import re
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, TextIO
 
 from model.errors import InvalidData
@@ -180,9 +181,27 @@ def set_name(path: Path) -> str:
     return f"{path.absolute().parent.name}/{path.name.partition('.')[0]}"
 
 
-def write_matrix(file: TextIO, rows: Sequence[Sequence[int]], truth: Sequence[int] | None) -> None:
-    """Write an exit matrix: columns 0..K-1 with each exit's label, then the truth where known."""
+def write_matrix(
+    file: TextIO,
+    rows: Sequence[Sequence[int]],
+    truth: Sequence[int] | None,
+    *,
+    credits: Sequence[Sequence[int]] | None = None,
+    scores: Sequence[Sequence[int]] | None = None,
+) -> None:
+    """Write an exit matrix: columns 0..K-1 with each exit's label, then what else is known.
+
+    That is the truth, what the step to each exit is worth (c0..), and the score of each exit
+    (s0..), both in thousandths.
+    """
+    exits = range(len(rows[0]))
+    columns = {
+        tuple(map(str, exits)): rows,
+        (TRUTH_COLUMN,): None if truth is None else [(label,) for label in truth],
+        tuple(f"c{j}" for j in exits): credits,
+        tuple(f"s{j}" for j in exits): scores,
+    }
+    known = {names: table for names, table in columns.items() if table is not None}
     writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-    writer.writerow([*range(len(rows[0])), *([] if truth is None else [TRUTH_COLUMN])])
-    for i, row in enumerate(rows):
-        writer.writerow([*row, *([] if truth is None else [truth[i]])])
+    writer.writerow(chain.from_iterable(known))
+    writer.writerows(map(chain.from_iterable, zip(*known.values(), strict=True)))

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Bools = NDArray[np.bool_]
 
+THOUSAND: Final = 1000
+"""Credits are counted in thousandths."""
+
 SCREEN_EXPECTED: Final = 12.0
 SCREEN_SHARE: Final = 0.1
 """An exit is constant where it gave the last exit's rarer labels to less than a tenth of the texts
@@ -34,11 +37,23 @@ class Counters(NamedTuple):
     apart: Floats
     odd: Floats
     high: Floats
+    credit: Floats  # in thousandths, as in `ExitStats`
+    squares: Floats
 
     @classmethod
     def of(cls, stats: ExitStats) -> Counters:
         """Return the counters of one domain, each (exits,)."""
         return cls(*(np.array(getattr(stats, kind), dtype=np.float64) for kind in cls._fields))
+
+    def steps(self, *, credits: bool) -> tuple[Floats, Floats]:
+        """Return what the step to each exit gained, and the same squared, summed over its texts.
+
+        A text gains 1 where it leaves exit 0's label and -1 where it comes back to it; or, by
+        `credits`, what its step is worth.
+        """
+        if credits:
+            return self.credit / THOUSAND, self.squares / THOUSAND
+        return self.gained - self.lost, self.gained + self.lost
 
     def after(self, exit_: int, texts: float) -> Counters:
         """Return what is to be expected after so many texts more stop at an exit: equal means."""

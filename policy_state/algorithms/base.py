@@ -62,11 +62,22 @@ class Algorithm(Protocol):
         ...
 
 
-def build(settings: PolicySettings, layers: Sequence[int]) -> Algorithm:
-    """Return the algorithm that `settings` describe, for a model with exits after `layers`."""
+def build(
+    settings: PolicySettings,
+    layers: Sequence[int],
+    *,
+    credits: bool = False,
+) -> Algorithm:
+    """Return the algorithm that `settings` describe, for a model with exits after `layers`.
+
+    Args:
+        settings: Of the policy.
+        layers: One per exit.
+        credits: Whether the model is calibrated, so that its counters hold credits.
+    """
     costs = cost_vector(settings.cost, layers, weight=settings.cost_weight)
     if settings.algorithm == "uee-ucb":
         return UeeUcb(costs=costs, alpha=settings.alpha)
     if settings.tolerance is not None:
-        return ToleranceAlgorithm(settings, tuple(layers))
-    return DefaultAlgorithm(settings, tuple(layers))
+        return ToleranceAlgorithm(settings, tuple(layers), credits)
+    return DefaultAlgorithm(settings, tuple(layers), credits)

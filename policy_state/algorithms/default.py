@@ -117,7 +117,8 @@ class DefaultAlgorithm(ExploringAlgorithm):
         if pool is None:
             return self._typical_steps
         seen = Counters.of(pool)
-        steps = seen.gained - seen.lost + self.prior_texts * self._typical_steps
+        gained, _ = seen.steps(credits=self.credits)
+        steps = gained + self.prior_texts * self._typical_steps
         believed: Floats = steps / (seen.observed + self.prior_texts)
         return believed
 
@@ -144,14 +145,16 @@ class DefaultAlgorithm(ExploringAlgorithm):
     def _bounds(self, counters: Counters, costs: Floats) -> Bounds:
         seen, texts = np.maximum(counters.observed, 1), counters.observed[..., :1]
         alpha = self.settings.alpha
-        return paired_bounds(seen, counters.gained, counters.lost, texts, costs, alpha=alpha)
+        gained, squares = counters.steps(credits=self.credits)
+        return paired_bounds(seen, gained, squares, texts, costs, alpha=alpha)
 
     def _anchored(self, counters: Counters, costs: Floats) -> Bounds:
         full, texts = np.maximum(counters.observed[..., -1:], 1), counters.observed[..., :1]
         return anchored_bounds(full, counters.apart, texts, costs, alpha=self.settings.alpha)
 
     def _believed_gains(self, counters: Counters, prior_steps: Floats) -> Floats:
-        steps = counters.gained - counters.lost + self.prior_texts * prior_steps
+        gained, _ = counters.steps(credits=self.credits)
+        steps = gained + self.prior_texts * prior_steps
         gains: Floats = (steps / (counters.observed + self.prior_texts)).cumsum(axis=-1)
         return gains
 
@@ -165,6 +168,8 @@ class DefaultAlgorithm(ExploringAlgorithm):
         return at_most_deeper(upper)
 
     def _screened(self, counters: Counters) -> Bools:
+        if self.credits:  # a step from an exit that always says the same is worth what it is worth
+            return np.zeros(counters.observed.shape, dtype=np.bool_)
         return constant_exits(counters)
 
     @cached_property

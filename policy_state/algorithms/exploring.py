@@ -31,6 +31,7 @@ class ExploringAlgorithm(ABC):
 
     settings: PolicySettings
     layers: tuple[int, ...]
+    credits: bool = False  # whether steps are counted by what they are worth
 
     @property
     def name(self) -> str:

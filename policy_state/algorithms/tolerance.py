@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from policy_state.algorithms.arrays import Assessment, Counters, known_values
-from policy_state.algorithms.bounds import certainly_at_most, last_best
+from policy_state.algorithms.bounds import certain_rest, certainly_at_most, last_best
 from policy_state.algorithms.costs import cost_vector
 from policy_state.algorithms.exploring import ExploringAlgorithm
 from policy_state.algorithms.settings import PolicySettings
 
 if TYPE_CHECKING:
-    from policy_state.algorithms.bounds import Exits
+    from policy_state.algorithms.arrays import Bools
+    from policy_state.algorithms.bounds import Exits, Floats
     from policy_state.stats import ExitStats
 
 _UNDECIDED: Final = 30.0
@@ -30,6 +31,9 @@ class ToleranceAlgorithm(ExploringAlgorithm):
     Strong Dominance holds: it is P(j wrong, K right) - P(j right, K wrong). Texts that ran to the
     last exit tell it of all exits at once. Its upper bound holds at all times together, for 19 of
     20 domains. Until some exit is certain, all texts go to the last one.
+
+    By credits the extra error of exit j is what the steps behind it gain. That is less than the
+    disagreement, so an exit is certain by whichever bound allows it first.
 
     >>> from policy_state.algorithms.base import build
     >>> from policy_state.algorithms.settings import PolicySettings
@@ -54,9 +58,10 @@ class ToleranceAlgorithm(ExploringAlgorithm):
         """Return the exit chosen; rewards are minus the extra error over the last exit."""
         counters = Counters.of(stats)
         full = counters.observed[self.last]
+        extra, _ = self._extra_error(counters)
         return Assessment(
             exit=int(self._next(counters)[1]),
-            rewards=known_values(-counters.apart / max(full, 1), [full > 0] * len(self.layers)),
+            rewards=known_values(-extra, [full > 0] * len(self.layers)),
             indices=(None,) * len(self.layers),
             anchor=self.last,
         )
@@ -74,11 +79,20 @@ class ToleranceAlgorithm(ExploringAlgorithm):
     def _next(self, counters: Counters) -> tuple[Exits, Exits]:
         """Return where scouts and where all others go, (...)."""
         tolerance, costs = self.settings.tolerance or 0.0, np.array(self.costs)
-        full = counters.observed[..., -1:]
-        share = counters.apart / np.maximum(full, 1)
-        certain = certainly_at_most(tolerance, share, full)
+        extra, certain = self._extra_error(counters)
         certain[..., -1] = True
         settled = last_best(np.where(certain, -costs, -np.inf))  # the deepest of the cheapest
-        hopeful = (share <= tolerance) & (costs < costs[settled][..., None])
-        undecided = hopeful.any(axis=-1) & (full[..., 0] < _UNDECIDED / tolerance)
+        hopeful = (extra <= tolerance) & (costs < costs[settled][..., None])
+        undecided = hopeful.any(axis=-1) & (counters.observed[..., -1] < _UNDECIDED / tolerance)
         return np.where(undecided, self.last, settled), settled
+
+    def _extra_error(self, counters: Counters) -> tuple[Floats, Bools]:
+        """Return it by exit, and whether it is certainly within the tolerance, (..., exits)."""
+        tolerance, full = self.settings.tolerance or 0.0, counters.observed[..., -1:]
+        apart = counters.apart / np.maximum(full, 1)
+        certain = certainly_at_most(tolerance, apart, full)
+        if not self.credits:
+            return apart, certain
+        gained, squares = counters.steps(credits=True)
+        rest, upper = certain_rest(np.maximum(counters.observed, 1), gained, squares)
+        return np.minimum(rest, apart), certain | (upper <= tolerance)

@@ -140,7 +140,7 @@ def read_reports(
     if found is None:
         raise PolicyNotFound(no_such_policy(policy, [meta.name for meta in store.policies()]))
     meta = store.open(found).meta
-    algorithm = build(meta.settings, meta.layers)
+    algorithm = build(meta.settings, meta.layers, credits=meta.calibrated)
     names = store.domains(limit=_MOST) if domains is None else domains
     records = store.read(names)
     pool = store.totals().stats

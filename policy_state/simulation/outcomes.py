@@ -34,6 +34,7 @@ class Scale:
     costs: tuple[float, ...]
     layers: tuple[int, ...]
     change: int | None = None  # the row from which on the domain is another one
+    credits: NDArray[np.integer] | None = None  # (rows, exits): in thousandths
 
     def __post_init__(self) -> None:
         """Refuse layers and costs for other exits."""

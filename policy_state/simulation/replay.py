@@ -15,6 +15,7 @@ from policy_state.algorithms.drift import BLOCK_TEXTS, DriftWatch, DriftWindow
 from policy_state.algorithms.exploring import ExploringAlgorithm
 from policy_state.algorithms.uee_ucb import UeeUcb
 from policy_state.errors import InvalidInput
+from policy_state.simulation.matrix import Matrix
 from policy_state.stats import ExitStats, counts_of_rows
 from policy_state.wording import counted
 
@@ -80,11 +81,12 @@ def shuffles(rows: int, trials: int, *, texts: int | None = None) -> NDArray[np.
     return np.stack(orders)
 
 
-def replay(
+def replay(  # noqa: PLR0913 - who, what texts, in which order, decided on by whom
     algorithm: Algorithm,
     labels: NDArray[np.int8],
     orders: NDArray[np.intp],
     *,
+    credits: NDArray[np.integer] | None = None,
     fleet: Fleet = Fleet(),
     pool: ExitStats | None = None,
 ) -> Replay:
@@ -95,6 +97,7 @@ def replay(
     Args:
         algorithm: For as many exits as the matrix has columns.
         labels: The label of every exit on every text, (rows, exits).
+        credits: What each step is worth, in thousandths, (rows, exits), for a calibrated model.
         orders: From `shuffles`, or any other, (trials, texts).
         fleet: Who decides on what.
         pool: What other domains have learnt, for the events of a batch that do not explore.
@@ -110,10 +113,11 @@ def replay(
         exits = uee_ucb_one_by_one(labels, orders, algorithm.costs, alpha=algorithm.alpha)
         return Replay(orders, exits, ((),) * len(orders))
     if fleet.one_by_one and isinstance(algorithm, ExploringAlgorithm):
-        return _default_one_by_one(algorithm, labels, orders)
-    trials = [
-        _in_batches(algorithm, labels[order], i, fleet, pool) for i, order in enumerate(orders)
-    ]
+        return _default_one_by_one(algorithm, labels, orders, credits)
+    trials = []
+    for trial, order in enumerate(orders):
+        texts = Matrix(labels[order], credits=None if credits is None else credits[order])
+        trials.append(_in_batches(algorithm, texts, trial, fleet, pool))
     return Replay(orders, np.stack([e for e, _ in trials]), tuple(r for _, r in trials))
 
 
@@ -156,10 +160,11 @@ def _default_one_by_one(
     algorithm: ExploringAlgorithm,
     labels: NDArray[np.int8],
     orders: NDArray[np.intp],
+    credits: NDArray[np.integer] | None,
 ) -> Replay:
     """Return what the default does; all trials advance together, one text each per step."""
     trials, texts = orders.shape
-    rows_add = counts_of_rows(labels)
+    rows_add = counts_of_rows(labels, credits=credits)
     # (rows, kinds, exits): what a text adds that runs to the end
     each = np.stack([rows_add[kind] for kind in Counters._fields], axis=1).astype(np.float64)
     exits_ = labels.shape[1]
@@ -189,13 +194,13 @@ def _default_one_by_one(
 
 def _in_batches(
     algorithm: Algorithm,
-    labels: NDArray[np.int8],
+    arriving: Matrix,
     trial: int,
     fleet: Fleet,
     pool: ExitStats | None,
 ) -> tuple[NDArray[np.int8], tuple[int, ...]]:
     """Return where the texts of one trial stop, and after how many it started afresh."""
-    texts, exits_ = labels.shape
+    texts, exits_ = arriving.labels.shape
     watches = [DriftWatch(exits_, evidence=algorithm.drift) for _ in range(fleet.workers)]
     generators = [random.Random(trial * 1000 + worker) for worker in range(fleet.workers)]
     generators[0].seed(trial)
@@ -207,13 +212,15 @@ def _in_batches(
         deltas = []
         for worker, generator in enumerate(generators):
             start = round_start + worker * fleet.batch
-            batch = labels[start : start + fleet.batch].copy()
+            part = slice(start, start + fleet.batch)
+            batch = arriving.labels[part].copy()
             chosen = algorithm.decide(
                 known, len(batch), rng=generator, workers=fleet.workers, pool=pool
             )
             exits[start : start + len(batch)] = chosen
             batch[np.arange(exits_) > np.array(chosen, dtype=np.intp)[:, None]] = -1
-            deltas.append(ExitStats.from_matrix(batch))
+            worth = None if arriving.credits is None else arriving.credits[part]
+            deltas.append(ExitStats.from_matrix(batch, credits=worth))
         in_flight.append(deltas)
         if len(in_flight) <= fleet.delay:
             continue

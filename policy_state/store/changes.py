@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from policy_state.stats import KINDS, ExitStats
+from policy_state.stats import MOST, ExitStats
 from policy_state.store.admin import Change, Freeze, Pin, Remove, Reset, Unfreeze, Unpin
 from policy_state.store.values import DomainSnapshot
 
@@ -56,9 +56,13 @@ def scaled(stats: ExitStats, share: float) -> ExitStats:
     played = [math.floor(count * share) for count in stats.played]
     observed = list(accumulate(reversed(played)))[::-1]
 
-    def shrunk(counts: Sequence[int]) -> tuple[int, ...]:
+    def shrunk(counts: Sequence[int], most: float) -> tuple[int, ...]:
+        if math.isinf(most):  # texts that are not among those observed
+            return tuple(math.floor(n * share) for n in counts)
         rows = zip(counts, stats.observed, observed, strict=True)
-        return tuple(min(math.floor(n * (new / old)), new) if old else 0 for n, old, new in rows)
+        return tuple(
+            min(math.floor(n * (new / old)), int(most) * new) if old else 0 for n, old, new in rows
+        )
 
-    rest = {name: shrunk(getattr(stats, name)) for name in KINDS}
+    rest = {name: shrunk(getattr(stats, name), most) for name, most in MOST.items()}
     return ExitStats(**rest | {"observed": tuple(observed), "played": tuple(played)})

@@ -48,6 +48,7 @@ class PolicyMeta:
     layers: tuple[int, ...]  # the layer of every exit
     settings: PolicySettings = field(default_factory=PolicySettings)
     limits: Limits = field(default_factory=Limits)
+    calibrated: bool = False  # whether the model is, so that counters hold credits and scores
 
     def __post_init__(self) -> None:
         """Refuse names that cannot be told apart or shown."""

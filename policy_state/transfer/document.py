@@ -42,6 +42,7 @@ def to_document(document: PolicyDocument) -> dict[str, Any]:
             "name": meta.name,
             "fingerprint": meta.fingerprint,
             "layers": list(meta.layers),
+            "calibrated": meta.calibrated,
             "settings": asdict(meta.settings),
             "limits": asdict(meta.limits),
             "revision": document.revision,
@@ -114,6 +115,7 @@ def _meta(policy: Mapping[str, Any]) -> PolicyMeta:
         layers=tuple(_whole(layer, "layer") for layer in policy["layers"]),
         settings=PolicySettings(**_known("settings", policy["settings"], PolicySettings)),
         limits=Limits(**{name: _whole(value, name) for name, value in limits.items()}),
+        calibrated=_flag(policy.get("calibrated", False), "calibrated"),
     )
     build(meta.settings, meta.layers)
     return meta

@@ -79,7 +79,7 @@ def import_policy(  # noqa: PLR0913 - what, where, how, who and why
     meta = document.meta
     check_signed(by, reason)
     checked_domains((), document.domains, exits=meta.exits)
-    store.open(PolicyMeta(name, meta.fingerprint, meta.layers, meta.settings, meta.limits))
+    store.open(replace(meta, name=name))
     begun = {"of": meta.name, "domains": len(document.domains), "replace_known": replace_known}
     store.note("import-begin", begun, by=by, reason=reason)
     done = _load(store, document.domains, replace_known=replace_known)

@@ -22,7 +22,7 @@ def test_regret_is_half_or_less(shared_dir: Path, exits: int, setting: str, cost
     """
     reference = json.loads((shared_dir / "reference" / "uee_ucb_imdb.json").read_text())
     published = reference[f"{exits}exits_{setting}"]
-    labels, truth = read_matrix(
+    labels, truth, *_ = read_matrix(
         shared_dir / f"data/exit_matrices/Exit_Predictions_TrainDevTest_IMDb_{exits}exits.csv"
     )
     layers = tuple(published["layers"])

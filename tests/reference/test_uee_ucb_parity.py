@@ -20,7 +20,7 @@ def test_all_trials_play_as_published(
     """All 20 trials over 50,000 reviews stop as often at every exit as the reference says."""
     reference = json.loads((shared_dir / "reference" / "uee_ucb_imdb.json").read_text())
     expected = reference[f"{exits}exits_{setting}"]
-    labels, truth = read_matrix(
+    labels, truth, *_ = read_matrix(
         shared_dir / f"data/exit_matrices/Exit_Predictions_TrainDevTest_IMDb_{exits}exits.csv"
     )
     costs = cost_vector(cost, expected["layers"])

@@ -115,3 +115,101 @@ def test_a_tolerance_is_used() -> None:
         shares = np.bincount(trial, minlength=4) / len(trial)
         assert shares[0] == 0
         assert shares[1] >= 0.95
+
+
+WORTH_LITTLE = [
+    # Errors, share of texts on which the exits err independently, cost weight, best exit.
+    ((0.2, 0.19, 0.185, 0.18), 0.4, 0.1, 0),
+    ((0.3, 0.29, 0.28, 0.27), 0.3, 0.1, 0),
+    ((0.4, 0.39, 0.38, 0.1), 0.5, 0.2, 3),
+]
+
+
+@pytest.mark.parametrize(("errors", "violations", "weight", "best"), WORTH_LITTLE)
+@pytest.mark.parametrize("fleet", [ALONE, Fleet(workers=4, batch=64, delay=1)])
+def test_credits_find_the_exit_where_disagreements_are_worth_little(
+    errors: tuple[float, ...], violations: float, weight: float, best: int, fleet: Fleet
+) -> None:
+    """Most texts are played at the best exit in every trial; without credits at another one."""
+    domain, orders = SyntheticDomain(errors, violations=violations), shuffles(6000, 3)
+    labels, truth = domain.texts(6000, np.random.default_rng(0))
+    credits = SyntheticDomain.credits(labels, truth)
+    most = {}
+    for calibrated in (False, True):
+        policy = build(PolicySettings(cost_weight=weight), LAYERS, credits=calibrated)
+        plays = replay(policy, labels, orders, credits=credits, fleet=fleet)
+        most[calibrated] = [int(np.argmax(trial)) for trial in plays.counts(4)]
+    assert domain.best_exit(policy.costs) == best
+    assert most[True] == [best] * 3
+    assert best not in most[False]
+
+
+def test_with_credits_drift_starts_a_domain_afresh() -> None:
+    """After a change of the domain most texts soon go to the new best exit."""
+    rng = np.random.default_rng(0)
+    halves = [
+        SyntheticDomain(errors, violations=0.2).texts(2000, rng)
+        for errors in ((0.35, 0.2, 0.1, 0.09), (0.1, 0.1, 0.1, 0.1))
+    ]
+    labels = np.concatenate([half for half, _ in halves])
+    credits = np.concatenate([SyntheticDomain.credits(*half) for half in halves])
+    orders = np.arange(4000)[None]
+    plays = replay(build(PolicySettings(), LAYERS, credits=True), labels, orders, credits=credits)
+    assert len(plays.resets[0]) == 1
+    assert 2000 < plays.resets[0][0] < 2500
+    before, after = plays.exits[0, 1000:2000], plays.exits[0, 2600:]
+    assert (before == 2).mean() > 0.8
+    assert (after == 0).mean() > 0.8
+
+
+def test_a_tolerance_by_credits_is_kept_by_nineteen_of_twenty_domains() -> None:
+    """Exits just beyond it, whose steps are worth a third of their duels: at most 1 in 20."""
+    domains, texts, tolerance = 150, 1500, 0.02
+    rng = np.random.default_rng(0)
+    labels, credits, extra = [], [], []
+    for _ in range(domains):
+        beyond = np.sort(rng.uniform(tolerance, 1.2 * tolerance, 3))[::-1]
+        domain = SyntheticDomain((*(0.1 + beyond), 0.1), violations=0.2)
+        many = domain.texts(100_000, rng)  # what the credits mean is known well
+        labels.append(many[0][:texts])
+        credits.append(SyntheticDomain.credits(*many)[:texts])
+        extra.append((*beyond, 0.0))
+    policy = build(PolicySettings(tolerance=tolerance, drift=0), LAYERS, credits=True)
+    orders = np.arange(domains * texts).reshape(domains, texts)  # a trial, a domain
+    plays = replay(policy, np.concatenate(labels), orders, credits=np.concatenate(credits))
+    chosen = plays.exits.astype(int)
+    broken = (np.take_along_axis(np.array(extra), chosen, axis=1) > tolerance).any(axis=1)
+    assert broken.mean() <= 1 / 20 + 3 * (0.05 * 0.95 / domains) ** 0.5
+
+
+@pytest.mark.parametrize("tolerance", [0.01, 0.02])
+def test_a_tolerance_by_credits_settles_within_500_texts_where_exits_agree(
+    tolerance: float,
+) -> None:
+    """Not one disagreement in 500 texts: the cheapest exit is taken, two hundred texts earlier."""
+    policies = {
+        credits: build(PolicySettings(tolerance=tolerance), LAYERS, credits=credits)
+        for credits in (False, True)
+    }
+    labels = np.random.default_rng(0).integers(0, 2, (1000, 1)).repeat(4, axis=1).astype(np.int8)
+    waited = {}
+    for credits, policy in policies.items():
+        plays = replay(policy, labels, shuffles(1000, 3), credits=np.zeros(labels.shape, np.int16))
+        waited[credits] = int((plays.exits != 0).argmin(axis=1).max())
+    assert waited[True] <= 500
+    assert waited[True] < waited[False]
+
+
+def test_a_tolerance_by_credits_allows_what_disagreement_does_not() -> None:
+    """An exit that differs from the last on 6 % of the texts, for 1 % of error, is within 3 %."""
+    domain = SyntheticDomain((0.3, 0.11, 0.1, 0.1), violations=0.3)
+    labels, truth = domain.texts(4000, np.random.default_rng(0))
+    credits = SyntheticDomain.credits(labels, truth)
+    assert (labels[:, 1] != labels[:, 3]).mean() > 0.05
+    shares = {}
+    for calibrated in (False, True):
+        policy = build(PolicySettings(tolerance=0.03), LAYERS, credits=calibrated)
+        plays = replay(policy, labels, shuffles(4000, 3), credits=credits)
+        shares[calibrated] = (plays.exits[:, 2000:] == 1).mean()
+    assert shares[False] == 0
+    assert shares[True] > 0.9

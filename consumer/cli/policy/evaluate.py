@@ -163,7 +163,8 @@ def _rows(store: RedisStore, joined: Joined) -> list[dict[str, Any]]:
     from policy_state.reports.labels import judge
 
     meta = store.describe().meta
-    rules, pool = build(meta.settings, meta.layers), store.totals().stats
+    rules = build(meta.settings, meta.layers, credits=meta.calibrated)
+    pool = store.totals().stats
     names = sorted(joined.domains, key=lambda name: (-len(joined.domains[name].truth), name))
     rows = []
     for start in range(0, len(names), _CALL_DOMAINS):

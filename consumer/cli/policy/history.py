@@ -56,7 +56,7 @@ def history(
         from policy_state.reports.domain import domain_report
 
         meta = store.describe().meta
-        rules = build(meta.settings, meta.layers)
+        rules = build(meta.settings, meta.layers, credits=meta.calibrated)
         pool = store.totals().stats
         changes = store.audit(domain=domain, limit=limit)
         rows: list[dict[str, Any]] = []

@@ -85,7 +85,7 @@ def list_(
         open_named(store, settings.policy.name)
         reading = read_domains(store, store.domains(limit=limit))
         meta, snapshots, damaged = reading.opened.meta, reading.snapshots, reading.damaged
-        rules = build(meta.settings, meta.layers)
+        rules = build(meta.settings, meta.layers, credits=meta.calibrated)
         reports = [
             domain_report(domain, found, meta.layers, rules, pool=reading.pool)
             for domain, found in snapshots.items()
@@ -198,7 +198,7 @@ def _known(
     open_named(store, settings.policy.name)
     reading = read_known(store, domain)
     meta, snapshot = reading.opened.meta, reading.snapshots[domain]
-    rules = build(meta.settings, meta.layers)
+    rules = build(meta.settings, meta.layers, credits=meta.calibrated)
     report = domain_report(domain, snapshot, meta.layers, rules, pool=reading.pool)
     by_route = exits_by_route(known_routes(settings, store), domain, reading)
     return report, snapshot, reading.opened, by_route

@@ -232,7 +232,8 @@ def _exits(document: PolicyDocument) -> dict[str, dict[str, Any]]:
     from policy_state.reports.domain import domain_report
     from policy_state.stats import ExitStats
 
-    policy = build(document.meta.settings, document.meta.layers)
+    meta = document.meta
+    policy = build(meta.settings, meta.layers, credits=meta.calibrated)
     nothing = ExitStats.zeros(document.meta.exits)
     pool = sum((record.stats for record in document.domains.values()), nothing)
     found = {}

@@ -153,7 +153,8 @@ def exits_by_route(routes: Sequence[Route], domain: str, reading: Reading) -> li
     for route in routes:
         if route.cost_weight is None or not may_get(routes, route, domain):
             continue
-        policy = build(replace(meta.settings, cost_weight=route.cost_weight), meta.layers)
+        settings = replace(meta.settings, cost_weight=route.cost_weight)
+        policy = build(settings, meta.layers, credits=meta.calibrated)
         best = exit_of(reading.snapshots[domain], policy, pool=reading.pool)
         found.append(
             {

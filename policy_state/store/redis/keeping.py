@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from policy_state.store.values import PolicyMeta
 
 _ROUTES: Final = ("routes",)
-_META: Final = ("fingerprint", "layers", "schema", "settings", "revision", *wire.LIMITS)
+_META: Final = (
+    "fingerprint",
+    "layers",
+    "calibrated",
+    "schema",
+    "settings",
+    "revision",
+    *wire.LIMITS,
+)
 _SET: Final = ("pin", "pin_until", "pin_reason", "frozen", "freeze_reason")
 _BY_HAND: Final = frozenset({"pin", "unpin", "freeze", "unfreeze", "remove"})
 _PAGE: Final = 500

@@ -54,6 +54,7 @@ def meta_fields(meta: PolicyMeta) -> dict[str, str]:
     return {
         "fingerprint": meta.fingerprint,
         "layers": json.dumps(meta.layers),
+        "calibrated": str(int(meta.calibrated)),
         "schema": SCHEMA,
         "revision": "1",
         "changes": "0",
@@ -96,6 +97,7 @@ def meta_from_fields(fields: Mapping[str, str], *, name: str, key: str) -> Polic
             layers=tuple(json.loads(fields["layers"])),
             settings=settings_from(fields["settings"]),
             limits=Limits(**{limit: int(fields[limit]) for limit in LIMITS}),
+            calibrated=bool(int(fields.get("calibrated", "0"))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreCorrupt(f"{key} is not a policy: {type(error).__name__} {error}") from error
@@ -113,7 +115,7 @@ def apply_request(parts: Sequence[PartitionDeltas], domains: Sequence[str]) -> s
                 list(chain.from_iterable(delta.by_exit())),
             ]
             for domain, delta in part.deltas.items()
-            if delta.observed[0]
+            if delta.observed[0] or any(delta.sure)
         ]
         total = list(map(sum, zip(*(row[2] for row in rows), strict=True)))
         request.append([part.source, part.first_offset, part.next_offset, rows, total])
@@ -160,6 +162,11 @@ def raise_problem(reply: Sequence[Any], meta: PolicyMeta) -> None:
         case ["overflow", key, name, value, addition]:
             raise CounterOverflow(
                 f"{key} field {name}: {value} + {addition}, limit {COUNT_MAX}; nothing was written"
+            )
+        case ["excess", key, name, addition, texts]:
+            raise InvalidInput(
+                f"{key} field {name}: credits or scores of {addition} thousandths for {texts} "
+                "texts, expected at most 1000 a text; nothing was written"
             )
         case ["unknown"]:
             raise DomainNotFound(f"policy {meta.name} has no such domain")

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from policy_state.domains import OVERFLOW_DOMAIN
-from policy_state.errors import CounterOverflow
-from policy_state.stats import COUNT_MAX, ExitStats
+from policy_state.counting import THOUSAND
+from policy_state.errors import CounterOverflow, InvalidInput
+from policy_state.stats import COUNT_MAX, MOST, ExitStats
 from policy_state.store.offsets import Counted, Status
 from policy_state.store.values import (
     DomainSnapshot,
@@ -84,6 +85,10 @@ class Adding:
         elif 0 <= epoch < record.epoch:
             self._skip(domain, delta, Refusal.STALE_EPOCH)
             return
+        for kind, most in MOST.items():
+            for count, observed in zip(getattr(delta, kind), delta.observed, strict=True):
+                if most == THOUSAND and count > most * observed:
+                    raise InvalidInput(f"{domain}: {count} thousandths for {observed} texts")
         self.records[domain] = replace(record, stats=record.stats + delta)
         self.touched[domain] = None
         self.totals = replace(self.totals, stats=self.totals.stats + delta)

@@ -24,6 +24,7 @@
 --   {'fingerprint', stored fingerprint}
 --   {'corrupt', key, field, value}
 --   {'overflow', key, field, value, addition}
+--   {'excess', key, field, addition, texts}: more than so many texts can add
 
 local FIXED_KEYS = 7
 local TRIM = 8 -- idle domains that one call removes at most, of each class
@@ -86,8 +87,17 @@ local function add(record, counts, writes)
   local counters, lists, length = record.counters, record.parsed, #writes
   for exit = 1, exits do
     local at = (exit - 1) * size + OBSERVED
-    if (counts[at] or 0) > 0 then
+    local observed = counts[at] or 0
+    local sure = size >= SURE and counts[at + SURE - OBSERVED] or 0
+    if observed > 0 or sure > 0 then
       local field = field_of[exit]
+      for kind, most in pairs(MOST) do
+        local addition = kind <= size and counts[at + kind - OBSERVED] or 0
+        if addition > most * observed then
+          problem = {'excess', record.key, field, exact(addition), exact(observed)}
+          return
+        end
+      end
       local list = lists[field]
       if not list then
         list = {}

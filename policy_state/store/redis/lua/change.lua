@@ -81,10 +81,12 @@ local function scale(counters, share)
     local new, seen = {}, old[OBSERVED] or 0
     for i = 1, math.max(#old, PLAYED) do
       local rest = seen > 0 and math.floor((old[i] or 0) * (observed / seen)) or 0
-      new[i] = plain(math.min(rest, observed))
+      new[i] = plain(math.min(rest, observed * (MOST[i] or 1)))
     end
     new[OBSERVED], new[PLAYED] = plain(observed), plain(played)
-    if observed > 0 then scaled[tostring(j)], lists[tostring(j)] = concat(new, ' '), new end
+    local sure = math.floor((old[SURE] or 0) * share)
+    if old[SURE] then new[SURE] = plain(sure) end
+    if observed > 0 or sure > 0 then scaled[tostring(j)], lists[tostring(j)] = concat(new, ' '), new end
   end
   return scaled, lists
 end

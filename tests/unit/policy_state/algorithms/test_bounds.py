@@ -35,7 +35,7 @@ def test_paired_bounds_by_hand() -> None:
     """Each step from all texts that have it, variances summed from the leader to the exit."""
     observed, gained = floats(100, 100, 50, 20), floats(0, 30, 5, 1)
     lost, texts = floats(0, 0, 2, 1), floats(100)
-    found = paired_bounds(observed, gained, lost, texts, COSTS, alpha=1.5)
+    found = paired_bounds(observed, gained - lost, gained + lost, texts, COSTS, alpha=1.5)
     assert found.gain == pytest.approx([0, 0.3, 0.36, 0.36])
     assert found.leader == 1
     variance = [(7 + 0.5) / 50.5 - 0.06**2, (2 + 0.5) / 20.5]

@@ -108,6 +108,19 @@ def test_an_exit_that_tells_two_classes_apart_is_kept(said: tuple[int, int]) -> 
     assert (assessment.screened, assessment.anchor, assessment.exit) == ((), 0, 1)
 
 
+def test_by_credits_a_constant_exit_is_like_any_other() -> None:
+    """A step from an exit that always says the same is worth its credits: no screen, no anchor."""
+    domain = SyntheticDomain((0.5, 0.2, 0.1, 0.1), constant=(0,))
+    labels, truth = domain.texts(600, np.random.default_rng(0))
+    credits = SyntheticDomain.credits(labels, truth)
+    assessment = make("credits").assess(ExitStats.from_matrix(labels, credits=credits))
+    assert (assessment.screened, assessment.anchor, assessment.exit) == ((), 0, 2)
+    right = labels == truth[:, None]
+    gains = right.mean(axis=0) - right[:, 0].mean()
+    costs = np.array(make("credits").costs)
+    assert assessment.rewards == pytest.approx(gains - costs + costs[0], abs=0.002)
+
+
 @pytest.mark.parametrize("classes", [2, 4])
 def test_a_one_sided_domain_is_not_screened(classes: int) -> None:
     """Where the last exit says nearly always the same too, no exit is left out for it."""

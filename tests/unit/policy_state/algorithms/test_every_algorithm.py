@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.policy.ablations import ABLATIONS
 from policy_state.algorithms.arrays import Counters
+from policy_state.simulation.matrix import Matrix
 from policy_state.simulation.replay import Fleet, _default_one_by_one, _in_batches, replay, shuffles
 from policy_state.simulation.synthetic import SyntheticDomain
 from policy_state.stats import ExitStats
@@ -23,9 +24,16 @@ every_default = pytest.mark.parametrize("name", [n for n in NAMES if n != "uee-u
 def seen_by(exits: int) -> st.SearchStrategy[ExitStats]:
     """Return counters of any few texts, those of a hundredfold of them among it."""
     label = st.integers(0, 3)
-    texts = st.lists(st.lists(label, min_size=1, max_size=exits), max_size=12)
+    texts = st.lists(
+        st.lists(st.tuples(label, st.integers(0, 1000)), min_size=1, max_size=exits), max_size=12
+    )
     times = st.sampled_from([1, 100])
-    return st.builds(lambda t, n: ExitStats.from_texts(t * n, exits=exits), texts, times)
+
+    def counted(texts: list[list[tuple[int, int]]], times: int) -> ExitStats:
+        labels, credits = ([[pair[i] for pair in text] for text in texts * times] for i in (0, 1))
+        return ExitStats.from_texts(labels, exits=exits, credits=credits)
+
+    return st.builds(counted, texts, times)
 
 
 @every_policy
@@ -98,16 +106,19 @@ def test_many_domains_at_once_are_decided_as_each_by_itself(
 def test_a_batch_of_one_by_one_worker_is_the_sequential_replay(name: str) -> None:
     """The replay of all trials together plays and starts afresh as worker and store would."""
     rng = np.random.default_rng(3)
-    halves = [SyntheticDomain(e).texts(192, rng)[0] for e in ((0.45, 0.05), (0.05, 0.05))]
-    labels = np.concatenate(halves)
+    halves = [SyntheticDomain(e).texts(192, rng) for e in ((0.45, 0.05), (0.05, 0.05))]
+    labels = np.concatenate([half for half, _ in halves])
+    credits = np.concatenate([SyntheticDomain.credits(*half) for half in halves])
     policy: Any = make(name, 2)
     orders = np.stack([np.arange(384), np.roll(np.arange(384), 31)])
-    fast = replay(policy, labels, orders)
+    fast = replay(policy, labels, orders, credits=credits)
     for trial, order in enumerate(orders):
-        exits, resets = _in_batches(policy, labels[order], trial, Fleet(), None)
+        exits, resets = _in_batches(
+            policy, Matrix(labels[order], credits=credits[order]), trial, Fleet(), None
+        )
         assert fast.exits[trial].tolist() == exits.tolist()
         assert fast.resets[trial] == resets
-    if name == "default":
+    if name in ("default", "credits"):
         assert all(fast.resets)
 
 
@@ -136,9 +147,11 @@ def test_before_any_text_nothing_is_left_at_exit_0(name: str, exits: int) -> Non
 def test_a_domain_that_has_changed_starts_afresh_in_a_fleet(name: str) -> None:
     """Batches, several workers and late counters: the change is seen, once, unless switched off."""
     rng = np.random.default_rng(0)
-    halves = [SyntheticDomain(e).texts(3000, rng)[0] for e in ((0.4, 0.1, 0.1, 0.1), (0.1,) * 4)]
-    labels, orders = np.concatenate(halves), np.arange(6000)[None]
-    played = replay(make(name), labels, orders, fleet=Fleet(workers=2, batch=32, delay=2))
+    halves = [SyntheticDomain(e).texts(3000, rng) for e in ((0.4, 0.1, 0.1, 0.1), (0.1,) * 4)]
+    labels, orders = np.concatenate([half for half, _ in halves]), np.arange(6000)[None]
+    credits = np.concatenate([SyntheticDomain.credits(*half) for half in halves])
+    fleet = Fleet(workers=2, batch=32, delay=2)
+    played = replay(make(name), labels, orders, credits=credits, fleet=fleet)
     expected = 0 if name == "drift = 0" else 1
     assert len(played.resets[0]) == expected
     assert all(3000 < reset < 4000 for reset in played.resets[0])
@@ -158,6 +171,6 @@ def test_all_trials_of_a_replay_are_apart() -> None:
     labels, _ = SyntheticDomain((0.3, 0.2, 0.1, 0.1)).texts(500, np.random.default_rng(0))
     orders = shuffles(500, 3)
     policy: Any = make("default")
-    together: Any = _default_one_by_one(policy, labels, orders)
-    first: Any = _default_one_by_one(policy, labels, orders[:1])
+    together: Any = _default_one_by_one(policy, labels, orders, None)
+    first: Any = _default_one_by_one(policy, labels, orders[:1], None)
     assert together.exits[0].tolist() == first.exits[0].tolist()
