@@ -17,6 +17,7 @@ from policy_state.errors import (
     CounterOverflow,
     DomainNotFound,
     FingerprintMismatch,
+    InvalidInput,
     PolicyNotFound,
     SettingsConflict,
     StoreCorrupt,

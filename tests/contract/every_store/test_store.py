@@ -4,6 +4,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -202,6 +203,38 @@ def test_counts_are_exact_up_to_the_limit_and_refused_beyond(store: StatsStore) 
     too_many = ExitStats((COUNT_MAX + 1, 0, 0, 0), (0,) * 4, (0,) * 4)
     with pytest.raises(InvalidInput, match="a count above"):
         store.apply([part(0, 1, {"books": too_many}, partition=2)])
+
+
+def test_credits_scores_and_texts_let_go_are_counted(store: StatsStore) -> None:
+    """All kinds of a calibrated model add up, also where all texts of a batch were let go."""
+    held = ExitStats.from_texts(
+        [(0, 1, 1, 0), (1, 1)],
+        exits=4,
+        credits=[(0, 420, 0, 310), (0, 0)],
+        scores=[(600, 700, 800, 900), (990, 1000)],
+        chosen=[1, None],
+    )
+    gone = ExitStats.from_texts([(0, 0)] * 3, exits=4, chosen=[3, 3, 2])
+    assert (gone.texts, gone.sure) == (0, (0, 3, 0, 0))
+    store.apply([part(0, 2, {"hotels": held})])
+    found = store.apply([part(2, 5, {"hotels": gone, "books": gone})]).snapshots
+    assert found["hotels"].stats == held + gone
+    assert found["books"].stats == gone
+    assert store.read(["hotels", "books"]) == found
+    assert store.totals().stats == held + gone + gone
+
+
+@pytest.mark.parametrize("kind", ["credit", "squares", "confidence"])
+def test_more_thousandths_than_texts_can_add_change_nothing(store: StatsStore, kind: str) -> None:
+    """Of a sum the limit is 1000 for each text that computed the exit."""
+    most = {kind: (1000, 2000, 0, 0)}
+    sound = ExitStats((2, 2, 0, 0), (0,) * 4, (0, 2, 0, 0), **most)
+    store.apply([part(0, 2, {"hotels": sound})])
+    most[kind] = (1000, 2001, 0, 0)
+    with pytest.raises(InvalidInput, match="thousandths"):
+        store.apply([part(2, 4, {"music": ONE, "hotels": replace(sound, **most)})])
+    assert store.domains() == ("hotels",)
+    assert store.read(["hotels"])["hotels"].stats == sound
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])

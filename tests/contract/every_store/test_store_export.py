@@ -10,6 +10,7 @@ import pytest
 
 from policy_state.errors import FingerprintMismatch, InvalidInput
 from policy_state.health.doctor import examine
+from policy_state.stats import ExitStats
 from policy_state.store.admin import Freeze, Pin, PolicyAdmin
 from policy_state.store.offsets import GAPS_MAX, Counted
 from policy_state.store.values import DomainSnapshot
@@ -39,6 +40,36 @@ def test_an_export_reads_back_the_same(make_store: MakeStore) -> None:
     assert [entry.action for entry in store.audit()] == ["import", "import-begin"]
     again = import_policy(store, read, name="copy", replace_known=False, by="anna", reason="")
     assert (again.written, len(again.left_out)) == (0, 3)
+
+
+def test_an_export_of_a_calibrated_model_reads_back_the_same(make_store: MakeStore) -> None:
+    """Its counters travel; a document that knows none of them reads as one without."""
+    store, meta = make_store(), replace(META, calibrated=True)
+    store.open(meta)
+    stats = ExitStats.from_texts(
+        [(0, 1, 1, 0), (1, 1)],
+        exits=4,
+        credits=[(0, 420, 0, 310), (0, 0)],
+        scores=[(600, 700, 800, 900), (990, 1000)],
+        chosen=[1, 2],
+    )
+    store.apply([part(0, 2, {"hotels": stats})])
+    written = json.loads(json.dumps(to_document(export_policy(store))))
+    read = from_document(written)
+    assert read.meta == meta
+    import_policy(store, read, name="copy", replace_known=True, by="anna", reason="")
+    copy = export_policy(store)
+    assert copy.meta == replace(meta, name="copy")
+    assert copy.domains["hotels"].stats == stats
+    del written["policy"]["calibrated"]
+    counters = written["domains"]["hotels"]["counters"]
+    for name in [name for name in counters if name[0] in "ecqsuvx"]:
+        del counters[name]
+    old = from_document(written)
+    assert not old.meta.calibrated
+    assert old.domains["hotels"].stats == replace(
+        ExitStats.from_labels([0, 1, 1, 0], exits=4), duels=()
+    )
 
 
 def test_an_export_of_another_model_is_not_imported(store: PolicyAdmin) -> None:

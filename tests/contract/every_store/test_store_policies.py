@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,15 @@ def test_a_policy_is_created_once_and_found_again(make_store: MakeStore) -> None
     assert found.id == created.id
     assert found.meta == created.meta == META
     assert second.read(["hotels"])["hotels"].stats == ONE
+
+
+def test_whether_the_model_is_calibrated_is_kept(make_store: MakeStore) -> None:
+    """It is stored when a policy is created, and whoever opens or lists it later reads it."""
+    for calibrated in (True, False):
+        meta = replace(META, name=f"calibrated {calibrated}", calibrated=calibrated)
+        make_store().open(meta)
+        assert make_store().open(replace(meta, calibrated=not calibrated)).meta == meta
+        assert meta in make_store().policies()
 
 
 def test_another_model_is_turned_away_naming_both(make_store: MakeStore) -> None:

@@ -49,11 +49,15 @@ labels = st.lists(st.integers(0, 1), min_size=1, max_size=4)
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    texts=st.lists(st.tuples(labels, st.integers(1, 2**44)), min_size=1, max_size=6),
+    texts=st.lists(
+        st.tuples(labels, st.integers(0, 1000), st.sampled_from([None, 3]), st.integers(1, 2**40)),
+        min_size=1,
+        max_size=6,
+    ),
     keep=st.floats(0.001, 0.999),
 )
 def test_a_soft_reset_keeps_a_share_that_hangs_together(
-    make_store: MakeStore, texts: list[tuple[list[int], int]], keep: float
+    make_store: MakeStore, texts: list[tuple[list[int], int, int | None, int]], keep: float
 ) -> None:
     """Every store keeps the same whole counters, deeper exits at most as often, plays adding up."""
     store = make_store()
@@ -61,8 +65,11 @@ def test_a_soft_reset_keeps_a_share_that_hangs_together(
     if "hotels" in store.domains():
         change(store, "hotels", Remove())
     total = ZERO
-    for exit_labels, times in texts:
-        one = ExitStats.from_labels(exit_labels, exits=4)
+    for exit_labels, thousandths, chosen, times in texts:
+        each = [[thousandths] * len(exit_labels)]
+        one = ExitStats.from_texts(
+            [exit_labels], exits=4, credits=each, scores=each, chosen=[chosen]
+        )
         fields = {name: count * times for name, count in one.to_fields().items()}
         total += ExitStats.from_fields(fields, exits=4)
     store.load({"hotels": replace(DomainSnapshot.unseen(4), stats=total)}, replace=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from policy_state.domains import OVERFLOW_DOMAIN
 from policy_state.counting import THOUSAND
+from policy_state.domains import OVERFLOW_DOMAIN
 from policy_state.errors import CounterOverflow, InvalidInput
 from policy_state.stats import COUNT_MAX, MOST, ExitStats
 from policy_state.store.offsets import Counted, Status

@@ -1,14 +1,71 @@
 """The counters of one domain: their algebra and their stored form."""
 
+import math
+from dataclasses import replace
+from typing import Any, NamedTuple
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy_state.errors import InvalidInput
 from policy_state.stats import COUNT_MAX, ExitStats
+from policy_state.store.changes import scaled
 
 EXITS = 4
 texts = st.lists(st.integers(0, 3), min_size=1, max_size=EXITS)
+
+
+class Text(NamedTuple):
+    """What the exits of a calibrated model said of a text."""
+
+    labels: list[int]
+    credits: list[int]
+    scores: list[int]
+    chosen: int | None  # the exit that would have been sent, where it is another one
+
+
+@st.composite
+def calibrated(draw: st.DrawFn) -> Text:
+    """Return a text that stopped anywhere, was let go by the gate, or ran to the end to measure."""
+    labels = draw(texts)
+    last, thousandths = len(labels) - 1, st.integers(0, 1000)
+    others = [j for j in range(EXITS) if j > last or j < last == EXITS - 1]
+    return Text(
+        labels,
+        draw(st.lists(thousandths, min_size=last + 1, max_size=last + 1)),
+        draw(st.lists(thousandths, min_size=last + 1, max_size=last + 1)),
+        draw(st.sampled_from([None, *others])),
+    )
+
+
+def counters_of(many: list[Text]) -> ExitStats:
+    """Return what many texts add, counted at once."""
+    return ExitStats.from_texts(
+        [text.labels for text in many],
+        exits=EXITS,
+        credits=[text.credits for text in many],
+        scores=[text.scores for text in many],
+        chosen=[text.chosen for text in many],
+    )
+
+
+def of_text(text: Text) -> ExitStats:
+    """Return what one such text adds, by the definition of each kind."""
+    labels, chosen, last = text.labels, text.chosen, len(text.labels) - 1
+    if chosen is not None and chosen > last:
+        return replace(ExitStats.zeros(EXITS), sure=tuple(int(j == last) for j in range(EXITS)))
+    unseen = (0,) * (EXITS - len(labels))
+    squares = [math.floor(credit**2 / 1000 + 0.5) for credit in text.credits]
+    parted = chosen is not None and labels[chosen] != labels[-1]
+    return replace(
+        plainly(labels),
+        credit=(*text.credits, *unseen),
+        squares=(*squares, *unseen),
+        confidence=(*text.scores, *unseen),
+        held=tuple(int(j == chosen) for j in range(EXITS)),
+        parted=tuple(int(j == chosen and parted) for j in range(EXITS)),
+    )
 
 
 def of_texts(many: list[list[int]]) -> ExitStats:
@@ -29,6 +86,8 @@ def plainly(labels: list[int]) -> ExitStats:
         apart=tuple(int(label != labels[-1]) for label in labels) if full else (),
         odd=tuple(label & 1 for label in labels) + unseen,
         high=tuple(label >> 1 & 1 for label in labels) + unseen,
+        duels=tuple(int(a != b) for a, b in zip(labels, [labels[0], *labels], strict=False))
+        + unseen,
     )
 
 
@@ -44,6 +103,7 @@ def test_one_text_counts_every_exit_up_to_its_own() -> None:
         apart=(0, 0, 0, 0),
         odd=(1, 0, 1, 0),
         high=(0, 0, 0, 0),
+        duels=(0, 1, 1, 0),
     )
     assert (stats.exits, stats.texts) == (4, 1)
 
@@ -65,6 +125,57 @@ def test_many_texts_at_once_count_as_one_by_one(many: list[list[int]]) -> None:
     """The fast way to count a batch gives the same counters as the plain one."""
     assert ExitStats.from_texts(many, exits=EXITS) == of_texts(many)
     assert all(ExitStats.from_labels(text, exits=EXITS) == plainly(text) for text in many)
+
+
+@settings(deadline=None)
+@given(many=st.lists(calibrated()))
+def test_texts_of_a_calibrated_model_count_as_one_by_one(many: list[Text]) -> None:
+    """Credits, scores, texts held out and texts let go: all at once as each by itself."""
+    one_by_one = list(map(of_text, many))
+    stats = counters_of(many)
+    assert stats == sum(one_by_one, ExitStats.zeros(EXITS))
+    assert [counters_of([text]) for text in many] == one_by_one
+    assert stats.contradictions() == []
+    assert ExitStats.from_fields(stats.to_fields(), exits=EXITS) == stats
+
+
+@settings(deadline=None)
+@given(many=st.lists(calibrated()), other=st.lists(calibrated()), share=st.floats(0, 1))
+def test_counters_of_a_calibrated_model_add_up_in_any_order(
+    many: list[Text], other: list[Text], share: float
+) -> None:
+    """Two streams add up to all their texts, in either order; a share of them is sound, too."""
+    left, right = counters_of(many), counters_of(other)
+    both = left + right
+    assert both == right + left == counters_of(other + many)
+    kept = scaled(both, share)
+    assert kept.contradictions() == []
+    assert kept.sure == tuple(math.floor(count * share) for count in both.sure)
+
+
+def test_sums_of_thousandths_have_their_own_limits() -> None:
+    """A text adds at most 1000 to credit, squares and confidence, and 1 to other kinds."""
+    sound = {"observed": (2,), "disagreed": (0,), "played": (2,)}
+    assert ExitStats(**sound, credit=(2000,), confidence=(2000,), sure=(9,)).contradictions() == []
+    for kind, count in (("credit", 2001), ("squares", 2001), ("confidence", 2001), ("held", 3)):
+        found = ExitStats(**sound, **{kind: (count,)}).contradictions()
+        assert found == [f"exit 0 {kind} {count} times in 2"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"credits": [(0, 1001), (0,)]}, "a credit is outside 0..1000"),
+        ({"scores": [(0, -1), (900,)]}, "a score is outside 0..1000"),
+        ({"credits": [(0,), (0,)]}, "credits of 2 texts do not fit"),
+        ({"scores": [(900, 900)]}, "scores of 1 text do not fit"),
+        ({"chosen": [2]}, "chosen exits of 1 text, labels of 2"),
+    ],
+)
+def test_credits_that_cannot_be_are_refused(given: dict[str, Any], message: str) -> None:
+    """Numbers for other exits than ran, or outside their range, never become counters."""
+    with pytest.raises(InvalidInput, match=message):
+        ExitStats.from_texts([(0, 1), (1,)], exits=EXITS, **given)
 
 
 @given(many=st.lists(texts), other=st.lists(texts))
