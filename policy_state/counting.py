@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain, zip_longest
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from policy_state.errors import InvalidInput
@@ -82,42 +82,49 @@ class TextArrays(NamedTuple):
 
 def matrix_of(rows: Sequence[tuple[int, ...]], exits: int) -> NDArray[np.integer]:
     """Return the labels of texts as a matrix (texts, exits); -1 where an exit did not run."""
-    for row in rows:
-        if not 1 <= len(row) <= exits:
-            raise InvalidInput(
-                f"{counted(len(row), 'exit label')} for one text, this policy has "
-                f"{counted(exits, 'exit')}"
-            )
-    return _padded(rows, exits)
+    import numpy as np
+
+    depths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    if rows and not (depths.min() >= 1 and depths.max() <= exits):
+        wrong = next(len(row) for row in rows if not 1 <= len(row) <= exits)
+        raise InvalidInput(
+            f"{counted(wrong, 'exit label')} for one text, this policy has {counted(exits, 'exit')}"
+        )
+    ran = np.arange(exits) < depths[:, None]
+    labels = np.full(ran.shape, _NO_LABEL)
+    labels[ran] = _numbers(rows)
+    return labels
 
 
 def thousandths(
-    numbers: Sequence[Sequence[int]], rows: Sequence[tuple[int, ...]], exits: int, what: str
+    numbers: Sequence[Sequence[int]], labels: NDArray[np.integer], what: str
 ) -> NDArray[np.integer]:
-    """Return credits or scores as a matrix (texts, exits), for texts with labels in `rows`."""
-    depths = list(map(len, rows))
-    if list(map(len, numbers)) != depths:
+    """Return credits or scores as a matrix, for texts with a matrix of labels."""
+    import numpy as np
+
+    ran = labels != _NO_LABEL
+    if list(map(len, numbers)) != ran.sum(axis=1).tolist():
         raise InvalidInput(f"{what}s of {counted(len(numbers), 'text')} do not fit their labels")
-    found = _padded(numbers, exits)
-    if found.max(initial=0) > THOUSAND or (found >= 0).sum() != sum(depths):
+    given = _numbers(numbers)
+    if given.min(initial=0) < 0 or given.max(initial=0) > THOUSAND:
         raise InvalidInput(f"a {what} is outside 0..{THOUSAND} thousandths")
+    found = np.zeros(labels.shape, dtype=np.int64)
+    found[ran] = given
     return found
 
 
-def _padded(rows: Sequence[Sequence[int]], exits: int) -> NDArray[np.integer]:
+def _numbers(rows: Sequence[Sequence[int]]) -> NDArray[np.integer]:
     import numpy as np
 
-    columns = zip_longest(*rows, (_NO_LABEL,) * exits, fillvalue=_NO_LABEL)
-    flat = np.fromiter(chain.from_iterable(columns), dtype=np.int64)
-    return flat.reshape(exits, -1).T[:-1]
+    return np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=sum(map(len, rows)))
 
 
-def chosen_exits(
-    chosen: Sequence[int | None], rows: Sequence[tuple[int, ...]]
-) -> NDArray[np.integer]:
+def chosen_exits(chosen: Sequence[int | None], labels: NDArray[np.integer]) -> NDArray[np.integer]:
     """Return the exit that would have been sent of each text, -1 for the one where it stopped."""
     import numpy as np
 
-    if len(chosen) != len(rows):
-        raise InvalidInput(f"chosen exits of {counted(len(chosen), 'text')}, labels of {len(rows)}")
+    if len(chosen) != len(labels):
+        raise InvalidInput(
+            f"chosen exits of {counted(len(chosen), 'text')}, labels of {len(labels)}"
+        )
     return np.array([_NO_LABEL if exit_ is None else exit_ for exit_ in chosen])

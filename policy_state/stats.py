@@ -141,11 +141,12 @@ class ExitStats:
         if chosen is not None and not any(exit_ is not None for exit_ in chosen):
             chosen = None
         if credits is not None or scores is not None or chosen is not None:
+            matrix = matrix_of(rows, exits)
             return cls.from_matrix(
-                matrix_of(rows, exits),
-                credits=None if credits is None else thousandths(credits, rows, exits, "credit"),
-                scores=None if scores is None else thousandths(scores, rows, exits, "score"),
-                chosen=None if chosen is None else chosen_exits(chosen, rows),
+                matrix,
+                credits=None if credits is None else thousandths(credits, matrix, "credit"),
+                scores=None if scores is None else thousandths(scores, matrix, "score"),
+                chosen=None if chosen is None else chosen_exits(chosen, matrix),
             )
         alike = Counter(rows)
         if len(alike) <= _FEW:
@@ -198,7 +199,7 @@ class ExitStats:
         """Return the counts that are not zero, each by the letter of its kind and its exit.
 
         >>> ExitStats.from_labels([0, 2], exits=3).to_fields()
-        {'n0': 1, 'n1': 1, 'd1': 1, 'p1': 1, 'g1': 1, 'h1': 1}
+        {'n0': 1, 'n1': 1, 'd1': 1, 'p1': 1, 'g1': 1, 'h1': 1, 'e1': 1}
         """
         return {
             f"{letter}{j}": count

@@ -68,7 +68,7 @@ def test_the_keys_are_those_of_the_map(store: RedisStore, raw: redis.Redis, pref
         "offramp:worker:w%3A1",
         *(prefix + name for name in ("meta", "wm", "gaps", "idx", "agg", "audit", "d:h%C3%B4tels")),
     }
-    counters = {"0": "1 0 0 0 0 0 0", "1": "1 1 0 1 0 0 1", "2": "1 1 1 0 0 0 1"}
+    counters = {"0": "1", "1": "1 1 0 1 0 0 1 0 1", "2": "1 1 1 0 0 0 1"}
     domain = raw.hgetall(prefix + "d:h%C3%B4tels")
     last_ms = int(domain.pop("t"))
     assert domain == counters | {"pin": "2", "pin_reason": "a%20b"}
@@ -85,6 +85,7 @@ def test_the_keys_are_those_of_the_map(store: RedisStore, raw: redis.Redis, pref
     assert meta == {
         "fingerprint": "f1",
         "layers": "[1, 3, 7, 12]",
+        "calibrated": "0",
         "schema": "1",
         "revision": "1",
         "changes": "1",
@@ -119,13 +120,14 @@ def test_fields_of_other_kinds_are_left_alone(
     assert command(raw, "HGET", prefix + "d:hotels", "note") == b"\xff"
 
 
-def test_a_last_counter_of_zero_takes_no_room(
+def test_last_counters_of_zero_take_no_room(
     store: RedisStore, raw: redis.Redis, prefix: str
 ) -> None:
-    """It is stored once a label of a third class came, and means the same before and after."""
+    """They are stored once a later kind was counted, and mean the same before and after."""
     two, three = ExitStats.from_texts([(0, 1)], exits=4), ExitStats.from_texts([(2, 0)], exits=4)
     store.apply([part(0, 2, {"a": two, "b": three})])
-    assert raw.hget(prefix + "d:a", "0") == "1 0 0 0 0 0 0"
+    assert raw.hget(prefix + "d:a", "0") == "1"
+    assert raw.hget(prefix + "d:a", "1") == "1 1 1 1 0 0 1 0 1"
     assert raw.hget(prefix + "d:b", "0") == "1 0 0 0 0 0 0 1"
     answer = store.apply([part(2, 4, {"a": three, "b": two})])
     assert raw.hget(prefix + "d:a", "0") == raw.hget(prefix + "d:b", "0") == "2 0 0 0 0 0 0 1"
@@ -139,7 +141,7 @@ def test_sums_stay_exact_in_every_digit(store: RedisStore, raw: redis.Redis, pre
     """Large counts are stored as plain integers: Lua's short form of numbers would lose digits."""
     raw.hset(prefix + "d:hotels", "0", f"{COUNT_MAX - 8} 5")
     store.apply([part(COUNT_MAX - 2, COUNT_MAX - 1, {"hotels": ONE})])
-    assert raw.hget(prefix + "d:hotels", "0") == "9007199254740984 5 0 0 0 0 0"
+    assert raw.hget(prefix + "d:hotels", "0") == "9007199254740984 5"
     assert raw.hget(prefix + "wm", "t1/0") == "9007199254740990"
 
 

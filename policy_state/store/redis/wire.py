@@ -204,8 +204,9 @@ def _row(text: str) -> tuple[int, ...]:
 
 
 def _text(row: tuple[int, ...]) -> str:
-    """Return the counters of one exit as they are stored: a last one that is 0 is left out."""
-    return " ".join(map(str, row if row[-1] else row[:-1]))
+    """Return the counters of one exit as they are stored: the last ones that are 0 are left out."""
+    kept = max((at for at, count in enumerate(row, start=1) if count), default=1)
+    return " ".join(map(str, row[:kept]))
 
 
 def snapshot(text: str) -> DomainSnapshot:

@@ -101,21 +101,25 @@ end
 -- Texts of a number of counters: as patterns, as formats, with nothing counted.
 local patterns = memo(function(size) return '^(%d+)' .. string.rep(' (%d+)', size - 1) .. '$' end)
 local formats = memo(function(size) return '%d' .. string.rep(' %d', size - 1) end)
+local tails = memo(function(cut) return string.rep(' 0', cut) end)
 local zeros = memo(function(size) return '0' .. string.rep(' 0', size - 1) end)
 
 -- Returns the counters of an exit as a list; nil where they are none. `size`: how many are expected.
--- A last one that is 0 is not stored: of two classes it always is, and it would take 24 bytes a domain.
+-- The last ones that are 0 are not stored (`cut` of them): many kinds always are, of a model without
+-- calibration or of two classes, and each would take 2 bytes an exit.
 local likely -- how many the text before had
 local function parsed(text, size)
   local held = likely or size
   local numbers = {match(text, patterns[held])}
-  if not numbers[1] and size > 1 then
-    held = held == size and size - 1 or size
-    numbers = {match(text, patterns[held])}
+  if not numbers[1] then
+    local _, gaps = string.gsub(text, ' ', '')
+    held = gaps + 1
+    if held <= size then numbers = {match(text, patterns[held])} end
   end
-  if numbers[1] and (held == size or held == size - 1) then
+  if numbers[1] and held <= size then
     likely = held
-    if held < size then numbers[size], numbers.cut = 0, true end
+    for i = held + 1, size do numbers[i] = 0 end
+    numbers.cut = size - held
     if #text < 14 + 2 * size or not find(text, LONG) or are_counts(text) then return numbers end
     return nil
   end
@@ -135,8 +139,10 @@ local function added(numbers, additions, at, size)
     numbers[i] = sum
   end
   local held = #numbers
-  numbers.cut = held == size and size > 1 and numbers[size] == 0
-  return format(formats[numbers.cut and held - 1 or held], unpack(numbers, 1, held))
+  local kept = held
+  while held == size and kept > 1 and numbers[kept] == 0 do kept = kept - 1 end
+  numbers.cut = held - kept
+  return format(formats[kept], unpack(numbers, 1, kept))
 end
 
 -- Returns n of exit 0: the texts of a domain.

@@ -81,7 +81,7 @@ local function snapshot(record, exits, size)
       for i = #list + 1, size do whole[i] = 0 end
       text = format(formats[size], unpack(whole, 1, size))
     elseif list.cut then
-      text = text .. ' 0'
+      text = text .. tails[list.cut]
     end
     flat[exit] = text
   end
