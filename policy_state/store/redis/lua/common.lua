@@ -120,7 +120,7 @@ local function parsed(text, size)
     likely = held
     for i = held + 1, size do numbers[i] = 0 end
     numbers.cut = size - held
-    if #text < 14 + 2 * size or not find(text, LONG) or are_counts(text) then return numbers end
+    if #text < 14 + 2 * held or not find(text, LONG) or are_counts(text) then return numbers end
     return nil
   end
   if not are_counts(text) then return nil end
