@@ -10,6 +10,7 @@ from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol
 
+from consumer.decision import with_holdout
 from consumer.errors import InvalidEvent, ModelFailed, blamed
 from consumer.events.codec import EventBody, parse
 from consumer.events.record import BatchOutcome, DeadLetter, Event, Prediction, Record
@@ -22,6 +23,7 @@ from policy_state.store.values import DomainSnapshot
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from consumer.decision import Decision
     from policy_state.algorithms.base import Algorithm
     from policy_state.stats import ExitStats
 
@@ -95,7 +97,8 @@ class Processor:
     """Offramp without a stream: give it records and the counters, get predictions back.
 
     Every event stops at an exit that `algorithm` chooses from its domain's counters; the labels of
-    all exits up to it come with the prediction.
+    all exits up to it come with the prediction. A share of the events, the holdout, runs to the
+    last exit instead, to measure what stopping earlier changes.
     """
 
     infer: Callable[[Tokens, Sequence[int]], Sequence[TextResult]]
@@ -106,6 +109,7 @@ class Processor:
     parse: Callable[[Record], EventBody] = _parse_any
     rng: random.Random = field(default_factory=random.Random)  # spreads probes over batches
     weighted: Mapping[float, Algorithm] = field(default_factory=dict)  # by a route's cost weight
+    holdout: float = 0.0
 
     def read(self, records: Sequence[Record]) -> tuple[list[Event], list[DeadLetter]]:
         """Parse and route: what can be used as events, what cannot as dead letters."""
@@ -124,8 +128,8 @@ class Processor:
         events: Sequence[Event],
         snapshots: Mapping[str, DomainSnapshot],
         peers: Peers = Peers(),
-    ) -> list[int]:
-        """Return an exit for each event, from the counters of its domain."""
+    ) -> list[Decision]:
+        """Return how deep each event goes, from the counters of its domain."""
         members: dict[tuple[str, float | None], list[int]] = {}
         for i, event in enumerate(events):
             members.setdefault((event.domain, event.cost_weight), []).append(i)
@@ -136,7 +140,7 @@ class Processor:
             chosen = self._chosen(algorithm, snapshots.get(domain, unseen), len(rows), peers)
             for i, choice in zip(rows, chosen, strict=True):
                 exits[i] = choice
-        return exits
+        return with_holdout(exits, self.holdout, last=self.model.exits - 1, rng=self.rng)
 
     def prepare(self, records: Sequence[Record]) -> Prepared:
         """Parse, route, tokenise: what needs no counters, so it may run beside another batch."""
@@ -183,10 +187,11 @@ class Processor:
             algorithm=build(settings, layers),
             routes=tuple(routes),
             weighted={w: build(replace(settings, cost_weight=w), layers) for w in weights},
+            holdout=settings.holdout,
         )
 
     def predict(
-        self, events: Sequence[Event], exits: Sequence[int], tokens: Tokens = None
+        self, events: Sequence[Event], decisions: Sequence[Decision], tokens: Tokens = None
     ) -> BatchOutcome:
         """Run the model once over the mixed batch.
 
@@ -197,10 +202,10 @@ class Processor:
             ModelFailed: it fails on a plain text too, so it is not the texts that are to blame.
         """
         try:
-            return BatchOutcome(tuple(self._run(events, exits, tokens)), ())
+            return BatchOutcome(tuple(self._run(events, decisions, tokens)), ())
         except Exception as error:  # noqa: BLE001  (a text may make the model raise anything)
             log.warning("model failed events=%d error=%r", len(events), error)
-            outcome = self._bisect(events, exits, error)
+            outcome = self._bisect(events, decisions, error)
             if outcome.dead_letters:
                 self._check_model()
             return outcome
@@ -214,7 +219,7 @@ class Processor:
             raise ModelFailed(message) from error
 
     def _bisect(
-        self, events: Sequence[Event], exits: Sequence[int], error: Exception
+        self, events: Sequence[Event], decisions: Sequence[Decision], error: Exception
     ) -> BatchOutcome:
         if len(events) == 1:
             message = f"the model failed on this text: {type(error).__name__}: {error}"
@@ -226,35 +231,35 @@ class Processor:
         middle = len(events) // 2
         for half in (slice(None, middle), slice(middle, None)):
             try:
-                predictions += self._run(events[half], exits[half])
+                predictions += self._run(events[half], decisions[half])
             except Exception as again:  # noqa: BLE001  (a text may make the model raise anything)
-                found = self._bisect(events[half], exits[half], again)
+                found = self._bisect(events[half], decisions[half], again)
                 predictions += found.predictions
                 letters += found.dead_letters
         return BatchOutcome(tuple(predictions), tuple(letters))
 
     def _run(
-        self, events: Sequence[Event], exits: Sequence[int], tokens: Tokens = None
+        self, events: Sequence[Event], decisions: Sequence[Decision], tokens: Tokens = None
     ) -> list[Prediction]:
         if tokens is None:
             tokens = self.tokenise([event.text for event in events])
+        results = self._answers(tokens, [decision.exit for decision in decisions])
         return [
             Prediction(
                 event=event,
                 label=result.labels[-1],
                 label_name=self.model.labels[result.labels[-1]],
                 score=result.scores[-1],
-                exit=choice,
-                layer=self.model.layers[choice],
+                exit=decision.exit,
+                layer=self.model.layers[decision.exit],
                 exit_labels=result.labels,
                 truncated=result.truncated,
                 model=self.model.fingerprint,
                 exit_scores=_thousandths(result.scores) if result.credits else (),
                 exit_credits=result.credits,
+                chosen_exit=decision.chosen,
             )
-            for event, choice, result in zip(
-                events, exits, self._answers(tokens, exits), strict=True
-            )
+            for event, decision, result in zip(events, decisions, results, strict=True)
         ]
 
     def _answers(self, tokens: Tokens, exits: Sequence[int]) -> Sequence[TextResult]:

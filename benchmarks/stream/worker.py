@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
+from consumer.decision import Decision
 from consumer.events.outgoing import Outgoing
 from consumer.events.record import BatchOutcome, DeadLetter, Event, Prediction, Record
 from consumer.kafka.stream import Batch, KafkaStream
@@ -199,17 +200,17 @@ class TimedProcessor(Processor):
         events: Sequence[Event],
         snapshots: Mapping[str, DomainSnapshot],
         peers: Peers = _ALONE,
-    ) -> list[int]:
+    ) -> list[Decision]:
         """Decide, timed."""
         with self.marks.stage("decide"):
             return super().decide(events, snapshots, peers)
 
     def predict(
-        self, events: Sequence[Event], exits: Sequence[int], tokens: Tokens = None
+        self, events: Sequence[Event], decisions: Sequence[Decision], tokens: Tokens = None
     ) -> BatchOutcome:
         """Predict, timed."""
         with self.marks.stage("infer"):
-            outcome = super().predict(events, exits, tokens)
+            outcome = super().predict(events, decisions, tokens)
         if self.answers is not None and self.marks.commits:
             self.answers.extend(outcome.predictions)
         return outcome

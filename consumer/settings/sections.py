@@ -20,6 +20,7 @@ from consumer.routes.table import GroupRoutes
 from consumer.section import Section
 from consumer.settings.kafka import KafkaSecurity, check_servers
 from consumer.settings.problems import redacted_url
+from policy_state.algorithms.settings import HOLDOUT_MAX
 
 PRETRAINED = Path(__file__).parents[2] / "model" / "pretrained" / "reviews-small"
 
@@ -143,6 +144,11 @@ class PolicyOptions(Section):
         0.1, description="cost of the full depth, in units of error; the paper uses 1"
     )
     alpha: NonNegative = Field(1.0, description="width of the exploration bonus")
+    holdout: Annotated[float, Field(ge=0, le=HOLDOUT_MAX)] = Field(
+        0.01,
+        description="share of texts that run to the last exit, to measure what stopping earlier "
+        "changes; 0: none",
+    )
     tolerance: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
         description="aim for the cheapest exit with at most this much more error than the last "

@@ -9,6 +9,7 @@ from typing import Final
 from policy_state.errors import InvalidInput
 
 ALGORITHMS: Final = ("default", "uee-ucb")
+HOLDOUT_MAX: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class PolicySettings:
     cost: str | tuple[float, ...] = "layers"  # see `costs.cost_vector`
     cost_weight: float = 0.1  # how much cost counts against disagreement; the paper has 1
     alpha: float = 1.0  # width of the exploration bonus; the paper's code has 1
+    holdout: float = 0.01  # share of texts run to the last exit to measure, by whatever algorithm
     scouts: float = 12.0  # explorers per round of all workers, over the span of costs; 0: all texts
     drift: float = 14.0  # evidence (nats) of change that starts a domain afresh; 0: never
     tolerance: float | None = None  # cheapest exit with at most so much extra error, certified
@@ -36,5 +38,7 @@ class PolicySettings:
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
                 raise InvalidInput(f"{name} {value}, expected a finite number of 0 or more")
+        if not 0 <= self.holdout <= HOLDOUT_MAX:
+            raise InvalidInput(f"holdout {self.holdout}, expected a share of 0 to {HOLDOUT_MAX}")
         if self.tolerance is not None and not 0 < self.tolerance < 1:
             raise InvalidInput(f"tolerance {self.tolerance}, expected a share above 0, below 1")

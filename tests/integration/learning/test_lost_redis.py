@@ -27,6 +27,7 @@ class Kept(RoutedFleet):
         self.texts = f"{self.name}.films"
         self.policy_topic = f"{self.name}-policy"
         self.environ["OFFRAMP_KAFKA__POLICY_TOPIC"] = self.policy_topic
+        self.environ["OFFRAMP_POLICY__HOLDOUT"] = "0"  # all texts of a pinned domain stop there
         create_topics(self.kafka, {self.texts: 2})
         pattern = rf"{self.name}\.(?P<domain>.+)"
         self.offramp("route", "add", pattern, "--name", "mine", "--to", self.out, "--yes")

@@ -1,5 +1,6 @@
 """The processing step without a stream: parse, route, decide, infer."""
 
+import random
 import re
 from dataclasses import replace
 from math import nan
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.decision import Decision
 from consumer.errors import ModelFailed, ServiceRefused, ServiceUnavailable
 from consumer.events.codec import EventBody
 from consumer.events.record import Record
@@ -15,6 +17,7 @@ from consumer.processor import ModelFacts, Processor
 from consumer.routes.route import Route
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.algorithms.uee_ucb import UeeUcb
+from policy_state.errors import InvalidInput
 from policy_state.stats import ExitStats
 from policy_state.store.values import DomainSnapshot
 from tests.support.results import Result
@@ -51,6 +54,10 @@ def make_processor(infer):
     )
 
 
+def exits_of(decisions):
+    return [decision.exit for decision in decisions]
+
+
 def records(*values, topic="texts.films"):
     return [Record(topic, 0, i, 10 + i, None, value) for i, value in enumerate(values)]
 
@@ -76,7 +83,7 @@ def test_each_domain_is_decided_from_its_own_counters(processor):
     films, _ = processor.read(records(b"a", b"b"))
     hotels, _ = processor.read(records(b"c", topic="texts.hotels"))
     snapshots = {"films": DomainSnapshot(known, epoch=0, last_seen_ms=1)}
-    assert processor.decide([films[0], *hotels, films[1]], snapshots) == [1, 2, 1]
+    assert exits_of(processor.decide([films[0], *hotels, films[1]], snapshots)) == [1, 2, 1]
 
 
 def test_a_frozen_domain_is_not_explored(processor):
@@ -84,8 +91,8 @@ def test_a_frozen_domain_is_not_explored(processor):
     known = ExitStats(observed=(999, 990, 3), disagreed=(0, 400, 1), played=(9, 987, 3))
     snapshot = DomainSnapshot(known, epoch=0, last_seen_ms=1)
     events, _ = processor.read(records(b"a"))
-    assert processor.decide(events, {"films": snapshot}) == [2]
-    assert processor.decide(events, {"films": replace(snapshot, frozen=True)}) == [1]
+    assert exits_of(processor.decide(events, {"films": snapshot})) == [2]
+    assert exits_of(processor.decide(events, {"films": replace(snapshot, frozen=True)})) == [1]
 
 
 def test_a_cost_weight_of_a_route_counts_for_its_texts_alone(processor):
@@ -101,15 +108,66 @@ def test_a_cost_weight_of_a_route_counts_for_its_texts_alone(processor):
     assert [event.domain for event in events] == ["films", "films"]
     known = ExitStats(observed=(9999,) * 3, disagreed=(0, 4000, 4000), played=(0, 0, 9999))
     snapshots = {"films": DomainSnapshot(known, epoch=0, last_seen_ms=1)}
-    assert processor.decide(events, snapshots) == [0, 1]
+    assert exits_of(processor.decide(events, snapshots)) == [0, 1]
     pinned = {"films": DomainSnapshot(known, epoch=0, last_seen_ms=1, pin=2)}
-    assert processor.decide(events, pinned) == [2, 2]
+    assert exits_of(processor.decide(events, pinned)) == [2, 2]
+
+
+def test_the_holdout_takes_texts_of_pinned_and_frozen_domains_and_those_at_the_last_exit(processor):
+    """Its texts are a fair sample of all: each says which exit it would have stopped at."""
+    settled = ExitStats(observed=(999, 990, 3), disagreed=(0, 400, 1), played=(9, 987, 3))
+    pinned = DomainSnapshot(settled, epoch=0, last_seen_ms=1, pin=0)
+    frozen = DomainSnapshot(settled, epoch=0, last_seen_ms=1, frozen=True)
+    every = replace(processor, holdout=1.0)
+    events, _ = every.read(
+        [r for d in ("pinned", "frozen", "unseen") for r in records(b"a", topic=f"texts.{d}")]
+    )
+    decisions = every.decide(events, {"pinned": pinned, "frozen": frozen})
+    assert decisions == [Decision(2, chosen=0), Decision(2, chosen=1), Decision(2, chosen=2)]
+    predictions = every.predict(events, decisions).predictions
+    assert [(p.exit, p.layer, p.chosen_exit) for p in predictions] == [
+        (2, 12, 0),
+        (2, 12, 1),
+        (2, 12, 2),
+    ]
+
+
+def test_the_holdout_is_the_share_that_the_policy_sets(processor):
+    """Half of the texts within five standard errors; and none of them where it is 0."""
+    events, _ = processor.read(records(*[b"a"] * 2000))
+    pinned = {"films": replace(DomainSnapshot.unseen(3), pin=1)}
+    for share, low, high in ((0.5, 888, 1112), (0.0, 0, 0)):
+        now = processor.with_policy(PolicySettings(holdout=share), processor.routes)
+        now = replace(now, rng=random.Random(1))
+        held = [d for d in now.decide(events, pinned) if d.chosen is not None]
+        assert low <= len(held) <= high
+        assert set(held) <= {Decision(2, chosen=1)}
+
+
+@pytest.mark.parametrize("holdout", [-0.1, 0.51, nan])
+def test_a_holdout_is_a_share_of_at_most_half(holdout):
+    """Above that most texts would not stop where the policy says."""
+    with pytest.raises(InvalidInput, match="holdout"):
+        PolicySettings(holdout=holdout)
+
+
+def test_texts_of_the_holdout_stay_such_where_others_are_dead_letters():
+    """Halves of a batch that the model fails on keep what was decided of each text."""
+    processor = make_processor(infer_all_but_poison)
+    events, _ = processor.read(records(b"a", b"poison", b"b", b"c"))
+    decisions = [Decision(0), Decision(2, 1), Decision(2, 0), Decision(1)]
+    found = processor.predict(events, decisions).predictions
+    assert [(p.event.text, p.exit, p.chosen_exit) for p in found] == [
+        ("a", 0, None),
+        ("b", 2, 0),
+        ("c", 1, None),
+    ]
 
 
 def test_predictions_carry_the_labels_of_all_exits_up_to_theirs(processor):
     """What the policy learns from comes with each prediction, in input order."""
     events, _ = processor.read(records(b"a", b"bb"))
-    first, second = processor.predict(events, [2, 0]).predictions
+    first, second = processor.predict(events, [Decision(2), Decision(0)]).predictions
     assert (first.exit, first.layer, first.exit_labels, first.label) == (2, 12, (1, 0, 1), 1)
     assert (second.exit, second.layer, second.exit_labels, second.label) == (0, 1, (0,), 0)
     assert (first.label_name, second.label_name) == ("positive", "negative")
@@ -123,9 +181,9 @@ def test_predictions_of_a_calibrated_model_carry_scores_and_credits(processor):
         return [replace(r, scores=(0.6004, 0.9996), credits=(0, 200)) for r in infer(texts, exits)]
 
     events, _ = processor.read(records(b"a"))
-    (found,) = replace(processor, infer=calibrated).predict(events, [1]).predictions
+    (found,) = replace(processor, infer=calibrated).predict(events, [Decision(1)]).predictions
     assert (found.exit_scores, found.exit_credits) == ((600, 1000), (0, 200))
-    (found,) = processor.predict(events, [1]).predictions
+    (found,) = processor.predict(events, [Decision(1)]).predictions
     assert (found.exit_scores, found.exit_credits) == ((), ())
 
 
@@ -142,7 +200,7 @@ def test_texts_that_the_model_fails_on_are_dead_letters_and_no_others(poisonous)
     processor = make_processor(infer_all_but_poison)
     values = [b"poison %d" % i if bad else b"text %d" % i for i, bad in enumerate(poisonous)]
     events, _ = processor.read(records(*values))
-    outcome = processor.predict(events, [i % 3 for i in range(len(events))])
+    outcome = processor.predict(events, [Decision(i % 3) for i in range(len(events))])
     good = [i for i, bad in enumerate(poisonous) if not bad]
     assert [p.event.record.offset for p in outcome.predictions] == good
     assert [p.exit for p in outcome.predictions] == [i % 3 for i in good]
@@ -179,7 +237,7 @@ def test_a_model_that_fails_on_every_text_blames_none(count):
     processor = make_processor(broken)
     events, _ = processor.read(records(*[b"text"] * count))
     with pytest.raises(ModelFailed, match="plain text too: RuntimeError: device lost"):
-        processor.predict(events, [0] * count)
+        processor.predict(events, [Decision(0)] * count)
 
 
 def test_long_texts_are_not_blamed_where_memory_is_short():
@@ -193,7 +251,7 @@ def test_long_texts_are_not_blamed_where_memory_is_short():
     processor = make_processor(short_only)
     events, _ = processor.read(records(b"short", b"long " * 100))
     with pytest.raises(ModelFailed, match="no room"):
-        processor.predict(events, [0, 0])
+        processor.predict(events, [Decision(0)] * 2)
 
 
 @pytest.mark.parametrize("error", [TypeError("secret"), RecursionError("secret"), KeyError("x")])
@@ -245,6 +303,6 @@ def test_a_score_that_is_no_number_is_a_failure_of_the_model():
 
     processor = make_processor(infer_nan)
     events, _ = processor.read(records(b"a", b"poison", b"c"))
-    outcome = processor.predict(events, [0, 1, 2])
+    outcome = processor.predict(events, [Decision(i) for i in range(3)])
     assert [p.event.text for p in outcome.predictions] == ["a", "c"]
     assert [x.error_class for x in outcome.dead_letters] == ["model-failed"]
