@@ -25,7 +25,8 @@ def with_holdout(
     This includes texts that go to the last exit anyway: without them, what is measured would say
     nothing of all texts.
 
-    >>> with_holdout([0, 2], 1.0, last=2, rng=random.Random(0))
+    >>> from random import Random
+    >>> with_holdout([0, 2], 1.0, last=2, rng=Random(0))
     [Decision(exit=2, chosen=0), Decision(exit=2, chosen=2)]
     """
     usual = [Decision(exit_) for exit_ in range(last + 1)]

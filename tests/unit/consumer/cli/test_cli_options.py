@@ -17,7 +17,7 @@ from consumer.cli.app import app
             "--redis-url has no effect because both",
         ),
         ("policy set tolerance=0.1 cost_weight=1", "cost_weight has no effect together"),
-        ("lab replay a.tsv holdout=0.1", "holdout has no effect here"),
+        ("lab simulate holdout=0.1", "holdout has no effect here"),
         ("route add a --to b --replace --name c --before d", "--before has no effect with"),
         ("route add a --to b --replace", "--replace needs --name"),
         ("model predict a.tsv -m b -o json", "--output has no effect without --out"),
