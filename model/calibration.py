@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from model.errors import InvalidCheckpoint, InvalidData
+from model.errors import InvalidCheckpoint
 from model.folder_files import CALIBRATION, read_object, shown
+from model.labels import check_enough
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-LEAST_TEXTS: Final = 200
-"""With fewer texts a temperature says more about the sample than about the exit."""
 
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.05, 20
 _UNPROVEN_DUELS = 30  # worth nothing, added to each step's own: a few lucky duels prove little
@@ -92,20 +90,6 @@ def fit(logits: NDArray[np.floating[Any]], truth: Sequence[int]) -> Calibration:
             for each, temperature in zip(exits, temperatures, strict=True)
         ),
     )
-
-
-def check_enough(truth: Sequence[int]) -> None:
-    """Make sure that labels are enough to calibrate with.
-
-    Raises:
-        InvalidData: there are too few, or all are the same.
-    """
-    if len(truth) < LEAST_TEXTS:
-        raise InvalidData(
-            f"{len(truth)} labelled texts for calibration, at least {LEAST_TEXTS} are needed"
-        )
-    if len(set(truth)) == 1:
-        raise InvalidData("all texts for calibration have the same label, two or more are needed")
 
 
 def write_calibration(folder: Path, calibration: Calibration) -> Path:

@@ -14,6 +14,9 @@ from model.errors import InvalidData, InvalidOptions
 CLASSES_MOST: Final = 1000
 """More different labels than this are ids or texts: somebody named the wrong column."""
 
+CALIBRATE_LEAST: Final = 200
+"""With fewer texts a temperature says more about the sample than about the exit."""
+
 _NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
 _SHOWN: Final = 20
 _SHOWN_CHARACTERS: Final = 40
@@ -124,6 +127,20 @@ def classes_of(
     from_zero = rising == [str(number) for number in range(len(rising))]
     names = default_labels(len(rising)) if from_zero else rising
     return Classes(tuple(names), "in the order of the file's numbers")
+
+
+def check_enough(truth: Sequence[int]) -> None:
+    """Make sure that labels are enough to calibrate with.
+
+    Raises:
+        InvalidData: there are too few, or all are the same.
+    """
+    if len(truth) < CALIBRATE_LEAST:
+        raise InvalidData(
+            f"{len(truth)} labelled texts for calibration, at least {CALIBRATE_LEAST} are needed"
+        )
+    if len(set(truth)) == 1:
+        raise InvalidData("all texts for calibration have the same label, two or more are needed")
 
 
 def _named(named: tuple[str, ...], rising: list[str], where: str, *, numeric: bool) -> Classes:

@@ -7,12 +7,11 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from model.calibration import LEAST_TEXTS, check_enough
 from model.checkpoint.hub import locate
 from model.config import read_config
 from model.errors import InvalidData, InvalidOptions, TrainingFailed
 from model.folder_files import read_object
-from model.labels import classes_of
+from model.labels import CALIBRATE_LEAST, check_enough, classes_of
 from model.texts.data import read_labelled, read_named, read_sentences, read_texts, set_name
 from model.texts.formats import Format
 
@@ -30,7 +29,7 @@ HELD_MOST = 2000
 CALIBRATE_FROM = 2000
 """Of fewer texts none are held out to calibrate on: training needs them more."""
 
-_CALIBRATE_SHARE, _CALIBRATE_LEAST, _CALIBRATE_MOST = 0.05, 210, 2000
+_CALIBRATE_SHARE, _CALIBRATE_WANTED, _CALIBRATE_MOST = 0.05, 210, 2000
 
 CHECKPOINTS = "checkpoints"
 _REQUEST = "request.json"
@@ -98,9 +97,9 @@ def _to_calibrate(
     """Return what is left to train on, and a part to calibrate on if the file has many texts."""
     if texts < CALIBRATE_FROM:
         return labelled, None
-    wanted = min(max(_CALIBRATE_SHARE * texts, _CALIBRATE_LEAST), _CALIBRATE_MOST)
+    wanted = min(max(_CALIBRATE_SHARE * texts, _CALIBRATE_WANTED), _CALIBRATE_MOST)
     left, held = labelled.split(1, most=int(wanted), seed=seed)
-    return (left, held) if len(held.labels) >= LEAST_TEXTS else (labelled, None)
+    return (left, held) if len(held.labels) >= CALIBRATE_LEAST else (labelled, None)
 
 
 def read_pretraining(request: PretrainRequest, *, resume: bool = False) -> tuple[str, ...]:
