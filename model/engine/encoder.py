@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -23,7 +23,6 @@ from model.engine.kernels import (
     float_linears,
     layers_of,
     plain,
-    same,
     tanh_gelu,
 )
 from model.errors import InvalidOptions
@@ -46,13 +45,6 @@ _TRITON_HEADS = (16, 32, 64, 128)
 Norm = Callable[..., Tensor]  # of the sum of two tensors, the first of which it may overwrite
 
 
-class Started(NamedTuple):
-    """What the products of a layer take of each row, and its keys and values, (rows, 2 D)."""
-
-    inputs: Tensor
-    key_value: Tensor
-
-
 @dataclass(frozen=True, slots=True)
 class PackedLayer:
     """One transformer layer on packed tokens."""
@@ -64,27 +56,20 @@ class PackedLayer:
 
     def run(self, x: Tensor, batch: Packed, stage: Stage, *, last: bool) -> Tensor:
         """Return the layer's output; in a stage's last layer, of the rows `keep` chooses."""
-        chosen = partial(keep, batch=batch, stage=stage) if last else same
-        context = self.context(self.start(x), batch, stage, last=last)
-        return self.feed_forward(self.output(context, chosen(x)))
+        context = self.context(x, batch, stage, last=last)
+        return self.finish(context, keep(x, batch=batch, stage=stage) if last else x)
 
-    def start(self, x: Tensor) -> Started:
-        """Return what attention needs of each row."""
-        inputs = self.linears.prepare(x)  # (rows, D)
-        return Started(inputs, self.linears.key_value(inputs))
-
-    def context(self, started: Started, batch: Packed, stage: Stage, *, last: bool) -> Tensor:
+    def context(self, x: Tensor, batch: Packed, stage: Stage, *, last: bool) -> Tensor:
         """Return what rows find in their texts, (kept, D); all of them unless it is `last`."""
-        inputs, key_value = started
-        queries = self.linears.query(keep(inputs, batch=batch, stage=stage) if last else inputs)
-        return self.attend(queries, key_value, batch, stage, last=last)
+        inputs = self.linears.prepare(x)  # (rows, D)
+        kept = keep(inputs, batch=batch, stage=stage) if last else inputs
+        queries = self.linears.query(kept)  # (kept, D)
+        return self.attend(queries, self.linears.key_value(inputs), batch, stage, last=last)
 
-    def output(self, context: Tensor, x: Tensor) -> Tensor:
-        """Return what the layer's second half takes, from rows of the layer's input, (kept, D)."""
-        return self.norm_1(self.linears.output(context), x)
-
-    def feed_forward(self, y: Tensor) -> Tensor:
-        """Return the layer's output, (kept, D)."""
+    def finish(self, context: Tensor, x: Tensor) -> Tensor:
+        """Return the layer's output for rows of its input, all (kept, D)."""
+        y = self.norm_1(self.linears.output(context), x)
+        del context, x  # frees them, if nobody else needs them, before the largest product
         return self.norm_2(self.linears.feed_forward(y), y)
 
 

@@ -189,7 +189,7 @@ class Engine:
         for part, answers in run_batches(todo, self._launch):
             self._budget.went_well()
             job = part.job
-            for i, result in zip(part.rows.tolist(), answers, strict=True):
+            for i, result in answers:
                 job.results[i] = result
             job.waiting -= len(part)
             if not job.waiting:
@@ -252,20 +252,21 @@ class Engine:
             (time.perf_counter() - start) * 1000,
         )
 
-    def _launch(self, part: Part) -> Callable[[], Iterable[TextResult]]:
-        """Start a batch; the returned function waits for its results."""
+    def _launch(self, part: Part) -> Callable[[], Iterable[tuple[int, TextResult]]]:
+        """Start a batch; the returned function waits for its results, each with its text."""
         if not len(part):
             return tuple
-        tokens, exits, gates = part.job.tokens, part.job.exits[part.rows], part.job.gates[part.rows]
-        layers, device = self.config.exit_layers, self.device
+        tokens, rows, layers = part.job.tokens, part.rows, self.config.exit_layers
+        exits, gates = part.job.exits[rows], part.job.gates[rows]
         try:
             with torch.inference_mode():
-                batch = pack(tokens, part.rows, exits, exit_layers=layers, device=device)
+                batch = pack(tokens, rows, exits, exit_layers=layers, device=self.device)
                 if gates.any():
-                    lengths = tokens.lengths[part.rows]
-                    batch, logits = run_gated(
+                    lengths = tokens.lengths[rows]
+                    batch, logits, order = run_gated(
                         self.encoder, self._scales, batch, lengths=lengths, exits=exits, gates=gates
                     )
+                    rows = rows[order]
                 else:
                     logits = self.encoder.forward(batch)
                 blocks = (answers_of(block, self._scales) for block in logits)
@@ -273,11 +274,11 @@ class Engine:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            held = int(tokens.lengths[part.rows].sum())
+            held = int(tokens.lengths[rows].sum())
             self._budget.failed(held)
             _LOG.warning("out_of_memory tokens=%d now_at_most=%d", held, self.max_batch_tokens)
             raise
-        return lambda: results_of(batch, answers(), tokens, part.rows)
+        return lambda: zip(rows.tolist(), results_of(batch, answers(), tokens, rows), strict=True)
 
     def _check(self, texts: int, exits: Sequence[int], gates: Sequence[int] | None = None) -> None:
         if texts != len(exits):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
-from model.engine.encoder import Started, keep
 from model.engine.packing import on_host, repack, rounded, runs_of, to_device
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from model.engine.packing import Packed, Stage
 
 Choose = Callable[[Tensor], Tensor]  # of all rows those that go on
-Rest = Callable[[Choose, "Packed", "Stage"], Tensor]
+Rest = Callable[[Choose], Tensor]
 
 _LEAST_GONE = 1 / 32  # of the tokens: fewer are carried along, for less than a new layout costs
 
@@ -36,7 +36,7 @@ def run_gated(  # noqa: PLR0913  (what is known of the texts, each an array)
     lengths: NDArray[np.int64],
     exits: NDArray[np.int64],
     gates: NDArray[np.int64],
-) -> tuple[Packed, list[Tensor]]:
+) -> tuple[Packed, list[Tensor], NDArray[np.int64]]:
     """Run a batch, and stop each text at the first exit whose score reaches the text's gate.
 
     Args:
@@ -48,7 +48,8 @@ def run_gated(  # noqa: PLR0913  (what is known of the texts, each an array)
         gates: the score at which a text stops earlier, in thousandths; 0 for never.
 
     Returns:
-        The batch with the exits at which its texts stopped, and the fp32 logits of its only block.
+        The batch as if it had been known where each text stops, the fp32 logits of its only block,
+        and which text of `batch` stands where in both.
     """
     deepest = int(exits[0])
     stops = exits.copy()
@@ -88,12 +89,14 @@ def run_gated(  # noqa: PLR0913  (what is known of the texts, each an array)
             choose: Choose = partial(torch.index_select, dim=0, index=running.token_ids)
         else:
             choose = itemgetter(slice(stage.staying_rows))
-        x = rest(choose, running, running.stages[exit_ + 1])
-    deepest = int(stops.max())
-    (index,) = to_device([places[: deepest + 1].ravel()], encoder.device)
+        x = rest(choose)
+    order = np.argsort(-stops, kind="stable")
+    stops = stops[order]
+    deepest = int(stops[0])
+    (index,) = to_device([places[: deepest + 1, order].ravel()], encoder.device)
     block = torch.cat(logits).index_select(0, index).view(deepest + 1, len(exits), -1)
     runs = tuple((int(stops[first]), first, end) for first, end in runs_of(stops))
-    return replace(batch, runs=runs, blocks=((deepest, 0, len(exits)),)), [block]
+    return replace(batch, runs=runs, blocks=((deepest, 0, len(exits)),)), [block], order
 
 
 def _reached(
@@ -109,36 +112,19 @@ def _reached(
 def _first_tokens(
     encoder: PackedEncoder, x: Tensor, batch: Packed, stage: Stage
 ) -> tuple[Tensor, Rest]:
-    """Return the first token of each text, at least, and what computes other rows that go on.
+    """Return the first token of each text, at least, and what computes all rows of those chosen.
 
-    Only first tokens run through the last layer, as in a stage where all texts end: the texts that
-    then stop cost no more than if it had been known.
+    Behind attention only first tokens run through the last layer, until it is known who goes on.
     """
     if encoder.graphs and (replayed := encoder.graphs.run(x, batch, [stage])):
         out, (firsts,) = replayed
-        return firsts, lambda choose, *_: choose(out)
+        return firsts, lambda choose: choose(out)
     *layers, last = encoder.layers[stage.first_layer - 1 : stage.last_layer]
     for layer in layers:
         x = layer.run(x, batch, stage, last=False)
-    started = last.start(x)
-    rows = rounded(stage.texts) if x.device.type == "cpu" else stage.texts
-    ending = replace(
-        stage,
-        staying_texts=0,
-        staying_tokens=0,
-        longest_staying=0,
-        kept_rows=rows,
-        staying_rows=0,
-        query_starts=torch.arange(stage.texts + 1, dtype=torch.int32, device=x.device),
-    )
-    context = last.context(started, batch, ending, last=True)
-    firsts = last.feed_forward(last.output(context, keep(x, batch=batch, stage=ending)))
-
-    def rest(choose: Choose, batch: Packed, stage: Stage) -> Tensor:
-        inputs, key_value = started
-        chosen = choose(x)
-        same = Started(chosen if inputs is x else choose(inputs), choose(key_value))
-        context = last.context(same, batch, stage, last=False)
-        return last.feed_forward(last.output(context, chosen))
-
-    return firsts, rest
+    context = last.context(x, batch, stage, last=False)
+    at = batch.starts[: stage.texts]
+    if x.device.type == "cpu":
+        at = F.pad(at, (0, rounded(stage.texts) - stage.texts))
+    firsts = last.finish(context.index_select(0, at), x.index_select(0, at))
+    return firsts, lambda choose: last.finish(choose(context), choose(x))

@@ -220,40 +220,40 @@ def test_batches_of_few_tokens_change_no_result(exact: Engine, tmp_path) -> None
     assert refused
 
 
-def rows_run(engine: Engine, *what) -> list[tuple[int, int, int]]:
-    """Return (layer, queries, keys) of each product of attention, in order."""
+def rows_run(engine: Engine, *what) -> list[tuple[int, int]]:
+    """Return (layer, rows) of each product behind attention, in order."""
     seen = []
 
-    def watched(number, attend):
-        def run(q, kv, batch, stage, *, last):
-            seen.append((number, len(q), len(kv)))
-            return attend(q, kv, batch, stage, last=last)
+    def watched(number, linears):
+        def output(context):
+            seen.append((number, len(context)))
+            return linears.output(context)
 
-        return run
+        return replace(linears, output=output)
 
     layers = engine.encoder.layers
     engine.encoder.layers = [
-        replace(layer, attend=watched(number, layer.attend)) for number, layer in enumerate(layers)
+        replace(layer, linears=watched(number, layer.linears))
+        for number, layer in enumerate(layers)
     ]
     engine.run(*what)
     engine.encoder.layers = layers
     return seen
 
 
-def test_texts_that_stop_cost_what_they_cost_if_asked_to_stop_there(exact: Engine) -> None:
-    """Of their last layer only first tokens run, and no layer behind it."""
+def test_texts_that_stop_run_as_if_asked_to_stop_there(exact: Engine) -> None:
+    """Behind attention only first tokens run in their last layer, and no layer follows."""
     texts = TEXTS[:64]
-    assert rows_run(exact, texts, [2] * 64, [1] * 64) == rows_run(exact, texts, [0] * 64)
+    stopped = rows_run(exact, texts, [2] * 64, [1] * 64)
+    assert stopped == rows_run(exact, texts, [0] * 64) == [(0, 64)]
 
 
 def test_layers_behind_a_gate_run_the_texts_that_it_kept_only(exact: Engine) -> None:
     """Half of the texts stop at exit 0: deeper layers see the tokens of the others."""
     texts, gates = TEXTS[:64], [i % 2 for i in range(64)]
-    ungated = rows_run(exact, texts[::2], [2] * 32)
-    first, rest, *deeper = rows_run(exact, texts, [2] * 64, gates)
-    assert first[1] == 64
-    assert rest[1:] == ungated[0][1:]
-    assert deeper == ungated[1:]
+    first, *rest = rows_run(exact, texts, [2] * 64, gates)
+    assert first == (0, 64)
+    assert rest == rows_run(exact, texts[::2], [2] * 32)
 
 
 def test_few_tokens_that_could_stop_are_carried_along(exact: Engine) -> None:
@@ -262,5 +262,5 @@ def test_few_tokens_that_could_stop_are_carried_along(exact: Engine) -> None:
     gates = [1, *[0] * 48]
     found = exact.run(texts, [2] * 49, gates)
     assert [len(result.labels) for result in found] == [1, *[3] * 48]
-    keys = [keys for _, _, keys in rows_run(exact, texts, [2] * 49, gates)]
-    assert set(keys) == {640}  # rows for 579 tokens; 576 rows would hold the others
+    rows = {rows for _, rows in rows_run(exact, texts, [2] * 49, gates)}
+    assert rows == {64, 640}  # of 49 texts and 579 tokens; 576 rows would hold the others
