@@ -101,17 +101,15 @@ def warm_start(  # noqa: PLR0913 - what, from what, how much, who and why
     """Give the open policy a share of what another one has learnt, for domains it has not seen.
 
     Raises:
-        InvalidInput: The weight is no share, or the other policy has other exits.
+        InvalidInput: The weight is no share, or the other policy has other exits, or only one of
+            both models is calibrated.
     """
     meta = store.describe().meta
     check_signed(by, reason)
     if not 0 < weight <= 1:
         raise InvalidInput(f"weight {weight}, expected a share above 0, up to 1")
-    if source.meta.exits != meta.exits:
-        raise InvalidInput(
-            f"policy {source.meta.name} has {counted(source.meta.exits, 'exit')}, {meta.name} has "
-            f"{meta.exits}: counters of one say nothing about the other"
-        )
+    if differs := _incomparable(source.meta, meta):
+        raise InvalidInput(f"{differs}: counters of one say nothing about the other")
     shares = {
         name: DomainSnapshot(scaled(record.stats, weight), 0, record.last_seen_ms)
         for name, record in source.domains.items()
@@ -141,7 +139,7 @@ def open_or_start_new(
 
     Raises:
         FingerprintMismatch: Under `stop`, or under `warm-start` where NAME has another number of
-            exits: its counters say nothing about this model.
+            exits, or only one of the two models is calibrated: its counters say nothing here.
     """
     if on_mismatch not in ON_MISMATCH:
         raise InvalidInput(f"on mismatch {on_mismatch!r}, expected one of {', '.join(ON_MISMATCH)}")
@@ -153,13 +151,12 @@ def open_or_start_new(
         return store.open(fresh)
     if store.find(fresh.name) is not None:
         opened = store.open(fresh)
-        if old.exits != policy.exits or _has_begun(store):
+        if _incomparable(old, fresh) or _has_begun(store):
             return opened
-    if old.exits != policy.exits:
+    if differs := _incomparable(old, fresh):
         raise FingerprintMismatch(
-            f"policy {old.name} has {counted(old.exits, 'exit')}, this model has {policy.exits}: "
-            f"{fresh.name} cannot start warm from it; `--set store.on_mismatch=new` starts it from "
-            "nothing"
+            f"{differs}: {fresh.name} cannot start warm from {old.name}; "
+            "`--set store.on_mismatch=new` starts it from nothing"
         )
     store.open(old)
     source = export_policy(store)
@@ -167,6 +164,16 @@ def open_or_start_new(
     reason = f"new model {policy.fingerprint}"
     warm_start(store, source, weight=weight, by=by, reason=reason, automatic=True)
     return opened
+
+
+def _incomparable(one: PolicyMeta, other: PolicyMeta) -> str:
+    """Return why counters of one policy say nothing about the other; empty where they do."""
+    if one.exits != other.exits:
+        return f"policy {one.name} has {counted(one.exits, 'exit')}, {other.name} has {other.exits}"
+    if one.calibrated != other.calibrated:
+        is_, is_not = (one, other) if one.calibrated else (other, one)
+        return f"the model of policy {is_.name} is calibrated, that of {is_not.name} is not"
+    return ""
 
 
 def _has_begun(store: PolicyAdmin) -> bool:

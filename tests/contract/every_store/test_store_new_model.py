@@ -59,9 +59,14 @@ def test_a_new_model_stops_or_starts_a_policy_of_its_own(make_store: MakeStore) 
     with pytest.raises(InvalidInput, match="expected one of stop, new, warm-start"):
         open_or_start_new(store, other, on_mismatch="x", by="w1")
     fewer = replace(META, fingerprint="f4", layers=(1, 12))
-    with pytest.raises(FingerprintMismatch, match="has 4 exits, this model has 2"):
+    with pytest.raises(FingerprintMismatch, match="has 4 exits, sentiment@f4 has 2"):
         open_or_start_new(store, fewer, on_mismatch="warm-start", by="w1")
-    assert "sentiment@f4" not in {meta.name for meta in store.policies()}
+    calibrated = replace(META, fingerprint="f5", calibrated=True)
+    with pytest.raises(
+        FingerprintMismatch, match="sentiment@f5 is calibrated, that of sentiment is"
+    ):
+        open_or_start_new(store, calibrated, on_mismatch="warm-start", by="w1")
+    assert {"sentiment@f4", "sentiment@f5"}.isdisjoint(meta.name for meta in store.policies())
 
 
 @pytest.mark.parametrize("died", ["before it began", "half-way"])

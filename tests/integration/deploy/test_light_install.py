@@ -116,12 +116,13 @@ def test_an_operator_has_all_commands(offramp, kafka, redis_url, tmp_path):
         ("worker --processes 2", "torch", "worker"),
         ("worker --check", "torch", "worker"),
         ("model check .", "torch", "worker"),
-        ("train a.tsv --new mini --out m", "tokenizers", "train"),
+        ("train a.tsv --new mini --out m", "safetensors", "train"),
         ("produce a.tsv.zst --to x", "zstandard", "worker"),
     ],
 )
 def test_what_needs_more_says_which_extra(offramp, tmp_path, command, package, extra):
     """In one line, with the exit code of a wrong use."""
+    (tmp_path / "a.tsv").write_text("text\tlabel\nfine\t1\npoor\t0\n")
     (tmp_path / "a.tsv.zst").write_bytes(b"\x28\xb5\x2f\xfd")
     done = offramp(*command.split())
     words = "model check" if "model" in command else command.split()[0]
