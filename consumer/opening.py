@@ -109,6 +109,7 @@ def new_policy(settings: Settings, engine: Inference) -> PolicyMeta:
         name=options.name,
         fingerprint=engine.fingerprint,
         layers=engine.config.exit_layers,
+        classes=len(engine.config.labels),
         settings=PolicySettings(
             cost=_cost(settings, engine), **options.model_dump(exclude={"name", "cost"})
         ),

@@ -257,7 +257,12 @@ def _show(
         typer.echo(f"plot written to {trials.plot}", err=True)
     everything = ExitStats.from_matrix(scale.labels, credits=scale.credits)
     first = build(next(iter(settings.values())), scale.layers, credits=scale.credits is not None)
-    diagnosis = diagnose(everything, first.assess(everything), scale.costs)
+    diagnosis = diagnose(
+        everything,
+        first.assess(everything),
+        scale.costs,
+        credits=scale.credits is not None and first.name == "default",
+    )
     data = {
         "texts": int(scale.labels.shape[0]),
         "layers": list(scale.layers),

@@ -17,10 +17,12 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from policy_state.reports.shares import Share
+
 VERSION: Final = 1
 """Version of the JSON and YAML documents; it rises when a field changes its meaning or goes."""
 
-_NUMERIC: Final = frozenset("0123456789.%-: ")  # numbers, lists of them, times
+_NUMERIC: Final = frozenset("0123456789.%-:± ")  # numbers, lists of them, times
 _TEXT_WIDTH: Final = 16  # longer words are folded, so that fewer columns are left out
 _PROSE_WIDTH: Final = 32  # sentences, likewise
 _GAP: Final = 2  # between two columns
@@ -256,6 +258,11 @@ def said(value: object) -> str:
 def percent(share: float | None) -> str:
     """Return a share as a percentage."""
     return "-" if share is None else f"{share:z.1%}"
+
+
+def measured(share: Share | None) -> str:
+    """Return a share as a percentage, and how many points the truth may be away from it."""
+    return "-" if share is None else f"{percent(share.share)} ±{100 * share.within:.1f}"
 
 
 def since(time_ms: int | None) -> str:

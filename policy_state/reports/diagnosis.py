@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from policy_state.algorithms.arrays import Counters, constant_exits
-from policy_state.algorithms.bounds import certain_upper_bound, last_best
-from policy_state.stats import Z_95
+from policy_state.algorithms.bounds import certain_rest, certain_upper_bound, last_best
+from policy_state.reports.shares import Share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,34 +20,6 @@ if TYPE_CHECKING:
 
 _SURE: Final = 3.0
 """The number of standard errors from which a difference is reported."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A share of texts, with its 95 % interval (Wilson)."""
-
-    share: float
-    low: float
-    high: float
-    texts: int  # that it was taken over
-
-    @classmethod
-    def of(cls, hits: int, texts: int) -> Share | None:
-        """Return the share of `hits`; None of no texts.
-
-        >>> found = Share.of(5, 20)
-        >>> round(found.low, 3), found.share, round(found.high, 3)
-        (0.112, 0.25, 0.469)
-        """
-        if texts < 1:
-            return None
-        share, square = min(hits, texts) / texts, Z_95**2
-        middle = (share + square / (2 * texts)) / (1 + square / texts)
-        half = math.sqrt(share * (1 - share) / texts + square / (4 * texts**2))
-        half *= Z_95 / (1 + square / texts)
-        # At the ends rounding could leave the share just outside.
-        low, high = min(share, middle - half), max(share, middle + half)
-        return cls(share, max(0.0, low), min(1.0, high), texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,37 +101,49 @@ class Diagnosis:
         return tuple(found)
 
 
-def diagnose(
+def diagnose(  # noqa: PLR0913 - the counters, and what is known besides
     stats: ExitStats,
     assessment: Assessment,
     costs: Sequence[float],
     *,
+    credits: bool = False,
     epoch: int = 0,
     drifts: int = 0,
 ) -> Diagnosis:
-    """Return what the counters say of the choice that `assessment` holds."""
+    """Return what the counters say of the choice that `assessment` holds.
+
+    Args:
+        stats: Counters of the domain.
+        assessment: Of them, by the algorithm.
+        costs: Of every exit, weighted.
+        credits: Whether the algorithm goes by credits. It then does not rely on Strong Dominance,
+            and nothing is said of that.
+        epoch: How often the domain was started afresh, by whomever.
+        drifts: How often because it had drifted.
+    """
     counters, last = Counters.of(stats), stats.exits - 1
     full = stats.observed[last]
     two_classes = not any(stats.high)
     # Of two labels one that comes back to exit 0's after leaving it was wrong before or is wrong
     # now. A text may come back at several exits, so only those of one exit are surely different.
     returns = max(range(stats.exits), key=lambda j: stats.lost[j])
-    rates = np.array(stats.apart) / max(full, 1)
     priced = any(index is not None for index in assessment.indices)  # not by a tolerance
     return Diagnosis(
         two_classes=two_classes,
         violations=(
             Share.of(stats.lost[returns], stats.observed[returns])
-            if last > 1 and two_classes
+            if last > 1 and two_classes and not credits
             else None
         ),
-        falling=falling_disagreement(counters),
+        falling=() if credits else falling_disagreement(counters),
         constant=tuple(np.flatnonzero(constant_exits(counters)).tolist()),
         screened=assessment.screened,
         agreement=Share.of(full - min(full, stats.apart[assessment.exit]), full),
-        extra_error=tuple(certain_upper_bound(rates, np.array([full])).tolist()) if full else None,
-        certificate=_certificate(counters, assessment, costs) if full and priced else None,
-        confidence=_confidence(stats, assessment, costs),
+        extra_error=_extra_error(counters, credits=credits) if full else None,
+        certificate=(
+            _certificate(counters, assessment, costs) if full and priced and not credits else None
+        ),
+        confidence=_confidence(stats, assessment, costs, credits=credits),
         drifts=drifts,
         resets=max(0, epoch - drifts),
     )
@@ -185,6 +169,16 @@ def falling_disagreement(counters: Counters) -> tuple[Falling, ...]:
     return tuple(found)
 
 
+def _extra_error(counters: Counters, *, credits: bool) -> tuple[float, ...]:
+    """Return the most that each exit errs more than the last one, by whichever bound is lower."""
+    full = counters.observed[-1:]
+    most = certain_upper_bound(counters.apart / full, full)
+    if credits:
+        _, upper = certain_rest(counters.observed, *counters.steps(credits=True))
+        most = np.minimum(most, upper)
+    return tuple(most.tolist())
+
+
 def _certificate(
     counters: Counters, assessment: Assessment, costs: Sequence[float]
 ) -> Certificate | None:
@@ -199,13 +193,16 @@ def _certificate(
 
 
 def _confidence(
-    stats: ExitStats, assessment: Assessment, costs: Sequence[float]
+    stats: ExitStats, assessment: Assessment, costs: Sequence[float], *, credits: bool
 ) -> Confidence | None:
     """Return how clear the choice is, None where it does not rest on the rewards alone."""
     exit_ = assessment.exit
     chosen = assessment.rewards[exit_]
-    # What a text that speaks against the choice takes from the difference of the two rewards.
-    against = {j: 1 + costs[exit_] - cost for j, cost in enumerate(costs)}
+    # What a text that speaks against the choice takes from the difference of the two rewards. By
+    # credits no text speaks for a shallower exit: at most it says that nothing is gained.
+    against = {
+        j: (0 if credits and j < exit_ else 1) + costs[exit_] - cost for j, cost in enumerate(costs)
+    }
     rivals = [
         (reward, j)
         for j, reward in enumerate(assessment.rewards)

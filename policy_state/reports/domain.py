@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from operator import add
 from typing import TYPE_CHECKING, Any, Final
 
 from policy_state.algorithms.base import build
+from policy_state.counting import THOUSAND
 from policy_state.errors import PolicyNotFound
+from policy_state.reports.accuracy import estimated_accuracy
 from policy_state.reports.diagnosis import Diagnosis, diagnose
+from policy_state.reports.holdout import Holdout, holdout_of
 from policy_state.suggesting import no_such_policy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from policy_state.algorithms.base import Algorithm
+    from policy_state.reports.shares import Share
     from policy_state.stats import ExitStats
     from policy_state.store.port import StatsStore
-    from policy_state.store.values import DomainSnapshot
+    from policy_state.store.values import DomainSnapshot, PolicyMeta
 
 
 _MOST: Final = 1000  # reports, where no domains are named
@@ -35,6 +40,8 @@ class ExitReport:
     disagreement: float | None  # share of them whose label differed from exit 0's
     reward: float | None  # what it is thought to gain, minus the cost added, over `anchor`
     index: float | None  # the most that the reward may be, for all that is known
+    worth: float | None  # errors saved by a change of label from the exit before; if calibrated
+    accuracy: Share | None  # estimated; if calibrated
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +54,19 @@ class DomainReport:
     layer: int
     learnt: int  # the best by what is known; another one than `exit` where the domain is pinned
     layers_saved: float | None  # share of transformer layers not run so far
+    holdout: Holdout | None  # what texts that ran to the last exit only to measure it show
     disagreement: float | None  # of the exit learnt with exit 0
     last_seen_ms: int | None
     anchor: int  # the exit that rewards count from: 0, or the last
+    algorithm: str
+    calibrated: bool  # the model is
     exits: tuple[ExitReport, ...]
     diagnosis: Diagnosis
+
+    @property
+    def credits(self) -> bool:
+        """Whether a change of label counts as what it is worth, not as an error saved."""
+        return self.calibrated and self.algorithm == "default"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
@@ -78,7 +93,7 @@ def exit_of(snapshot: DomainSnapshot, algorithm: Algorithm, *, pool: ExitStats |
 def domain_report(
     domain: str,
     snapshot: DomainSnapshot,
-    layers: Sequence[int],
+    meta: PolicyMeta,
     algorithm: Algorithm,
     *,
     pool: ExitStats | None,
@@ -88,41 +103,59 @@ def domain_report(
     Args:
         domain: Its name.
         snapshot: What is known of it.
-        layers: One per exit.
+        meta: Of its policy.
         algorithm: What chooses its exits.
         pool: As for `exit_of`.
     """
-    stats = snapshot.stats
+    stats, layers = snapshot.stats, meta.layers
+    credits = meta.calibrated and algorithm.name == "default"
     assessment = algorithm.assess(stats, pool=pool)
+    stopped = tuple(map(add, stats.played, stats.sure))
+    texts = sum(stopped)
+    right = estimated_accuracy(stats, classes=meta.classes) if meta.calibrated else None
     rows = tuple(
         ExitReport(
             exit=j,
             layer=layer,
             cost=algorithm.costs[j],
-            played=stats.played[j],
-            share=stats.played[j] / stats.texts if stats.texts else None,
+            played=stopped[j],
+            share=stopped[j] / texts if texts else None,
             observed=stats.observed[j],
             disagreement=stats.disagreed[j] / stats.observed[j] if stats.observed[j] else None,
             reward=assessment.rewards[j],
             index=assessment.indices[j],
+            worth=(
+                stats.credit[j] / (THOUSAND * stats.duels[j])
+                if meta.calibrated and stats.duels[j]
+                else None
+            ),
+            accuracy=right[j] if right else None,
         )
         for j, layer in enumerate(layers)
     )
     texts_get = exit_of(snapshot, algorithm, pool=pool)
-    run = sum(count * layer for count, layer in zip(stats.played, layers, strict=True))
+    run = sum(count * layer for count, layer in zip(stopped, layers, strict=True))
     return DomainReport(
         domain=domain,
-        texts=stats.texts,
+        texts=texts,
         exit=texts_get,
         layer=layers[min(texts_get, len(layers) - 1)],
         learnt=assessment.exit,
-        layers_saved=1 - run / (stats.texts * layers[-1]) if stats.texts else None,
+        layers_saved=1 - run / (texts * layers[-1]) if texts else None,
+        holdout=holdout_of(stats, layers),
         disagreement=rows[assessment.exit].disagreement,
         last_seen_ms=snapshot.last_seen_ms,
         anchor=assessment.anchor,
+        algorithm=algorithm.name,
+        calibrated=meta.calibrated,
         exits=rows,
         diagnosis=diagnose(
-            stats, assessment, algorithm.costs, epoch=snapshot.epoch, drifts=snapshot.drifts
+            stats,
+            assessment,
+            algorithm.costs,
+            credits=credits,
+            epoch=snapshot.epoch,
+            drifts=snapshot.drifts,
         ),
     )
 
@@ -144,4 +177,4 @@ def read_reports(
     names = store.domains(limit=_MOST) if domains is None else domains
     records = store.read(names)
     pool = store.totals().stats
-    return [domain_report(name, records[name], meta.layers, algorithm, pool=pool) for name in names]
+    return [domain_report(name, records[name], meta, algorithm, pool=pool) for name in names]

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
 
+from policy_state.counting import THOUSAND
 from policy_state.stats import Z_95
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from policy_state.algorithms.settings import PolicySettings
     from policy_state.reports.domain import DomainReport, ExitReport
+    from policy_state.reports.shares import Share
     from policy_state.stats import ExitStats
     from policy_state.store.values import DomainSnapshot
+
+
+_NOT_CALIBRATED: Final = (
+    "The model is not calibrated, so every change of label counts as an error saved. Texts may "
+    "stop one exit too deep or too shallow. `offramp model calibrate` adds a calibration."
+)
 
 
 def explain(
@@ -26,7 +33,9 @@ def explain(
         lines.append(_within(report, snapshot.stats, settings.tolerance))
     else:
         lines.append(_chosen(report, snapshot.stats))
+        lines += _steps(report, snapshot.stats)
         lines += _compared(report, snapshot.stats, settings.cost_weight)
+    lines += _measured(report)
     lines += findings(report)
     return lines + [f"Careful: {warning}." for warning in report.diagnosis.warnings]
 
@@ -34,12 +43,13 @@ def explain(
 def findings(report: DomainReport) -> list[str]:
     """Return what was found of a choice without labels, a line each; warnings apart."""
     found, diagnosis = [], report.diagnosis
+    if report.algorithm == "default" and not report.calibrated:
+        found.append(_NOT_CALIBRATED)
     agreement = diagnosis.agreement
     if agreement is not None and report.learnt != report.exits[-1].exit:
         found.append(
             f"Exit {report.learnt} and the last exit gave the same label to "
-            f"{agreement.share:.1%} of {counted(agreement.texts, 'text')} "
-            f"(95 % interval: {agreement.low:.1%} to {agreement.high:.1%})."
+            f"{agreement.share:.1%} of {counted(agreement.texts, 'text')} ({_interval(agreement)})."
         )
     if (violations := diagnosis.violations) is not None and violations.share > 0:
         found.append(
@@ -56,6 +66,31 @@ def findings(report: DomainReport) -> list[str]:
     if diagnosis.resets:
         found.append(f"Operators reset it {_times(diagnosis.resets)}.")
     return found
+
+
+def _measured(report: DomainReport) -> list[str]:
+    """Return what the holdout shows, and what accuracy the confidence of the model speaks for."""
+    found = []
+    if (held := report.holdout) is not None:
+        found.append(
+            f"The holdout has {counted(held.texts, 'text')} that ran to the last exit only to "
+            f"measure. The label sent is that of full depth for {held.agreement.share:.1%} of them "
+            f"({_interval(held.agreement)}), and stopping early saves "
+            f"{held.layers_saved.share:.1%} of the layers ({_interval(held.layers_saved)})."
+        )
+    here, last = report.exits[report.learnt], report.exits[-1]
+    if here.accuracy and last.accuracy:
+        other = f", and the last exit about {last.accuracy.share:.1%}" if here is not last else ""
+        found.append(
+            f"By the confidence of the model, {_named(here)} is right about "
+            f"{here.accuracy.share:.1%} of the texts ({_interval(here.accuracy)}){other}. If the "
+            "texts are unlike those of the calibration, this estimate is too high."
+        )
+    return found
+
+
+def _interval(share: Share) -> str:
+    return f"95 % interval: {share.low:.1%} to {share.high:.1%}"
 
 
 def _times(count: int) -> str:
@@ -87,7 +122,7 @@ def _within(report: DomainReport, stats: ExitStats, tolerance: float) -> str:
     after = f"After {counted(report.texts, 'text')}"
     if chosen.exit != last.exit:
         text = f"{after} {_named(chosen)} is the cheapest exit that is certain to make at most "
-        return f"{text}{allowed}. {_apart(stats, chosen.exit, bounds)} {_saved(report)}"
+        return f"{text}{allowed}. {_apart(report, stats, chosen.exit)} {_saved(report)}"
     text = (
         f"{after} no cheaper exit is certain yet to make at most {allowed}, so all texts go there."
     )
@@ -95,15 +130,19 @@ def _within(report: DomainReport, stats: ExitStats, tolerance: float) -> str:
     if cheaper:
         closest = min(cheaper, key=lambda j: bounds[j])
         near = _named(report.exits[closest])
-        text += f" The closest one is {near}. {_apart(stats, closest, bounds)}"
+        text += f" The closest one is {near}. {_apart(report, stats, closest)}"
     return text
 
 
-def _apart(stats: ExitStats, exit_: int, bounds: Sequence[float]) -> str:
-    full = stats.observed[-1]
+def _apart(report: DomainReport, stats: ExitStats, exit_: int) -> str:
+    full, bounds = stats.observed[-1], report.diagnosis.extra_error or ()
+    worth = ""
+    if report.credits:
+        rest = sum(_step(stats, j) for j in range(exit_ + 1, stats.exits))
+        worth = f". These changes save about {_errors(rest)}"
     return (
         f"Its label differed from the last exit's on {stats.apart[exit_] / full:.1%} of "
-        f"{counted(full, 'text')}, so it makes at most {bounds[exit_]:.1%} more errors "
+        f"{counted(full, 'text')}{worth}, so it makes at most {bounds[exit_]:.1%} more errors "
         "(true in 19 of 20 domains)."
     )
 
@@ -136,11 +175,41 @@ def _chosen(report: DomainReport, stats: ExitStats) -> str:
         else ("first", "more", best.cost - anchor.cost)
     )
     share, texts = _differing(report, stats, best.exit)
-    return (
-        f"{text}: errors saved compared with the {end} exit, minus cost. Its label differed from "
-        f"the {end} exit's on {share:.1%} of {counted(texts, 'text')}, and it costs {cost:z.4f} "
-        f"{side}. {_saved(report)}"
+    why = (
+        f"Its label differed from the {end} exit's on {share:.1%} of {counted(texts, 'text')}, "
+        f"and it costs {cost:z.4f} {side}."
     )
+    if report.credits:
+        saved = sum(_step(stats, j) for j in range(1, best.exit + 1))
+        why = f"It saves about {_errors(saved)} and costs as much as {_errors(cost)}."
+    return f"{text}: errors saved compared with the {end} exit, minus cost. {why} {_saved(report)}"
+
+
+def _steps(report: DomainReport, stats: ExitStats) -> list[str]:
+    """Return what the step to the exit learnt and the one behind it are worth."""
+    if not report.credits or not all(row.observed for row in report.exits):
+        return []
+    near = report.exits[max(0, report.learnt - 1) : report.learnt + 2]
+    found = []
+    for before, row in pairwise(near):
+        share = stats.duels[row.exit] / row.observed
+        text = f"The step to {_named(row)} changes {share:.1%} of labels"
+        if row.worth is not None:
+            text += (
+                f". A change saves {row.worth:.2f} errors on average, so the step saves "
+                f"{_errors(_step(stats, row.exit))}"
+            )
+        found.append(f"{text}. It costs as much as {_errors(row.cost - before.cost)}.")
+    return found
+
+
+def _step(stats: ExitStats, exit_: int) -> float:
+    """Return the share of errors that the step to an exit saves, by credits."""
+    return stats.credit[exit_] / (THOUSAND * max(1, stats.observed[exit_]))
+
+
+def _errors(share: float) -> str:
+    return f"{100 * share:.1f} errors in 100 texts"
 
 
 def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> list[str]:
@@ -152,14 +221,23 @@ def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> lis
     if by_its_own(report) is not best:
         return []
     margin, spread = confidence.margin, 0.0
-    for row in (best, rival):
-        share, texts = _differing(report, stats, row.exit)
-        spread += share * (1 - share) / texts
+    if report.credits:
+        first, last = sorted((best.exit, rival.exit))
+        spread = sum(_variance(stats, j) for j in range(first + 1, last + 1))
+    else:
+        for row in (best, rival):
+            share, texts = _differing(report, stats, row.exit)
+            spread += share * (1 - share) / texts
     behind = f"The second best is {_named(rival)}, {margin:.4f} behind. "
     if margin > Z_95 * math.sqrt(spread):
+        premise = (
+            " the calibration of the model holds for these texts"
+            if report.credits
+            else ", of two exits that differ, the deeper one is right (Strong Dominance)"
+        )
         behind += (
-            "That is more than chance explains if, of two exits that differ, the deeper one is "
-            "right (Strong Dominance). Labels can check this: `offramp policy evaluate`."
+            f"That is more than chance explains if{premise}. Labels can check this: "
+            "`offramp policy evaluate`."
         )
     else:
         behind += "That may be chance."
@@ -174,6 +252,12 @@ def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> lis
             side = "above" if dearer > 0 else "below"
             change += f" So would a cost weight {side} {tie:.3g}; it is {cost_weight:g} now."
     return [behind, change]
+
+
+def _variance(stats: ExitStats, exit_: int) -> float:
+    """Return that of the mean credit of a step."""
+    texts = max(1, stats.observed[exit_])
+    return (stats.squares[exit_] / (THOUSAND * texts) - _step(stats, exit_) ** 2) / texts
 
 
 def by_its_own(report: DomainReport) -> ExitReport:

@@ -10,7 +10,7 @@ import numpy as np
 
 from policy_state.algorithms.bounds import last_best
 from policy_state.errors import InvalidInput
-from policy_state.reports.diagnosis import Share
+from policy_state.reports.shares import Share
 from policy_state.stats import Z_95
 from policy_state.wording import counted
 

@@ -49,12 +49,17 @@ class PolicyMeta:
     settings: PolicySettings = field(default_factory=PolicySettings)
     limits: Limits = field(default_factory=Limits)
     calibrated: bool = False  # whether the model is, so that counters hold credits and scores
+    classes: int = 2  # that the model tells apart
 
     def __post_init__(self) -> None:
         """Refuse names that cannot be told apart or shown."""
         domain_key(self.name)
         if not self.fingerprint or not self.layers:
             raise InvalidInput(f"policy {self.name!r} has no fingerprint or no layers")
+        if not 2 <= self.classes <= COUNT_MAX:  # noqa: PLR2004
+            raise InvalidInput(
+                f"policy {self.name!r} has {self.classes} classes, expected 2 or more"
+            )
 
     @property
     def exits(self) -> int:

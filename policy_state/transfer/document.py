@@ -43,6 +43,7 @@ def to_document(document: PolicyDocument) -> dict[str, Any]:
             "fingerprint": meta.fingerprint,
             "layers": list(meta.layers),
             "calibrated": meta.calibrated,
+            "classes": meta.classes,
             "settings": asdict(meta.settings),
             "limits": asdict(meta.limits),
             "revision": document.revision,
@@ -116,6 +117,7 @@ def _meta(policy: Mapping[str, Any]) -> PolicyMeta:
         settings=PolicySettings(**_known("settings", policy["settings"], PolicySettings)),
         limits=Limits(**{name: _whole(value, name) for name, value in limits.items()}),
         calibrated=_flag(policy.get("calibrated", False), "calibrated"),
+        classes=_whole(policy.get("classes", 2), "classes"),
     )
     build(meta.settings, meta.layers)
     return meta

@@ -86,6 +86,7 @@ def test_the_keys_are_those_of_the_map(store: RedisStore, raw: redis.Redis, pref
         "fingerprint": "f1",
         "layers": "[1, 3, 7, 12]",
         "calibrated": "0",
+        "classes": "2",
         "schema": "1",
         "revision": "1",
         "changes": "1",

@@ -64,7 +64,7 @@ def history(
             found = _changed(change) | {"what": change.action}
             rows.append({name: found.get(name) for name in _HISTORY})
         for sample in store.samples(domain, limit=limit):
-            report = domain_report(domain, sample.record, meta.layers, rules, pool=pool)
+            report = domain_report(domain, sample.record, meta, rules, pool=pool)
             rows.append(_sampled(sample, report))
         if not rows:
             read_known(store, domain)

@@ -238,7 +238,7 @@ def _exits(document: PolicyDocument) -> dict[str, dict[str, Any]]:
     pool = sum((record.stats for record in document.domains.values()), nothing)
     found = {}
     for name, record in document.domains.items():
-        report = domain_report(name, record, document.meta.layers, policy, pool=pool)
+        report = domain_report(name, record, meta, policy, pool=pool)
         found[name] = {compared: getattr(report, compared) for compared in _COMPARED}
     return found
 

@@ -30,6 +30,7 @@ _META: Final = (
     "fingerprint",
     "layers",
     "calibrated",
+    "classes",
     "schema",
     "settings",
     "revision",

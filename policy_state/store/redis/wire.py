@@ -56,6 +56,7 @@ def meta_fields(meta: PolicyMeta) -> dict[str, str]:
         "fingerprint": meta.fingerprint,
         "layers": json.dumps(meta.layers),
         "calibrated": str(int(meta.calibrated)),
+        "classes": str(meta.classes),
         "schema": SCHEMA,
         "revision": "1",
         "changes": "0",
@@ -99,6 +100,7 @@ def meta_from_fields(fields: Mapping[str, str], *, name: str, key: str) -> Polic
             settings=settings_from(fields["settings"]),
             limits=Limits(**{limit: int(fields[limit]) for limit in LIMITS}),
             calibrated=bool(int(fields.get("calibrated", "0"))),
+            classes=int(fields.get("classes", "2")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreCorrupt(f"{key} is not a policy: {type(error).__name__} {error}") from error

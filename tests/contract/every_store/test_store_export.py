@@ -44,7 +44,7 @@ def test_an_export_reads_back_the_same(make_store: MakeStore) -> None:
 
 def test_an_export_of_a_calibrated_model_reads_back_the_same(make_store: MakeStore) -> None:
     """Its counters travel; a document that knows none of them reads as one without."""
-    store, meta = make_store(), replace(META, calibrated=True)
+    store, meta = make_store(), replace(META, calibrated=True, classes=4)
     store.open(meta)
     stats = ExitStats.from_texts(
         [(0, 1, 1, 0), (1, 1)],
@@ -61,12 +61,12 @@ def test_an_export_of_a_calibrated_model_reads_back_the_same(make_store: MakeSto
     copy = export_policy(store)
     assert copy.meta == replace(meta, name="copy")
     assert copy.domains["hotels"].stats == stats
-    del written["policy"]["calibrated"]
+    del written["policy"]["calibrated"], written["policy"]["classes"]
     counters = written["domains"]["hotels"]["counters"]
     for name in [name for name in counters if name[0] in "ecqsuvx"]:
         del counters[name]
     old = from_document(written)
-    assert not old.meta.calibrated
+    assert (old.meta.calibrated, old.meta.classes) == (False, 2)
     assert old.domains["hotels"].stats == replace(
         ExitStats.from_labels([0, 1, 1, 0], exits=4), duels=()
     )

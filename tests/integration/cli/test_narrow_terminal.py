@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -20,6 +21,9 @@ BUSY = ExitStats(
     (12_345_678, *(12_045_678,) * 11),
     (0, *(3_456_789,) * 11),
     (300_000, *(0,) * 10, 12_045_678),
+    held=(0, 123, *(0,) * 10),
+    parted=(0, 12, *(0,) * 10),
+    confidence=(0,) * 11 + (11_000_000_000,),
 )
 LONG = "electronics-and-more-things-of-that-kind"
 WORKER: dict[str, str | int] = {
@@ -72,14 +76,18 @@ def rows_below(lines: list[str], heading: str) -> list[list[str]]:
 
 
 def test_list_keeps_its_numbers(store: RedisStore, redis_url: str) -> None:
-    """Domain, texts, exit, shares and flags stay; what has no room is named."""
+    """What the holdout shows comes first; exit and flags stay; what has no room is named."""
     environ = {"OFFRAMP_REDIS__URL": redis_url}
     lines, said = offramp(WIDTH, environ, "policy", "list")
-    first, second, *folded = rows_below(lines, "domain texts exit layer saved differs flags last")
-    assert first[:8] == ["hotels", "12345678", "2", "3", "2.2%", "0.0%", "pinned", "frozen"]
-    assert second[1:6] == ["12345678", "0", "1", "2.2%", "0.0%"]
+    heading = "domain saved full depth holdout texts exit flags last text"
+    first, *others = rows_below(lines, heading)
+    (at,) = (i for i, words in enumerate(others) if LONG.startswith(words[0]))
+    second, folded = others[at], others[at + 1 :]
+    measured = ["83.3%", "±2.9", "90.2%", "±6.5", "123", "12345678"]
+    assert first[:9] == ["hotels", *measured, "2", "pinned"]  # frozen is below
+    assert second[1:8] == [*measured, "0"]
     assert "".join([second[0], *(word for line in folded for word in line)]) == LONG
-    assert said.splitlines()[-1] == "no room on this terminal for: texts per exit"
+    assert said.splitlines()[-1] == ("no room on this terminal for: texts per exit, differs, layer")
     wide, said = offramp(250, environ, "policy", "list")
     assert "300000 0 0 0 0 0 0 0 0 0 0 12045678" in "\n".join(wide)
     assert said == ""
@@ -95,6 +103,19 @@ def test_show_has_one_line_an_exit(store: RedisStore, redis_url: str) -> None:
     assert rows[11][:6] == ["11", "12", "12045678", "12045678", "28.7%", "28.7..28.7%"]
     assert (rows[0][-1], rows[2][-1]) == ("best", "pinned")
     assert said.splitlines()[-1] == "no room on this terminal for: share, bonus, cost"
+
+
+def test_show_of_a_calibrated_model_has_one_line_an_exit(redis_url: str) -> None:
+    """Worth and accuracy have room beside the counts."""
+    with RedisStore(redis_url) as store:
+        store.open(replace(META, name="sure", fingerprint="f2", calibrated=True))
+        store.apply([PartitionDeltas("t1", 0, 0, 1, {"hotels": BUSY})])
+    environ = {"OFFRAMP_REDIS__URL": redis_url, "OFFRAMP_POLICY__NAME": "sure"}
+    lines, said = offramp(WIDTH, environ, "policy", "show", "hotels")
+    rows = rows_below(lines, "exit layer stopped ran reward most worth accuracy flags")
+    assert [row[0] for row in rows] == list(map(str, range(12)))
+    assert "91.3% ±0.0" in lines[-1]
+    assert "bonus, cost, 95 %, differs" in said
 
 
 def test_workers_keep_their_counts(store: RedisStore, redis_url: str) -> None:

@@ -20,7 +20,7 @@ from policy_state.algorithms.bounds import (
     paired_bounds,
 )
 from policy_state.algorithms.exploring import probe_shares, scouts_in_all, spread, with_probes
-from policy_state.reports.diagnosis import Share
+from policy_state.reports.shares import Share
 from policy_state.stats import ExitStats
 
 COSTS = np.array([0.1, 0.2, 0.3, 0.4])

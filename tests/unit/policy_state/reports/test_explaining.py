@@ -4,20 +4,28 @@ import pytest
 
 from policy_state.algorithms.base import build
 from policy_state.algorithms.settings import PolicySettings
-from policy_state.reports.diagnosis import Share
 from policy_state.reports.domain import domain_report
 from policy_state.reports.explain import explain
+from policy_state.reports.shares import Share
 from policy_state.stats import ExitStats
-from policy_state.store.values import DomainSnapshot
+from policy_state.store.values import DomainSnapshot, PolicyMeta
 
 LAYERS = (2, 6, 12)
 UEE_UCB = PolicySettings("uee-ucb")
 
 
-def said(stats: ExitStats, settings: PolicySettings = UEE_UCB, **record: object) -> str:
+def said(
+    stats: ExitStats,
+    settings: PolicySettings = UEE_UCB,
+    *,
+    calibrated: bool = False,
+    **record: object,
+) -> str:
     """Return the explanation of a domain with these counters."""
     snapshot = DomainSnapshot(stats, 0, 5, **record)  # type: ignore[arg-type]
-    report = domain_report("d", snapshot, LAYERS, build(settings, LAYERS), pool=None)
+    meta = PolicyMeta("p", "f1", LAYERS, settings, calibrated=calibrated)
+    rules = build(settings, LAYERS, credits=calibrated)
+    report = domain_report("d", snapshot, meta, rules, pool=None)
     return " ".join(explain(report, snapshot, settings=settings))
 
 
@@ -105,3 +113,63 @@ def test_where_exit_0_is_constant_the_last_exit_is_the_reference() -> None:
     assert "So would a cost weight below 0.0392; it is 0.1 now." in text
     deep = said(ExitStats.from_texts([(0, 0, 1), (0, 1, 0)] * 450, exits=3), settings)
     assert "reward, 0.0000. It is the last exit, with which all others are compared" in deep
+
+
+def credited(texts: int) -> ExitStats:
+    """Return counters of a calibrated model: each step changes labels, and is worth less."""
+    rows = [(0, 1, 1), (0, 0, 1), (1, 1, 1), (1, 1, 1), (1, 1, 1)] * (texts // 5)
+    credits = [(0, 500, 0), (0, 0, 100), (0, 0, 0), (0, 0, 0), (0, 0, 0)] * (texts // 5)
+    scores = [(600, 800, 900)] * len(rows)
+    chosen = [1 if n % 10 == 0 else None for n in range(len(rows))]
+    return ExitStats.from_texts(rows, exits=3, credits=credits, scores=scores, chosen=chosen)
+
+
+def test_steps_of_a_calibrated_model_are_worth_what_their_credits_say() -> None:
+    """What a change of label saves stands in place of disagreement; Strong Dominance is not named.
+
+    The last step changes 20 labels in 100, each worth a tenth of an error.
+    """
+    text = said(credited(1000), PolicySettings(), calibrated=True)
+    assert "exit 1 (layer 6) has the best estimated reward, 0.0667: errors saved" in text
+    assert "It saves about 10.0 errors in 100 texts and costs as much as 3.3 errors" in text
+    assert (
+        "The step to exit 2 (layer 12) changes 20.0% of labels. A change saves 0.10 errors on "
+        "average, so the step saves 2.0 errors in 100 texts. It costs as much as 5.0 errors in"
+    ) in text
+    assert "more than chance explains if the calibration of the model holds" in text
+    assert "Its label differed" not in text
+    assert "Dominance" not in text
+    assert "not calibrated" not in text
+
+
+def test_accuracy_and_holdout_are_in_words_with_their_doubt() -> None:
+    """Shares with intervals, and what makes the estimate too high; nothing where nothing is known.
+
+    Exit 1 differs from the last on 20 of 100 texts, and the last is right on 90 by its confidence.
+    """
+    text = said(credited(1000), PolicySettings(), calibrated=True)
+    assert "By the confidence of the model, exit 1 (layer 6) is right about 74.0% of" in text
+    assert "and the last exit about 90.0%. If the texts are unlike those of the calibration" in text
+    assert "The holdout has 100 texts that ran to the last exit only to measure." in text
+    assert "that of full depth for 100.0% of them (95 % interval: 96.3% to 100.0%)" in text
+    assert "saves 50.0% of the layers" in text
+    bare = said(ExitStats.from_texts([(0, 1, 1), (1, 1, 1)] * 99, exits=3), PolicySettings())
+    assert "holdout" not in bare
+    assert "confidence" not in bare
+
+
+def test_a_model_without_calibration_is_told_what_that_costs() -> None:
+    """By the default algorithm only: UEE-UCB never uses a calibration."""
+    stats = ExitStats.from_texts([(0, 1, 1), (1, 1, 1)] * 99, exits=3)
+    assert "not calibrated, so every change of label counts as an error saved" in said(
+        stats, PolicySettings()
+    )
+    assert "not calibrated" not in said(stats)
+
+
+def test_a_tolerance_is_explained_by_credits_too() -> None:
+    """The bound that is told is the one that decided: credits may be certain, disagreement not."""
+    text = said(credited(3000), PolicySettings(tolerance=0.05), calibrated=True)
+    assert "exit 1 (layer 6) is the cheapest exit that is certain to make at most 5 % more" in text
+    assert "differed from the last exit's on 20.0% of 3000 texts. These changes save" in text
+    assert "about 2.0 errors in 100 texts, so it makes at most 2." in text
