@@ -28,6 +28,7 @@ class FreeModel:
     """Says of a text whether its length is odd; exit 0 is wrong on every third length."""
 
     fingerprint = "free-model"
+    calibrated = False
     config = FreeShape()
 
     def tokenise(self, texts: Sequence[str]) -> Sequence[str]:

@@ -182,8 +182,10 @@ def _processor(settings: Settings, engine: Inference, opened: OpenedPolicy) -> P
     return Processor(
         infer=engine.run_tokens,
         tokenise=engine.tokenise,
-        model=ModelFacts(engine.fingerprint, config.exit_layers, config.labels),
-        algorithm=build(meta.settings, meta.layers),
+        model=ModelFacts(
+            engine.fingerprint, config.exit_layers, config.labels, calibrated=meta.calibrated
+        ),
+        algorithm=build(meta.settings, meta.layers, credits=meta.calibrated),
         parse=partial(_parse_or_wait, _parser(settings.kafka)),
     )
 

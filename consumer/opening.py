@@ -31,6 +31,10 @@ class Inference(Protocol):
     fingerprint: str
 
     @property
+    def calibrated(self) -> bool:
+        """Whether results have credits, and scores are calibrated."""
+
+    @property
     def config(self) -> ModelShape:
         """Exit layers and labels."""
 
@@ -110,6 +114,7 @@ def new_policy(settings: Settings, engine: Inference) -> PolicyMeta:
         fingerprint=engine.fingerprint,
         layers=engine.config.exit_layers,
         classes=len(engine.config.labels),
+        calibrated=engine.calibrated,
         settings=PolicySettings(
             cost=_cost(settings, engine), **options.model_dump(exclude={"name", "cost"})
         ),

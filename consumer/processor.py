@@ -68,6 +68,7 @@ class ModelFacts:
     fingerprint: str
     layers: tuple[int, ...]  # the layer of every exit
     labels: tuple[str, ...]  # the name of every class
+    calibrated: bool = False
 
     @property
     def exits(self) -> int:
@@ -181,12 +182,12 @@ class Processor:
         counters are the same: they say what was seen, not what it costs.
         """
         weights = {route.cost_weight for route in routes if route.cost_weight is not None}
-        layers = self.model.layers
+        made = partial(build, layers=self.model.layers, credits=self.model.calibrated)
         return replace(
             self,
-            algorithm=build(settings, layers),
+            algorithm=made(settings),
             routes=tuple(routes),
-            weighted={w: build(replace(settings, cost_weight=w), layers) for w in weights},
+            weighted={w: made(replace(settings, cost_weight=w)) for w in weights},
             holdout=settings.holdout,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from policy_state.errors import InvalidInput
@@ -58,7 +58,7 @@ class TextArrays(NamedTuple):
         if chosen is not None:
             wanted, ended = chosen[:, None], ran.sum(axis=1, keepdims=True) - 1
             exits = np.arange(labels.shape[1])
-            held = (exits == wanted) & (wanted >= 0) & (wanted < ended) & ran[:, -1:]
+            held = (exits == wanted) & (wanted >= 0) & (wanted <= ended) & ran[:, -1:]
             sure = (exits == ended) & (ended < wanted)
             ran = ran & (ended >= wanted)
         differs = (labels != labels[:, :1]) & ran
@@ -73,14 +73,31 @@ class TextArrays(NamedTuple):
             steps=steps,
             duels=(np.diff(labels, axis=1, prepend=labels[:, :1]) != 0) & ran,
             credits=worth,
-            squares=nothing if credits is None else (worth**2 + THOUSAND // 2) // THOUSAND,
+            squares=nothing if credits is None else squared(worth),
             scores=where_ran(scores),
             held=held,
             sure=sure,
         )
 
 
-def matrix_of(rows: Sequence[tuple[int, ...]], exits: int) -> NDArray[np.integer]:
+def arrays_of(
+    rows: Sequence[tuple[int, ...]],
+    exits: int,
+    credits: Sequence[Sequence[int]] | None = None,
+    scores: Sequence[Sequence[int]] | None = None,
+    chosen: Sequence[int | None] | None = None,
+) -> dict[str, Any]:
+    """Return the arguments of `ExitStats.from_matrix` for those of `from_texts`."""
+    matrix = _matrix_of(rows, exits)
+    return {
+        "labels": matrix,
+        "credits": None if credits is None else _thousandths(credits, matrix, "credit"),
+        "scores": None if scores is None else _thousandths(scores, matrix, "score"),
+        "chosen": None if chosen is None else _chosen_exits(chosen, matrix),
+    }
+
+
+def _matrix_of(rows: Sequence[tuple[int, ...]], exits: int) -> NDArray[np.integer]:
     """Return the labels of texts as a matrix (texts, exits); -1 where an exit did not run."""
     import numpy as np
 
@@ -96,21 +113,46 @@ def matrix_of(rows: Sequence[tuple[int, ...]], exits: int) -> NDArray[np.integer
     return labels
 
 
-def thousandths(
+def _thousandths(
     numbers: Sequence[Sequence[int]], labels: NDArray[np.integer], what: str
 ) -> NDArray[np.integer]:
     """Return credits or scores as a matrix, for texts with a matrix of labels."""
     import numpy as np
 
     ran = labels != _NO_LABEL
-    if list(map(len, numbers)) != ran.sum(axis=1).tolist():
-        raise InvalidInput(f"{what}s of {counted(len(numbers), 'text')} do not fit their labels")
-    given = _numbers(numbers)
-    if given.min(initial=0) < 0 or given.max(initial=0) > THOUSAND:
-        raise InvalidInput(f"a {what} is outside 0..{THOUSAND} thousandths")
+    _check(numbers, ran.sum(axis=1).tolist(), what)
     found = np.zeros(labels.shape, dtype=np.int64)
-    found[ran] = given
+    found[ran] = _numbers(numbers)
     return found
+
+
+def columns(
+    numbers: Sequence[Sequence[int]],
+    rows: Sequence[Sequence[int]],
+    chosen: Sequence[int | None],
+    exits: int,
+    what: str,
+) -> list[tuple[int, ...]]:
+    """Return credits or scores exit by exit, of texts with these labels; none that was let go."""
+    _check(numbers, list(map(len, rows)), what)
+    counting = [
+        of_text
+        for of_text, exit_ in zip(numbers, chosen, strict=True)
+        if exit_ is None or exit_ < len(of_text)
+    ]
+    return list(zip_longest(*counting, (0,) * exits, fillvalue=0))
+
+
+def squared(credit: Any) -> Any:  # noqa: ANN401 - one number, or an array of them
+    """Return the squares of thousandths, in thousandths."""
+    return (credit * credit + THOUSAND // 2) // THOUSAND
+
+
+def _check(numbers: Sequence[Sequence[int]], depths: list[int], what: str) -> None:
+    if list(map(len, numbers)) != depths:
+        raise InvalidInput(f"{what}s of {counted(len(numbers), 'text')} do not fit their labels")
+    if numbers and (min(map(min, numbers)) < 0 or max(map(max, numbers)) > THOUSAND):
+        raise InvalidInput(f"a {what} is outside 0..{THOUSAND} thousandths")
 
 
 def _numbers(rows: Sequence[Sequence[int]]) -> NDArray[np.integer]:
@@ -119,7 +161,7 @@ def _numbers(rows: Sequence[Sequence[int]]) -> NDArray[np.integer]:
     return np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=sum(map(len, rows)))
 
 
-def chosen_exits(chosen: Sequence[int | None], labels: NDArray[np.integer]) -> NDArray[np.integer]:
+def _chosen_exits(chosen: Sequence[int | None], labels: NDArray[np.integer]) -> NDArray[np.integer]:
     """Return the exit that would have been sent of each text, -1 for the one where it stopped."""
     import numpy as np
 

@@ -10,7 +10,7 @@ from itertools import chain, pairwise
 from operator import add, attrgetter
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from policy_state.counting import THOUSAND, TextArrays, chosen_exits, matrix_of, thousandths
+from policy_state.counting import THOUSAND, TextArrays, arrays_of, columns, squared
 from policy_state.errors import InvalidInput
 from policy_state.wording import counted
 
@@ -111,7 +111,7 @@ class ExitStats:
     @classmethod
     def from_labels(cls, exit_labels: Sequence[int], *, exits: int) -> Self:
         """Return what one text adds, given the labels of exits 0..k where it stopped at k."""
-        return cls.from_flat(_flat_counts(tuple(exit_labels), exits))
+        return cls.from_flat(_flat_counts(tuple(exit_labels), None, exits))
 
     @classmethod
     def from_texts(
@@ -131,31 +131,28 @@ class ExitStats:
             credits: What the step to each of these exits is worth, thousandths; None for a model
                 without calibration.
             scores: Of the label of each of these exits, thousandths; None as for `credits`.
-            chosen: The exit that would have been sent, where it is not k: a shallower one of a text
-                that ran to the last exit to measure, a deeper one where the gate let the text go.
+            chosen: The exit that would have been sent, for a text that ran to the last exit to
+                measure, which it may be itself; a deeper one than k where the gate let the text go.
 
         Raises:
             InvalidInput: More or fewer numbers than exits that ran, or numbers that cannot be.
         """
         rows = list(map(tuple, exit_labels))
-        if chosen is not None and not any(exit_ is not None for exit_ in chosen):
-            chosen = None
-        if credits is not None or scores is not None or chosen is not None:
-            matrix = matrix_of(rows, exits)
-            return cls.from_matrix(
-                matrix,
-                credits=None if credits is None else thousandths(credits, matrix, "credit"),
-                scores=None if scores is None else thousandths(scores, matrix, "score"),
-                chosen=None if chosen is None else chosen_exits(chosen, matrix),
-            )
-        alike = Counter(rows)
-        if len(alike) <= _FEW:
-            sums = [0] * (len(KINDS) * exits)
-            for labels, times in alike.items():
-                added = _flat_counts(labels, exits)
-                sums = [old + times * new for old, new in zip(sums, added, strict=True)]
-            return cls.from_flat(sums)
-        return cls.from_matrix(matrix_of(rows, exits))
+        wanted = (None,) * len(rows) if chosen is None else tuple(chosen)
+        alike = Counter(zip(rows, wanted, strict=False))
+        if len(alike) > _FEW or len(wanted) != len(rows):
+            return cls.from_matrix(**arrays_of(rows, exits, credits, scores, chosen))
+        sums = [0] * (len(KINDS) * exits)
+        for (labels, exit_), times in alike.items():
+            added = _flat_counts(labels, exit_, exits)
+            sums = [old + times * new for old, new in zip(sums, added, strict=True)]
+        if credits is not None:
+            seen = columns(credits, rows, wanted, exits, "credit")
+            sums[_at("credit")] = map(sum, seen)
+            sums[_at("squares")] = (sum(map(squared, filter(None, column))) for column in seen)
+        if scores is not None:
+            sums[_at("confidence")] = map(sum, columns(scores, rows, wanted, exits, "score"))
+        return cls.from_flat(sums)
 
     @classmethod
     def from_matrix(
@@ -262,10 +259,16 @@ _columns: Final = attrgetter(*KINDS)
 
 
 @lru_cache(_REMEMBERED)
-def _flat_counts(exit_labels: tuple[int, ...], exits: int) -> tuple[int, ...]:
-    """Return what one text adds, exit by exit."""
-    stats = ExitStats.from_matrix(matrix_of([exit_labels], exits))
+def _flat_counts(exit_labels: tuple[int, ...], chosen: int | None, exits: int) -> tuple[int, ...]:
+    """Return what one text adds without its credits and scores, exit by exit."""
+    stats = ExitStats.from_matrix(**arrays_of([exit_labels], exits, chosen=[chosen]))
     return tuple(chain.from_iterable(stats.by_exit()))
+
+
+@lru_cache
+def _at(kind: str) -> slice:
+    """Return where the counts of a kind stand among all, exit by exit."""
+    return slice(list(KINDS).index(kind), None, len(KINDS))
 
 
 def counts_of_rows(

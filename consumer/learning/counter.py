@@ -12,7 +12,7 @@ from consumer.learning.snapshots import Snapshots
 from policy_state.algorithms.base import build
 from policy_state.algorithms.drift import DriftWatch
 from policy_state.errors import DomainNotFound, PolicyNotFound, StoreUnavailable
-from policy_state.stats import ExitStats
+from policy_state.predicted import counts_of
 from policy_state.store.admin import Reset
 from policy_state.store.offsets import Status, within
 from policy_state.store.pending import Pending
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from consumer.events.record import Prediction, Record
+    from policy_state.stats import ExitStats
     from policy_state.store.admin import PolicyAdmin
     from policy_state.store.offsets import Range
     from policy_state.store.values import Applied, OpenedPolicy
@@ -181,10 +182,10 @@ class _AtHand:
 
     def part(self, key: Partition, span: Range, *, exits: int) -> PartitionDeltas:
         """Return what the texts of some offsets of a partition, named by topic id, add."""
-        labels: dict[str, list[tuple[int, ...]]] = {}
+        texts: dict[str, list[Prediction]] = {}
         for text in self.of(span):
-            labels.setdefault(text.event.domain, []).append(text.exit_labels)
-        deltas = {d: ExitStats.from_texts(rows, exits=exits) for d, rows in labels.items()}
+            texts.setdefault(text.event.domain, []).append(text)
+        deltas = {d: counts_of(some, exits=exits) for d, some in texts.items()}
         epochs = {d: self.epochs[d] for d in deltas if d in self.epochs}
         return PartitionDeltas(*key, *span, deltas, epochs)
 

@@ -87,20 +87,42 @@ class PredictionLog(TopicReader):
 
     def text(self, value: bytes | None) -> Iterator[PredictedText]:
         """Yield the text that a record's value is the prediction of, if it is one."""
-        body = read_prediction(value, fingerprint=self._fingerprint, exits=self._exits)
-        source = body and body.source
-        topic_id = source and self.ids.get(source.topic)
-        # Of a topic deleted since; without an id it is taken as of the one there is.
-        if not body or not source or not topic_id or source.topic_id not in {None, topic_id}:
-            self.skipped += 1
-            return
-        yield PredictedText(
-            topic_id=topic_id,
-            partition=source.partition,
-            offset=source.offset,
-            domain=body.domain,
-            exit_labels=body.exit_labels,
+        found = predicted_text(
+            value, ids=self.ids, fingerprint=self._fingerprint, exits=self._exits
         )
+        if found is None:
+            self.skipped += 1
+        else:
+            yield found
+
+
+def predicted_text(
+    value: bytes | None, *, ids: Mapping[str, str], fingerprint: str, exits: int
+) -> PredictedText | None:
+    """Return the text that a record's value is the prediction of, if it is one of this model.
+
+    Args:
+        value: Of the record.
+        ids: Of the topics that texts come from, by name. A text of a topic that was deleted since
+            is none; without an id it is taken as of the one there is.
+        fingerprint: Of the model.
+        exits: Of the model.
+    """
+    body = read_prediction(value, fingerprint=fingerprint, exits=exits)
+    source = body and body.source
+    topic_id = source and ids.get(source.topic)
+    if not body or not source or not topic_id or source.topic_id not in {None, topic_id}:
+        return None
+    return PredictedText(
+        topic_id=topic_id,
+        partition=source.partition,
+        offset=source.offset,
+        domain=body.domain,
+        exit_labels=body.exit_labels,
+        exit_scores=body.exit_scores,
+        exit_credits=body.exit_credits,
+        chosen_exit=body.chosen_exit,
+    )
 
 
 class ReadBack:

@@ -18,11 +18,11 @@ from consumer.keeping.policy_topic import PolicyTopic
 from consumer.settings.sections import KafkaSettings
 from policy_state.errors import PolicyStateError
 from policy_state.reports.domain import read_reports
-from policy_state.stats import ExitStats
 from policy_state.store.admin import Pin
 from policy_state.store.redis.keys import PolicyKeys, policy_id
 from policy_state.store.redis.store import RedisStore
 from tests.support.long_form import IS_LONG
+from tests.support.predictions import counters_of
 from tests.support.servers.redis_sets import RedisClusterSet, SentinelSet, command
 from tests.support.topics import create_topics
 from tests.support.waiting import wait_for
@@ -93,12 +93,8 @@ class Fleet(Arena):
 
     def miscounted(self):
         """Return how far counters and predictions are apart, in all, by what should be there."""
-        wanted: dict[str, ExitStats] = {}
         predictions = self.read(self.out)
-        for record in predictions:
-            body = orjson.loads(record.value)
-            one = ExitStats.from_labels(body["exit_labels"], exits=3)
-            wanted[body["domain"]] = wanted.get(body["domain"], ExitStats.zeros(3)) + one
+        wanted = counters_of([record.value for record in predictions], 3)
         with RedisStore(self.redis_url) as store:
             read_reports(store, "default", domains=[])  # opens it
             found = store.read(wanted)

@@ -2,7 +2,6 @@
 
 import time
 
-import orjson
 import pytest
 import redis
 from typer.testing import CliRunner
@@ -10,9 +9,9 @@ from typer.testing import CliRunner
 from consumer.cli.app import app
 from deploy.local.services import start_redis
 from policy_state.reports.domain import read_reports
-from policy_state.stats import ExitStats
 from policy_state.store.redis.store import RedisStore
 from tests.support.long_form import IS_LONG
+from tests.support.predictions import counters_of
 from tests.support.servers.proxies import proxy
 from tests.support.waiting import wait_for
 from tests.support.workers.loaded import loaded, settle
@@ -83,11 +82,7 @@ def test_an_emptied_redis_is_rebuilt_under_load(kafka, server, tmp_path):
         wait_for(lambda: len(arena.read(arena.out)) == len(arena.sent))
         rebuild(arena)  # what workers counted meanwhile in part
         settle(arena, load)
-        expected: dict[str, ExitStats] = {}
-        for record in arena.read(arena.out):
-            body = orjson.loads(record.value)
-            one = ExitStats.from_labels(body["exit_labels"], exits=3)
-            expected[body["domain"]] = expected.get(body["domain"], ExitStats.zeros(3)) + one
+        expected = counters_of([record.value for record in arena.read(arena.out)], 3)
         with RedisStore(server.url) as store:
             read_reports(store, "default", domains=[])
             found = store.read(expected)

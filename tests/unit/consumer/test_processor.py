@@ -98,7 +98,7 @@ def test_a_frozen_domain_is_not_explored(processor):
 def test_a_cost_weight_of_a_route_counts_for_its_texts_alone(processor):
     """Texts of one domain, decided from the same counters, part where their routes do."""
     processor = processor.with_policy(
-        PolicySettings("uee-ucb", cost_weight=0.1),
+        PolicySettings("uee-ucb", cost_weight=0.1, holdout=0),
         (
             Route(topics="cheap", domain="fixed:films", cost_weight=5.0),
             Route(topics="plain", domain="fixed:films"),
@@ -162,6 +162,18 @@ def test_texts_of_the_holdout_stay_such_where_others_are_dead_letters():
         ("b", 2, 0),
         ("c", 1, None),
     ]
+
+
+def test_a_calibrated_model_is_decided_on_by_credits(processor):
+    """Deeper exits change many labels here, and no change is worth anything."""
+    model = replace(processor.model, calibrated=True)
+    changed = ExitStats(observed=(9999,) * 3, disagreed=(0, 4000, 4000), played=(0, 0, 9999))
+    changed = replace(changed, gained=(0, 4000, 0), apart=(4000, 0, 0), duels=(0, 4000, 0))
+    snapshots = {"films": DomainSnapshot(changed, epoch=0, last_seen_ms=1, frozen=True)}
+    events, _ = processor.read(records(b"a"))
+    for made, exit_ in ((processor, 1), (replace(processor, model=model), 0)):
+        now = made.with_policy(PolicySettings(holdout=0), processor.routes)
+        assert exits_of(now.decide(events, snapshots)) == [exit_]
 
 
 def test_predictions_carry_the_labels_of_all_exits_up_to_theirs(processor):

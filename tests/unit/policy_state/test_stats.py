@@ -30,7 +30,7 @@ def calibrated(draw: st.DrawFn) -> Text:
     """Return a text that stopped anywhere, was let go by the gate, or ran to the end to measure."""
     labels = draw(texts)
     last, thousandths = len(labels) - 1, st.integers(0, 1000)
-    others = [j for j in range(EXITS) if j > last or j < last == EXITS - 1]
+    others = [j for j in range(EXITS) if j > last or j <= last == EXITS - 1]
     return Text(
         labels,
         draw(st.lists(thousandths, min_size=last + 1, max_size=last + 1)),

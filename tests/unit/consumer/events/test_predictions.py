@@ -1,31 +1,12 @@
 """Predictions on the wire: what goes out, and what is read of it again."""
 
 import json
-from itertools import pairwise
-from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from consumer.events.predictions import encode_prediction, read_prediction
-from consumer.events.record import Event, Prediction, Record
-
-
-def prediction(**changes):
-    event = Event(Record("texts.films", 3, 1289, 1000, b"k", b"x"), "id-1", "x", "films", 77, "out")
-    facts: dict[str, Any] = {
-        "event": event,
-        "label": 1,
-        "label_name": "positive",
-        "score": 0.75,
-        "exit": 1,
-        "layer": 3,
-        "exit_labels": (0, 1),
-        "truncated": False,
-        "model": "abc",
-    }
-    return Prediction(**(facts | changes))
+from tests.support.predictions import prediction, predictions
 
 
 def test_prediction_has_the_documented_fields():
@@ -64,24 +45,6 @@ def test_a_prediction_of_a_calibrated_model_says_how_sure_its_exits_were():
     plain = json.loads(encode_prediction(prediction(chosen_exit=0)))
     assert plain["chosen_exit"] == 0
     assert not plain.keys() & {"exit_scores", "exit_credits"}
-
-
-@st.composite
-def predictions(draw, exits=4):
-    """Return a prediction as a worker makes them, of a model with this many exits."""
-    held = draw(st.booleans())
-    ran = exits if held else draw(st.integers(1, exits))
-    labels = tuple(draw(st.lists(st.integers(0, 1), min_size=ran, max_size=ran)))
-    thousandths = st.lists(st.integers(0, 1000), min_size=ran, max_size=ran)
-    changes: dict[str, Any] = {"exit_labels": labels, "exit": ran - 1, "label": labels[-1]}
-    if draw(st.booleans()):
-        changed = [0, *(a != b for a, b in pairwise(labels))]
-        earned = zip(draw(thousandths), changed, strict=True)
-        changes["exit_credits"] = tuple(credit * change for credit, change in earned)
-        changes["exit_scores"] = tuple(draw(thousandths))
-    if held:
-        changes["chosen_exit"] = draw(st.integers(0, exits - 1))
-    return prediction(**changes)
 
 
 @given(predictions())
