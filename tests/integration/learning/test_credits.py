@@ -21,7 +21,7 @@ def test_counters_are_what_the_predictions_say(redis_url, tmp_path, calibrated):
         write_calibration(folder, CALIBRATION)
     options = {"redis.url": redis_url, "model.path": str(folder), "policy.holdout": "0.5"}
     chance = random.Random(0)
-    written = []
+    written: list[bytes] = []
     with Offramp(load_settings(options=options)) as offramp:
         for first in range(0, 400, 40):
             texts = [" ".join(chance.choices(WORDS, k=1 + i % 18)).encode() for i in range(40)]
