@@ -22,7 +22,7 @@ from policy_state.store.admin import Pin
 from policy_state.store.redis.keys import PolicyKeys, policy_id
 from policy_state.store.redis.store import RedisStore
 from tests.support.long_form import IS_LONG
-from tests.support.predictions import counters_of
+from tests.support.policies.written import counters_of
 from tests.support.servers.redis_sets import RedisClusterSet, SentinelSet, command
 from tests.support.topics import create_topics
 from tests.support.waiting import wait_for

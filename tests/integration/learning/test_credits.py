@@ -7,7 +7,7 @@ import pytest
 from model.calibration import Calibration, write_calibration
 from offramp import Offramp, Record, encode_prediction, load_settings
 from policy_state.store.redis.store import RedisStore
-from tests.support.predictions import counters_of
+from tests.support.policies.written import counters_of
 from tests.support.tiny_model import WORDS, tiny_config, write_tiny_model
 
 CALIBRATION = Calibration((0.5, 2.0, 4.0), (0.25, 0.1), 500, (9, 9), (0.1,) * 3, (0.0,) * 3)

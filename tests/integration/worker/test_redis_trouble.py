@@ -11,7 +11,7 @@ from deploy.local.services import start_redis
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
 from tests.support.long_form import IS_LONG
-from tests.support.predictions import counters_of
+from tests.support.policies.written import counters_of
 from tests.support.servers.proxies import proxy
 from tests.support.waiting import wait_for
 from tests.support.workers.loaded import loaded, settle

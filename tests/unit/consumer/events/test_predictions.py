@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from consumer.events.predictions import encode_prediction, read_prediction
-from tests.support.predictions import prediction, predictions
+from tests.support.policies.written import prediction, predictions
 
 
 def test_prediction_has_the_documented_fields():

@@ -13,7 +13,7 @@ from policy_state.health.rebuild import rebuild
 from policy_state.stats import ExitStats
 from policy_state.store.values import PolicyMeta
 from tests.support.memory.store import MemoryStore
-from tests.support.predictions import prediction, predictions
+from tests.support.policies.written import prediction, predictions
 
 META = PolicyMeta(name="default", fingerprint="abc", layers=(1, 3, 7, 12), calibrated=True)
 IDS = {"texts.films": "i1"}
