@@ -1,4 +1,4 @@
-"""Texts to padded batches of about equal length, and the exits' answers to them."""
+"""Makes padded batches of texts of about equal length, and runs a network on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHUNK = 10_000  # texts encoded at once: bounds the tokenizer's memory
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Return the ids of each text, at most `max_tokens`, just as an engine reads it."""
+    """Return the ids of each text, at most `max_tokens`, exactly as an engine reads it."""
     tokeniser = Tokeniser(tokenizer, max_tokens=max_tokens)
     parts = (texts[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK))
     return [ids for part in parts for ids in tokeniser.encode(part).ids]
@@ -43,8 +43,7 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
 class LengthBatches:
     """Shuffled batches of row numbers, each of texts of about equal length, anew every epoch.
 
-    Epoch n has the same batches whenever it is asked for, so that a resumed training continues
-    where it stopped.
+    Epoch n always has the same batches, so that a resumed training continues where it stopped.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int) -> None:

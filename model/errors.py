@@ -4,14 +4,14 @@ ModelError
 ├── InvalidConfig      config.json describes no network that can be built
 ├── InvalidCheckpoint  the weights do not fit the config
 ├── InvalidData        a training or evaluation file cannot be read
-├── InvalidOptions    a training or an engine is asked for what cannot be done
-├── TrainingFailed     a training went wrong half way
+├── InvalidOptions    a setting of a training or an engine cannot be used
+├── TrainingFailed     a training stopped half way
 └── OutOfMemory        a single text does not fit into the device's memory
 """
 
 
 class ModelError(Exception):
-    """Something is wrong with a model or with what it was given."""
+    """Something is wrong with a model, its input or its settings."""
 
 
 class InvalidConfig(ModelError):
@@ -27,7 +27,7 @@ class InvalidData(ModelError):
 
 
 class InvalidOptions(ModelError, ValueError):
-    """A setting is out of range, or does not go with another one, the model or the machine."""
+    """A setting is out of range, or contradicts another one, the model or the machine."""
 
 
 class TrainingFailed(ModelError):

@@ -1,4 +1,4 @@
-"""What exits are worth: accuracy, disagreement, Strong Dominance, from an exit matrix."""
+"""Measures exits on labelled texts: accuracy, disagreement and Strong Dominance."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ExitScores:
 
     @property
     def constant_exits(self) -> tuple[int, ...]:
-        """The exits that say the same about every text: they have learnt nothing."""
+        """The exits that give every text the same label: they have learnt nothing."""
         return tuple(i for i, classes in enumerate(self.classes_said) if classes == 1)
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,13 +53,9 @@ def report(labels: NDArray[np.integer[Any]], truth: Sequence[int]) -> ExitScores
     per_class = np.stack([right[np.asarray(truth) == c].mean(0) for c in sorted(set(truth))])
     return ExitScores(
         texts=len(truth),
-        accuracy=_tuple(right.mean(0)),
-        balanced_accuracy=_tuple(per_class.mean(0)),
-        disagreement=_tuple((labels != labels[:, :1]).mean(0)),
+        accuracy=tuple(right.mean(0).tolist()),
+        balanced_accuracy=tuple(per_class.mean(0).tolist()),
+        disagreement=tuple((labels != labels[:, :1]).mean(0).tolist()),
         classes_said=tuple(len(np.unique(column)) for column in labels.T),
         sd_violations=float((right[:, :-1] & ~right[:, 1:]).any(1).mean()),
     )
-
-
-def _tuple(values: NDArray[np.floating[Any]]) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)

@@ -30,20 +30,20 @@ _shower.maxstring = _shower.maxlong = _shower.maxother = 80
 
 
 def shown(value: object) -> str:
-    """Return a value as an error shows it: on one line, cut where it is long."""
+    """Return a value as an error shows it: on one line, cut if it is long."""
     return _shower.repr(value)
 
 
 def plain(name: str) -> str:
-    """Return a name out of a file as it is, where it is short and printable, else shown."""
+    """Return a name from a file unchanged if it is short and printable, else as `shown`."""
     return name if name.isprintable() and len(name) <= _shower.maxstring else shown(name)
 
 
 @contextmanager
 def told_as(error: type[ModelError], what: object) -> Iterator[None]:
-    """Make whatever a library raises an error of ours, on one line that begins with `what`.
+    """Turn whatever a library raises into one of our errors, on one line that begins with `what`.
 
-    Libraries in Rust may also panic, which is no `Exception`.
+    A panic of a library in Rust is not an `Exception`.
     """
     try:
         yield
@@ -61,7 +61,7 @@ def check_regular(path: Path, *, error: type[ModelError]) -> None:
     """Make sure that reading the file comes to an end.
 
     Raises:
-        ModelError: of the kind given: it is not there, or is a pipe, a device or a folder.
+        ModelError: of the kind given: it is missing, or is a pipe, a device or a folder.
     """
     with told_as(error, path):
         mode = path.stat().st_mode
@@ -78,7 +78,7 @@ def read_text(path: Path, *, error: type[ModelError]) -> str:
     check_regular(path, error=error)
     with told_as(error, path):
         if (size := path.stat().st_size) > _MOST_BYTES:
-            raise error(f"{path}: has {size:,} bytes, limit {_MOST_BYTES:,}")
+            raise error(f"{path}: has {size:,} bytes; at most {_MOST_BYTES:,} are read")
         return path.read_text(encoding="utf-8-sig")
 
 

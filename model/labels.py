@@ -36,7 +36,7 @@ class Classes:
     numbers: Mapping[str, int] = field(default_factory=dict)  # whole numbers of a file's own
 
     def number(self, label: str) -> int | None:
-        """Return the number of the class a label stands for; None where the model has none such.
+        """Return the number of the class a label stands for; None if the model has no such class.
 
         A label is the name of a class. A whole number that is no name is the number of a class,
         unless the classes are called by whole numbers.
@@ -64,7 +64,7 @@ class Classes:
             meant = f" (did you mean {near[0]}?)" if near else ""
             raise InvalidData(
                 f"{where}: label is {label[:_SHOWN_CHARACTERS]!r}{meant}, "
-                f"the model has the classes {self}{cure}"
+                f"but the model has the classes {self}{cure}"
             )
         return number
 
@@ -88,8 +88,8 @@ def classes_of(
 ) -> Classes:
     """Return the classes that the labels of a training stand for.
 
-    In this order: as `named`; as a model that the training starts or learns from has them, where
-    it has all of them; whole numbers in their order, words by the alphabet.
+    `named` decides, if given. Otherwise a model that the training starts or learns from decides, if
+    it has all of the labels. Otherwise whole numbers are sorted by value, words by the alphabet.
 
     Args:
         labels: as the file has them.
@@ -105,13 +105,13 @@ def classes_of(
     if len(found) == 1:
         (label,) = found
         raise InvalidData(
-            f"{where}: every label is {label[:_SHOWN_CHARACTERS]!r}, "
+            f"{where}: every label is {label[:_SHOWN_CHARACTERS]!r}; "
             "a classifier needs texts of two or more classes"
         )
     if len(found) > CLASSES_MOST:
         raise InvalidData(
-            f"{where}: {len(found):,} different labels, at most {CLASSES_MOST:,}; "
-            "is it another column that has the labels (--label-column)?"
+            f"{where}: has {len(found):,} different labels, but at most {CLASSES_MOST:,} "
+            "are supported; name the column of the labels with --label-column"
         )
     numeric = all(map(_NUMBER.fullmatch, found))
     rising = sorted(found, key=int) if numeric else sorted(found)
@@ -146,7 +146,7 @@ def check_enough(truth: Sequence[int]) -> None:
 def _named(named: tuple[str, ...], rising: list[str], where: str, *, numeric: bool) -> Classes:
     if len(set(named)) < max(2, len(named)) or not all(named):
         raise InvalidOptions(
-            f"--labels {','.join(named)}: expected two or more different names with commas"
+            f"--labels {','.join(named)}: expected two or more different names, separated by commas"
         )
     classes = Classes(named, "as --labels has them")
     strange = [label for label in rising if classes.number(label) is None]
@@ -156,7 +156,7 @@ def _named(named: tuple[str, ...], rising: list[str], where: str, *, numeric: bo
         numbers = {label: i for i, label in enumerate(rising)}
         return Classes(named, "as --labels has them, in the order of the file's numbers", numbers)
     raise InvalidData(
-        f"{where}: label {strange[0][:_SHOWN_CHARACTERS]!r} is none of --labels {','.join(named)}"
+        f"{where}: label {strange[0][:_SHOWN_CHARACTERS]!r} is not in --labels {','.join(named)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Texts to token ids: long texts are cut before tokenising, truncation is counted."""
+"""Turns texts into token ids, and says which texts had to be cut."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from model.errors import InvalidData
 from model.folder_files import told_as
+from model.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ _CHARACTERS_PER_TOKEN = 8  # English needs 4 to 5; rarer texts are encoded a sec
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """Token ids of texts, end to end, with [CLS] and [SEP], and which texts lost their end."""
+    """Token ids of texts, end to end, with [CLS] and [SEP], and which texts were cut."""
 
     flat: NDArray[np.int32]  # (tokens)
     starts: NDArray[np.int64]  # (texts + 1): where each text begins; the last entry is the end
@@ -31,7 +32,7 @@ class Tokens:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]], truncated: Sequence[bool] | None = None) -> Tokens:
-        """Take the ids of each text; none lost its end unless `truncated` says so."""
+        """Take the ids of each text; no text was cut unless `truncated` says so."""
         starts = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)), out=starts[1:])
         flat = np.fromiter(chain.from_iterable(rows), np.int32, int(starts[-1]))
@@ -99,7 +100,7 @@ class Tokeniser:
         return parts[0]
 
     def _encode(self, texts: list[str]) -> list[Encoding]:
-        with told_as(InvalidData, f"{len(texts)} texts"):  # the library may even panic
+        with told_as(InvalidData, counted(len(texts), "text")):  # the library may even panic
             try:
                 return self._tokenizer.encode_batch_fast(texts)
             except (TypeError, UnicodeEncodeError):  # a lone surrogate, which JSON may carry

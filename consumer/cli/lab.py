@@ -57,7 +57,7 @@ Values = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Trials:
-    """Options for what is replayed how often, by how many workers, and how it is shown."""
+    """Options for how often texts are replayed, by how many workers, and how results are shown."""
 
     trials: Annotated[
         int, typer.Option(min=1, max=100_000, help="Number of random orders of the texts to try.")
@@ -82,7 +82,7 @@ class Trials:
         from policy_state.algorithms.settings import ALGORITHMS
         from policy_state.options import parse_options, with_values
 
-        if self.plot is not None:  # said before the replay takes its time
+        if self.plot is not None:  # checked before a replay, which takes time
             from policy_state.simulation.plots import check_plot_path
 
             check_plot_path(self.plot)
@@ -180,7 +180,9 @@ def simulate(
     ]
     before, after = (len(half.errors) for half in halves)
     if before != after:
-        raise InvalidInput(f"{after} errors after the change, {before} before it")
+        raise InvalidInput(
+            f"--then has {counted(after, 'error')}, but --errors has {before}; give one per exit"
+        )
     layer_numbers = parse_numbers(layers, "--exits", int)
     costs = _costs(found, layer_numbers, before)
     rng = np.random.default_rng(0)
@@ -218,7 +220,7 @@ def _run(
     orders: NDArray[np.intp],
     fleet: Fleet,
 ) -> dict[str, ReplayResult]:
-    """Return what every algorithm comes to, then what choices that learn nothing do."""
+    """Return the result of every algorithm, then of choices that learn nothing."""
     from policy_state.algorithms.base import build
     from policy_state.simulation.outcomes import baselines, outcome
     from policy_state.simulation.replay import Replay

@@ -1,4 +1,4 @@
-"""Whether a model folder can be used: each part looked at, the first problem of each named."""
+"""Checks whether a model folder can be used, and names the first problem of each part."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from model.checkpoint.folder import check_tokenizer, fitting_tokenizer, load_mod
 from model.checkpoint.tokenizer import load_tokenizer
 from model.config import read_config
 from model.errors import InvalidCheckpoint, ModelError
+from model.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,7 @@ _TEXT = "A short text, to see that it runs."
 
 @dataclass(frozen=True, slots=True)
 class FolderFault:
-    """What was looked at, whether it is in order, and what was found."""
+    """What was checked, whether it is in order, and what was found."""
 
     part: str
     ok: bool
@@ -56,7 +57,7 @@ def _config(folder: Path) -> str:
     config = read_config(folder)
     layers = ", ".join(map(str, config.exit_layers))
     return (
-        f"{config.num_hidden_layers} layers, hidden size {config.hidden_size}, "
+        f"{counted(config.num_hidden_layers, 'layer')}, hidden size {config.hidden_size}, "
         f"exits after layers {layers}, classes {', '.join(config.labels)}"
     )
 
@@ -86,6 +87,6 @@ def _forward(folder: Path, *, allow_pickle: bool) -> str:
     ids = encode(tokenizer, [_TEXT], network.config.max_position_embeddings)
     probabilities = predict(network, ids)[0]  # (exits, classes)
     if not torch.isfinite(probabilities).all():
-        raise InvalidCheckpoint(f"{folder}: an exit's answer is not a number")
+        raise InvalidCheckpoint(f"{folder}: the answer of an exit is not a number")
     said = [network.config.labels[i] for i in probabilities.argmax(-1).tolist()]
     return f"{len(ids[0])} tokens, exits say {', '.join(said)}"

@@ -20,6 +20,7 @@ from model.config import ModelConfig, read_config
 from model.errors import InvalidCheckpoint, InvalidConfig, InvalidOptions
 from model.folder_files import CONFIG, TOKENIZER, WEIGHTS, check_regular, plain, told_as
 from model.network import MultiExitEncoder
+from model.wording import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +48,7 @@ def load_model(folder: Path, *, allow_pickle: bool = False) -> MultiExitEncoder:
 
     Args:
         folder: config.json and weights.
-        allow_pickle: read an old pytorch_model.bin where there is no model.safetensors.
+        allow_pickle: read an old pytorch_model.bin if there is no model.safetensors.
 
     Raises:
         InvalidConfig: config.json is missing or describes no network.
@@ -59,14 +60,14 @@ def load_model(folder: Path, *, allow_pickle: bool = False) -> MultiExitEncoder:
     found = layers_with_classifier(state)
     if not found:
         raise InvalidCheckpoint(
-            f"{where}: no classifiers in the weights; "
-            f"it can be a start for fine-tuning (offramp train --from {where})"
+            f"{where}: the weights contain no classifiers; "
+            f"fine-tune them with `offramp train --from {where}`"
         )
     if found != config.exit_layers:
         raise InvalidCheckpoint(
             f"{where}: num_output_layers of config.json puts exits after layers "
-            f"{_numbers(config.exit_layers)}, "
-            f"the weights have classifiers after layers {_numbers(found)}"
+            f"{', '.join(map(str, config.exit_layers))}, "
+            f"but the weights have classifiers after layers {', '.join(map(str, found))}"
         )
     network = MultiExitEncoder(config)
     _check_state(state, network, where=where)
@@ -85,7 +86,7 @@ def start_from(
     """Build a network to fine-tune on the encoder of any BERT or ElasticBERT checkpoint.
 
     Poolers and classifiers that the checkpoint has at `exit_layers` are kept; the others start
-    at random, and all of them where `new_heads` is set.
+    at random. With `new_heads` all of them do.
 
     Raises:
         InvalidConfig: the exits do not fit the encoder, or config.json is missing or broken.
@@ -151,14 +152,14 @@ def check_tokenizer(tokenizer: Tokenizer, config: ModelConfig, *, where: str) ->
     if highest >= config.vocab_size:
         raise InvalidCheckpoint(
             f"{where}: the tokenizer gives ids up to {highest}, "
-            f"the network has embeddings 0..{config.vocab_size - 1}"
+            f"but the network has embeddings 0..{config.vocab_size - 1}"
         )
     ends = [tokenizer.token_to_id(name) for name in (FIRST, LAST)]
     if encoded[0].ids != ends or [encoded[1].ids[0], encoded[1].ids[-1]] != ends:
         made = " ".join(plain(token) for token in encoded[0].tokens[:8])
         raise InvalidCheckpoint(
             f"{where}: the tokenizer makes {made or 'nothing'} of an empty text, "
-            f"expected {FIRST} {LAST}, between which every text must stand"
+            f"expected {FIRST} {LAST}, around every text"
         )
 
 
@@ -254,7 +255,8 @@ def _check_sizes(state: dict[str, torch.Tensor], config: ModelConfig, *, folder:
     for field, size in found.items():
         if getattr(config, field) != size:
             raise InvalidConfig(
-                f"{folder / CONFIG}: {field} is {getattr(config, field)}, the weights have {size}"
+                f"{folder / CONFIG}: {field} is {getattr(config, field)}, "
+                f"but the weights have {size}"
             )
 
 
@@ -271,12 +273,9 @@ def _check_state(state: dict[str, torch.Tensor], network: MultiExitEncoder, *, w
         if name.startswith("classifiers.") and found and found[0] != shape[0]:
             labels = list(network.config.labels)
             raise InvalidCheckpoint(
-                f"{where}: {name} has {found[0]} classes, expected {len(labels)}: "
-                f"{listed(labels)} (id2label of config.json; --new-heads starts classifiers afresh)"
+                f"{where}: {name} has {counted(found[0], 'class', 'classes')}, expected "
+                f"{len(labels)}: {listed(labels)} (id2label of config.json); "
+                "start new classifiers with --new-heads"
             )
         if found != shape:
             raise InvalidCheckpoint(f"{where}: {name} has shape {found}, expected {shape}")
-
-
-def _numbers(layers: tuple[int, ...]) -> str:
-    return ", ".join(map(str, layers))

@@ -66,7 +66,7 @@ def locate(
     names = (WEIGHTS, WEIGHTS + INDEX, OLD_WEIGHTS, OLD_WEIGHTS + INDEX)
     if not any((folder / name).exists() for name in names):
         hint = "" if allow_pickle else f"; use --allow-bin to fetch {OLD_WEIGHTS} instead"
-        raise InvalidCheckpoint(f"{reference}: the hub has no {WEIGHTS} of it{hint}")
+        raise InvalidCheckpoint(f"{reference}: the hub has no {WEIGHTS} for it{hint}")
     return folder
 
 

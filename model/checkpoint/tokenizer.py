@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAD, UNKNOWN, FIRST, LAST, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_PARTS: dict[str, Any] = {  # of a tokenizer.json, and what each is where there is none of it
+_PARTS: dict[str, Any] = {  # of a tokenizer.json, and what each is if it is left out
     "version": "1.0",
     "truncation": None,
     "padding": None,
@@ -43,7 +43,7 @@ class Normalising:
     """How texts are prepared for a vocab.txt, as tokenizer_config.json says; by default as BERT."""
 
     do_lower_case: bool = True
-    strip_accents: bool | None = None  # None: where texts are lower-cased
+    strip_accents: bool | None = None  # None: if texts are lower-cased
     tokenize_chinese_chars: bool = True
     clean_text: bool = True
 
@@ -69,7 +69,7 @@ class Normalising:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Read a folder's tokenizer.json or, where there is none, build one from its vocab.txt.
+    """Read a folder's tokenizer.json or, if there is none, build one from its vocab.txt.
 
     It neither cuts nor pads texts, whatever the file says.
 

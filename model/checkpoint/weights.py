@@ -61,7 +61,7 @@ _RULES = tuple(
 
 
 def weight_files(folder: Path, *, allow_pickle: bool) -> tuple[Path, ...]:
-    """Return the files that hold a folder's weights; safetensors where it has both kinds.
+    """Return the files that hold a folder's weights; safetensors if it has both kinds.
 
     Raises:
         InvalidCheckpoint: there are none, or old ones that may not be read, or an index of files
@@ -171,7 +171,7 @@ def _shards(index: Path) -> list[Path]:
         ):
             raise InvalidCheckpoint(
                 f"{index}: weight_map has {shown(name)} for {plain(weight)}, "
-                f"expected the name of a .{suffix} file beside it"
+                f"expected the name of a .{suffix} file in the same folder"
             )
     return [index.parent / name for name in sorted(set(weights.values()))]
 
@@ -188,5 +188,5 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     for name, tensor in part.items():
         usable = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
         if not isinstance(name, str) or not usable or tensor.is_quantized or tensor.is_complex():
-            raise InvalidCheckpoint(f"{path}: {shown(name)} is no weight of plain numbers")
+            raise InvalidCheckpoint(f"{path}: {shown(name)} is not a weight of plain numbers")
     return part

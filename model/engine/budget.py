@@ -37,7 +37,7 @@ _NO_MEMORY = (
 
 
 class TokenBudget:
-    """How many tokens may run at once: less after a lack of memory, slowly more again later.
+    """How many tokens may run at once: less after a lack of memory, then slowly more again.
 
     A neighbour on the machine may have taken the memory for a moment only.
     """
@@ -50,12 +50,12 @@ class TokenBudget:
         self._gone_well = 0
 
     def failed(self, held: int) -> None:
-        """Take note that a batch of `held` tokens did not fit."""
+        """Note that a batch of `held` tokens did not fit."""
         self.tokens = max(self._least, min(self.tokens, held // 2))
         self._gone_well = 0
 
     def went_well(self) -> None:
-        """Take note that a batch fitted; after many in a row, twice as much is tried."""
+        """Note that a batch fitted; after many in a row, twice as much is tried."""
         if self.tokens == self._most:
             return
         self._gone_well += 1
@@ -115,7 +115,9 @@ def run_batches(todo: Iterator[B], launch: Callable[[B], Callable[[], T]]) -> It
                 if running:  # their memory comes first
                     waiting.appendleft(batch)
                 elif len(batch) == 1:
-                    raise OutOfMemory(f"one text alone does not fit: {error}") from error
+                    raise OutOfMemory(
+                        f"a single text does not fit into memory; lower max_tokens: {error}"
+                    ) from error
                 else:
                     half = len(batch) // 2
                     waiting.extendleft((batch[half:], batch[:half]))

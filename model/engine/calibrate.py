@@ -13,6 +13,7 @@ from model.engine.engine import Engine
 from model.engine.int8 import Agreement, observe, write_int8
 from model.errors import InvalidData
 from model.folder_files import plain, read_object, shown
+from model.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 COSTS_FILE = "costs.json"
 _MEASURE = "`offramp model costs`"
-# Half of the texts decide about agreement. Of 50 all agree, one time in twenty, where 6 % of labels
-# differ; to tell 98 % from 99 % as surely, 600 must decide.
+_MEASURE_AGAIN = f"measure again with {_MEASURE}"
+# Half of the texts measure the agreement. If 6 % of labels differ, 50 texts still agree one time in
+# twenty; to tell 98 % from 99 % with the same certainty takes 600 texts.
 _LEAST_TEXTS = 100
 
 
@@ -37,7 +39,9 @@ def calibrate_int8(
         ModelError: the folder cannot be loaded.
     """
     if len(texts) < _LEAST_TEXTS:
-        raise InvalidData(f"{len(texts)} texts for calibration, at least {_LEAST_TEXTS} are needed")
+        raise InvalidData(
+            f"{counted(len(texts), 'text')} for calibration; at least {_LEAST_TEXTS} are needed"
+        )
     exact = Engine(folder, device="cpu", max_tokens=max_tokens, precision="fp32")
     ranges = observe(load_model(folder), exact.tokenise(texts[::2]).ids)
     unproven = Agreement((0.0,) * exact.config.exits, texts=0)
@@ -80,7 +84,7 @@ def measure_costs(
         InvalidData: no texts.
     """
     if not texts:
-        raise InvalidData("no texts to measure the costs of exits with")
+        raise InvalidData("there are no texts to measure the costs of exits with")
     tokens = engine.tokenise(texts)
     exits = engine.config.exits
     for exit_ in range(exits):  # the first run of each size builds its kernels
@@ -122,7 +126,7 @@ def read_costs(folder: Path, engine: Engine) -> tuple[float, ...]:
     try:
         content = read_object(path, error=InvalidData)
     except InvalidData as error:
-        raise InvalidData(f"{error}; no usable cost vector ({_MEASURE} makes one)") from error
+        raise InvalidData(f"{error}; no usable cost vector; make one with {_MEASURE}") from error
     measured = {name: content.get(name) for name in ("fingerprint", "device", "precision")}
     ours = (engine.fingerprint, engine.device.type, engine.precision)
     for (name, found), here in zip(measured.items(), ours, strict=True):
@@ -130,17 +134,18 @@ def read_costs(folder: Path, engine: Engine) -> tuple[float, ...]:
             raise InvalidData(
                 f"{path}: measured with {name} "
                 f"{plain(found) if isinstance(found, str) else shown(found)}, "
-                f"this engine has {here}; "
-                f"{_MEASURE} measures anew"
+                f"but this engine has {here}; {_MEASURE_AGAIN}"
             )
     costs = content.get("costs")
     if not isinstance(costs, list) or not all(map(_is_cost, costs)):
         raise InvalidData(
-            f"{path}: costs is {shown(costs)}, expected numbers from 0 to 1; "
-            f"{_MEASURE} measures anew"
+            f"{path}: costs is {shown(costs)}, expected numbers from 0 to 1; {_MEASURE_AGAIN}"
         )
     if len(costs) != engine.config.exits:
-        raise InvalidData(f"{path}: {len(costs)} costs, the model has {engine.config.exits} exits")
+        raise InvalidData(
+            f"{path}: has {counted(len(costs), 'cost')}, "
+            f"but the model has {counted(engine.config.exits, 'exit')}; {_MEASURE_AGAIN}"
+        )
     return tuple(map(float, costs))
 
 

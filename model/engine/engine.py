@@ -23,6 +23,7 @@ from model.engine.kernels import chosen_device, chosen_precision
 from model.engine.packing import on_host, pack, packing_order
 from model.errors import InvalidCheckpoint, InvalidOptions
 from model.tokeniser import Tokeniser, Tokens
+from model.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,7 +42,7 @@ _LOG = logging.getLogger("offramp.engine")
 
 @dataclass(slots=True)
 class Job:
-    """Texts that were asked for together, and what came back of them up to now."""
+    """Texts that were asked for together, and their results up to now."""
 
     tokens: Tokens
     exits: NDArray[np.int64]
@@ -69,7 +70,7 @@ class Part:
 class Engine:
     """A loaded model that classifies texts up to a chosen exit each.
 
-    One thread runs batches; `tokenise` may be called from others beside it.
+    One thread runs batches; `tokenise` may be called from other threads meanwhile.
     """
 
     def __init__(  # noqa: PLR0913  (what an operator may choose about running a model)
@@ -86,16 +87,16 @@ class Engine:
 
         Args:
             folder: config.json, model.safetensors and tokenizer.json.
-            device: "auto" (CUDA where there is one), "cpu" or "cuda".
+            device: "auto" (CUDA if there is a GPU), "cpu" or "cuda".
             max_tokens: longer texts are cut; at most, and by default, the model's positions.
-            precision: "fp32", "bf16", "auto" (bf16 where a short race shows it faster) or "int8"
+            precision: "fp32", "bf16", "auto" (bf16 if a short race proves it faster) or "int8"
                 (CPU, after `model.engine.calibrate.calibrate_int8`).
             max_batch_tokens: how many tokens run at once, which bounds the memory of a batch.
             least_int8_agreement: share of labels, at every exit, on which int8 must equal fp32.
 
         Raises:
-            InvalidOptions: an argument is not one that the model or this machine can take.
-            ModelError: the folder cannot be loaded, int8 is asked and not fit for this model, or
+            InvalidOptions: the model or this machine does not support an argument.
+            ModelError: the folder cannot be loaded, int8 does not suit this model, or
                 one text of `max_tokens` does not fit into memory.
         """
         self.fingerprint = fingerprint(folder)
@@ -108,7 +109,7 @@ class Engine:
         limit = self.config.max_position_embeddings
         self.max_tokens = limit if max_tokens is None else max_tokens
         if not 3 <= self.max_tokens <= limit:  # noqa: PLR2004  ([CLS], one token, [SEP])
-            raise InvalidOptions(f"max_tokens is {max_tokens}, this model takes 3..{limit}")
+            raise InvalidOptions(f"max_tokens is {max_tokens}, but this model takes 3..{limit}")
         usual = max(_DEFAULT_BATCH_TOKENS[self.device.type], self.max_tokens)
         most = usual if max_batch_tokens is None else max_batch_tokens
         if most < self.max_tokens:
@@ -237,7 +238,7 @@ class Engine:
             for exit_, score in enumerate(result.scores):
                 if not math.isfinite(score):
                     raise InvalidCheckpoint(
-                        f"{where}: what exit {exit_} says of a plain text is not a number"
+                        f"{where}: the answer of exit {exit_} to a plain text is not a number"
                     )
         _LOG.info(
             "ready device=%s precision=%s attention=%s norm=%s gelu=%s max_tokens=%d "
@@ -282,14 +283,12 @@ class Engine:
 
     def _check(self, texts: int, exits: Sequence[int], gates: Sequence[int] | None = None) -> None:
         if texts != len(exits):
-            raise ValueError(f"{texts} texts but {len(exits)} exits")
+            raise ValueError(f"{counted(texts, 'text')} but {counted(len(exits), 'exit')}")
         if gates is not None and texts != len(gates):
-            raise ValueError(f"{texts} texts but {len(gates)} gates")
+            raise ValueError(f"{counted(texts, 'text')} but {counted(len(gates), 'gate')}")
         if gates is not None and min(gates, default=0) < 0:
-            raise ValueError(
-                f"gate {min(gates)} asked, a gate is 0 (none) or a score in thousandths"
-            )
+            raise ValueError(f"a gate is {min(gates)}, expected 0 (none) or a score in thousandths")
         last = self.config.exits - 1
         for exit_ in set(exits):
             if not 0 <= exit_ <= last:
-                raise ValueError(f"exit {exit_} asked, this model has exits 0..{last}")
+                raise ValueError(f"this model has no exit {exit_}, only 0..{last}")

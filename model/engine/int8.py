@@ -1,4 +1,4 @@
-"""Int8 linear layers on the CPU: calibrated on texts, and refused where labels would change."""
+"""Int8 linear layers on the CPU: calibrated on texts, and refused if too many labels change."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from model.engine.kernels import LayerWeights, Linears, layers_of
 from model.errors import InvalidCheckpoint
 from model.folder_files import check_regular, plain, told_as
+from model.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from model.network import Layer, MultiExitEncoder
 
 INT8_FILE = "int8.safetensors"
+_CALIBRATE = "`offramp model int8`"
 _LEVELS = 255
 _POINTS = ("hidden", "context", "middle_in", "middle")  # where a layer's products take their inputs
 
@@ -221,21 +223,23 @@ def read_int8(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except InvalidCheckpoint as error:
         raise InvalidCheckpoint(
-            f"{error}; no usable int8 calibration (`offramp model int8` makes one)"
+            f"{error}; no usable int8 calibration; make one with {_CALIBRATE}"
         ) from error
     if calibrated != fingerprint:
         raise InvalidCheckpoint(
-            f"{path}: calibrated for model {plain(calibrated)}, this one is {fingerprint}"
+            f"{path}: calibrated for model {plain(calibrated)}, but this one is {fingerprint}; "
+            f"calibrate again with {_CALIBRATE}"
         )
     if len(agreement.shares) != config.exits:
         raise InvalidCheckpoint(
-            f"{path}: measured at {len(agreement.shares)} exits, the model has {config.exits}"
+            f"{path}: measured at {counted(len(agreement.shares), 'exit')}, "
+            f"but the model has {config.exits}; calibrate again with {_CALIBRATE}"
         )
     for exit_, share in enumerate(agreement.shares):
         if not least_agreement <= share <= 1:
             raise InvalidCheckpoint(
                 f"{path}: exit {exit_} agrees with fp32 on {share:.2%} of {agreement.texts} texts "
-                f"in int8, at least {least_agreement:.2%} is asked"
+                f"in int8, at least {least_agreement:.2%} is required; use fp32 or bf16"
             )
     return [
         {point: _range(tensors, f"{number}.{point}", config, where=str(path)) for point in _POINTS}
@@ -259,5 +263,5 @@ def _range(tensors: Mapping[str, Tensor], name: str, config: ModelConfig, *, whe
             )
     low, high = (end for end in ends if end is not None)
     if not (torch.isfinite(low) & torch.isfinite(high) & (low <= high)).all():
-        raise InvalidCheckpoint(f"{where}: {name} is no range: low is to be at most high")
+        raise InvalidCheckpoint(f"{where}: {name} is not a range: low must be at most high")
     return Range(low, high)

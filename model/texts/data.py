@@ -132,7 +132,7 @@ def read_texts(path: Path, layout: Layout | None = None) -> tuple[str, ...]:
 def read_known(
     path: Path, classes: Classes, layout: Layout | None = None
 ) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
-    """Read texts, and where the file has labels (else None) the model's numbers for them.
+    """Read texts, and the model's numbers for their labels, or None if the file has no labels.
 
     Raises:
         InvalidData: naming the file, the line and what is wrong with it.
@@ -145,10 +145,10 @@ def read_known(
         if row.label is not None:
             labels.append(classes.require(row.label, place, cure=_CURE))
             if len(labels) <= len(texts):
-                raise InvalidData(f"{place}: this row has a label, some before have none")
+                raise InvalidData(f"{place}: this row has a label, but rows before it have none")
         texts.append(row.text)
         if labels and len(labels) < len(texts):
-            raise InvalidData(f"{place}: some rows have a label, this one has none")
+            raise InvalidData(f"{place}: this row has no label, but rows before it have one")
     return tuple(texts), tuple(labels) or None
 
 
@@ -165,7 +165,7 @@ def read_sentences(
     found = sorted({part for part in parts if len(part.split()) in _SENTENCE_WORDS})
     if not found:
         raise InvalidData(
-            f"{path}: no sentences of {_SENTENCE_WORDS[0]} to {_SENTENCE_WORDS[-1]} words"
+            f"{path}: contains no sentences of {_SENTENCE_WORDS[0]} to {_SENTENCE_WORDS[-1]} words"
         )
     random.Random(seed).shuffle(found)
     return found[:most]

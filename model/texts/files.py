@@ -1,6 +1,6 @@
 """Files of lines, packed or not: opened, unpacked and decoded, one line at a time.
 
-Needs neither torch nor a stream, so that whatever reads a file of a user's reads it here.
+Needs neither torch nor a stream, so that every file of a user is read here.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def read_lines(path: Path) -> Iterator[str]:
 
 def _stdin() -> io.BufferedReader:
     if sys.stdin is None:
-        raise InvalidData("stdin: is closed")
+        raise InvalidData("stdin: is closed; name a file instead")
     raw: Any = sys.stdin.buffer  # a test may have put something plainer there
     return raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)
 
@@ -120,7 +120,7 @@ class _ZstdFile(io.RawIOBase):
             self._left = b""
             if not packed:
                 if self._frame is not None:
-                    raise EOFError("it ends in the middle, a part of it is missing")
+                    raise EOFError("it ends in the middle; a part of it is missing")
                 return 0
             frame = self._frame or self._zstd.ZstdDecompressor().decompressobj()
             try:
@@ -152,7 +152,7 @@ def _decoded(line: bytes, name: str, number: int) -> str:
         ) from error
     null = text.find("\0")
     if null >= 0:
-        raise InvalidData(f"{place}: a null character at column {null + 1}: the file is no text")
+        raise InvalidData(f"{place}: a null character at column {null + 1}: the file is not text")
     return text
 
 

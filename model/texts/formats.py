@@ -1,4 +1,4 @@
-"""The formats of files of texts, and which one a file's name tells. Imports next to nothing."""
+"""The formats of files of texts, and which one a file's name shows. Imports next to nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SUFFIXES: Final = {
     ".txt": Format.LINES,
     ".text": Format.LINES,
 }
-_FOREIGN: Final = {  # endings of what is not read: pandas' word for it
+_FOREIGN: Final = {  # endings of unsupported formats, and what pandas calls them
     ".parquet": "parquet",
     ".pq": "parquet",
     ".feather": "feather",
@@ -53,14 +53,14 @@ def shown(path: Path) -> str:
 
 
 def format_of(path: Path) -> Format:
-    """Return the format that a file's name tells, whatever it is packed with.
+    """Return the format that a file's name shows, packed or not.
 
     >>> from pathlib import Path
     >>> format_of(Path("a.TSV.gz"))
     <Format.TSV: 'tsv'>
 
     Raises:
-        InvalidData: it tells none, or one that is not read, with how to convert that.
+        InvalidData: the name shows no format, or one that must be converted first.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     while suffixes and suffixes[-1] in PACKED:
@@ -68,12 +68,11 @@ def format_of(path: Path) -> Format:
     suffix = suffixes[-1] if suffixes else ""
     if suffix in _FOREIGN:
         raise InvalidData(
-            f"{path}: {suffix} is not read; {_PANDAS.format(_FOREIGN[suffix], str(path))}"
+            f"{path}: {suffix} is not supported; {_PANDAS.format(_FOREIGN[suffix], str(path))}"
         )
     if path == STDIN or suffix not in _SUFFIXES:
-        said = (
-            "stdin has no name that tells" if path == STDIN else f"{path}: its name does not tell"
-        )
         known = ", ".join(form for form in Format if form is not Format.AUTO)
-        raise InvalidData(f"{said} what the format is; give --format: {known}")
+        raise InvalidData(
+            f"{shown(path)}: has no name that shows the format; give --format: {known}"
+        )
     return _SUFFIXES[suffix]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from model.errors import InvalidData
 from model.texts.files import LINE_MOST_BYTES, look, read_lines
 from model.texts.formats import Format, format_of, shown
+from model.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -37,7 +38,7 @@ def read_records(path: Path, form: Format = Format.AUTO) -> Iterator[FileRecord]
         InvalidData: naming the file, the line where the record begins, and what is wrong with it.
     """
     if form is Format.AUTO:
-        look(path)  # of a file that is not there, nobody need be asked for the format
+        look(path)  # a missing file is reported first, not its unknown format
         form = format_of(path)
     readers = {
         Format.TSV: _tsv,
@@ -70,8 +71,8 @@ def no_column(
     columns = ", ".join(_short(column) for column in list(there)[:_SHOWN_COLUMNS])
     more = f" and {len(there) - _SHOWN_COLUMNS} more" if len(there) > _SHOWN_COLUMNS else ""
     raise InvalidData(
-        f"{place}: no column {_short(name)}, the columns are {columns}{more}"
-        f"{meant or f'; name one with {option}, or put a header into the first line'}"
+        f"{place}: no column {_short(name)}; the columns are {columns}{more}"
+        f"{meant or f'; name one of them with {option}, or put a header into the first line'}"
     )
 
 
@@ -128,7 +129,8 @@ def _table(rows: Iterator[tuple[int, Sequence[str]]], name: str) -> Iterator[Fil
     for line, row in rows:
         if len(row) != len(columns):
             raise InvalidData(
-                f"{name}:{line}: {len(row)} columns, expected {len(columns)} as in the header"
+                f"{name}:{line}: {counted(len(row), 'column')}, "
+                f"expected {len(columns)} as in the header"
             )
         yield FileRecord(line, dict(zip(columns, row, strict=True)))
     if columns == []:
@@ -142,23 +144,23 @@ def _jsonl(lines: Iterable[str], name: str) -> Iterator[FileRecord]:
         place = f"{name}:{number}"
         if line.lstrip().startswith("["):
             raise InvalidData(
-                f"{place}: an array, expected an object a line; convert it: jq -c '.[]' FILE > NEW"
+                f"{place}: an array, expected one object a line; convert it: jq -c '.[]' FILE > NEW"
             )
         try:
             fields = json.loads(line, parse_constant=_no_constant)
         except RecursionError as error:
-            raise InvalidData(f"{place}: JSON that is nested deeper than is read") from error
+            raise InvalidData(f"{place}: the JSON is nested too deeply") from error
         except ValueError as error:
             raise InvalidData(f"{place}: not JSON: {error}") from error
         if not isinstance(fields, dict):
             raise InvalidData(f"{place}: expected a JSON object, got {type(fields).__name__}")
         if "\\u" in line and _has_lone_surrogate(fields):
-            raise InvalidData(f"{place}: half of a surrogate pair (\\ud800-\\udfff): not Unicode")
+            raise InvalidData(f"{place}: half of a surrogate pair (\\ud800-\\udfff) is not Unicode")
         yield FileRecord(number, fields, raw=line.strip())
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _has_lone_surrogate(fields: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Rows of a file of texts: the text, its label where the file has one, and the other fields."""
+"""Rows of a file of texts: the text, its label if the file has one, and the other fields."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: where it begins, its text, and its label as it stands there."""
+    """One row: where it begins, its text, and its label, unchanged."""
 
     line: int  # of the file, from 1
     text: str
@@ -48,11 +48,11 @@ class Row:
 
 
 def read_rows(path: Path, layout: Layout | None = None) -> Iterator[Row]:
-    """Yield the rows of a file as it is read; `-` is stdin.
+    """Yield the rows of a file one by one; `-` is stdin.
 
     Raises:
         InvalidData: the file cannot be read, has no texts, lacks a column, or a row has no text or
-            a label that is none; names the file, the line where the row begins and the field.
+            an unusable label; names the file, the line where the row begins and the field.
     """
     layout = layout or Layout()
     name = shown(path)
@@ -61,7 +61,7 @@ def read_rows(path: Path, layout: Layout | None = None) -> Iterator[Row]:
         yield _row(record, layout, name)
         empty = False
     if empty:
-        raise InvalidData(f"{name}: no texts")
+        raise InvalidData(f"{name}: contains no texts")
 
 
 def _row(record: FileRecord, layout: Layout, name: str) -> Row:

@@ -64,7 +64,7 @@ def fine_tune(  # noqa: PLR0913  (each is a plain setting with a default)
         class_weights: of each class, (classes,).
         dev: evaluated every `settings.evaluate_every` steps; the score is the mean accuracy
             over the exits.
-        resume: continue from the last checkpoint in `folder`, if it came to one.
+        resume: continue from the last checkpoint in `folder`, if there is one.
         on_progress: called with each log line.
 
     Raises:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
+
+from model.texts.data import set_name
+from model.training.data import held_name, plain
+from model.training.trainer import in_bf16
+from model.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,82 +19,84 @@ if TYPE_CHECKING:
     from model.calibration import Calibration
     from model.config import ModelConfig
     from model.evaluation import ExitScores
-    from model.labels import Classes
+    from model.training.data import Inputs
+    from model.training.settings import Request
+    from model.training.train import Trained
 
 _CAVEAT = (
-    "Measured with the saved weights on the files named, and only on them: texts of another kind "
-    "can do better or worse."
+    "These figures were measured with the saved weights, on these texts only. Texts of another "
+    "kind can give better or worse figures."
 )
 _HELD_OUT = (
-    "- Not trained on but measured on: {:,} further texts of the file, held out by chance "
-    "(seed {}) from every class alike"
+    "- Measured on, but not trained on: {} of the file, chosen at random from every class (seed {})"
 )
 _UNCALIBRATED = (
     "None: the file of the training has too few texts to hold some out. `offramp model calibrate` "
     "makes a calibration from other labelled texts."
 )
-_UNMEASURED = "Not measured: no `--eval` file, and no texts held out."
+_UNMEASURED = "Not measured: there is no `--eval` file, and no text was held out."
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a card tells beside the model's config."""
-
-    name: str
-    command: str
-    start: str  # what the weights started from
-    data: Sequence[str]  # one line per source of training texts
-    held_out: int  # texts of the training's file that were kept to measure on
-    calibration: Calibration | None
-    calibrated_on: str | None  # None: on a part of the training's file
-    classes: Classes
-    settings: Mapping[str, object]
-    reports: Mapping[str, ExitScores]
-    parameters: int
-    training_s: float
-
-
-def model_card(facts: Facts, config: ModelConfig) -> str:
-    """Return the card as Markdown."""
+def model_card(
+    request: Request, inputs: Inputs, outcome: Trained, *, command: Sequence[str], parameters: int
+) -> str:
+    """Return the card as Markdown; `command` has the words of the command line."""
+    config, classes, reports = outcome.config, outcome.classes, outcome.reports
     exits = ", ".join(f"{i} (layer {layer})" for i, layer in enumerate(config.exit_layers))
+    labelled = f"{counted(len(inputs.labelled.texts), 'labelled text')} of {set_name(request.data)}"
+    sources = [f"- Trained on: {labelled}"]
+    if inputs.sentences:
+        taught = counted(len(inputs.sentences), "sentence")
+        names = ", ".join(set_name(file.path) for file in request.unlabelled)
+        sources.append(f"- Trained on: {taught} of {names}, labelled by the teacher")
+    if held := reports.get(held_name(request.data)):
+        others = counted(held.texts, "other text")
+        sources.append(_HELD_OUT.format(others, request.settings.seed))
+    settings = plain(request)["settings"] | {
+        "bf16": in_bf16(request.settings),
+        "loss": request.loss.value,
+        "class_weights": request.class_weights,
+        "max_tokens": request.max_tokens,
+        "eval_max_tokens": request.eval_max_tokens or request.max_tokens,
+        "steps": outcome.steps,
+    }
     lines = [
         "---",
         "pipeline_tag: text-classification",
         "tags: [early-exit, elasticbert]",
         "---",
         "",
-        f"# {facts.name}",
+        f"# {request.out.name}",
         "",
-        _shape(config, facts.parameters),
+        _shape(config, parameters),
         "",
-        f"- Classes, {facts.classes.order}: {facts.classes}",
+        f"- Classes, {classes.order}: {classes}",
         f"- Exits: {exits}",
-        f"- Started from: {facts.start}",
-        *(f"- Trained on: {source}" for source in facts.data),
-        *([_HELD_OUT.format(facts.held_out, facts.settings["seed"])] if facts.held_out else []),
-        f"- Trained in {facts.training_s / 60:.1f} minutes",
+        f"- Started from: {request.start if isinstance(request.start, str) else 'random weights'}",
+        *sources,
+        f"- Trained in {outcome.training_s / 60:.1f} minutes",
         "",
         "## Command",
         "",
         "```sh",
-        facts.command,
+        shlex.join(command),
         "```",
         "",
         "## Settings",
         "",
         "| setting | value |",
         "|---|---|",
-        *(f"| {name} | {value} |" for name, value in facts.settings.items()),
+        *(f"| {name} | {value} |" for name, value in settings.items()),
         "",
         "## What the exits are worth",
         "",
-        *(report_table(facts.reports) if facts.reports else [_UNMEASURED]),
+        *(report_table(reports) if reports else [_UNMEASURED]),
         "",
         _CAVEAT,
         "",
         "## Calibration",
         "",
-        *_calibration_lines(facts),
+        *_calibration_lines(outcome.calibration, request.calibrate_on),
         "",
         "![learning curves](curves.png)",
     ]
@@ -125,12 +132,11 @@ def report_table(reports: Mapping[str, ExitScores]) -> list[str]:
     return lines
 
 
-def _calibration_lines(facts: Facts) -> list[str]:
+def _calibration_lines(found: Calibration | None, texts: Path | None) -> list[str]:
     """Return what the calibration was made from, and a table with one column per exit."""
-    found = facts.calibration
     if found is None:
         return [_UNCALIBRATED]
-    source = facts.calibrated_on or "the file of the training, held out from it"
+    source = set_name(texts) if texts else "the file of the training, held out from it"
     rows = {
         "temperature": [f"{value:g}" for value in found.temperatures],
         "calibration error (ECE) before": [f"{value:.4f}" for value in found.ece_before],
@@ -140,8 +146,8 @@ def _calibration_lines(facts: Facts) -> list[str]:
     }
     exits = range(len(found.temperatures))
     said = (
-        f"Made from {found.texts:,} texts of {source}. A duel is a text on which the two exits of "
-        "a step differ. Both errors are those on these texts."
+        f"Made from {counted(found.texts, 'text')} of {source}. A duel is a text on which "
+        "the two exits of a step differ. Both errors are those on these texts."
     )
     return [
         said,
@@ -153,7 +159,7 @@ def _calibration_lines(facts: Facts) -> list[str]:
 
 
 def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
-    """Draw the loss and, where it was measured, each exit's accuracy over the steps."""
+    """Draw the loss and, if it was measured, each exit's accuracy over the steps."""
     accuracies = sorted({k for entry in history for k in entry if k.startswith("eval_accuracy_")})
     panels = 2 if accuracies else 1
     figure = Figure(figsize=(5 * panels, 3.5), layout="constrained")

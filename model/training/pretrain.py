@@ -1,7 +1,7 @@
 """`offramp pretrain`: a masked language model, for those who have texts but no weights.
 
-As BERT (arXiv 1810.04805): of each text's word pieces 15 % are to be guessed, of which 80 % are
-masked, 10 % replaced and 10 % left. As ElasticBERT, the guess can be asked for at several layers.
+As in BERT (arXiv 1810.04805), 15 % of each text's word pieces are guessed: 80 % of these are
+masked, 10 % are replaced and 10 % stay. As in ElasticBERT, several layers can be asked to guess.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ class Request:
     labels: tuple[str, ...] | None = None
     layout: Layout = field(default_factory=Layout)  # of every file
     evaluate_on: tuple[Path, ...] = ()
-    hold_out: float = HOLD_OUT  # share of the texts kept to measure on where `evaluate_on` is empty
+    hold_out: float = HOLD_OUT  # share of the texts kept to measure on if `evaluate_on` is empty
     calibrate_on: Path | None = None  # None: a part of the texts is held out, if they are many
     loss: Loss = Loss.SUM
     class_weights: bool = False
@@ -128,13 +128,15 @@ class Request:
     settings: TrainSettings = field(default_factory=TrainSettings)
 
     def __post_init__(self) -> None:
-        """Refuse what does not go together.
+        """Refuse settings that contradict each other.
 
         Raises:
             InvalidOptions: naming the settings.
         """
         if (self.teacher is None) != (not self.unlabelled):
-            raise InvalidOptions("a teacher and unlabelled texts are given together or not at all")
+            raise InvalidOptions(
+                "a teacher and unlabelled texts are used together; give both or neither"
+            )
         if not 0 <= self.hold_out <= _HOLD_OUT_BELOW:
             raise InvalidOptions(
                 f"hold_out is {self.hold_out:g}, expected a share 0..{_HOLD_OUT_BELOW}"

@@ -1,9 +1,8 @@
-"""`offramp train` from files to a model folder: data, start, training, evaluation, papers."""
+"""`offramp train`: trains, measures, and writes a model folder with its card and curves."""
 
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import time
 from dataclasses import dataclass
@@ -13,18 +12,18 @@ import safetensors.torch
 import torch
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
-from model.batches import encode, predict_logits
+from model.batches import encode, predict, predict_logits
 from model.calibration import Calibration, fit, write_calibration
 from model.checkpoint.folder import load_model, save_model
 from model.checkpoint.hub import locate
-from model.texts.data import set_name
-from model.training.data import held_name, open_output, plain
+from model.checkpoint.tokenizer import load_tokenizer
+from model.errors import InvalidOptions
+from model.training.data import open_output, plain
 from model.training.fine_tune import EncodedSet, Examples, balanced_weights, evaluate, fine_tune
-from model.training.output import Facts, model_card, plot_curves
-from model.training.settings import NewModel
+from model.training.output import model_card, plot_curves
 from model.training.start import begin
-from model.training.teacher import soft_labels
 from model.training.trainer import in_bf16, training_device
+from model.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from model.config import ModelConfig
     from model.evaluation import ExitScores
     from model.labels import Classes
-    from model.network import MultiExitEncoder
     from model.training.data import Inputs
     from model.training.settings import Progress, Request
 
@@ -43,6 +41,7 @@ METRICS = "metrics.json"
 CURVES = "curves.png"
 CARD = "README.md"
 _SOFT_LABELS = "soft_labels.safetensors"
+_TEACHER_BATCH = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +58,10 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who is told how a training continues."""
+    """Functions that a training calls to report its progress."""
 
-    stage: Callable[[str, int], None] = lambda _name, _texts: None  # a stage begins, of so many
-    advance: Callable[[int], None] = lambda _: None  # so many texts of the stage are done
+    stage: Callable[[str, int], None] = lambda _name, _texts: None  # a stage begins; its texts
+    advance: Callable[[int], None] = lambda _: None  # this number of texts of the stage is done
     progress: Callable[[Progress], None] = lambda _: None  # the training logged something
 
 
@@ -81,10 +80,10 @@ def train(
         inputs: what `read_inputs` has read for it.
         command: the words of the command line, for the card.
         resume: continue from the last checkpoint of the same request.
-        listener: is told how it continues.
+        listener: is called as the training makes progress.
 
     Raises:
-        ModelError: the data, the start or the settings cannot be used, or the training failed.
+        ModelError: the start or the settings cannot be used, or the training failed.
     """
     listener = listener or Listener()
     data, classes, extra = inputs.labelled, inputs.classes, inputs.sentences
@@ -139,7 +138,8 @@ def train(
     outcome = Trained(network.config, classes, reports, calibration, steps, training_s)
     plot_curves(history, request.out / CURVES)
     _write_metrics(request, outcome, history)
-    card = model_card(_facts(request, outcome, inputs, network, command), network.config)
+    parameters = sum(p.numel() for p in network.parameters())
+    card = model_card(request, inputs, outcome, command=command, parameters=parameters)
     (request.out / CARD).write_text(card, encoding="utf-8")
     shutil.rmtree(work)
     return outcome
@@ -166,6 +166,55 @@ def _taught(
     return safetensors.torch.load_file(path)["probabilities"]
 
 
+def soft_labels(  # noqa: PLR0913  (each is a plain setting)
+    teacher: Path,
+    texts: Sequence[str],
+    *,
+    exits: Sequence[int] | None,
+    labels: Sequence[str],
+    max_tokens: int,
+    bf16: bool,
+    allow_pickle: bool = False,
+    done: Callable[[int], None] = lambda _: None,
+) -> Tensor:
+    """Return the class probabilities a teacher gives to texts, (texts, classes).
+
+    If both have the same labels in another order, the probabilities are in the student's order.
+
+    Args:
+        teacher: a model folder.
+        texts: to be labelled.
+        exits: the mean of these exits' probabilities is taken; None for the last exit.
+        labels: the student's, in the order of its classes.
+        max_tokens: longer texts are cut.
+        bf16: run the teacher in bfloat16.
+        allow_pickle: read a teacher's old pytorch_model.bin.
+        done: called with the number of texts of each finished batch.
+
+    Raises:
+        ModelError: the folder cannot be loaded.
+        InvalidOptions: an exit the teacher does not have, or another number of classes.
+    """
+    network = load_model(teacher, allow_pickle=allow_pickle)
+    last = network.config.exits - 1
+    chosen = [last] if exits is None else list(exits)
+    for exit_ in chosen:
+        if not 0 <= exit_ <= last:
+            raise InvalidOptions(f"{teacher}: the teacher has no exit {exit_}, only 0..{last}")
+    known = network.config.labels
+    if len(known) != len(labels):
+        raise InvalidOptions(
+            f"{teacher}: the teacher has {counted(len(known), 'class', 'classes')}, "
+            f"the student {len(labels)}; both need the same classes"
+        )
+    most = min(max_tokens, network.config.max_position_embeddings)
+    ids = encode(load_tokenizer(teacher), texts, most)
+    network.to(training_device())
+    probabilities = predict(network, ids, batch_size=_TEACHER_BATCH, bf16=bf16, done=done)
+    found = probabilities[:, chosen].mean(dim=1)
+    return found[:, [known.index(x) for x in labels]] if set(known) == set(labels) else found
+
+
 def _write_metrics(request: Request, outcome: Trained, history: Sequence[dict[str, float]]) -> None:
     metrics = {
         "request": plain(request),
@@ -176,40 +225,3 @@ def _write_metrics(request: Request, outcome: Trained, history: Sequence[dict[st
         "history": history,
     }
     (request.out / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-
-
-def _facts(
-    request: Request,
-    outcome: Trained,
-    inputs: Inputs,
-    network: MultiExitEncoder,
-    command: Sequence[str],
-) -> Facts:
-    sources = [f"{len(inputs.labelled.texts):,} labelled texts of {set_name(request.data)}"]
-    if inputs.sentences:
-        names = ", ".join(set_name(file.path) for file in request.unlabelled)
-        sources.append(f"{len(inputs.sentences):,} sentences of {names}, labelled by the teacher")
-    held = outcome.reports.get(held_name(request.data))
-    fresh = isinstance(request.start, NewModel)
-    settings = plain(request)["settings"] | {
-        "bf16": in_bf16(request.settings),
-        "loss": request.loss.value,
-        "class_weights": request.class_weights,
-        "max_tokens": request.max_tokens,
-        "eval_max_tokens": request.eval_max_tokens or request.max_tokens,
-        "steps": outcome.steps,
-    }
-    return Facts(
-        name=request.out.name,
-        command=shlex.join(command),
-        start="random weights" if fresh else str(request.start),
-        data=sources,
-        held_out=0 if held is None else held.texts,
-        calibration=outcome.calibration,
-        calibrated_on=set_name(file) if (file := request.calibrate_on) else None,
-        classes=outcome.classes,
-        settings=settings,
-        reports=outcome.reports,
-        parameters=sum(p.numel() for p in network.parameters()),
-        training_s=outcome.training_s,
-    )

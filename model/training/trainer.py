@@ -66,7 +66,7 @@ def run(
         job: what to train.
         settings: how.
         folder: where checkpoints are kept while the training runs.
-        resume: continue from the last checkpoint in `folder`, if it came to one.
+        resume: continue from the last checkpoint in `folder`, if there is one.
         report: called with each log line.
 
     Raises:
@@ -75,7 +75,8 @@ def run(
     """
     if settings.patience is not None and job.evaluate is None:
         raise InvalidOptions(
-            f"patience is {settings.patience}, but there is nothing to evaluate on"
+            f"patience is {settings.patience}, but there is nothing to evaluate on; "
+            "give a file with --eval, or hold out texts"
         )
     logging.set_verbosity_error()  # the library's own notes stay off the terminal
     checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
@@ -245,7 +246,7 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]  # the library is untype
         control: Any,  # noqa: ANN401
         **_: object,
     ) -> None:
-        """Evaluate after the last step too, wherever it falls."""
+        """Evaluate after the last step, too."""
         if state.global_step >= state.max_steps and self._evaluates:
             control.should_evaluate = True
 

@@ -202,7 +202,7 @@ def _targets(files: list[Path], out: Path | None) -> list[Path | None]:
 def _predict_file(
     engine: Engine, path: Path, layout: Layout, target: Path | None, bars: Progress
 ) -> tuple[dict[str, object], ExitScores | None]:
-    """Return what became of one file, and its scores; `cut` are texts longer than is taken."""
+    """Return a table row for one file, and its scores; `cut` counts texts that were too long."""
     import numpy as np
 
     from model.evaluation import report
@@ -221,7 +221,10 @@ def _predict_file(
         cut += sum(result.truncated for result in results)
         bars.advance(task, len(results))
     if cut:
-        typer.echo(f"{path}: {cut} of {counted(len(texts), 'text')} were cut", err=True)
+        typer.echo(
+            f"{path}: {cut} of {counted(len(texts), 'text')} cut to {engine.max_tokens} tokens",
+            err=True,
+        )
     if target is None:
         write_matrix(sys.stdout, rows, truth)
     else:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from policy_state.wording import counted
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -54,7 +56,7 @@ def calibration_rows(found: Calibration, exit_layers: tuple[int, ...]) -> list[d
 
 @contextlib.contextmanager
 def progress_bars() -> Iterator[Bars]:
-    """Show progress on stderr; nothing where stderr is no terminal."""
+    """Show progress on stderr, if it is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
@@ -71,7 +73,7 @@ def progress_bars() -> Iterator[Bars]:
 
 
 class Stages:
-    """One bar per stage of a training; where stderr is no terminal, a line now and then."""
+    """One bar for each stage of a training; a line now and then if stderr is not a terminal."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
@@ -81,12 +83,12 @@ class Stages:
     def begin(self, name: str, total: int) -> None:
         """Start the bar of a stage with this number of texts."""
         if self._bars.disable:
-            typer.echo(f"{name}: {total:,} texts", err=True)
+            typer.echo(f"{name}: {counted(total, 'text')}", err=True)
         task = self._bars.add_task(name, total=total)
         self._advance = lambda count: self._bars.advance(task, count)
 
     def advance(self, count: int) -> None:
-        """Note that this number of texts of the stage are done."""
+        """Note that this number of texts of the stage is done."""
         self._advance(count)
 
     def step(self, progress: Progress) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,10 +13,8 @@ from consumer.cli.model.options import Run, Start
 from consumer.cli.model.progress import Stages, exit_rows, progress_bars
 from consumer.cli.options import FILES, MOST_ROWS, LabelledFiles, Out, TextFiles
 from consumer.cli.output import Output, OutputOption, print_data
+from model.training.settings import Loss
 from policy_state.options import parse_numbers
-
-if TYPE_CHECKING:
-    from model.training.settings import Loss
 
 TRAIN_EXAMPLES = """Examples:
 
@@ -93,14 +91,14 @@ def train(
         float, typer.Option(min=0.0, max=1000, help="Weight decay of AdamW.")
     ] = 0.01,
     loss: Annotated[
-        str,
+        Loss,
         typer.Option(
             "--loss",
             metavar="LOSS",
             help="How to combine the losses of the exits: sum, weighted, distilled, or "
             "equilibrium as the authors of ElasticBERT do.",
         ),
-    ] = "sum",
+    ] = Loss.SUM,
     class_weights: Annotated[
         bool, typer.Option("--class-weights", help="Give every class the same weight.")
     ] = False,
@@ -167,7 +165,7 @@ def train(
         evaluate_on=tuple(evaluate or ()),
         hold_out=hold_out,
         calibrate_on=calibrate,
-        loss=_loss(loss),
+        loss=loss,
         class_weights=class_weights,
         max_tokens=training.max_tokens,
         eval_max_tokens=eval_max_tokens,
@@ -201,7 +199,8 @@ def train(
         if report.constant_exits and report.texts > 1:
             constant = ", ".join(map(str, report.constant_exits))
             typer.echo(
-                f"warning: on {name} exit {constant} gives every text the same label: "
+                f"warning: on {name} every text gets the same label from "
+                f"{'exits' if len(report.constant_exits) > 1 else 'exit'} {constant}: "
                 "train longer or with a higher --body-rate",
                 err=True,
             )
@@ -274,17 +273,3 @@ def pretrain(
         result = run_pretraining(request, read_in, resume=training.resume, on_progress=stages.step)
     row = {"out": str(out), **asdict(result)}
     print_data(output, row, [row])
-
-
-def _loss(name: str) -> Loss:
-    """Return the loss of this name.
-
-    Raises:
-        InvalidOptions: there is none; lists those that there are.
-    """
-    from model.errors import InvalidOptions
-    from model.training.settings import Loss
-
-    if name not in set(Loss):
-        raise InvalidOptions(f"--loss {name}: expected one of {', '.join(Loss)}")
-    return Loss(name)

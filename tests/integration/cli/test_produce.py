@@ -92,10 +92,10 @@ def test_a_topic_that_is_missing_is_told_at_once(kafka, tmp_path):
     [
         ("a.csv", b'text\n"one\ntwo"\n"three"four\n', [], b"a.csv:4: not CSV"),
         ("a.csv", b"text\none\ncaf\xe9\n", [], b"a.csv:3: byte 0xe9 at column 4 is not UTF-8"),
-        ("a.jsonl", b'{"text": "one"}\n' + b'{"a":' * 99_999, [], b"a.jsonl:2: JSON that is"),
+        ("a.jsonl", b'{"text": "one"}\n' + b'{"a":' * 99_999, [], b"a.jsonl:2: the JSON is"),
         ("-", b"text\none\ncaf\xe9\n", ["--format", "csv"], b"stdin:3: byte 0xe9"),
         ("-", b'{"text": "one"}\n{"text": "\\udcff"}\n', ["--format", "jsonl"], b"stdin:2: half"),
-        ("-", b"one\n", [], b"stdin has no name that tells what the format is; give --format"),
+        ("-", b"one\n", [], b"stdin: has no name that shows the format; give --format"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_two_lines_at_most(kafka, topic, tmp_path, case):

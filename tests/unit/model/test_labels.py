@@ -46,11 +46,11 @@ def test_numbers_from_one_are_named_in_their_order():
 @pytest.mark.parametrize(
     ("labels", "named", "error", "message"),
     [
-        (["1", "1"], None, InvalidData, "a.tsv: every label is '1', a classifier needs"),
+        (["1", "1"], None, InvalidData, "a.tsv: every label is '1'; a classifier needs"),
         (["1", "01"], None, InvalidData, "a.tsv: every label is '1'"),
-        (map(str, range(1001)), None, InvalidData, "1,001 different labels, at most 1,000"),
-        (["a", "c"], ("a", "b"), InvalidData, "a.tsv: label 'c' is none of --labels a,b"),
-        (["0", "5"], WORLD, InvalidData, "label '5' is none of --labels world"),
+        (map(str, range(1001)), None, InvalidData, "1,001 different labels, but at most 1,000"),
+        (["a", "c"], ("a", "b"), InvalidData, "a.tsv: label 'c' is not in --labels a,b"),
+        (["0", "5"], WORLD, InvalidData, "label '5' is not in --labels world"),
         (["a", "b"], ("a", "a"), InvalidOptions, "--labels a,a: expected two or more different"),
         (["a", "b"], ("a", ""), InvalidOptions, "--labels a,: expected two or more different"),
     ],

@@ -192,7 +192,7 @@ def test_labels_that_the_model_does_not_know_are_an_error(
     (hotels,) = json.loads(offramp(*options, "-o", "json").stdout)["domains"]
     assert hotels["served"]["texts"] == 40
     said = str(offramp(*options[:2], *files[2:], code=1).exception)
-    assert "counted.csv:1: no column id, the columns are key, truth; name one with --id-col" in said
+    assert "counted.csv:1: no column id; the columns are key, truth; name one" in said
 
 
 def test_a_model_names_classes_that_no_prediction_has(

@@ -190,7 +190,7 @@ def test_simulate_drifts_half_way(offramp: Offramp) -> None:
         (["--errors", "0.1,x"], "--errors 0.1,x: expected numbers"),
         (["--errors", "0.1,0.1"], "4 layers for a matrix of 2 exits"),
         (["--errors", "0.1,0.1,0.1,1.5"], "expected shares in 0..1"),
-        (["--then", "0.1,0.1"], "2 errors after the change, 4 before it"),
+        (["--then", "0.1,0.1"], "--then has 2 errors, but --errors has 4"),
         (["--plot", "plot"], "plot plot: expected a name"),
     ],
 )

@@ -14,8 +14,7 @@ from model.errors import InvalidData, InvalidOptions
 from model.training.data import read_inputs, read_pretraining
 from model.training.pretrain import run_pretraining
 from model.training.settings import PretrainRequest, Request, TrainSettings
-from model.training.teacher import soft_labels
-from model.training.train import Listener, train
+from model.training.train import Listener, soft_labels, train
 from tests.support.model_cli import offramp
 from tests.support.tiny_model import tiny_config, write_tiny_model
 
@@ -242,7 +241,7 @@ def test_an_evaluation_has_the_classes_of_the_training(tmp_path):
 def test_one_class_is_refused(tmp_path):
     """A model that can say one thing only is no classifier."""
     data = toy(tmp_path / "a.tsv", ("text", "label"), words(9, ("good",)))
-    with pytest.raises(InvalidData, match="every label is 'good', a classifier needs texts of two"):
+    with pytest.raises(InvalidData, match="every label is 'good'; a classifier needs texts of two"):
         offramp("train", data, *NEW, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -258,13 +257,13 @@ def test_without_an_evaluation_file_a_part_is_held_out(tmp_path):
     card = (out / "README.md").read_text()
     assert "36 labelled texts of" in card
     assert (
-        "- Not trained on but measured on: 4 further texts of the file, held out by chance (seed 0)"
+        "- Measured on, but not trained on: 4 other texts of the file, chosen at random from every"
         in card
     )
     offramp("train", data, *NEW, "--out", tmp_path / "all", "--hold-out", "0")
     card = (tmp_path / "all" / "README.md").read_text()
     assert "40 labelled texts of" in card
-    assert "Not measured: no `--eval` file, and no texts held out." in card
+    assert "Not measured: there is no `--eval` file, and no text was held out." in card
 
 
 def test_a_part_of_many_texts_is_held_out_to_calibrate_on(tmp_path):

@@ -55,7 +55,7 @@ def test_saved_files_are_readable_by_all(tmp_path):
         ),
         (
             lambda s: [s.pop(f"classifiers.0.{part}") for part in ("weight", "bias")],
-            "exits after layers 1, 2, 4, the weights have classifiers after layers 2, 4",
+            "exits after layers 1, 2, 4, but the weights have classifiers after layers 2, 4",
         ),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_hub_id_without_safetensors_names_the_option(tmp_path):
             (tmp_path / name).touch()
         return str(tmp_path)
 
-    with pytest.raises(InvalidCheckpoint, match=r"no model\.safetensors of it; .*--allow-bin"):
+    with pytest.raises(InvalidCheckpoint, match=r"no model\.safetensors for it; .*--allow-bin"):
         locate("fnlp/elasticbert-base", fetch=hub)
     assert locate("fnlp/elasticbert-base", allow_pickle=True, fetch=hub) == tmp_path
     assert (tmp_path / "pytorch_model.bin").exists()

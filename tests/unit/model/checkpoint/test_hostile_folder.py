@@ -210,7 +210,7 @@ def test_weights_that_are_no_numbers_are_told_at_the_start(tmp_path):
     state = load_file(folder / "model.safetensors")
     state["classifiers.1.bias"][0] = math.nan
     save_file(state, folder / "model.safetensors")
-    assert "what exit 1 says of a plain text is not a number" in start(folder)
+    assert "the answer of exit 1 to a plain text is not a number" in start(folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])

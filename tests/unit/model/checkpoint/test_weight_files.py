@@ -57,7 +57,7 @@ def test_old_weights_in_several_files_only_on_request(tmp_path):
         (None, "weight_map is None, expected the file of every weight"),
         ([], "weight_map is"),
         ({"a": 5}, "weight_map has 5 for a, expected the name"),
-        ({"a": "../model.safetensors"}, "expected the name of a .safetensors file beside it"),
+        ({"a": "../model.safetensors"}, "a .safetensors file in the same folder"),
         ({"a": "/etc/passwd"}, "expected the name"),
         ({"a": "model-1.bin"}, "expected the name"),
         ({"a": "model-9.safetensors"}, r"model-9.safetensors: cannot be read: No such file"),

@@ -63,13 +63,13 @@ def test_truncation_is_reported(engine: Engine) -> None:
 @pytest.mark.parametrize("exit_", [-1, 3])
 def test_an_exit_the_model_does_not_have_is_refused(engine: Engine, exit_: int) -> None:
     """The error names the exit asked and those there are."""
-    with pytest.raises(ValueError, match=rf"exit {exit_} asked, this model has exits 0\.\.2"):
+    with pytest.raises(ValueError, match=rf"this model has no exit {exit_}, only 0\.\.2"):
         engine.run(["good"], [exit_])
 
 
 def test_texts_and_exits_must_pair_up(engine: Engine) -> None:
     """A different number of texts and exits is an error that says both."""
-    with pytest.raises(ValueError, match="1 texts but 2 exits"):
+    with pytest.raises(ValueError, match="1 text but 2 exits"):
         engine.run(["good"], [0, 0])
 
 
@@ -77,7 +77,9 @@ def test_texts_and_exits_must_pair_up(engine: Engine) -> None:
 def test_a_token_limit_the_model_cannot_take_is_refused(tmp_path: Path, max_tokens: int) -> None:
     """The limit lies between one word and the model's positions."""
     folder = write_tiny_model(tmp_path)
-    with pytest.raises(ValueError, match=rf"max_tokens is {max_tokens}, this model takes 3\.\.24"):
+    with pytest.raises(
+        ValueError, match=rf"max_tokens is {max_tokens}, but this model takes 3\.\.24"
+    ):
         Engine(folder, device="cpu", max_tokens=max_tokens)
 
 

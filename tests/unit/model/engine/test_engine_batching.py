@@ -71,7 +71,7 @@ def test_a_text_that_does_not_fit_alone_is_an_error() -> None:
     def launch(batch: list[int]):
         raise torch.OutOfMemoryError("allocation failed")
 
-    with pytest.raises(OutOfMemory, match="one text alone does not fit") as caught:
+    with pytest.raises(OutOfMemory, match="a single text does not fit") as caught:
         list(run_batches(iter([[0, 1, 2]]), launch))
     assert isinstance(caught.value.__cause__, torch.OutOfMemoryError)
 

@@ -70,7 +70,7 @@ def test_an_exit_below_the_asked_agreement_is_refused(folder: Path, tmp_path: Pa
         read_int8(tmp_path, config, fingerprint=print_, least_agreement=0.99)
     read_int8(tmp_path, config, fingerprint=print_, least_agreement=0.97)
     write_int8(tmp_path, ranges, fingerprint=print_, agreement=Agreement((1.0,), texts=200))
-    with pytest.raises(InvalidCheckpoint, match="measured at 1 exits, the model has 2"):
+    with pytest.raises(InvalidCheckpoint, match="measured at 1 exit, but the model has 2"):
         read_int8(tmp_path, config, fingerprint=print_, least_agreement=0.5)
 
 
@@ -107,7 +107,7 @@ def test_int8_without_calibration_is_refused(tmp_path: Path) -> None:
 
 def test_too_few_texts_cannot_calibrate(folder: Path) -> None:
     """A share of 99 % cannot be told from a handful of texts."""
-    with pytest.raises(InvalidData, match="99 texts for calibration, at least 100"):
+    with pytest.raises(InvalidData, match="99 texts for calibration; at least 100"):
         calibrate_int8(folder, ["good"] * 99)
 
 

@@ -180,7 +180,7 @@ def test_a_stream_takes_batches_with_and_without_gates(exact: Engine) -> None:
 
 @pytest.mark.parametrize(
     ("gates", "words"),
-    [([500], "2 texts but 1 gates"), ([500, -1], "gate -1 asked, a gate is 0")],
+    [([500], "2 texts but 1 gate"), ([500, -1], "a gate is -1, expected 0")],
 )
 def test_wrong_gates_are_refused(exact: Engine, gates: list[int], words: str) -> None:
     """One gate for each text, none below 0; before anything runs."""

@@ -103,28 +103,28 @@ def test_columns_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "Text,x\nfine,1\n", r"1: no column text, .* Text, x; .* --text-column Text\?"),
-        ("a.tsv", "sentence\tlabel\nx\t1\n", r"1: no column text, .* --text-column sentence\?"),
-        ("a.tsv", "good\t1\nbad\t0\n", "1: no column text, .* good, 1; .* put a header into the f"),
-        ("a.tsv", "t" * 99 + "\t1\nbad\t0\n", r"1: no column text, .* are t{27}\.\.\., 1;"),
+        ("a.csv", "Text,x\nfine,1\n", r"1: no column text; .* Text, x; .* --text-column Text\?"),
+        ("a.tsv", "sentence\tlabel\nx\t1\n", r"1: no column text; .* --text-column sentence\?"),
+        ("a.tsv", "good\t1\nbad\t0\n", "1: no column text; .* good, 1; .* put a header into the f"),
+        ("a.tsv", "t" * 99 + "\t1\nbad\t0\n", r"1: no column text; .* are t{27}\.\.\., 1;"),
         ("a.csv", "text,text\na,b\n", "1: two columns are called text"),
         ("a.csv", "text,label\na,1,2\n", "2: 3 columns, expected 2 as in the header"),
-        ("a.csv", 'text,label\n"a\nb",1\nshort\n', "4: 1 columns, expected 2"),
+        ("a.csv", 'text,label\n"a\nb",1\nshort\n', "4: 1 column, expected 2"),
         ("a.csv", 'text,label\na,1\n"b,1\nc,0\n', "3: a quote that opens here is not closed"),
         ("a.csv", 'text,label\n"a"b,1\n', "2: not CSV: ',' expected after '\"'"),
         ("a.csv", "text,label\ra,1\rb,0\r", r"1: a carriage return without a line feed; convert"),
         ("a.csv", "text,label\n ,1\n", "2: text is empty; leave the row out"),
-        ("a.jsonl", '{"text": "a"}\n{"txt": "b"}\n', r"2: no column text, .* --text-column txt\?"),
+        ("a.jsonl", '{"text": "a"}\n{"txt": "b"}\n', r"2: no column text; .* --text-column txt\?"),
         ("a.jsonl", '{"text": null}\n', "1: text is null, expected a text"),
         ("a.jsonl", '{"text": "a", "label": 0.5}\n', "1: label is 0.5, expected a word or a whole"),
         ("a.jsonl", '{"text": "a", "label": true}\n', "1: label is true, expected a word"),
-        ("a.jsonl", '{"text": "a", "label": NaN}\n', "1: not JSON: NaN is no JSON number"),
+        ("a.jsonl", '{"text": "a", "label": NaN}\n', "1: not JSON: NaN is not a JSON number"),
         ("a.jsonl", '{"text": "a"\n', "1: not JSON: Expecting"),
         ("a.jsonl", '"text"\n', "1: expected a JSON object, got str"),
         ("a.jsonl", '[{"text": "a"}]\n', r"1: an array, .* convert it: jq -c '\.\[\]' FILE > NEW"),
         ("a.jsonl", '{"text": "\\ud800"}\n', "1: half of a surrogate pair"),
         ("a.jsonl", '{"text": "a"}\n' + "[" * 100_000 + "]" * 100_000, "2: an array"),
-        ("a.jsonl", '{"a": ' * 50_000 + "1" + "}" * 50_000, "1: JSON that is nested deeper"),
+        ("a.jsonl", '{"a": ' * 50_000 + "1" + "}" * 50_000, "1: the JSON is nested too deeply"),
         ("a.csv", b"text,label\ncaf\xe9,1\n", r"2: byte 0xe9 at column 4 is not UTF-8; .* iconv"),
         ("a.csv", "text\nx\n".encode("utf-16"), r"1: the file is UTF-16; .* iconv -f UTF-16 "),
         ("a.txt", "text\nx\n".encode("utf-16-le"), "1: a null character at column 2"),
@@ -146,9 +146,9 @@ def test_a_bad_row_is_named(tmp_path, name, content, message):
         (".", None, "cannot be read: Is a directory"),
         ("absent", None, "cannot be read: No such file or directory"),
         ("absent.parquet", None, "cannot be read: No such file or directory"),
-        ("a.dat", b"text\n", "its name does not tell what the format is; give --format"),
-        ("a.parquet", b"PAR1", r"\.parquet is not read; convert it: python -c .*read_parquet\('"),
-        ("a.xlsx", b"PK", r"\.xlsx is not read; convert it: python -c .*read_excel\("),
+        ("a.dat", b"text\n", "has no name that shows the format; give --format"),
+        ("a.parquet", b"PAR1", r"\.parquet is not supported; convert it: python .*read_parquet\('"),
+        ("a.xlsx", b"PK", r"\.xlsx is not supported; convert it: python .*read_excel\("),
         ("a.tsv.zst", b"not zstd", "cannot be unpacked: its first bytes are not those of zstd"),
         ("a.tsv.gz", b"not gzip", "cannot be unpacked: its first bytes are not those of gzip"),
         ("a.tsv.gz", gzip.compress(b"text\n" * 99)[:-9], "cannot be unpacked: Compressed file"),
@@ -191,7 +191,7 @@ def test_stdin_is_read_like_a_file(pack):
         check=True,
     )
     assert result.stdout.split() == [b"'na\\xefve'", b"2"]
-    with pytest.raises(InvalidData, match=r"stdin has no name .* give --format: tsv"):
+    with pytest.raises(InvalidData, match=r"stdin: has no name .* give --format: tsv"):
         rows_of(Path("-"))
 
 

@@ -49,14 +49,14 @@ def test_one_text_a_line(tmp_path, name):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("text\tlabel\nx\t1\ny\n", r":3: 1 columns, expected 2"),
-        ("text\tlabel\nx\t-1\n", r":2: label is '-1', the model has the classes 0 = negative"),
-        ("text\tlabel\nx\t²\n", r":2: label is '²', the model has"),
+        ("text\tlabel\nx\t1\ny\n", r":3: 1 column, expected 2"),
+        ("text\tlabel\nx\t-1\n", r":2: label is '-1', but the model has the classes 0 = negative"),
+        ("text\tlabel\nx\t²\n", r":2: label is '²', but the model has"),
         ("text\tlabel\nx\t1\ny\t2\n", r":3: label is '2', .* 0 = negative, 1 = positive"),
         ("text\tlabel\nx\tPositive\n", r":2: label is 'Positive' \(did you mean positive\?\)"),
-        ("text\tlabel\nx\t3000000000\n", r":2: label is '3000000000', the model has"),
+        ("text\tlabel\nx\t3000000000\n", r":2: label is '3000000000', but the model has"),
         ("text\tlabel\nx\t\n", ":2: label is empty"),
-        ("text\nx\n", ":1: no column label, the columns are text; name one with --label-column"),
+        ("text\nx\n", ":1: no column label; the columns are text; name one of them"),
         ("text\tlabel\n", "no texts"),
     ],
 )
@@ -71,10 +71,14 @@ def test_bad_files_are_named(tmp_path, content, message):
 def test_labels_of_some_rows_only_are_refused(tmp_path):
     """A truth that is known in part would stand beside the wrong texts."""
     path = write(tmp_path / "a.tsv", "text\tlabel\na\t1\nb\t\n")
-    with pytest.raises(InvalidData, match=r"a\.tsv:3: some rows have a label, this one has none"):
+    with pytest.raises(
+        InvalidData, match=r"a\.tsv:3: this row has no label, but rows before it have one"
+    ):
         read_known(path, SENTIMENT)
     path = write(tmp_path / "b.tsv", "text\tlabel\na\t\nb\t1\n")
-    with pytest.raises(InvalidData, match=r"b\.tsv:3: this row has a label, some before have none"):
+    with pytest.raises(
+        InvalidData, match=r"b\.tsv:3: this row has a label, but rows before it have none"
+    ):
         read_known(path, SENTIMENT)
 
 

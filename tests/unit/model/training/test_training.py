@@ -20,7 +20,7 @@ from model.training.fine_tune import (
     fine_tune,
 )
 from model.training.settings import Loss, TrainSettings
-from model.training.teacher import soft_labels
+from model.training.train import soft_labels
 from model.training.trainer import optimizer_for
 from tests.support.tiny_model import tiny_config, tiny_network, tiny_tokenizer, write_tiny_model
 
