@@ -2,9 +2,9 @@
 
 `--data` has a folder per domain with `train`, `dev` and `test` files (`.tsv`, may be `.zst`). A
 domain is all of them together, but for the domains that the models were trained on, of which only
-what was held out counts. With `--matrices` the exit matrices are kept, one file a model and domain;
-a matrix that is there already is not made again, so an interrupted run continues. Without data and
-models it is the shipped model on the sample reviews.
+`--held-out` counts. With `--matrices` the exit matrices are kept, one file a model and domain, of
+calibrated models with credits and scores; a matrix that is there already is not made again, so an
+interrupted run continues. Without data and models it is the shipped model on the sample reviews.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +21,16 @@ import numpy as np
 from benchmarks.report import Report, Table, hand_in, parser
 from consumer.settings.sections import PRETRAINED
 from demo.texts import read_texts, sample_files
+from model.calibration import read_calibration
 from model.checkpoint.folder import fingerprint
 from model.config import ModelConfig, read_config
+from model.engine.answers import TextResult
 from model.engine.engine import Engine
 from model.evaluation import ExitScores, report
 from model.texts.data import LabelledTexts, read_labelled, write_matrix
 from policy_state.simulation.matrix import read_matrix
 
-_HELD_OUT = {"sst2": ("dev",), "agnews": ("test",)}  # the others are of no model's training
+_HELD_OUT = ["sst2=dev", "agnews=test"]  # the others are of no model's training
 _SPLITS = ("train", "dev", "test")
 _CHUNK = 512
 _SEED = 0
@@ -76,6 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked.add_argument("--max-tokens", type=int, default=128, help="as the paper's authors")
     asked.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "auto"])
     asked.add_argument("--domains", nargs="+", help="only these")
+    asked.add_argument(
+        "--held-out",
+        nargs="+",
+        default=_HELD_OUT,
+        metavar="DOMAIN=SPLIT",
+        help="the only file of a domain that no model was trained or calibrated on",
+    )
     options = asked.parse_args(arguments)
     names = [folder.name for folder in options.models]
     if len(set(names)) < len(names):
@@ -83,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     most = 50 if options.quick else options.max_texts
     settings = Settings(options.max_tokens, options.precision)
     if options.data:
-        domains = read_domains(options.data, most, only=options.domains)
+        held_out = dict(pair.split("=") for pair in options.held_out)
+        domains = read_domains(options.data, most, only=options.domains, held_out=held_out)
     else:
         domains = sample_domains(most)
     with tempfile.TemporaryDirectory() as scratch:
@@ -103,13 +113,15 @@ def sample_domains(most: int | None) -> list[Domain]:
     return domains
 
 
-def read_domains(data: Path, most: int | None, *, only: Sequence[str] | None) -> list[Domain]:
+def read_domains(
+    data: Path, most: int | None, *, only: Sequence[str] | None, held_out: Mapping[str, str]
+) -> list[Domain]:
     """Read every domain of the folder, in the order of names."""
     domains = []
     for folder in sorted(path for path in data.iterdir() if path.is_dir()):
         if only is not None and folder.name not in only:
             continue
-        splits = _HELD_OUT.get(folder.name, _SPLITS)
+        splits = (held_out[folder.name],) if folder.name in held_out else _SPLITS
         paths = [
             path
             for split in splits
@@ -133,6 +145,9 @@ def measure(folder: Path, domains: Sequence[Domain], out: Path, settings: Settin
     """Run one model over the domains that have its number of classes."""
     config = read_config(folder)
     digest = fingerprint(folder)
+    facts = {"name": folder.name, "layers": config.exit_layers}
+    if calibration := read_calibration(folder, exits=config.exits):
+        facts["worth"] = calibration.worth
     reports: dict[str, ExitScores] = {}
     engine: Engine | None = None
     for domain in domains:
@@ -148,12 +163,12 @@ def measure(folder: Path, domains: Sequence[Domain], out: Path, settings: Settin
                 precision=settings.precision,
                 max_tokens=min(settings.max_tokens, config.max_position_embeddings),
             )
-            rows = _predict(engine, domain)
+            results = _predict(engine, domain)
+            rows = [result.labels for result in results]
             path.parent.mkdir(parents=True, exist_ok=True)
-            facts = {"name": folder.name, "layers": config.exit_layers}
             (path.parent / "model.json").write_text(json.dumps(facts), encoding="utf-8")
             with path.open("w", encoding="utf-8") as file:
-                write_matrix(file, rows, domain.sample.labels)
+                write_matrix(file, rows, domain.sample.labels, **_thousandths(results))
         reports[domain.name] = report(np.array(rows), domain.sample.labels)
         shares = " ".join(f"{100 * share:.1f}" for share in reports[domain.name].accuracy)
         print(f"{folder.name} {domain.name}: {shares}", file=sys.stderr, flush=True)
@@ -172,23 +187,32 @@ def described(
     found = Report("models", tables=[table for m in measured for table in _tables(m)])
     found.notes.append(
         f"Texts are cut at {settings.max_tokens} tokens. Domains are all of their texts, but for "
-        "the training sets' own: SST-2 is its dev set, AG News its test set. All figures are %. "
-        "*Differs*: texts whose label is not exit 0's. *SD violated*: texts that some exit gets "
-        "right and a deeper one wrong."
+        "those that models were trained on: one file of these counts, the dev set of SST-2 and the "
+        "test set of AG News unless `--held-out` names others. All figures are %. *Differs*: texts "
+        "whose label is not exit 0's. *SD violated*: texts that some exit gets right and a deeper "
+        "one wrong."
     )
     if capped:
         found.notes.append(f"Drawn at random (seed {_SEED}), not all: {', '.join(capped)}.")
     return found
 
 
-def _predict(engine: Engine, domain: Domain) -> list[tuple[int, ...]]:
+def _predict(engine: Engine, domain: Domain) -> list[TextResult]:
     texts = domain.sample.texts
     last = engine.config.exits - 1
     parts = [texts[i : i + _CHUNK] for i in range(0, len(texts), _CHUNK)]
-    rows: list[tuple[int, ...]] = []
-    for results in engine.run_stream((part, [last] * len(part)) for part in parts):
-        rows += [result.labels for result in results]
-    return rows
+    streamed = engine.run_stream((part, [last] * len(part)) for part in parts)
+    return [result for results in streamed for result in results]
+
+
+def _thousandths(results: Sequence[TextResult]) -> dict[str, list[Sequence[int]]]:
+    """Return the credits and scores of a calibrated model, nothing of another one."""
+    if not results[0].credits:
+        return {}
+    return {
+        "credits": [result.credits for result in results],
+        "scores": [[round(1000 * score) for score in result.scores] for result in results],
+    }
 
 
 def _tables(m: Measured) -> list[Table]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,3 +111,6 @@ ABLATIONS: dict[str, Make] = {
     "drift = 0": _changed(drift=0.0),
     "uee-ucb": _changed(algorithm="uee-ucb"),
 }
+
+ALGORITHMS: dict[str, Make] = ABLATIONS | {"credits": partial(build, credits=True)}
+"""All of them, and the default of a calibrated model."""

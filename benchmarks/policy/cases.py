@@ -44,6 +44,9 @@ class Case:
     texts: int | None = None  # None: every row once
     change: int | None = None  # the row from which on the domain is another one
     pool: ExitStats | None = None
+    credits: NDArray[np.int16] | None = None  # of a calibrated model, in thousandths
+    scores: NDArray[np.int16] | None = None
+    worth: tuple[float, ...] | None = None  # of each step, by the calibration
 
     def shortened(self, texts: int) -> Case:
         """Return the case with its first so many texts only, of each half where it drifts."""
@@ -53,6 +56,16 @@ class Case:
         keep = keep[keep < len(self.labels)]
         return replace(
             self, labels=self.labels[keep], truth=self.truth[keep], change=min(texts, self.change)
+        )
+
+    def taken(self, rows: NDArray[np.intp]) -> Case:
+        """Return the case with these rows only."""
+        return replace(
+            self,
+            labels=self.labels[rows],
+            truth=self.truth[rows],
+            credits=None if self.credits is None else self.credits[rows],
+            scores=None if self.scores is None else self.scores[rows],
         )
 
     def settings(self) -> PolicySettings:
@@ -107,10 +120,21 @@ def domain_cases(folder: Path | None, most: int) -> list[Case]:
         facts = json.loads((model / "model.json").read_text(encoding="utf-8"))
         layers = tuple(facts["layers"])
         for path in sorted(model.glob("*.tsv"))[:most]:
-            labels, truth, *_ = read_matrix(path)
-            assert truth is not None
-            name = f"{facts['name']}, {path.stem.split('-')[0]}"
-            found.append(Case(name, model.name, labels, truth, layers, texts=_DOMAIN_TEXTS))
+            matrix = read_matrix(path)
+            assert matrix.truth is not None
+            found.append(
+                Case(
+                    f"{facts['name']}, {path.stem.split('-')[0]}",
+                    model.name,
+                    matrix.labels,
+                    matrix.truth,
+                    layers,
+                    texts=_DOMAIN_TEXTS,
+                    credits=matrix.credits,
+                    scores=matrix.scores,
+                    worth=tuple(facts["worth"]) if "worth" in facts else None,
+                )
+            )
     return found
 
 

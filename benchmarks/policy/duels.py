@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.policy.ablations import ABLATIONS
+from benchmarks.policy.ablations import ALGORITHMS
 from benchmarks.policy.cases import Case
 from benchmarks.report import Goal, Report, Table
 from policy_state.simulation.outcomes import ReplayResult, outcome
@@ -66,12 +66,14 @@ class Duel:
 
 
 def play(case: Case, name: str, trials: int, fleet: Fleet = ALONE) -> Played:
-    """Return what one of `ABLATIONS` did in a case, and what that came to."""
+    """Return what one of `ALGORITHMS` did in a case, and what that came to."""
     print(f"{case.name}: {name}, {fleet.workers} x {fleet.batch}", file=sys.stderr)
-    algorithm = ABLATIONS[name](case.settings(), case.layers)
+    algorithm = ALGORITHMS[name](case.settings(), case.layers)
     scale, orders = case.scale(), case.orders(trials)
     started = time.process_time()
-    played = replay(algorithm, case.labels, orders, fleet=fleet, pool=case.pool)
+    played = replay(
+        algorithm, case.labels, orders, credits=case.credits, fleet=fleet, pool=case.pool
+    )
     seconds = time.process_time() - started
     regrets = scale.row_gaps()[played.orders, played.exits.astype(int)].sum(axis=1)
     return Played(played, outcome(played, scale), regrets, seconds)

@@ -4,7 +4,8 @@
 (`Exit_Predictions_TrainDevTest_IMDb_{4,6}exits.csv`); `--matrices` what
 `python -m benchmarks.models --matrices DIR` wrote, a folder a model with a matrix a domain. Regret
 is in units of error: 10 stands for ten texts more labelled wrong, or as much cost, than by the best
-fixed exit. Without a folder what it is for stays unmeasured.
+fixed exit. Without a folder what it is for stays unmeasured. Credits of calibrated models are not
+used here, but in `benchmarks.policy.worth`.
 """
 
 from __future__ import annotations

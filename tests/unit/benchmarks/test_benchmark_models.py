@@ -4,9 +4,12 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import models
+from model.calibration import Calibration, write_calibration
+from policy_state.simulation.matrix import read_matrix
 from tests.support.tiny_model import tiny_config, write_tiny_model
 
 
@@ -57,6 +60,24 @@ def test_tables_and_matrices(tmp_path, data):
     content = json.loads((tmp_path / "results" / "models.json").read_text())
     differs = {row[0]: row[1:4] for row in content["tables"][2]["rows"]}
     assert differs["hotels"] == ["0.0", "0.0", "0.0"], "a matrix that is there is not made again"
+
+
+def test_a_calibrated_model_has_credits_and_scores(tmp_path, data):
+    """Both are in its matrices, the worth of its steps beside them, of the files asked for only."""
+    folder = write_tiny_model(tmp_path / "binary", config=tiny_config(labels=("bad", "good")))
+    worth = (0.25, 0.5)
+    write_calibration(folder, Calibration((1.0,) * 3, worth, 500, (9, 9), (0.1,) * 3, (0.0,) * 3))
+    arguments = ["--data", data, "--models", folder, "--max-tokens", "16", "--held-out"]
+    run([*arguments, "sst2=train", "agnews=test", "--matrices", tmp_path])
+    (facts,) = tmp_path.rglob("model.json")
+    assert json.loads(facts.read_text())["worth"] == list(worth)
+    matrix = read_matrix(facts.parent / "sst2-fp32-16-30.tsv")
+    assert matrix.credits is not None
+    assert matrix.scores is not None
+    differs = matrix.labels[:, 1:] != matrix.labels[:, :-1]
+    assert (matrix.credits[:, 1:][differs] >= np.array([[125, 250]]).repeat(30, 0)[differs]).all()
+    assert not matrix.credits[:, 1:][~differs].any()
+    assert (matrix.scores >= 500).all()
 
 
 def test_the_docs_tell_what_was_measured() -> None:
