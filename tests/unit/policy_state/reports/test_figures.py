@@ -17,7 +17,7 @@ STATS = ExitStats.from_texts(
     exits=3,
     credits=[(0, 300, 0), (0, 0, 0), (0, 500, 200), (0, 0, 0)],
     scores=[(600, 700, 900)] * 4,
-    chosen=[0, 1, 1, None],
+    chosen=[None, 1, 1, 0],
 )
 
 
@@ -33,7 +33,7 @@ def test_the_holdout_compares_what_was_chosen_with_full_depth() -> None:
     found = holdout_of(STATS, LAYERS)
     assert found is not None
     assert found.texts == 3
-    assert found.agreement.share == pytest.approx(1 / 3)
+    assert found.agreement.share == pytest.approx(2 / 3)
     assert found.layers_saved.share == pytest.approx((9 + 6 + 6) / 36)
     for share in (found.agreement, found.layers_saved):
         assert 0 <= share.low < share.share < share.high <= 1
