@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -9,7 +10,7 @@ from policy_state.errors import InvalidInput
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 THOUSAND: Final = 1000
 """Credits and scores are whole numbers of thousandths."""
 
+GATE_GRID: Final = (600, 700, 800, 900, 950, 970, 980, 990, 995)
+"""The scores, in thousandths, between which the gate of a domain chooses its threshold."""
+
 _NO_LABEL: Final = -1
 
 
 class TextArrays(NamedTuple):
-    """What the exits said of some texts, each (texts, exits): what kinds of counters are made of.
-
-    Texts that the gate let go are in `sure` only: elsewhere it is as if no exit ran.
-    """
+    """What the exits said of some texts, each (texts, exits): what kinds of counters are made of."""
 
     labels: NDArray[np.integer]
     ran: NDArray[np.bool_]
@@ -35,8 +36,9 @@ class TextArrays(NamedTuple):
     credits: NDArray[np.integer]  # in thousandths, like their squares and the scores
     squares: NDArray[np.integer]
     scores: NDArray[np.integer]
+    sure_before: NDArray[np.integer]  # the largest score of the exits before
+    parting: NDArray[np.bool_]  # the label is not that of the exit where the text stopped
     held: NDArray[np.bool_]  # at the exit that would have been sent
-    sure: NDArray[np.bool_]  # at the exit where the gate let it go
 
     @classmethod
     def of(
@@ -54,17 +56,15 @@ class TextArrays(NamedTuple):
 
         nothing: NDArray[Any] = np.zeros(labels.shape, dtype=np.bool_)
         ran = labels != _NO_LABEL
-        held = sure = nothing
+        held = nothing
         if chosen is not None:
-            wanted, ended = chosen[:, None], ran.sum(axis=1, keepdims=True) - 1
-            exits = np.arange(labels.shape[1])
-            held = (exits == wanted) & (wanted >= 0) & (wanted <= ended) & ran[:, -1:]
-            sure = (exits == ended) & (ended < wanted)
-            ran = ran & (ended >= wanted)
+            held = (np.arange(labels.shape[1]) == chosen[:, None]) & ran[:, -1:]
         differs = (labels != labels[:, :1]) & ran
         stopped = ran & ~np.pad(ran[:, 1:], ((0, 0), (0, 1)))
         steps = np.diff(differs.astype(np.int8), axis=1, prepend=0)
-        worth = where_ran(credits)
+        worth, sureness = where_ran(credits), where_ran(scores)
+        surest = np.maximum.accumulate(sureness, axis=1)
+        final = np.where(stopped, labels, _NO_LABEL).max(axis=1, initial=_NO_LABEL, keepdims=True)
         return cls(
             labels=labels,
             ran=ran,
@@ -74,10 +74,16 @@ class TextArrays(NamedTuple):
             duels=(np.diff(labels, axis=1, prepend=labels[:, :1]) != 0) & ran,
             credits=worth,
             squares=nothing if credits is None else squared(worth),
-            scores=where_ran(scores),
+            scores=sureness,
+            sure_before=np.pad(surest[:, :-1], ((0, 0), (1, 0))),
+            parting=labels != final,
             held=held,
-            sure=sure,
         )
+
+    def misled(self, threshold: int) -> NDArray[np.bool_]:
+        """Return of which texts the gate would have sent another label, where they stopped."""
+        first = (self.sure_before < threshold) & (threshold <= self.scores) & self.parting
+        return self.stopped & first.any(axis=1, keepdims=True)
 
 
 def arrays_of(
@@ -129,18 +135,33 @@ def _thousandths(
 def columns(
     numbers: Sequence[Sequence[int]],
     rows: Sequence[Sequence[int]],
-    chosen: Sequence[int | None],
     exits: int,
     what: str,
 ) -> list[tuple[int, ...]]:
-    """Return credits or scores exit by exit, of texts with these labels; none that was let go."""
+    """Return credits or scores exit by exit, of texts with these labels."""
     _check(numbers, list(map(len, rows)), what)
-    counting = [
-        of_text
-        for of_text, exit_ in zip(numbers, chosen, strict=True)
-        if exit_ is None or exit_ < len(of_text)
-    ]
-    return list(zip_longest(*counting, (0,) * exits, fillvalue=0))
+    return list(zip_longest(*numbers, (0,) * exits, fillvalue=0))
+
+
+def misleading(
+    rows: Sequence[Sequence[int]], scores: Sequence[Sequence[int]]
+) -> Iterator[tuple[int, int]]:
+    """Return which thresholds would have sent another label of which texts.
+
+    Each with the exit where the text stopped, and the place of the threshold in the grid.
+
+    >>> list(misleading([(1, 0, 0)], [(850, 920, 990)]))
+    [(2, 0), (2, 1), (2, 2)]
+    """
+    for labels, of_text in zip(rows, scores, strict=True):
+        stop, reached = len(labels) - 1, 0
+        if labels.count(labels[stop]) > stop:
+            continue
+        for label, score in zip(labels[:-1], of_text, strict=False):
+            now = bisect_right(GATE_GRID, score)
+            if label != labels[stop]:
+                yield from ((stop, place) for place in range(reached, now))
+            reached = max(reached, now)
 
 
 def squared(credit: Any) -> Any:  # noqa: ANN401 - one number, or an array of them

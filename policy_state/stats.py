@@ -10,7 +10,15 @@ from itertools import chain, pairwise
 from operator import add, attrgetter
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from policy_state.counting import THOUSAND, TextArrays, arrays_of, columns, squared
+from policy_state.counting import (
+    GATE_GRID,
+    THOUSAND,
+    TextArrays,
+    arrays_of,
+    columns,
+    misleading,
+    squared,
+)
 from policy_state.errors import InvalidInput
 from policy_state.wording import counted
 
@@ -47,8 +55,8 @@ class ExitStats:
 
     Every tuple has one entry per exit, shallowest first; those not given are all zeros. No count
     of an exit is above `observed`, and no sum of thousandths above a thousand times that. A text
-    that the gate let go is in `sure` and nowhere else, for it says nothing fair of deeper exits. A
-    text held out to measure is counted like any other, and in `held` besides. The counters say
+    that met the gate is in `gated` and nowhere else: neither those that it lets go nor the others
+    are a fair sample of the domain. A text held out to measure is counted like any other, and in `held` besides. The counters say
     nothing of how exits are chosen, so they can be counted again from predictions. Here alone a
     kind of counter is named: stores, documents and sums take the kinds in this order, exit by exit.
 
@@ -87,8 +95,18 @@ class ExitStats:
     held: tuple[int, ...] = _kind("u", lambda of: of.held)
     # v[j]: of those, texts whose label at j differs from the last exit's
     parted: tuple[int, ...] = _kind("v", lambda of: of.held & (of.labels != of.labels[:, -1:]))
-    # x[j]: texts that the gate let go at j, before the exit of their domain
-    sure: tuple[int, ...] = _kind("x", lambda of: of.sure, most=math.inf)
+    # x[j]: texts that met the gate and stopped at j; `counts_of` counts them
+    gated: tuple[int, ...] = _kind("x", lambda of: of.ran & False, most=math.inf)
+    # w600.[j]: texts stopped at j that a gate at 600 would have let go before, with another label
+    misled_600: tuple[int, ...] = _kind("w600.", lambda of: of.misled(600))
+    misled_700: tuple[int, ...] = _kind("w700.", lambda of: of.misled(700))
+    misled_800: tuple[int, ...] = _kind("w800.", lambda of: of.misled(800))
+    misled_900: tuple[int, ...] = _kind("w900.", lambda of: of.misled(900))
+    misled_950: tuple[int, ...] = _kind("w950.", lambda of: of.misled(950))
+    misled_970: tuple[int, ...] = _kind("w970.", lambda of: of.misled(970))
+    misled_980: tuple[int, ...] = _kind("w980.", lambda of: of.misled(980))
+    misled_990: tuple[int, ...] = _kind("w990.", lambda of: of.misled(990))
+    misled_995: tuple[int, ...] = _kind("w995.", lambda of: of.misled(995))
 
     def __post_init__(self) -> None:
         """Refuse tuples of different lengths and negative counts."""
@@ -132,7 +150,7 @@ class ExitStats:
                 without calibration.
             scores: Of the label of each of these exits, thousandths; None as for `credits`.
             chosen: The exit that would have been sent, for a text that ran to the last exit to
-                measure, which it may be itself; a deeper one than k where the gate let the text go.
+                measure, which it may be itself.
 
         Raises:
             InvalidInput: More or fewer numbers than exits that ran, or numbers that cannot be.
@@ -147,11 +165,13 @@ class ExitStats:
             added = _flat_counts(labels, exit_, exits)
             sums = [old + times * new for old, new in zip(sums, added, strict=True)]
         if credits is not None:
-            seen = columns(credits, rows, wanted, exits, "credit")
+            seen = columns(credits, rows, exits, "credit")
             sums[_at("credit")] = map(sum, seen)
             sums[_at("squares")] = (sum(map(squared, filter(None, column))) for column in seen)
         if scores is not None:
-            sums[_at("confidence")] = map(sum, columns(scores, rows, wanted, exits, "score"))
+            sums[_at("confidence")] = map(sum, columns(scores, rows, exits, "score"))
+            for stop, place in misleading(rows, scores):
+                sums[stop * len(KINDS) + _MISLED_AT + place] += 1
         return cls.from_flat(sums)
 
     @classmethod
@@ -245,8 +265,13 @@ class ExitStats:
 
     @property
     def texts(self) -> int:
-        """How many texts were counted."""
+        """How many texts were counted exit by exit."""
         return sum(self.played)
+
+    @property
+    def all_texts(self) -> int:
+        """How many texts were counted, those that met the gate among them."""
+        return self.texts + sum(self.gated)
 
 
 KINDS: Final[Mapping[str, str]] = {kind.name: kind.metadata["letter"] for kind in fields(ExitStats)}
@@ -255,7 +280,11 @@ KINDS: Final[Mapping[str, str]] = {kind.name: kind.metadata["letter"] for kind i
 MOST: Final[Mapping[str, float]] = {kind.name: kind.metadata["most"] for kind in fields(ExitStats)}
 """What one text that computed an exit may add to each kind."""
 
+MISLED: Final = tuple(f"misled_{threshold}" for threshold in GATE_GRID)
+"""The kinds that say how often each threshold of the gate misleads, in the order of the grid."""
+
 _columns: Final = attrgetter(*KINDS)
+_MISLED_AT: Final = list(KINDS).index(MISLED[0])
 
 
 @lru_cache(_REMEMBERED)

@@ -44,6 +44,8 @@ def encode_prediction(prediction: Prediction) -> bytes:
         body["exit_credits"] = prediction.exit_credits
     if prediction.chosen_exit is not None:
         body["chosen_exit"] = prediction.chosen_exit
+    if prediction.gate is not None:
+        body["gate"] = prediction.gate
     if prediction.truncated:
         body["truncated"] = True
     return orjson.dumps(body)

@@ -123,7 +123,8 @@ class Prediction(NamedTuple):
     model: str  # fingerprint
     exit_scores: tuple[int, ...] = ()  # of exits 0..exit, thousandths; of a calibrated model
     exit_credits: tuple[int, ...] = ()  # what the step to each of them is worth; the same
-    chosen_exit: int | None = None  # of a text of the holdout: whose label would have been sent
+    chosen_exit: int | None = None  # of a text of the holdout, or one that the gate let go sooner
+    gate: int | None = None  # the threshold of the gate that it met, thousandths
 
 
 @dataclass(frozen=True, slots=True)

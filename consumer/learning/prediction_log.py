@@ -122,6 +122,7 @@ def predicted_text(
         exit_scores=body.exit_scores,
         exit_credits=body.exit_credits,
         chosen_exit=body.chosen_exit,
+        gate=body.gate,
     )
 
 

@@ -40,6 +40,7 @@ class PredictedText:
     exit_scores: tuple[int, ...] = ()
     exit_credits: tuple[int, ...] = ()
     chosen_exit: int | None = None
+    gate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def rebuild(
         stale = {d for d, why in answer.refused.items() if why is Refusal.STALE_EPOCH}
         for part, outcome in zip(call, answer.outcomes, strict=True):
             if outcome.status is Status.APPLIED:
-                counted += sum(s.texts for d, s in part.deltas.items() if d not in stale)
+                counted += sum(s.all_texts for d, s in part.deltas.items() if d not in stale)
             else:
                 failed += part.next_offset - part.first_offset
         epochs = {d: now.epoch for d, now in answer.snapshots.items()} | epochs
@@ -191,7 +192,7 @@ def checked_marks(store: PolicyAdmin) -> Mapping[str, Counted]:
     marks = store.watermarks()
     held = 0
     if not marks:  # looked at again after the domains: workers may have begun meanwhile
-        held = sum(record.stats.texts for _, record in all_domains(store))
+        held = sum(record.stats.all_texts for _, record in all_domains(store))
         marks = store.watermarks()
     if why := without_marks(totals, len(marks), held):
         raise StoreCorrupt(
@@ -218,7 +219,7 @@ def counted_texts(store: PolicyAdmin) -> dict[str, int | None]:
     """Return how many texts each domain has counted; None where its record cannot be read."""
     counted: dict[str, int | None] = {}
     for found, damaged in read_pages(store):
-        counted |= {name: record.stats.texts for name, record in found.items()}
+        counted |= {name: record.stats.all_texts for name, record in found.items()}
         counted |= dict.fromkeys(damaged)
     return counted
 

@@ -147,7 +147,7 @@ class Pending:
         for domain, delta in second.deltas.items():
             old, epoch = deltas.get(domain), second.epochs.get(domain)
             if epoch is not None and epoch > epochs.get(domain, epoch):
-                self.lost_texts += old.texts if old else 0
+                self.lost_texts += old.all_texts if old else 0
                 old = None
             deltas[domain] = old + delta if old else delta
             if epoch is not None:
@@ -189,4 +189,4 @@ class Pending:
 
 
 def _texts(part: PartitionDeltas) -> int:
-    return sum(delta.texts for delta in part.deltas.values())
+    return sum(delta.all_texts for delta in part.deltas.values())

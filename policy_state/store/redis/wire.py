@@ -118,7 +118,7 @@ def apply_request(parts: Sequence[PartitionDeltas], domains: Sequence[str]) -> s
                 list(chain.from_iterable(delta.by_exit())),
             ]
             for domain, delta in part.deltas.items()
-            if delta.observed[0] or any(delta.sure)
+            if delta.observed[0] or any(delta.gated)
         ]
         total = list(map(sum, zip(*(row[2] for row in rows), strict=True)))
         request.append([part.source, part.first_offset, part.next_offset, rows, total])

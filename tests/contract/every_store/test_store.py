@@ -205,8 +205,8 @@ def test_counts_are_exact_up_to_the_limit_and_refused_beyond(store: StatsStore) 
         store.apply([part(0, 1, {"books": too_many}, partition=2)])
 
 
-def test_credits_scores_and_texts_let_go_are_counted(store: StatsStore) -> None:
-    """All kinds of a calibrated model add up, also where all texts of a batch were let go."""
+def test_credits_scores_and_texts_at_the_gate_are_counted(store: StatsStore) -> None:
+    """All kinds of a calibrated model add up, also where all texts of a batch met the gate."""
     held = ExitStats.from_texts(
         [(0, 1, 1, 0), (1, 1)],
         exits=4,
@@ -214,8 +214,10 @@ def test_credits_scores_and_texts_let_go_are_counted(store: StatsStore) -> None:
         scores=[(600, 700, 800, 900), (990, 1000)],
         chosen=[1, None],
     )
-    gone = ExitStats.from_texts([(0, 0)] * 3, exits=4, chosen=[3, 3, 2])
-    assert (gone.texts, gone.sure) == (0, (0, 3, 0, 0))
+    assert held.misled_600 == (0, 0, 0, 0)
+    assert held.misled_700 == held.misled_800 == (0, 0, 0, 1)
+    gone = replace(ExitStats.zeros(4), gated=(0, 3, 0, 0))
+    assert (gone.texts, gone.all_texts) == (0, 3)
     store.apply([part(0, 2, {"hotels": held})])
     found = store.apply([part(2, 5, {"hotels": gone, "books": gone})]).snapshots
     assert found["hotels"].stats == held + gone

@@ -33,7 +33,8 @@ def prediction(**changes: Any) -> Prediction:
 @st.composite
 def predictions(draw: st.DrawFn, exits: int = 4) -> Prediction:
     """Return a prediction as a worker makes them, of a model with this many exits."""
-    held = draw(st.booleans())
+    gate = draw(st.sampled_from([None, 600, 995]))
+    held = gate is None and draw(st.booleans())
     ran = exits if held else draw(st.integers(1, exits))
     labels = tuple(draw(st.lists(st.integers(0, 1), min_size=ran, max_size=ran)))
     thousandths = st.lists(st.integers(0, 1000), min_size=ran, max_size=ran)
@@ -45,6 +46,9 @@ def predictions(draw: st.DrawFn, exits: int = 4) -> Prediction:
         changes["exit_scores"] = tuple(draw(thousandths))
     if held:
         changes["chosen_exit"] = draw(st.integers(0, exits - 1))
+    if gate is not None:
+        changes["gate"] = gate
+        changes["chosen_exit"] = draw(st.sampled_from([None, *range(ran, exits)]))
     return prediction(**changes)
 
 

@@ -1,6 +1,7 @@
 """The counters of one domain: their algebra and their stored form."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -8,7 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policy_state.algorithms.gate import first_sure
+from policy_state.counting import GATE_GRID
 from policy_state.errors import InvalidInput
+from policy_state.predicted import counts_of
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store.changes import scaled
 
@@ -19,53 +23,60 @@ texts = st.lists(st.integers(0, 3), min_size=1, max_size=EXITS)
 class Text(NamedTuple):
     """What the exits of a calibrated model said of a text."""
 
-    labels: list[int]
-    credits: list[int]
-    scores: list[int]
-    chosen: int | None  # the exit that would have been sent, where it is another one
+    exit_labels: tuple[int, ...]
+    exit_credits: tuple[int, ...]
+    exit_scores: tuple[int, ...]
+    chosen_exit: int | None  # where the policy would have stopped it, if that differs
+    gate: int | None
 
 
 @st.composite
 def calibrated(draw: st.DrawFn) -> Text:
-    """Return a text that stopped anywhere, was let go by the gate, or ran to the end to measure."""
+    """Return a text that stopped anywhere, met a gate, or ran to the end to measure."""
     labels = draw(texts)
     last, thousandths = len(labels) - 1, st.integers(0, 1000)
-    others = [j for j in range(EXITS) if j > last or j <= last == EXITS - 1]
+    gate = draw(st.sampled_from([None, 600, 990]))
+    others = [j for j in range(EXITS) if (j <= last == EXITS - 1 if gate is None else j > last)]
     return Text(
-        labels,
-        draw(st.lists(thousandths, min_size=last + 1, max_size=last + 1)),
-        draw(st.lists(thousandths, min_size=last + 1, max_size=last + 1)),
+        tuple(labels),
+        tuple(draw(st.lists(thousandths, min_size=last + 1, max_size=last + 1))),
+        tuple(draw(st.lists(thousandths, min_size=last + 1, max_size=last + 1))),
         draw(st.sampled_from([None, *others])),
+        gate,
     )
 
 
 def counters_of(many: list[Text]) -> ExitStats:
     """Return what many texts add, counted at once."""
-    return ExitStats.from_texts(
-        [text.labels for text in many],
-        exits=EXITS,
-        credits=[text.credits for text in many],
-        scores=[text.scores for text in many],
-        chosen=[text.chosen for text in many],
-    )
+    return counts_of(many, exits=EXITS)
 
 
 def of_text(text: Text) -> ExitStats:
     """Return what one such text adds, by the definition of each kind."""
-    labels, chosen, last = text.labels, text.chosen, len(text.labels) - 1
-    if chosen is not None and chosen > last:
-        return replace(ExitStats.zeros(EXITS), sure=tuple(int(j == last) for j in range(EXITS)))
+    labels, chosen, last = text.exit_labels, text.chosen_exit, len(text.exit_labels) - 1
+    if text.gate is not None:
+        return replace(ExitStats.zeros(EXITS), gated=tuple(int(j == last) for j in range(EXITS)))
     unseen = (0,) * (EXITS - len(labels))
-    squares = [math.floor(credit**2 / 1000 + 0.5) for credit in text.credits]
+    squares = [math.floor(credit**2 / 1000 + 0.5) for credit in text.exit_credits]
     parted = chosen is not None and labels[chosen] != labels[-1]
     return replace(
         plainly(labels),
-        credit=(*text.credits, *unseen),
+        credit=(*text.exit_credits, *unseen),
         squares=(*squares, *unseen),
-        confidence=(*text.scores, *unseen),
+        confidence=(*text.exit_scores, *unseen),
         held=tuple(int(j == chosen) for j in range(EXITS)),
         parted=tuple(int(j == chosen and parted) for j in range(EXITS)),
+        **{
+            f"misled_{gate}": tuple(int(j == last and misled(text, gate)) for j in range(EXITS))
+            for gate in GATE_GRID
+        },
     )
+
+
+def misled(text: Text, gate: int) -> bool:
+    """Return whether a gate would have let the text go with another label."""
+    stop = first_sure(text.exit_scores, len(text.exit_labels) - 1, gate)
+    return text.exit_labels[stop] != text.exit_labels[-1]
 
 
 def of_texts(many: list[list[int]]) -> ExitStats:
@@ -73,7 +84,7 @@ def of_texts(many: list[list[int]]) -> ExitStats:
     return sum(map(plainly, many), ExitStats.zeros(EXITS))
 
 
-def plainly(labels: list[int]) -> ExitStats:
+def plainly(labels: Sequence[int]) -> ExitStats:
     """Return what one text adds, by the definition of each kind."""
     differs = [int(label != labels[0]) for label in labels]
     before, full, unseen = [0, *differs], len(labels) == EXITS, (0,) * (EXITS - len(labels))
@@ -130,7 +141,7 @@ def test_many_texts_at_once_count_as_one_by_one(many: list[list[int]]) -> None:
 @settings(deadline=None)
 @given(many=st.lists(calibrated()))
 def test_texts_of_a_calibrated_model_count_as_one_by_one(many: list[Text]) -> None:
-    """Credits, scores, texts held out and texts let go: all at once as each by itself."""
+    """Credits, scores, texts held out and texts at the gate: all at once as each by itself."""
     one_by_one = list(map(of_text, many))
     stats = counters_of(many)
     assert stats == sum(one_by_one, ExitStats.zeros(EXITS))
@@ -150,13 +161,14 @@ def test_counters_of_a_calibrated_model_add_up_in_any_order(
     assert both == right + left == counters_of(other + many)
     kept = scaled(both, share)
     assert kept.contradictions() == []
-    assert kept.sure == tuple(math.floor(count * share) for count in both.sure)
+    assert kept.gated == tuple(math.floor(count * share) for count in both.gated)
+    assert both.all_texts == len(many) + len(other)
 
 
 def test_sums_of_thousandths_have_their_own_limits() -> None:
     """A text adds at most 1000 to credit, squares and confidence, and 1 to other kinds."""
     sound = {"observed": (2,), "disagreed": (0,), "played": (2,)}
-    assert ExitStats(**sound, credit=(2000,), confidence=(2000,), sure=(9,)).contradictions() == []
+    assert ExitStats(**sound, credit=(2000,), confidence=(2000,), gated=(9,)).contradictions() == []
     for kind, count in (("credit", 2001), ("squares", 2001), ("confidence", 2001), ("held", 3)):
         found = ExitStats(**sound, **{kind: (count,)}).contradictions()
         assert found == [f"exit 0 {kind} {count} times in 2"]

@@ -88,8 +88,8 @@ local function add(record, counts, writes)
   for exit = 1, exits do
     local at = (exit - 1) * size + OBSERVED
     local observed = counts[at] or 0
-    local sure = size >= SURE and counts[at + SURE - OBSERVED] or 0
-    if observed > 0 or sure > 0 then
+    local gated = size >= GATED and counts[at + GATED - OBSERVED] or 0
+    if observed > 0 or gated > 0 then
       local field = field_of[exit]
       for kind, most in pairs(MOST) do
         local addition = kind <= size and counts[at + kind - OBSERVED] or 0

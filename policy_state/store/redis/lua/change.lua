@@ -84,9 +84,9 @@ local function scale(counters, share)
       new[i] = plain(math.min(rest, observed * (MOST[i] or 1)))
     end
     new[OBSERVED], new[PLAYED] = plain(observed), plain(played)
-    local sure = math.floor((old[SURE] or 0) * share)
-    if old[SURE] then new[SURE] = plain(sure) end
-    if observed > 0 or sure > 0 then scaled[tostring(j)], lists[tostring(j)] = concat(new, ' '), new end
+    local gated = math.floor((old[GATED] or 0) * share)
+    if old[GATED] then new[GATED] = plain(gated) end
+    if observed > 0 or gated > 0 then scaled[tostring(j)], lists[tostring(j)] = concat(new, ' '), new end
   end
   return scaled, lists
 end

@@ -60,7 +60,7 @@ def counted_again(texts: list[Prediction]) -> dict[str, ExitStats]:
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), predictions()), min_size=1, max_size=60))
 def test_a_rebuild_counts_exactly_what_was_counted_live(drawn):
-    """Labels, credits, scores and the holdout enter the counters in one way, from either side."""
+    """Labels, credits, scores, holdout and gate enter the counters in one way, from either side."""
     texts = [placed(offset, domain, text) for offset, (domain, text) in enumerate(drawn)]
     live = counted_live(texts)
     assert live == counted_again(texts)
