@@ -25,7 +25,7 @@ _NO_LABEL: Final = -1
 
 
 class TextArrays(NamedTuple):
-    """What the exits said of some texts, each (texts, exits): what kinds of counters are made of."""
+    """What exits said of some texts, each (texts, exits): what kinds of counters are made of."""
 
     labels: NDArray[np.integer]
     ran: NDArray[np.bool_]

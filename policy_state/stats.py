@@ -56,9 +56,10 @@ class ExitStats:
     Every tuple has one entry per exit, shallowest first; those not given are all zeros. No count
     of an exit is above `observed`, and no sum of thousandths above a thousand times that. A text
     that met the gate is in `gated` and nowhere else: neither those that it lets go nor the others
-    are a fair sample of the domain. A text held out to measure is counted like any other, and in `held` besides. The counters say
-    nothing of how exits are chosen, so they can be counted again from predictions. Here alone a
-    kind of counter is named: stores, documents and sums take the kinds in this order, exit by exit.
+    are a fair sample of the domain. A text held out to measure is counted like any other, and in
+    `held` besides. The counters say nothing of how exits are chosen, so they can be counted again
+    from predictions. Here alone a kind of counter is named: stores, documents and sums take the
+    kinds in this order, exit by exit.
 
     >>> first = ExitStats.from_labels([0, 1], exits=3)
     >>> (first + ExitStats.from_labels([1], exits=3)).observed

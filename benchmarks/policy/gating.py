@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.policy.cases import Case
 from benchmarks.policy.estimates import exit_of
 from policy_state.algorithms.settings import PolicySettings
-from policy_state.reports.diagnosis import Share
+from policy_state.reports.shares import Share
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

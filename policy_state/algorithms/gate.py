@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from policy_state.stats import ExitStats
 
 AUDIT_SHARE: Final = 0.05
-"""Share of the texts bound for the domain's exit that do not meet its gate, to keep measuring it."""
+"""Share of the texts bound for the exit of a domain that do not meet its gate, to measure it."""
 
 AUDITED_LEAST: Final = 200
 """Texts that must have stopped at an exit without meeting the gate before it opens there."""

@@ -110,7 +110,7 @@ def domain_report(
     stats, layers = snapshot.stats, meta.layers
     credits = meta.calibrated and algorithm.name == "default"
     assessment = algorithm.assess(stats, pool=pool)
-    stopped = tuple(map(add, stats.played, stats.sure))
+    stopped = tuple(map(add, stats.played, stats.gated))
     texts = sum(stopped)
     right = estimated_accuracy(stats, classes=meta.classes) if meta.calibrated else None
     rows = tuple(

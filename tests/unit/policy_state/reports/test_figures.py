@@ -1,5 +1,7 @@
 """Figures from the holdout and from confidence: by hand on a few texts."""
 
+from dataclasses import replace
+
 import pytest
 
 from policy_state.algorithms.base import build
@@ -66,7 +68,7 @@ def test_a_change_of_label_is_worth_its_credits() -> None:
 
 def test_texts_that_the_gate_let_go_saved_layers_too() -> None:
     """They stopped where they were let go, and count as texts of the domain."""
-    sure = ExitStats.from_texts([(1,)], exits=3, chosen=[2])
+    sure = replace(ExitStats.zeros(3), gated=(1, 0, 0))
     found = report(ExitStats.from_texts([(1, 1, 1)], exits=3) + sure)
     assert (found.texts, found.layers_saved) == (2, 9 / 24)
     assert [row.played for row in found.exits] == [1, 0, 1]
