@@ -87,7 +87,9 @@ def read_matrix(path: Path) -> Matrix:
 def _numbers(cells: list[str], most: list[int], line: str) -> list[int]:
     """Return the cells of a line, each checked against the most that its column may hold."""
     if len(cells) != len(most):
-        raise InvalidInput(f"{line}: {len(cells)} columns, the first line has {len(most)}")
+        raise InvalidInput(
+            f"{line}: {counted(len(cells), 'column')}, the first line has {len(most)}"
+        )
     for column, (cell, limit) in enumerate(zip(cells, most, strict=True), start=1):
         # Python makes no number of thousands of digits, and says so in its own error.
         digits = cell.isascii() and cell.isdigit() and len(cell) <= _DIGITS

@@ -102,7 +102,7 @@ def make_step(form, fields, source):
     )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(
     RECORDS,
     st.sampled_from(["auto", "json", "text"]),
@@ -165,7 +165,7 @@ PREDICTIONS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(PREDICTIONS | VALUES, max_size=4), st.lists(VALUES | st.text(), max_size=3))
 def test_any_record_of_a_topic_of_predictions_can_be_there(bodies, labels):
     """Reading predictions and labels again skips what is none: anybody may write to a topic."""

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.events.predictions import encode_prediction
@@ -57,7 +57,6 @@ def counted_again(texts: list[Prediction]) -> dict[str, ExitStats]:
     return held(store)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), predictions()), min_size=1, max_size=60))
 def test_a_rebuild_counts_exactly_what_was_counted_live(drawn):
     """Labels, credits, scores, holdout and gate enter the counters in one way, from either side."""

@@ -58,7 +58,7 @@ def test_what_could_stop_a_worker_is_refused(pattern, said):
     assert time.monotonic() - begun < 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join), st.sampled_from("ab."))
 def test_an_allowed_pattern_is_matched_in_a_short_time(pattern, letter):
     """Whatever the pieces, a pattern that passes is held against the longest name in a moment."""

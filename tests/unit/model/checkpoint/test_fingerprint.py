@@ -64,9 +64,7 @@ def answers(folder):
     return fingerprint(folder), [[network.config.labels[i] for i in row] for row in said]
 
 
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.tuples(CHANGES, SETTINGS), st.tuples(CHANGES, SETTINGS))
 def test_folders_of_one_fingerprint_give_the_same_labels(cased, one, other):
     """Whatever of config or tokenizer differs: either the fingerprint does, or no label."""

@@ -163,9 +163,7 @@ HEADERS = st.recursive(
 )
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_header_of_safetensors_is_told_or_loads(tiny, tmp_path, data):
     """Whatever the header says of a weight: one line that names the file, or a model that runs."""

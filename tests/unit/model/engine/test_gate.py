@@ -90,7 +90,7 @@ def is_start_of(found: TextResult, whole: TextResult, *, atol: float) -> None:
 
 
 @given(batches)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_text_stops_at_the_first_exit_whose_score_reaches_its_gate(engine, batch) -> None:
     """In any company, in input order, and its exits say what they say without gates."""
     texts, exits, gates = columns(batch)
@@ -104,7 +104,7 @@ def test_a_text_stops_at_the_first_exit_whose_score_reaches_its_gate(engine, bat
 
 
 @given(batches)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_gated_results_are_those_of_the_plain_rule_over_the_ungated_ones(exact, batch) -> None:
     """Labels are equal, and scores up to rounding, wherever no score is within it of a gate."""
     texts, exits, gates = columns(batch)

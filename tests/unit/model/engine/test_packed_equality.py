@@ -164,7 +164,7 @@ def reference(
 
 
 @given(texts)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_logits_equal_those_of_transformers(encoder, network, bert, batch) -> None:
     """Every exit of every text has the logits that transformers computes for the text alone."""
     for (row, exit_), logits in zip(batch, run(encoder, batch), strict=True):
@@ -172,7 +172,7 @@ def test_logits_equal_those_of_transformers(encoder, network, bert, batch) -> No
 
 
 @given(st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=24), min_size=1, max_size=6))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_hidden_states_of_every_layer_equal_those_of_transformers(encoder, bert, rows) -> None:
     """After each layer, every token of every text has the hidden state transformers gives it."""
     rows = sorted(rows, key=len, reverse=True)
@@ -195,7 +195,7 @@ def test_hidden_states_of_every_layer_equal_those_of_transformers(encoder, bert,
 
 
 @given(texts)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_running_to_an_exit_gives_the_first_rows_of_the_full_run(encoder, batch) -> None:
     """Stopping early changes nothing about the exits before."""
     full = run(encoder, [(row, 2) for row, _ in batch])
@@ -204,7 +204,7 @@ def test_running_to_an_exit_gives_the_first_rows_of_the_full_run(encoder, batch)
 
 
 @given(texts, texts, st.randoms())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_texts_never_see_each_other(encoder, batch, others, random) -> None:
     """Whatever stands around a text, its logits stay the same up to rounding."""
     mixed = [*batch, *others]

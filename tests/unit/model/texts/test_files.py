@@ -151,7 +151,7 @@ def test_a_bad_row_is_named(tmp_path, name, content, message):
         ("a.xlsx", b"PK", r"\.xlsx is not supported; convert it: python .*read_excel\("),
         ("a.tsv.zst", b"not zstd", "cannot be unpacked: its first bytes are not those of zstd"),
         ("a.tsv.gz", b"not gzip", "cannot be unpacked: its first bytes are not those of gzip"),
-        ("a.tsv.gz", gzip.compress(b"text\n" * 99)[:-9], "cannot be unpacked: Compressed file"),
+        ("a.tsv.gz", gzip.compress(b"text\n" * 99, mtime=0)[:-9], "unpacked: Compressed file"),
         ("a.tsv.zst", zstandard.compress(bytes(range(256)) * 9)[:-3], "unpacked: it ends in"),
         ("a.csv", b"", "is empty"),
         ("a.csv", b"text,label\n", "no texts"),

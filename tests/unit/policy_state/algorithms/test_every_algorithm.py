@@ -38,7 +38,7 @@ def seen_by(exits: int) -> st.SearchStrategy[ExitStats]:
 
 @every_policy
 @pytest.mark.parametrize("exits", LAYERS)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_exits_exist_and_are_as_many_as_asked(name: str, exits: int, data: st.DataObject) -> None:
     """Whatever the counters, the count and the workers: so many exits, each one of the model's."""
@@ -87,7 +87,7 @@ def test_instances_share_nothing(name: str) -> None:
 
 @every_default
 @pytest.mark.parametrize("exits", LAYERS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_many_domains_at_once_are_decided_as_each_by_itself(
     name: str, exits: int, data: st.DataObject
