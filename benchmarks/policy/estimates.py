@@ -13,6 +13,7 @@ from policy_state.algorithms.arrays import Counters
 from policy_state.algorithms.base import build
 from policy_state.algorithms.default import DefaultAlgorithm
 from policy_state.algorithms.settings import PolicySettings
+from policy_state.reports.accuracy import estimated_accuracy
 from policy_state.stats import ExitStats
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 TOLERANCE = 0.02
 WEIGHTS = (0.03, 0.1, 0.3)
-_OFTEN = 1_000  # that each text is counted, so that nothing is left of prior and bounds
+OFTEN = 1_000
+"""How often each text is counted, so that nothing is left of prior and bounds."""
+
 _BINS = 15
 
 
@@ -63,6 +66,12 @@ def exit_of(case: Case, settings: PolicySettings, *, credits: bool) -> int:
     return build(settings, case.layers, credits=credits).assess(_counters(case)).exit
 
 
+def exits_at_infinity(case: Case) -> tuple[int, int, int]:
+    """Return the best exit, that of the default with credits, and without."""
+    ours, theirs = (exit_of(case, PolicySettings(), credits=each) for each in (True, False))
+    return int(case.scale().losses.argmin()), ours, theirs
+
+
 def mixed(case: Case, share: float) -> Case:
     """Return the case with credits of which the worth of the step has another share than half."""
     assert case.credits is not None
@@ -89,11 +98,15 @@ def calibration_error(case: Case) -> float:
     return float(np.mean([np.abs(each).sum() for each in apart]) / len(bins))
 
 
-def confidence_error(case: Case) -> float:
-    """Return the distance of mean confidence and accuracy, mean over exits."""
-    assert case.scores is not None
+def accuracy_error(case: Case) -> float:
+    """Return the distance of the accuracy that is estimated without labels, mean over exits."""
+    stats = ExitStats.from_matrix(case.labels, credits=case.credits, scores=case.scores)
     accuracy = (case.labels == case.truth[:, None]).mean(axis=0)
-    return float(np.abs(case.scores.mean(axis=0) / 1000 - accuracy).mean())
+    shares = estimated_accuracy(stats, classes=2)
+    assert shares is not None
+    return float(
+        np.mean([abs(of.share - right) for of, right in zip(shares, accuracy, strict=True)])
+    )
 
 
 def _default(case: Case, *, credits: bool) -> Estimate:
@@ -132,10 +145,12 @@ def _depth(case: Case) -> NDArray[np.float64]:
 
 
 def _counters(case: Case) -> ExitStats:
-    once = ExitStats.from_matrix(case.labels, credits=case.credits)
-    return ExitStats(
-        *(tuple(_OFTEN * n for n in getattr(once, kind.name)) for kind in fields(once))
-    )
+    return counted_often(ExitStats.from_matrix(case.labels, credits=case.credits), OFTEN)
+
+
+def counted_often(once: ExitStats, times: int) -> ExitStats:
+    """Return the counters after all their texts have come that often."""
+    return ExitStats(*(tuple(times * n for n in getattr(once, kind.name)) for kind in fields(once)))
 
 
 def mean_and_worst(values: Sequence[float], scale: float = 1, digits: int = 0) -> str:

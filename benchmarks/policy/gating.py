@@ -9,29 +9,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.policy.cases import Case
-from benchmarks.policy.estimates import exit_of
+from benchmarks.policy.estimates import OFTEN, counted_often, exit_of
+from policy_state.algorithms.gate import AUDIT_SHARE, threshold
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.reports.shares import Share
+from policy_state.stats import ExitStats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-IN_FORCE = "99 %, a standard error"
+IN_FORCE = "99 %"
 RULES = {
-    "98 %, a standard error": (0.98, 1.0),
-    IN_FORCE: (0.99, 1.0),
-    "99.5 %, a standard error": (0.995, 1.0),
-    "99 %, none": (0.99, 0.0),
+    "98 %": (0.98, 1),
+    IN_FORCE: (0.99, 1),
+    "99.5 %": (0.995, 1),
+    "98 %, after many texts": (0.98, OFTEN),
+    "99 %, after many texts": (0.99, OFTEN),
 }
-"""The share of texts that are to keep the label of their domain's exit, and the margin of safety.
-
-Without one the threshold is as after very many texts.
-"""
+"""The share of texts to keep the label of their domain's exit, and how often each is counted."""
 
 HOLDOUT = 0.01
-_AUDIT = 0.05  # of the texts, to which no gate is applied
-_THRESHOLDS = (600, 700, 800, 900, 950, 970, 980, 990, 995)
-_LEAST_TEXTS = 200
 _SPLITS = 10  # of a domain in two halves
 _TEXTS, _DRAWS = 10_000, 100  # of a holdout
 
@@ -74,21 +71,21 @@ def _on_a_half(
     learnt: NDArray[np.intp],
     tried: NDArray[np.intp],
     promise: float,
-    margin: float,
+    times: int,
 ) -> Gated:
     exit_ = exit_of(case.taken(learnt), PolicySettings(), credits=True)
-    threshold = _threshold(case.taken(learnt), exit_, promise, margin)
+    gate = threshold(_seen(case.taken(learnt), exit_, times), exit_, promise)
     case = case.taken(tried)
-    stops = _stops(case, exit_, threshold)
+    stops = _stops(case, exit_, gate)
     sent = np.take_along_axis(case.labels, stops[:, None], axis=1)[:, 0]
     right = (case.labels == case.truth[:, None]).mean(axis=0)
     accuracy = float((sent == case.truth).mean())
     depth = np.array(case.layers) / case.layers[-1]
     alone = (1 - HOLDOUT) * depth[exit_] + HOLDOUT
-    gate = _AUDIT * depth[exit_] + (1 - _AUDIT) * depth[stops].mean()
+    layers = AUDIT_SHARE * depth[exit_] + (1 - AUDIT_SHARE) * depth[stops].mean()
     return Gated(
         exit=alone,
-        layers=float((1 - HOLDOUT) * gate + HOLDOUT),
+        layers=float((1 - HOLDOUT) * layers + HOLDOUT),
         agreement=float((sent == case.labels[:, exit_]).mean()),
         accuracy=accuracy,
         lost=float(right[exit_] - accuracy),
@@ -96,27 +93,17 @@ def _on_a_half(
     )
 
 
-def _threshold(case: Case, exit_: int, promise: float, margin: float) -> int | None:
-    """Return the lowest threshold that keeps the promise by standard errors; None: no gate."""
-    texts = len(case.labels)
-    if texts < _LEAST_TEXTS:
-        return None
-    for threshold in _THRESHOLDS:
-        stops = _stops(case, exit_, threshold)
-        labels = np.take_along_axis(case.labels, stops[:, None], axis=1)[:, 0]
-        wrong = float((labels != case.labels[:, exit_]).mean())
-        error = np.sqrt(max(wrong * (1 - wrong), 0.25 / texts) / texts)
-        if wrong + margin * error <= 1 - promise:
-            return threshold
-    return None
+def _seen(case: Case, exit_: int, times: int) -> ExitStats:
+    """Return the counters of texts that stopped at the exit without having met the gate."""
+    labels = case.labels.copy()
+    labels[:, exit_ + 1 :] = -1
+    return counted_often(ExitStats.from_matrix(labels, scores=case.scores), times)
 
 
-def _stops(case: Case, exit_: int, threshold: int | None) -> NDArray[np.intp]:
-    """Return where each text stops."""
-    if threshold is None:
-        return np.full(len(case.labels), exit_)
+def _stops(case: Case, exit_: int, gate: int) -> NDArray[np.intp]:
+    """Return where each text stops, as `first_sure` does."""
     assert case.scores is not None
-    sure = case.scores >= threshold
+    sure = (case.scores >= gate) & (gate > 0)
     sure[:, exit_:] = True
     stops: NDArray[np.intp] = sure.argmax(axis=1)
     return stops

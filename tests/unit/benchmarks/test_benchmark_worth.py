@@ -10,11 +10,11 @@ import pytest
 from benchmarks.policy import worth
 from benchmarks.policy.cases import Case
 from benchmarks.policy.estimates import (
+    accuracy_error,
     best_by_labels,
     by_credits,
     by_labels,
     calibration_error,
-    confidence_error,
     mixed,
     paper,
 )
@@ -83,7 +83,7 @@ def test_errors_of_scores_are_those_of_these_texts() -> None:
     scores = np.full((100, 2), 750, dtype=np.int16)
     found = Case("m, d", "m", labels, truth, (1, 2), scores=scores)
     assert calibration_error(found) == pytest.approx(0.15)
-    assert confidence_error(found) == pytest.approx(0.15)
+    assert accuracy_error(found) == pytest.approx(0.15)
 
 
 def test_a_holdout_has_an_interval_that_holds() -> None:
