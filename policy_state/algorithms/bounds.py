@@ -155,7 +155,9 @@ def certain_rest(observed: Floats, sums: Floats, squares: Floats) -> tuple[Float
     """
     step, full = sums / observed, observed[..., -1:]
     variance = np.maximum(squares / observed - step * step, 0) / observed
-    rest, spread = _behind(step), _behind(variance)
+    # Steps may come on the same hard texts. However they do, the deviation of their sum is at most
+    # the sum of their deviations.
+    rest, spread = _behind(step), _behind(np.sqrt(variance)) ** 2
     room = _certain_room(full)
     spread = spread + _DOUBT / full**2
     return rest, rest + np.sqrt(2 * room * full * spread) + room / 3

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from policy_state.algorithms.bounds import certain_rest
 from policy_state.reports.accuracy import estimated_accuracy
 from policy_state.reports.holdout import holdout_of
 from policy_state.stats import ExitStats
@@ -60,6 +61,20 @@ def test_the_accuracy_of_a_calibrated_model_is_inside_its_interval(
         inside += found[0].low <= truth <= found[0].high
         assert found[0].low <= found[0].share <= found[0].high
     assert inside >= LEAST * TRIALS
+
+
+def test_what_steps_gain_is_within_its_bound_if_all_come_on_the_same_texts() -> None:
+    """A few hard texts change at each of eleven steps: at most 1 in 20 domains passes its bound."""
+    domains, texts, exits, hard, credit = 200, 2000, 12, 0.05, 0.12
+    rng = np.random.default_rng(0)
+    seen = np.repeat(np.arange(1.0, texts + 1)[:, None], exits, axis=1)
+    passed = 0
+    for _ in range(domains):
+        sums = np.zeros((texts, exits))
+        sums[:, 1:] = credit * (rng.random(texts) < hard).cumsum()[:, None]
+        _, upper = certain_rest(seen, sums, credit * sums)
+        passed += (upper[:, 0] < hard * credit * (exits - 1)).any()
+    assert passed <= domains / 20
 
 
 def stats(**counts: tuple[int, ...]) -> ExitStats:
