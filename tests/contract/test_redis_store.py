@@ -21,10 +21,10 @@ from policy_state.errors import (
 )
 from policy_state.health.doctor import examine
 from policy_state.stats import COUNT_MAX, ExitStats
-from policy_state.store.admin import Pin
+from policy_state.store.admin import Pin, Reset
 from policy_state.store.offsets import Status
 from policy_state.store.redis.store import RedisStore
-from policy_state.store.values import PartitionDeltas, PolicyMeta
+from policy_state.store.values import DomainSnapshot, PartitionDeltas, PolicyMeta
 from tests.support.servers.flavours import FLAVOURS
 
 META = PolicyMeta(name="sentiment", fingerprint="f1", layers=(1, 3, 7, 12))
@@ -136,6 +136,71 @@ def test_last_counters_of_zero_take_no_room(
     known = store.read(["a", "b", "c"])
     assert known["a"].stats == known["b"].stats == two + three
     assert store.totals().stats == two + three + two + three
+
+
+def calibrated(texts: int) -> ExitStats:
+    """Return counters of a domain of a calibrated model, with so many texts, a multiple of 4."""
+    few = ExitStats.from_texts(
+        [(0, 1, 1, 0), (1, 1), (1, 1, 0, 0), (0,)],
+        exits=4,
+        credits=[(0, 420, 0, 310), (0, 0), (0, 0, 270, 0), (0,)],
+        scores=[(610, 790, 800, 980), (990, 999), (960, 970, 980, 990), (900,)],
+        chosen=[1, None, None, None],
+    )
+    gated = ExitStats((0,) * 4, gated=(3, 2, 1, 0))
+    fields = {name: count * (texts // 4) for name, count in (few + gated).to_fields().items()}
+    return ExitStats.from_fields(fields, exits=4)
+
+
+def test_a_domain_of_a_calibrated_model_stays_in_the_compact_form(
+    store: RedisStore, raw: redis.Redis, prefix: str
+) -> None:
+    """After 40,000 texts no value is over 64 bytes, so the hash takes a half to a third."""
+    stats = calibrated(40_000)
+    store.apply([part(0, 1, {"a": stats})])
+    answer = store.apply([part(1, 2, {"a": stats})])
+    assert answer.snapshots["a"].stats == store.read(["a"])["a"].stats == stats + stats
+    assert store.totals().stats == stats + stats
+    values = raw.hgetall(prefix + "d:a")
+    assert {"3", "3:9", "3:15"} < values.keys()
+    assert max(map(len, values.values())) <= 64
+    assert raw.execute_command("OBJECT", "ENCODING", prefix + "d:a") in {"ziplist", "listpack"}
+    store.change("a", Reset(keep=0.5), by="anna", reason="")
+    assert store.read(["a"])["a"].stats == stats
+    store.load({"b": DomainSnapshot(stats, 0, None)}, replace=True)
+    assert store.read(["b"])["b"].stats == stats
+    assert raw.hgetall(prefix + "d:a").keys() == raw.hgetall(prefix + "d:b").keys()
+
+
+def test_what_stands_behind_counters_goes_with_them(
+    store: RedisStore, raw: redis.Redis, prefix: str
+) -> None:
+    """A domain that starts again has nothing of before, whoever starts it; whole texts are read."""
+    stats = calibrated(400)
+    store.apply([part(0, 1, {"a": stats, "b": stats, "c": stats})])
+    store.change("a", Reset(keep=0), by="anna", reason="")
+    assert store.apply([part(1, 2, {"a": ONE})]).snapshots["a"].stats == ONE
+    whole = " ".join([raw.hget(prefix + "d:b", field) or "" for field in ("3", "3:9", "3:15")])
+    raw.hdel(prefix + "d:b", "3:9", "3:15")
+    raw.hset(prefix + "d:b", "3", whole)
+    assert store.apply([part(2, 3, {"b": stats})]).snapshots["b"].stats == stats + stats
+    assert store.read(["b"])["b"].stats == stats + stats
+    store.restart(by="anna", reason="")
+    assert store.apply([part(3, 4, {"c": ONE})]).snapshots["c"].stats == ONE
+    assert not {"0:9", "1:9", "2:9", "3:9", "3:15"} & raw.hgetall(prefix + "d:c").keys()
+
+
+@pytest.mark.parametrize("lost", ["3", "3:9"])
+def test_counters_without_those_before_them_are_damage(
+    store: RedisStore, raw: redis.Redis, prefix: str, lost: str
+) -> None:
+    """Where a field is missing in the middle, no number passes for another one."""
+    store.apply([part(0, 1, {"a": calibrated(400)})])
+    raw.hdel(prefix + "d:a", lost)
+    with pytest.raises(StoreCorrupt, match=r"d:a field 3:(9|15)"):
+        store.apply([part(1, 2, {"a": ONE})])
+    with pytest.raises(StoreCorrupt):
+        store.read(["a"])
 
 
 def test_sums_stay_exact_in_every_digit(store: RedisStore, raw: redis.Redis, prefix: str) -> None:

@@ -108,8 +108,13 @@ local function add(record, counts, writes)
         problem = {'overflow', record.key, field, exact(old), exact(addition)}
         return
       end
-      counters[field], writes[length + 1], writes[length + 2] = text, field, text
-      length = length + 2
+      counters[field] = text
+      if record.whole or #list - list.cut <= CUTS[1] then
+        writes[length + 1], writes[length + 2] = field, text
+      else
+        write_counters(field, text, writes)
+      end
+      length = #writes
     end
   end
 end
@@ -215,7 +220,7 @@ local function write_total(field, count)
   total_writes[#total_writes + 1] = exact(count)
 end
 local lists = memo(function(field) return parsed(totals[field] or '0', size) end)
-add({key = agg, counters = totals, parsed = lists}, sums, total_writes)
+add({key = agg, counters = totals, parsed = lists, whole = true}, sums, total_writes)
 if problem then return problem end
 for field, addition in pairs(ledger) do
   local old = tonumber(totals[field] or 0)

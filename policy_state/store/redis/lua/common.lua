@@ -17,7 +17,8 @@
 --   offramp:{<pid>}:agg          HASH    0 1 ..: sums of all that was counted, growing only;
 --                                        brought, gone, skipped, lost, marks, gapped: see
 --                                        `Totals`
---   offramp:{<pid>}:d:<domain>   HASH    0 1 ..: counters of each exit; t: last text, ms; epoch:
+--   offramp:{<pid>}:d:<domain>   HASH    0 1 ..: counters of each exit, and 0:9 0:15 1:9 ..: those
+--                                        behind the first 9 and the first 15; t: last text, ms; epoch:
 --                                        how often started afresh, drifts: of these, by drift;
 --                                        gen: that of meta when written;
 --                                        pin, pin_until, pin_reason; frozen, freeze_reason
@@ -78,8 +79,41 @@ local function memo(make)
   end})
 end
 
--- Counters are fields whose name is an exit.
+-- Counters are fields whose name is an exit. Where an exit has many, the later ones of a domain are
+-- fields of their own: a value of more than 64 bytes makes a hash take more than twice the memory.
+local CUTS = {9, 15}
 local is_counter = memo(function(field) return find(field, '^%d+$') ~= nil end)
+local is_rest = memo(function(field) return find(field, '^%d+:%d+$') ~= nil end)
+local rest_of = memo(function(field)
+  return memo(function(cut) return format('%s:%d', field, cut) end)
+end)
+local heads = memo(function(size) return '^(%d+' .. string.rep(' %d+', size - 1) .. ') (.+)$' end)
+
+-- Appends the fields and values that keep the counters of an exit to a list.
+local function write_counters(field, text, writes)
+  local name, before, length = field, 0, #writes
+  for _, cut in ipairs(CUTS) do
+    local head, rest = match(text, heads[cut - before])
+    if not head then break end
+    writes[length + 1], writes[length + 2] = name, head
+    name, text, before, length = rest_of[field][cut], rest, cut, length + 2
+  end
+  writes[length + 1], writes[length + 2] = name, text
+end
+
+-- Returns the counters of an exit as one text; nil, and the field that does not fit.
+local function joined(field, text, rests)
+  local held = 1 + select(2, string.gsub(text, ' ', ''))
+  for _, cut in ipairs(CUTS) do
+    local name = rest_of[field][cut]
+    local rest = rests[name]
+    if rest then
+      if held ~= cut then return nil, name end
+      text, held = text .. ' ' .. rest, held + 1 + select(2, string.gsub(rest, ' ', ''))
+    end
+  end
+  return text
+end
 -- The field of an exit, counted from 1 here.
 local field_of = memo(function(exit) return tostring(exit - 1) end)
 

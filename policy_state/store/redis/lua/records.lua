@@ -30,13 +30,14 @@ local function load_record(key, prefix, meta, now, size)
   local record = {key = key, name = string.sub(key, #prefix + 1), known = #flat > 0,
                   counters = counters, parsed = lists, numbers = numbers,
                   notes = NONE, others = NONE}
-  local damage
+  local damage, rests
   for i = 1, #flat, 2 do
     local field, value = flat[i], flat[i + 1]
     if is_counter[field] then
-      local list = parsed(value, size or 1)
-      if not list then damage = {'corrupt', key, field, value} end
-      counters[field], lists[field] = value, list
+      counters[field] = value
+    elseif is_rest[field] then
+      rests = rests or {}
+      rests[field] = value
     elseif NUMBERS[field] then
       if not is_count(value) then return nil, {'corrupt', key, field, value} end
       numbers[field] = tonumber(value)
@@ -46,8 +47,20 @@ local function load_record(key, prefix, meta, now, size)
       record[group][field] = value
     end
   end
+  for field in pairs(rests or NONE) do
+    local exit = match(field, '^%d+')
+    if not counters[exit] then damage = {'corrupt', key, field, rests[field]} end
+  end
+  for field, value in pairs(counters) do
+    local text, wrong = value, nil
+    if rests then text, wrong = joined(field, value, rests) end
+    local list = text and parsed(text, size or 1)
+    if not list then damage = {'corrupt', key, wrong or field, wrong and rests[wrong] or value} end
+    counters[field], lists[field] = text or value, list
+  end
   if (numbers.gen or 0) ~= meta.gen then
     record.stale, record.counters, record.parsed = counters, {}, {}
+    for field, value in pairs(rests or NONE) do counters[field] = value end
   elseif damage then
     return nil, damage
   end
@@ -110,7 +123,9 @@ end
 local function write_record(record, idx, meta)
   local flat, size = {}, 0
   record.numbers.gen = nil
-  for _, values in ipairs({record.counters, record.numbers, record.notes, record.others}) do
+  for field, text in pairs(record.counters) do write_counters(field, text, flat) end
+  size = #flat
+  for _, values in ipairs({record.numbers, record.notes, record.others}) do
     for field, value in pairs(values) do
       flat[size + 1], flat[size + 2] = field, as_text(value)
       size = size + 2
