@@ -42,7 +42,11 @@ class Inference(Protocol):
         """Return what `run_tokens` takes; called in another thread while that runs."""
 
     def run_tokens(self, tokens: Tokens, exits: Sequence[int]) -> Sequence[TextResult]:
-        """Classify each text up to its exit."""
+        """Classify each text up to its exit.
+
+        If it is calibrated it also takes gates, one for each text: the score, in thousandths, at
+        which the text stops sooner; 0: at none.
+        """
 
 
 class ModelShape(Protocol):
@@ -109,6 +113,11 @@ def open_policy(settings: Settings, engine: Inference, store: PolicyAdmin) -> Op
 def new_policy(settings: Settings, engine: Inference) -> PolicyMeta:
     """Return the policy that the settings describe for a model, without later changes by people."""
     options, kept = settings.policy, settings.store
+    if options.gate and not engine.calibrated:
+        raise InvalidSettings(
+            f"policy.gate is {options.gate:g}, which needs a calibrated model, and this one is not; "
+            "calibrate it with `offramp model calibrate`, or set policy.gate to 0"
+        )
     return PolicyMeta(
         name=options.name,
         fingerprint=engine.fingerprint,

@@ -10,12 +10,13 @@ from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol
 
-from consumer.decision import with_holdout
+from consumer.decision import gate_of, with_holdout
 from consumer.errors import InvalidEvent, ModelFailed, blamed
 from consumer.events.codec import EventBody, parse
 from consumer.events.record import BatchOutcome, DeadLetter, Event, Prediction, Record
 from consumer.routes.route import Route, route_for
 from policy_state.algorithms.base import build
+from policy_state.algorithms.gate import first_sure
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.reports.domain import exit_of
 from policy_state.store.values import DomainSnapshot
@@ -99,10 +100,11 @@ class Processor:
 
     Every event stops at an exit that `algorithm` chooses from its domain's counters; the labels of
     all exits up to it come with the prediction. A share of the events, the holdout, runs to the
-    last exit instead, to measure what stopping earlier changes.
+    last exit instead, to measure what stopping earlier changes. Where a gate is open, texts that go
+    where their domain has settled may stop sooner.
     """
 
-    infer: Callable[[Tokens, Sequence[int]], Sequence[TextResult]]
+    infer: Callable[..., Sequence[TextResult]]  # of tokens, exits and, if any is set, gates
     model: ModelFacts
     algorithm: Algorithm
     tokenise: Callable[[Sequence[str]], Tokens] = _as_they_are
@@ -111,6 +113,7 @@ class Processor:
     rng: random.Random = field(default_factory=random.Random)  # spreads probes over batches
     weighted: Mapping[float, Algorithm] = field(default_factory=dict)  # by a route's cost weight
     holdout: float = 0.0
+    promise: float = 0.0  # share of texts that keep their label at a gate; 0: no gate
 
     def read(self, records: Sequence[Record]) -> tuple[list[Event], list[DeadLetter]]:
         """Parse and route: what can be used as events, what cannot as dead letters."""
@@ -131,17 +134,23 @@ class Processor:
         peers: Peers = Peers(),
     ) -> list[Decision]:
         """Return how deep each event goes, from the counters of its domain."""
-        members: dict[tuple[str, float | None], list[int]] = {}
+        members: dict[tuple[str, float | None, float | None], list[int]] = {}
         for i, event in enumerate(events):
-            members.setdefault((event.domain, event.cost_weight), []).append(i)
+            members.setdefault((event.domain, event.cost_weight, event.promise), []).append(i)
         unseen = DomainSnapshot.unseen(self.model.exits)
-        exits = [0] * len(events)
-        for (domain, weight), rows in members.items():
+        exits, gates = [0] * len(events), [0] * len(events)
+        for (domain, weight, promise), rows in members.items():
             algorithm = self.algorithm if weight is None else self.weighted[weight]
-            chosen = self._chosen(algorithm, snapshots.get(domain, unseen), len(rows), peers)
+            snapshot = snapshots.get(domain, unseen)
+            chosen = self._chosen(algorithm, snapshot, len(rows), peers)
+            share = self.promise if promise is None else promise
+            if not self.model.calibrated:  # its counters hold no scores
+                share = 0.0
+            gated, gate = gate_of(algorithm, snapshot, share, pool=peers.pool)
             for i, choice in zip(rows, chosen, strict=True):
                 exits[i] = choice
-        return with_holdout(exits, self.holdout, last=self.model.exits - 1, rng=self.rng)
+                gates[i] = gate if choice == gated else 0
+        return with_holdout(exits, gates, self.holdout, last=self.model.exits - 1, rng=self.rng)
 
     def prepare(self, records: Sequence[Record]) -> Prepared:
         """Parse, route, tokenise: what needs no counters, so it may run beside another batch."""
@@ -181,6 +190,8 @@ class Processor:
         A route's cost weight takes the place of the policy's where its texts are decided on. The
         counters are the same: they say what was seen, not what it costs.
         """
+        if not self.model.calibrated and any(route.gate for route in routes):
+            log.warning("gates of routes have no effect: see `offramp model calibrate`")
         weights = {route.cost_weight for route in routes if route.cost_weight is not None}
         made = partial(build, layers=self.model.layers, credits=self.model.calibrated)
         return replace(
@@ -189,6 +200,7 @@ class Processor:
             routes=tuple(routes),
             weighted={w: made(replace(settings, cost_weight=w)) for w in weights},
             holdout=settings.holdout,
+            promise=settings.gate,
         )
 
     def predict(
@@ -244,28 +256,39 @@ class Processor:
     ) -> list[Prediction]:
         if tokens is None:
             tokens = self.tokenise([event.text for event in events])
-        results = self._answers(tokens, [decision.exit for decision in decisions])
-        return [
-            Prediction(
-                event=event,
-                label=result.labels[-1],
-                label_name=self.model.labels[result.labels[-1]],
-                score=result.scores[-1],
-                exit=decision.exit,
-                layer=self.model.layers[decision.exit],
-                exit_labels=result.labels,
-                truncated=result.truncated,
-                model=self.model.fingerprint,
-                exit_scores=_thousandths(result.scores) if result.credits else (),
-                exit_credits=result.credits,
-                chosen_exit=decision.chosen,
-            )
-            for event, decision, result in zip(events, decisions, results, strict=True)
-        ]
+        results = self._answers(tokens, [d.exit for d in decisions], [d.applied for d in decisions])
+        each = zip(events, decisions, results, strict=True)
+        return [self._prediction(event, decision, result) for event, decision, result in each]
 
-    def _answers(self, tokens: Tokens, exits: Sequence[int]) -> Sequence[TextResult]:
+    def _prediction(self, event: Event, decision: Decision, result: TextResult) -> Prediction:
+        exit_ = len(result.labels) - 1
+        scores = _thousandths(result.scores) if result.credits else ()
+        chosen = decision.chosen
+        if chosen is not None:
+            chosen = first_sure(scores, chosen, decision.gate)
+        elif exit_ < decision.exit:
+            chosen = decision.exit
+        return Prediction(
+            event=event,
+            label=result.labels[-1],
+            label_name=self.model.labels[result.labels[-1]],
+            score=result.scores[-1],
+            exit=exit_,
+            layer=self.model.layers[exit_],
+            exit_labels=result.labels,
+            truncated=result.truncated,
+            model=self.model.fingerprint,
+            exit_scores=scores,
+            exit_credits=result.credits,
+            chosen_exit=chosen,
+            gate=decision.applied or None,
+        )
+
+    def _answers(
+        self, tokens: Tokens, exits: Sequence[int], gates: Sequence[int] = ()
+    ) -> Sequence[TextResult]:
         """Return what the model says; scores that are no numbers come with labels by chance."""
-        results = self.infer(tokens, exits)
+        results = self.infer(tokens, exits, gates) if any(gates) else self.infer(tokens, exits)
         if not all(isfinite(score) for result in results for score in result.scores):
             raise ArithmeticError("a score is not a number")
         return results
@@ -289,6 +312,7 @@ class Processor:
             timestamp_ms=record.timestamp_ms if body.timestamp is None else body.timestamp,
             output=route.output,
             cost_weight=route.cost_weight,
+            promise=route.gate,
         )
 
 

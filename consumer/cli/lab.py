@@ -87,8 +87,9 @@ class Trials:
 
             check_plot_path(self.plot)
         wanted = parse_options(values or ())
-        if "holdout" in wanted:
-            raise typer.BadParameter("holdout has no effect here: a replay measures all texts")
+        for name in ("holdout", "gate"):
+            if name in wanted:
+                raise typer.BadParameter(f"{name} has no effect here: a replay measures all texts")
         changed = with_values(base, wanted)
         names = [changed.algorithm] if "algorithm" in wanted else ALGORITHMS
         return {name: replace(changed, algorithm=name) for name in names}

@@ -107,6 +107,7 @@ class Event(NamedTuple):
     timestamp_ms: int
     output: str  # the topic its prediction goes to
     cost_weight: float | None = None  # of its route; None: the policy's
+    promise: float | None = None  # of its route's gate; the same
 
 
 class Prediction(NamedTuple):

@@ -10,8 +10,9 @@ from pydantic import AfterValidator, Field
 from consumer.errors import InvalidEvent
 from consumer.routes.pattern import check_pattern, check_topic, domain_in, may_be_domain, topics_of
 from consumer.section import Section
+from policy_state.algorithms.settings import check_gate
 from policy_state.domains import text_domain
-from policy_state.errors import InvalidDomain
+from policy_state.errors import InvalidDomain, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,14 @@ NAME: Final = r"^[A-Za-z0-9._-]{1,64}$"
 
 _SOURCES = ("topic", "field", "header", "fixed")
 _SOURCE_MAX_CHARACTERS = 200
+
+
+def checked_promise(promise: float) -> float:
+    """Return the share that a gate promises; raise ValueError if it can be none."""
+    try:
+        return check_gate(promise)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from error
 
 
 def _checked_source(source: str) -> str:
@@ -56,6 +65,7 @@ class Route(Section):
     domain: Annotated[str, AfterValidator(_checked_source)] = "topic"
     output: Annotated[str, AfterValidator(check_topic)] = "offramp.predictions"
     cost_weight: Annotated[float, Field(ge=0)] | None = None
+    gate: Annotated[float, AfterValidator(checked_promise)] | None = None
 
     def matches(self, topic: str) -> bool:
         """Say whether the route is for this topic."""

@@ -15,7 +15,7 @@ from pydantic import (
 from consumer.events.codec import Fields, Format
 from consumer.events.formats import FORMS
 from consumer.events.registry import RegistrySettings
-from consumer.routes.route import Route
+from consumer.routes.route import Route, checked_promise
 from consumer.routes.table import GroupRoutes
 from consumer.section import Section
 from consumer.settings.kafka import KafkaSecurity, check_servers
@@ -148,6 +148,11 @@ class PolicyOptions(Section):
         0.01,
         description="share of texts that run to the last exit, to measure what stopping earlier "
         "changes; 0: none",
+    )
+    gate: Annotated[float, AfterValidator(checked_promise)] = Field(
+        0.0,
+        description="share of texts that keep the label of their domain's exit though sure ones "
+        "stop sooner, such as 0.99; 0: off. It needs a calibrated model",
     )
     tolerance: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,

@@ -50,6 +50,11 @@ def threshold(stats: ExitStats, exit_: int, promise: float) -> int:
     return 0
 
 
+def may_open(stats: ExitStats) -> bool:
+    """Return whether a gate can be open at any exit; quicker than to ask for its threshold."""
+    return max(stats.played[1:], default=0) >= AUDITED_LEAST
+
+
 def misled(stats: ExitStats, exit_: int) -> tuple[int, ...]:
     """Return how many texts each threshold of the grid would have sent with another label."""
     return tuple(getattr(stats, kind)[exit_] for kind in MISLED)

@@ -22,6 +22,8 @@ SET_EXAMPLES = """Examples:
 
 `offramp policy set tolerance=none cost_weight=0.1`
 
+`offramp policy set gate=0.99 --reason "sure texts need not go deep"`
+
 `offramp policy set domains=5000 --yes`
 """
 
@@ -68,6 +70,11 @@ def set_settings(
         names = wanted.keys() & asdict(meta.limits).keys()
         limits = with_values(meta.limits, {name: wanted.pop(name) for name in names})
         settings = with_values(meta.settings, wanted)
+        if settings.gate and not meta.calibrated:
+            raise InvalidInput(
+                f"gate={settings.gate:g} needs a calibrated model, and that of policy "
+                f"{meta.name} is not; calibrate it with `offramp model calibrate`"
+            )
         build(settings, meta.layers)  # which checks them against the exits
         after = asdict(settings) | asdict(limits)
         rows = [

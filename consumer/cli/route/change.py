@@ -48,6 +48,7 @@ REMOVE_EXAMPLES = """Examples:
 """
 
 _MOST_WEIGHT = 1e6
+_OPTIONAL = frozenset({"cost_weight", "gate"})
 _DOMAIN_SAID = {
     "topic": "what the group `domain` of the pattern matches, or else the name of the topic",
     "field": "the field {} of each text's JSON",
@@ -59,7 +60,7 @@ app = Commands()
 
 
 def _number_or_none(text: str) -> float | str:
-    """Read a cost weight, or the word that unsets it."""
+    """Read a cost weight or a share, or the word that unsets it."""
     if text == UNSET:
         return text
     try:
@@ -78,6 +79,16 @@ CostWeight = Annotated[
         parser=_number_or_none,
         metavar=f"<float>|{UNSET}",
         help="Price of full depth for its texts; default: that of the policy.",
+    ),
+]
+
+Gate = Annotated[
+    Any,
+    typer.Option(
+        parser=_number_or_none,
+        metavar=f"<float>|{UNSET}",
+        help="Share of its texts that keep their label though sure ones stop sooner; 0: no gate; "
+        "default: that of the policy.",
     ),
 ]
 
@@ -103,6 +114,7 @@ def add(
         ),
     ] = "topic",
     cost_weight: CostWeight = None,
+    gate: Gate = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the route; default: the beginning of the pattern.")
     ] = None,
@@ -141,6 +153,7 @@ def add(
             "domain": domain,
             "output": to,
             "cost_weight": cost_weight,
+            "gate": gate,
         }
         route = route_from(fields)
         old = table_to_change(store.routes(settings.kafka.group))
@@ -218,7 +231,7 @@ def _described(route: Route, old: Route | None) -> list[str]:
     before = {} if old is None else old.model_dump()
     lines = []
     for field, value in now.items():
-        if field == "name" or (field == "cost_weight" and value is None and old is None):
+        if field == "name" or (field in _OPTIONAL and value is None and old is None):
             continue
         said = "the policy's" if value is None else printable(value)
         changed = old is not None and before[field] != getattr(route, field)

@@ -38,6 +38,7 @@ def as_row(route: Route) -> dict[str, Any]:
         "domain": route.domain,
         "output": route.output,
         "cost_weight": route.cost_weight,
+        "gate": route.gate,
     }
 
 

@@ -113,6 +113,7 @@ def try_(
         "domain": None if route is None else domain_said(route, topic),
         "output": None if route is None else route.output,
         "cost_weight": None if route is None else route.cost_weight,
+        "gate": None if route is None else route.gate,
         "also_matched_by": [other.name for other in matching[1:]],
         "topic_exists": None if there is None else topic in there,
         "output_exists": None if there is None or route is None else route.output in there,
