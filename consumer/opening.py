@@ -115,8 +115,8 @@ def new_policy(settings: Settings, engine: Inference) -> PolicyMeta:
     options, kept = settings.policy, settings.store
     if options.gate and not engine.calibrated:
         raise InvalidSettings(
-            f"policy.gate is {options.gate:g}, which needs a calibrated model, and this one is not; "
-            "calibrate it with `offramp model calibrate`, or set policy.gate to 0"
+            f"policy.gate is {options.gate:g}, which needs a calibrated model, and this one is "
+            "not; calibrate it with `offramp model calibrate`, or set policy.gate to 0"
         )
     return PolicyMeta(
         name=options.name,

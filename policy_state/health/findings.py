@@ -23,7 +23,7 @@ class Finding:
 
     severity: Severity
     check: str  # a short stable word: counters, index, ledger, pin, watermark, gaps, lost, corrupt,
-    # log, kept, meta, settings, audit, routes, memory
+    # gate, log, kept, meta, settings, audit, routes, memory
     subject: str  # a domain, a partition, a topic, "all domains", "index", "watermarks", ..
     text: str
     fix: str = ""  # the command that fixes it, where there is one

@@ -11,15 +11,18 @@ from policy_state.counting import THOUSAND
 from policy_state.errors import PolicyNotFound
 from policy_state.reports.accuracy import estimated_accuracy
 from policy_state.reports.diagnosis import Diagnosis, diagnose
+from policy_state.reports.gate import GateReport, gate_report
 from policy_state.reports.holdout import Holdout, holdout_of
+from policy_state.store.reading import read_pages
 from policy_state.suggesting import no_such_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from policy_state.algorithms.base import Algorithm
     from policy_state.reports.shares import Share
     from policy_state.stats import ExitStats
+    from policy_state.store.admin import PolicyAdmin
     from policy_state.store.port import StatsStore
     from policy_state.store.values import DomainSnapshot, PolicyMeta
 
@@ -55,6 +58,7 @@ class DomainReport:
     learnt: int  # the best by what is known; another one than `exit` where the domain is pinned
     layers_saved: float | None  # share of transformer layers not run so far
     holdout: Holdout | None  # what texts that ran to the last exit only to measure it show
+    gate: GateReport | None  # None: the policy has none
     disagreement: float | None  # of the exit learnt with exit 0
     last_seen_ms: int | None
     anchor: int  # the exit that rewards count from: 0, or the last
@@ -68,9 +72,15 @@ class DomainReport:
         """Whether a change of label counts as what it is worth, not as an error saved."""
         return self.calibrated and self.algorithm == "default"
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator should know, one sentence each."""
+        broken = (self.gate.warning,) if self.gate and self.gate.broken else ()
+        return (*broken, *self.diagnosis.warnings)
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
-        return asdict(self) | {"warnings": list(self.diagnosis.warnings)}
+        return asdict(self) | {"warnings": list(self.warnings)}
 
 
 def exit_of(snapshot: DomainSnapshot, algorithm: Algorithm, *, pool: ExitStats | None) -> int:
@@ -143,6 +153,7 @@ def domain_report(
         learnt=assessment.exit,
         layers_saved=1 - run / (texts * layers[-1]) if texts else None,
         holdout=holdout_of(stats, layers),
+        gate=gate_report(snapshot, meta, texts_get),
         disagreement=rows[assessment.exit].disagreement,
         last_seen_ms=snapshot.last_seen_ms,
         anchor=assessment.anchor,
@@ -178,3 +189,17 @@ def read_reports(
     records = store.read(names)
     pool = store.totals().stats
     return [domain_report(name, records[name], meta, algorithm, pool=pool) for name in names]
+
+
+def broken_gates(store: PolicyAdmin) -> Iterator[tuple[str, str]]:
+    """Yield the domains whose gate has closed because it broke its promise, and what to know."""
+    opened = store.describe()
+    meta, pool = opened.meta, store.totals().stats
+    if not meta.settings.gate:
+        return
+    algorithm = build(meta.settings, meta.layers, credits=meta.calibrated)
+    for found, _ in read_pages(store):
+        for name, snapshot in found.items():
+            gate = gate_report(snapshot, meta, exit_of(snapshot, algorithm, pool=pool))
+            if gate and gate.broken:
+                yield name, gate.warning

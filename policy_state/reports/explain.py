@@ -36,8 +36,9 @@ def explain(
         lines += _steps(report, snapshot.stats)
         lines += _compared(report, snapshot.stats, settings.cost_weight)
     lines += _measured(report)
+    lines += report.gate.in_words() if report.gate else []
     lines += findings(report)
-    return lines + [f"Careful: {warning}." for warning in report.diagnosis.warnings]
+    return lines + [f"Careful: {warning}." for warning in report.warnings]
 
 
 def findings(report: DomainReport) -> list[str]:

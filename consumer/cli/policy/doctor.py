@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -123,11 +124,14 @@ def doctor(
 
 
 def _around(store: RedisStore, settings: Settings) -> Iterator[Finding]:
-    """Yield what is wrong beside the policy: the routes of the group, the servers themselves."""
+    """Yield what is wrong beside the counters: broken gates, the group's routes, the servers."""
     from policy_state.errors import StoreCorrupt, StoreRefused
     from policy_state.health.findings import note, problem
     from policy_state.health.missing import eviction_findings, route_findings
+    from policy_state.reports.domain import broken_gates
 
+    with suppress(StoreCorrupt):  # which has its finding already
+        yield from (note("gate", name, warning) for name, warning in broken_gates(store))
     try:
         if settings.routes is None:
             yield from route_findings(store, settings.kafka.group)

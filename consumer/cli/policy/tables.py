@@ -38,7 +38,11 @@ def list_row(
         "layer": r.layer,
         "differs": percent(r.disagreement),
         "texts per exit": " ".join(str(e.played) for e in r.exits),
-        "flags": " ".join(["pinned"] * (snapshot.pin is not None) + ["frozen"] * snapshot.frozen),
+        "flags": " ".join(
+            ["pinned"] * (snapshot.pin is not None)
+            + ["frozen"] * snapshot.frozen
+            + ["gate-broken"] * (r.gate is not None and r.gate.broken)
+        ),
         "last text": since(r.last_seen_ms),
     }
 
@@ -69,8 +73,9 @@ def header(
         lines.append(f"pinned to exit {snapshot.pin}{until}: {snapshot.pin_reason}")
     if snapshot.frozen:
         lines.append(f"frozen: {snapshot.freeze_reason}")
+    lines += r.gate.in_words() if r.gate else []
     lines += findings(r)
-    lines += [f"warning: {warning}" for warning in r.diagnosis.warnings]
+    lines += [f"warning: {warning}" for warning in r.warnings]
     return "\n".join([first, settings, listed(lines)])
 
 

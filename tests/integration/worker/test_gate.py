@@ -74,7 +74,9 @@ def test_sure_texts_stop_sooner_and_every_text_is_predicted_and_counted_once(
 
     def counters():
         with RedisStore(redis_url) as store:
-            store.open(store.find("default"))
+            meta = store.find("default")
+            assert meta is not None
+            store.open(meta)
             return {name: one.stats for name, one in store.read(store.domains()).items()}
 
     wait_for(lambda: sum(one.all_texts for one in counters().values()) == EVENTS)
