@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from consumer.errors import InvalidEvent
 from consumer.routes.pattern import check_pattern, check_topic, domain_in, may_be_domain, topics_of
 from consumer.section import Section
-from policy_state.algorithms.settings import check_gate
+from policy_state.algorithms.settings import GATE_MAX, GATE_MIN, check_gate
 from policy_state.domains import text_domain
 from policy_state.errors import InvalidDomain, InvalidInput
 
@@ -31,7 +31,8 @@ def checked_promise(promise: float) -> float:
     try:
         return check_gate(promise)
     except InvalidInput as error:
-        raise ValueError(str(error)) from error
+        msg = f"expected 0 or a share of {GATE_MIN} to {GATE_MAX}"
+        raise ValueError(msg) from error
 
 
 def _checked_source(source: str) -> str:

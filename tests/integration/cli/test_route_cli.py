@@ -198,11 +198,13 @@ def test_order_and_replacement(offramp):
 
 
 def test_a_route_replaced_by_itself_is_no_change(offramp):
-    """Nothing is asked, done or written down, and that is said; `none` unsets a cost weight."""
+    """Nothing is asked, done or written down, and that is said; `none` unsets what is optional."""
     same = ("route", "add", "b.*", "--name", "b", "--to", "out", "--replace")
-    offramp(*same[:-1], "--cost-weight", "0.5", "--create", "-y")
-    unset = data(offramp(*same, "--cost-weight", "none", "-y", "-o", "json"))
-    assert (unset["routes"][1]["cost_weight"], unset["revision"]) == (None, 2)
+    offramp(*same[:-1], "--cost-weight", "0.5", "--gate", "0.98", "--create", "-y")
+    assert listed(offramp)["routes"][1]["gate"] == 0.98
+    unset = data(offramp(*same, "--cost-weight", "none", "--gate", "none", "-y", "-o", "json"))
+    gone = unset["routes"][1]
+    assert (gone["cost_weight"], gone["gate"], unset["revision"]) == (None, None, 2)
     again = offramp(*same, "-o", "json")
     assert again.stderr == "route b: there is nothing to change\n"
     assert data(again) == unset
@@ -237,6 +239,9 @@ def test_a_cost_weight_that_is_none_is_wrong_usage(offramp):
     """A number below zero, and one that is none, are code 2, and nothing is written."""
     for number in ("-1", "nan", "1e400"):
         offramp("route", "add", "a", "--to", "o", "--cost-weight", number, "--yes", code=2)
+        offramp("route", "add", "a", "--to", "o", "--gate", number, "--yes", code=2)
+    wrong = offramp("route", "add", "a", "--to", "o", "--gate", "0.3", "--yes", code=1)
+    assert "gate '0.3': expected 0 or a share of 0.5 to 0.9999" in str(wrong.exception)
     assert listed(offramp)["revision"] == 0
 
 
@@ -348,7 +353,7 @@ def test_csv_without_rows_has_its_header(offramp):
     assert said == "time_ms,action,domain,by,automatic,reason,detail,before\n"
     offramp("route", "remove", "texts", "-y")
     assert offramp("route", "list", "-o", "csv").stdout == (
-        "name,topics,domain,output,cost_weight\n"
+        "name,topics,domain,output,cost_weight,gate\n"
     )
 
 

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from consumer.errors import InvalidSettings
 from model.calibration import Calibration, write_calibration
 from offramp import Offramp, Record, encode_prediction, load_settings
 from policy_state.store.redis.store import RedisStore
@@ -42,3 +43,13 @@ def test_counters_are_what_the_predictions_say(redis_url, tmp_path, calibrated):
     assert (sum(everything.credit) > 0) is calibrated
     assert (sum(everything.confidence) > 0) is calibrated
     assert sum(everything.duels) > 0
+
+
+def test_a_gate_is_refused_without_a_calibration(redis_url, tmp_path):
+    """Before a policy is created, with the command that calibrates."""
+    folder = write_tiny_model(tmp_path, config=tiny_config(exit_layers=(1, 2, 4)))
+    options = {"redis.url": redis_url, "model.path": str(folder), "policy.gate": "0.99"}
+    with pytest.raises(InvalidSettings, match="offramp model calibrate"):
+        Offramp(load_settings(options=options))
+    with RedisStore(redis_url) as store:
+        assert store.find("default") is None

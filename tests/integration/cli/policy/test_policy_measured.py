@@ -77,6 +77,34 @@ def test_explain_says_what_steps_are_worth(offramp: Any) -> None:
     assert "Dominance" not in text
 
 
+def test_a_gate_is_set_and_said_to_be_closed_or_open(offramp: Any) -> None:
+    """By `set`; then `show` and `explain` say whether texts of the domain may stop sooner, and why.
+
+    A quarter of the texts of hotels say at exit 2, with a score of 0.8, what exit 3 does not.
+    """
+    offramp("set", "gate=0.99", "--yes")
+    assert "closed until 200 texts have stopped at exit 1" in offramp("explain", "hotels").stdout
+    offramp("pin", "hotels", "--exit", "3", "--reason", "to see its gate", "--yes")
+    assert "Its gate is open: texts stop before exit 3 at a score of 0.9" in (
+        " ".join(offramp("explain", "hotels").stdout.split())
+    )
+    assert "Its gate is" in offramp("show", "new").stdout
+    shown = data(offramp("show", "hotels", "-o", "json"))["gate"]
+    assert (shown["promise"], shown["threshold"], shown["exit"]) == (0.99, 900, 3)
+    for wrong in ("1", "0.3", "on"):
+        offramp("set", f"gate={wrong}", "--yes", code=1)
+    offramp("set", "gate=0", "--yes")
+    assert data(offramp("show", "hotels", "-o", "json"))["gate"] is None
+
+
+def test_a_gate_without_a_calibration_is_refused(redis_url: str) -> None:
+    """The error names the command that calibrates."""
+    with RedisStore(redis_url) as store:
+        store.open(replace(CALIBRATED, name="bare", calibrated=False))
+    refused = offramp_policy(redis_url)("set", "gate=0.99", "--policy", "bare", "--yes", code=1)
+    assert "offramp model calibrate" in str(refused.exception)
+
+
 def test_without_a_calibration_its_cost_is_told(redis_url: str) -> None:
     """One line in `show` and in `explain`; no columns that nothing is known for."""
     with RedisStore(redis_url) as store:
