@@ -131,3 +131,18 @@ def test_matrices_of_calibrated_models_are_needed(
     with pytest.raises(SystemExit):
         worth.main(["--matrices", str(tmp_path)])
     assert "there is no matrix of a calibrated model" in capsys.readouterr().err
+
+
+def test_the_docs_tell_what_was_measured() -> None:
+    """The regrets that docs/policy.md repeats are those of the results, and so are the shares."""
+    repository = Path(__file__).parents[3]
+    results = json.loads((repository / "benchmarks/results/worth.json").read_text())
+    docs = (repository / "docs/policy.md").read_text(encoding="utf-8")
+    decision = next((repository / "docs/decisions").glob("0085-*")).read_text(encoding="utf-8")
+    tables = {table["title"]: table["rows"] for table in results["tables"]}
+    said = [row for row in tables["Learned online: regret, mean (worst)"] if row[0] == "all"]
+    for _, fleet, weight, *regrets in said:
+        if fleet == "1 x 1":
+            assert f"| {weight} | {' | '.join(regrets[:3])} |" in docs
+    for _, *halves in tables["Share of the worth in a credit: regret, all texts known"]:
+        assert " | ".join(f"{regret:.1f}" for regret in halves) in decision
