@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ON_MISMATCH: Final = ("stop", "new", "warm-start")
 _FINGERPRINT_SHOWN: Final = 12  # characters
 _PAGE: Final = 200
+_MEASURED: Final = ("held", "parted", "gated")  # of a model, for reports: nothing is learnt from it
 _WARM_START_BEGIN: Final = "warm-start-begin"  # in the audit, before the first domain
 _WARM_START: Final = "warm-start"  # after the last
 
@@ -100,6 +101,8 @@ def warm_start(  # noqa: PLR0913 - what, from what, how much, who and why
 ) -> Imported:
     """Give the open policy a share of what another one has learnt, for domains it has not seen.
 
+    What is measured for reports stays behind: the holdout of one model says nothing of another.
+
     Raises:
         InvalidInput: The weight is no share, or the other policy has other exits, or only one of
             both models is calibrated.
@@ -111,7 +114,11 @@ def warm_start(  # noqa: PLR0913 - what, from what, how much, who and why
     if differs := _incomparable(source.meta, meta):
         raise InvalidInput(f"{differs}: counters of one say nothing about the other")
     shares = {
-        name: DomainSnapshot(scaled(record.stats, weight), 0, record.last_seen_ms)
+        name: DomainSnapshot(
+            replace(scaled(record.stats, weight), **dict.fromkeys(_MEASURED, ())),
+            0,
+            record.last_seen_ms,
+        )
         for name, record in source.domains.items()
     }
     begun = {"from": source.meta.name, "weight": weight}

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from policy_state.errors import FingerprintMismatch, InvalidInput
+from policy_state.stats import ExitStats
 from policy_state.store.admin import Pin
 from policy_state.store.changes import scaled
 from policy_state.store.offsets import Counted
@@ -35,6 +36,21 @@ def test_a_warm_start_gives_a_share_to_unseen_domains(make_store: MakeStore) -> 
         store.open(PolicyMeta(f"other{layers}", "f3", tuple(range(1, layers + 1))))
         with pytest.raises(InvalidInput):
             warm_start(store, source, weight=weight, by="anna", reason="")
+
+
+def test_a_warm_start_takes_no_holdout_along(make_store: MakeStore) -> None:
+    """How often texts of one model got the label of full depth is no figure of another one."""
+    store, old = make_store(), replace(META, calibrated=True)
+    store.open(old)
+    labels, none = [(0, 1, 1, 0)] * 20, ExitStats.zeros(4)
+    learnt = ExitStats.from_texts(labels, exits=4)
+    measured = ExitStats.from_texts(labels, exits=4, chosen=[1] * 20)
+    assert measured.held != none.held
+    store.apply([part(0, 1, {"hotels": measured + replace(none, gated=(4, 4, 4, 4))})])
+    source = export_policy(store)
+    store.open(replace(old, name="new", fingerprint="f2"))
+    warm_start(store, source, weight=0.5, by="anna", reason="")
+    assert held(store) == {"hotels": scaled(learnt, 0.5)}
 
 
 def test_a_new_model_stops_or_starts_a_policy_of_its_own(make_store: MakeStore) -> None:
