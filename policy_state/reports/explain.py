@@ -224,7 +224,7 @@ def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> lis
     margin, spread = confidence.margin, 0.0
     if report.credits:
         first, last = sorted((best.exit, rival.exit))
-        spread = sum(_variance(stats, j) for j in range(first + 1, last + 1))
+        spread = sum(_deviation(stats, j) for j in range(first + 1, last + 1)) ** 2
     else:
         for row in (best, rival):
             share, texts = _differing(report, stats, row.exit)
@@ -255,10 +255,11 @@ def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> lis
     return [behind, change]
 
 
-def _variance(stats: ExitStats, exit_: int) -> float:
-    """Return that of the mean credit of a step."""
+def _deviation(stats: ExitStats, exit_: int) -> float:
+    """Return the standard deviation of the mean credit of a step."""
     texts = max(1, stats.observed[exit_])
-    return (stats.squares[exit_] / (THOUSAND * texts) - _step(stats, exit_) ** 2) / texts
+    variance = stats.squares[exit_] / (THOUSAND * texts) - _step(stats, exit_) ** 2
+    return math.sqrt(max(0.0, variance) / texts)  # squares are rounded, the smallest to nothing
 
 
 def by_its_own(report: DomainReport) -> ExitReport:

@@ -142,6 +142,24 @@ def test_steps_of_a_calibrated_model_are_worth_what_their_credits_say() -> None:
     assert "not calibrated" not in text
 
 
+def test_credits_whose_squares_round_to_nothing_are_explained() -> None:
+    """Each of 900 texts gains 10 thousandths: squared that is 0, which is less than the mean's."""
+    stats = ExitStats.from_texts([(0, 1, 1)] * 900, exits=3, credits=[(0, 10, 0)] * 900)
+    assert sum(stats.squares) == 0
+    text = said(stats, PolicySettings(), calibrated=True)
+    assert "The second best is exit 1 (layer 6), 0.0233 behind. That is more than chance" in text
+
+
+def test_chance_is_allowed_to_move_all_steps_at_once() -> None:
+    """Steps that come on the same hard texts deviate together: their deviations add up."""
+    hard, texts = 275, 1000
+    rows = [(0, 1, 0)] * hard + [(0, 0, 0)] * (texts - hard)
+    credits = [(0, 50, 350)] * hard + [(0, 0, 0)] * (texts - hard)
+    stats = ExitStats.from_texts(rows, exits=3, credits=credits)
+    text = said(stats, PolicySettings(cost_weight=0.12), calibrated=True)
+    assert "The second best is exit 0 (layer 2), 0.0100 behind. That may be chance." in text
+
+
 def test_accuracy_and_holdout_are_in_words_with_their_doubt() -> None:
     """Shares with intervals, and what makes the estimate too high; nothing where nothing is known.
 
