@@ -75,8 +75,8 @@ def _measured(report: DomainReport) -> list[str]:
     if (held := report.holdout) is not None:
         found.append(
             f"The holdout has {counted(held.texts, 'text')} that ran to the last exit only to "
-            f"measure. The label sent is that of full depth for {held.agreement.share:.1%} of them "
-            f"({_interval(held.agreement)}), and stopping early saves "
+            f"measure. The exits chosen for them gave {held.agreement.share:.1%} of them the label "
+            f"of full depth ({_interval(held.agreement)}), and would have saved "
             f"{held.layers_saved.share:.1%} of the layers ({_interval(held.layers_saved)})."
         )
     here, last = report.exits[report.learnt], report.exits[-1]

@@ -1,4 +1,4 @@
-"""What the holdout shows: how often the label sent is that of full depth, and layers saved."""
+"""What the holdout shows: how often chosen exits give the label of full depth, and layers saved."""
 
 from __future__ import annotations
 
