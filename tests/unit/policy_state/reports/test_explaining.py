@@ -170,7 +170,7 @@ def test_accuracy_and_holdout_are_in_words_with_their_doubt() -> None:
     assert "and the last exit about 90.0%. If the texts are unlike those of the calibration" in text
     assert "The holdout has 100 texts that ran to the last exit only to measure." in text
     assert "100.0% of them the label of full depth (95 % interval: 96.3% to 100.0%)" in text
-    assert "saves 50.0% of the layers" in text
+    assert "would have saved 50.0% of the layers" in text
     bare = said(ExitStats.from_texts([(0, 1, 1), (1, 1, 1)] * 99, exits=3), PolicySettings())
     assert "holdout" not in bare
     assert "confidence" not in bare
