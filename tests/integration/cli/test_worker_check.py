@@ -298,7 +298,7 @@ def not_reachable(registry, options):
     ("break_it", "expected"),
     [
         (login_refused, ("answers 401", "kafka.registry.username")),
-        (no_such_form, ("has AVRO schemas, no PROTOBUF", "kafka.format")),
+        (no_such_form, ("has AVRO schemas, but not PROTOBUF", "kafka.format")),
         (not_a_registry, ("answers 404", "kafka.registry.url")),
         (failing, ("answers 503", "kafka.registry.url")),
         (not_trusted, ("certificate is not trusted", "kafka.registry.ca_file")),

@@ -180,7 +180,7 @@ def test_a_topic_that_may_not_be_read_stands_still_alone(fleet, secured):
         return worker.get("stands_still")  # left out where it is empty
 
     assert ids(secured.plain, out, want=10) == [f"e{i}" for i in range(10, 20)], fleet.log("a")
-    assert wait_for(said).startswith(f"{hotels}[0] may not be read: `kafka-acls.sh")
+    assert wait_for(said).startswith(f"{hotels}[0] may not be read: allow it with `kafka-acls.sh")
     assert fleet.log("a").count(f"stands still partitions={hotels}[0] ") == 1
     secured.allow("TOPIC", hotels, "READ")
     assert sorted(ids(secured.plain, out, want=20)) == sorted(f"e{i}" for i in range(20))

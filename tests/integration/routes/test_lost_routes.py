@@ -49,7 +49,7 @@ def test_a_running_worker_puts_lost_routes_back(store: RedisStore) -> None:
 def test_a_new_worker_does_not_guess_lost_routes(store: RedisStore) -> None:
     """It stops, and says how they are added again; the first one added is the only one."""
     store.server.command("DEL", TABLE)
-    with pytest.raises(InvalidRoute, match=r"missing in Redis.*`offramp route history`"):
+    with pytest.raises(InvalidRoute, match=r"has lost the routes.*`offramp route history`"):
         RouteWatch(SETTINGS.group_routes, store, instance="w-1")
     assert table_to_change(store.routes(GROUP)) == RouteTable((), "redis")
 
