@@ -28,6 +28,7 @@ class Report:
     predictions: int = 0
     dead_letters: int = 0
     counted: int = 0
+    gated: int = 0  # predictions of texts that met a gate
     twice: int = 0
     missing: int = 0
     disordered: int = 0
@@ -73,6 +74,7 @@ def check(arena: Arena, report: Report) -> Report:
     report.twice = sum(count - 1 for count in seen.values())
     report.missing = len(arena.sent.keys() - seen.keys())
     report.counted = arena.counted()
+    report.gated = sum("gate" in orjson.loads(r.value) for r in predictions)
     arena.examine(report, at_the_end=True)
     wrong = {r.key.decode() for r in letters} ^ {k for k, ok in arena.sent.items() if not ok}
     report.missing += len(wrong)

@@ -89,6 +89,22 @@ def test_every_event_is_predicted_once_and_counted_once(storm, tmp_path):
     assert report.examinations > storm.kills // 2, report
 
 
+def test_a_gate_changes_nothing_of_that(tmp_path):
+    """Texts that stop sooner are predicted once and counted once under the same blows."""
+    storm = (
+        replace(LONG, seed=3, gate=0.99)
+        if IS_LONG
+        else replace(SHORT, events=2000, kills=2, zombies=0, gate=0.99)
+    )
+    arena, report, logs = run(storm, tmp_path)
+    good = sum(arena.sent.values())
+    sys.stdout.write(f"\n{storm}\n{report.summary()}\n")
+    assert (report.twice, report.missing, report.disordered) == (0, 0, 0), (report, logs)
+    assert report.predictions == report.counted == good, (report, logs)
+    assert report.gated > good / 10, (report, logs)
+    assert (report.hung, report.problems) == (0, []), (report, logs)
+
+
 @pytest.mark.skipif(not IS_LONG, reason="a test of the test, in `make chaos` only")
 def test_where_nothing_is_held_for_counted_the_same_storm_counts_twice(tmp_path):
     """A test of the test above: texts that come again are counted again, predictions are not."""

@@ -46,6 +46,7 @@ class Storm:
     scalings: int = 0  # down to one worker, up to four, down to one
     broker_restarts: int = 0
     redis_freezes: int = 0
+    gate: float = 0.0  # share of texts that keep their label at the gate of a calibrated model
     brokers: int = 1  # these and the next are of a storm of faults that meet
     faults: tuple[str, ...] = ()
     quiet_s: float = 1.0  # between two blows
@@ -93,6 +94,9 @@ class Arena:
                 ]
             ).decode(),
         }
+        if storm.gate:  # with depth for free, so that texts are bound for the last exit
+            self.environ["OFFRAMP_POLICY__GATE"] = str(storm.gate)
+            self.environ["OFFRAMP_POLICY__COST"] = "[1, 1, 1]"
         self.fleet = Fleet(self.environ, logs, own=own)
         create_topics(kafka, {f"{self.prefix}.in0": storm.partitions, self.out: 3, self.dead: 1})
 
@@ -129,7 +133,7 @@ class Arena:
         """Return how many texts the counters hold; -1 where Redis does not tell."""
         try:
             with RedisStore(self.redis_url) as store:
-                return sum(r.exits[0].observed for r in read_reports(store, "default"))
+                return sum(r.texts for r in read_reports(store, "default"))
         except Exception:  # noqa: BLE001  (frozen or restarting: that is the storm)
             return -1
 

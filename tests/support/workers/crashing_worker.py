@@ -7,10 +7,25 @@ the signal.
 
 import os
 import signal
+from dataclasses import replace
 
 from benchmarks.free_model import FreeModel
 from consumer.settings.load import load_settings
 from consumer.worker.run import run_worker
+
+
+class SureModel(FreeModel):
+    """The same with a calibration: it is 90 % sure, and may be told to stop there."""
+
+    fingerprint = "sure-model"
+    calibrated = True
+
+    def run_tokens(self, texts, exits, gates=None):
+        """Classify texts up to an exit each, or up to the first one if the gate allows it."""
+        asked = gates or [0] * len(texts)
+        stops = [0 if 0 < gate <= 900 else e for e, gate in zip(exits, asked, strict=True)]
+        found = super().run_tokens(texts, stops)
+        return [replace(one, credits=(0,) * len(one.labels)) for one in found]
 
 
 def main() -> None:
@@ -26,7 +41,9 @@ def main() -> None:
             os.kill(os.getpid(), number)
         left -= 1
 
-    run_worker(load_settings(), log_level="info", engine=FreeModel(), reached=reached)
+    settings = load_settings()
+    model = SureModel() if settings.policy.gate else FreeModel()
+    run_worker(settings, log_level="info", engine=model, reached=reached)
 
 
 main()
