@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 THOUSAND: Final = 1000
 """Credits and scores are whole numbers of thousandths."""
 
-GATE_GRID: Final = (600, 700, 800, 900, 950, 970, 980, 990, 995)
+GATE_GRID: Final = (600, 650, 700, 750, 800, 830, 860, 890, 920, 940, 960, 975, 990)
 """The scores, in thousandths, between which the gate of a domain chooses its threshold."""
 
 _NO_LABEL: Final = -1
@@ -150,8 +150,8 @@ def misleading(
 
     Each with the exit where the text stopped, and the place of the threshold in the grid.
 
-    >>> list(misleading([(1, 0, 0)], [(850, 920, 990)]))
-    [(2, 0), (2, 1), (2, 2)]
+    >>> list(misleading([(1, 0, 0)], [(750, 920, 990)]))
+    [(2, 0), (2, 1), (2, 2), (2, 3)]
     """
     for labels, of_text in zip(rows, scores, strict=True):
         stop, reached = len(labels) - 1, 0

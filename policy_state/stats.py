@@ -100,14 +100,18 @@ class ExitStats:
     gated: tuple[int, ...] = _kind("x", lambda of: of.ran & False, most=math.inf)
     # w600.[j]: texts stopped at j that a gate at 600 would have let go before, with another label
     misled_600: tuple[int, ...] = _kind("w600.", lambda of: of.misled(600))
+    misled_650: tuple[int, ...] = _kind("w650.", lambda of: of.misled(650))
     misled_700: tuple[int, ...] = _kind("w700.", lambda of: of.misled(700))
+    misled_750: tuple[int, ...] = _kind("w750.", lambda of: of.misled(750))
     misled_800: tuple[int, ...] = _kind("w800.", lambda of: of.misled(800))
-    misled_900: tuple[int, ...] = _kind("w900.", lambda of: of.misled(900))
-    misled_950: tuple[int, ...] = _kind("w950.", lambda of: of.misled(950))
-    misled_970: tuple[int, ...] = _kind("w970.", lambda of: of.misled(970))
-    misled_980: tuple[int, ...] = _kind("w980.", lambda of: of.misled(980))
+    misled_830: tuple[int, ...] = _kind("w830.", lambda of: of.misled(830))
+    misled_860: tuple[int, ...] = _kind("w860.", lambda of: of.misled(860))
+    misled_890: tuple[int, ...] = _kind("w890.", lambda of: of.misled(890))
+    misled_920: tuple[int, ...] = _kind("w920.", lambda of: of.misled(920))
+    misled_940: tuple[int, ...] = _kind("w940.", lambda of: of.misled(940))
+    misled_960: tuple[int, ...] = _kind("w960.", lambda of: of.misled(960))
+    misled_975: tuple[int, ...] = _kind("w975.", lambda of: of.misled(975))
     misled_990: tuple[int, ...] = _kind("w990.", lambda of: of.misled(990))
-    misled_995: tuple[int, ...] = _kind("w995.", lambda of: of.misled(995))
 
     def __post_init__(self) -> None:
         """Refuse tuples of different lengths and negative counts."""

@@ -6,7 +6,6 @@ do to the domain: the share of them that it would have let go earlier with anoth
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final
 
 from policy_state.counting import GATE_GRID
@@ -27,9 +26,9 @@ AUDITED_LEAST: Final = 200
 def threshold(stats: ExitStats, exit_: int, promise: float) -> int:
     """Return the score, in thousandths, at which texts bound for an exit may stop earlier.
 
-    It is the lowest of the grid that keeps the promise by one standard error; 0, a closed gate, if
-    none does, or if too few texts show it. A gate that turns out to break its promise gets a higher
-    threshold or is closed by the same rule.
+    It is the lowest of the grid that keeps the promise, were one text more misled; 0, a closed
+    gate, if none does, or if too few texts show it. A gate that turns out to break its promise gets
+    a higher threshold or is closed by the same rule.
 
     Args:
         stats: Of the domain.
@@ -40,12 +39,12 @@ def threshold(stats: ExitStats, exit_: int, promise: float) -> int:
     >>> sure, wrong = [(0, 0), (960, 990)], [(1, 0), (820, 900)]
     >>> labels, scores = zip(*[sure] * 380, *[wrong] * 20)
     >>> threshold(ExitStats.from_texts(labels, exits=2, scores=scores), 1, promise=0.99)
-    900
+    830
     """
     if not promise or not exit_ or stats.played[exit_] < AUDITED_LEAST:
         return 0
     for at, score in enumerate(GATE_GRID):
-        if _at_most(misled(stats, exit_)[at], stats.played[exit_]) <= 1 - promise:
+        if (misled(stats, exit_)[at] + 1) / (stats.played[exit_] + 1) <= 1 - promise:
             return score
     return 0
 
@@ -69,9 +68,3 @@ def first_sure(scores: Sequence[int], exit_: int, gate: int) -> int:
     if not gate:
         return exit_
     return next((j for j, score in enumerate(scores[:exit_]) if score >= gate), exit_)
-
-
-def _at_most(hits: int, texts: int) -> float:
-    """Return a share plus its standard error, which is never thought to be 0."""
-    share = min(1.0, hits / texts)
-    return share + math.sqrt(max(share * (1 - share), 0.25 / texts) / texts)

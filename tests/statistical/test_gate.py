@@ -30,8 +30,8 @@ def kept(labels: NDArray[np.intp], scores: NDArray[np.intp], gate: int) -> float
     return float((labels[np.arange(len(labels)), first] == labels[:, -1]).mean())
 
 
-def test_a_gate_keeps_its_promise_in_nine_domains_of_ten() -> None:
-    """Of unseen texts 99 % keep their label there; the gates open, and are no idle ones."""
+def test_a_gate_keeps_its_promise() -> None:
+    """Of unseen texts 99 % keep their label, 98.5 % in nine domains of ten; no gate is idle."""
     rng = np.random.default_rng(1)
     shares, opened = [], 0
     for hard in rng.uniform(-0.5, 1.0, size=DOMAINS):
@@ -41,4 +41,5 @@ def test_a_gate_keeps_its_promise_in_nine_domains_of_ten() -> None:
         shares.append(kept(*texts(FRESH, hard, rng), gate) if gate else 1.0)
     assert opened > 0.9 * DOMAINS
     assert np.median(shares) < 0.999
-    assert np.mean(np.array(shares) >= 0.99) >= 0.9
+    assert np.mean(shares) >= 0.99
+    assert np.mean(np.array(shares) >= 0.985) >= 0.9

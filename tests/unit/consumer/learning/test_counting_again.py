@@ -81,5 +81,6 @@ def test_credits_scores_and_the_holdout_reach_the_counters():
         held=(1, 0, 0, 1),
         parted=(1, 0, 0, 0),
         misled_600=(0, 1, 0, 2),
+        misled_650=(0, 0, 0, 2),
         misled_700=(0, 0, 0, 2),
     )

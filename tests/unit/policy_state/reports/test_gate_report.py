@@ -47,7 +47,7 @@ def report(stats: ExitStats, meta: PolicyMeta = META) -> tuple[DomainReport, str
         (audited(400, 0) + MET, "saved 56.2% of the layers up to there, for 400 texts", 0),
         (
             audited(380, 20),
-            "closed, because no score is known to be high enough: at 0.995 5.00%",
+            "closed, because no score is known to be high enough: at 0.99 5.00%",
             0,
         ),
         (audited(380, 20) + MET, "Careful: its gate does not keep the promise of 0.99", 1),
