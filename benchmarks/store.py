@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 import redis
 
 from benchmarks.report import Goal, Report, Table, hand_in, parser
+from benchmarks.store_memory import MOST_EXITS, bytes_a_domain, meta
 from deploy.local.services import RedisServer, start_redis
 from policy_state.stats import ExitStats
 from policy_state.store.redis.store import RedisStore
-from policy_state.store.values import PartitionDeltas, PolicyMeta
+from policy_state.store.values import PartitionDeltas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from deploy.local.services import Flavour
 
 EXITS = 6  # of the shipped model
-MOST_EXITS = 12  # one after every layer
 KNOWN_DOMAINS = 2000
 TEXTS_PER_DOMAIN = 16  # of one domain in one micro-batch
 CALLS_AT_ONCE = (1, 4, 16, 64)
@@ -41,11 +41,6 @@ class Load:
     seconds: float
     repeats: int
     memory_domains: int
-
-
-def meta(exits: int) -> PolicyMeta:
-    """Return a policy for a model with so many exits."""
-    return PolicyMeta("bench", "f1", tuple(range(1, exits + 1)))
 
 
 def main() -> None:
@@ -75,9 +70,11 @@ def measure(load: Load) -> Report:
                 worst_ratio = min(worst_ratio, ratio)
                 if domains == GOAL_CALL:
                     worst_trip = max(worst_trip, in_pings)
-        size = bytes_a_domain(flavour, load.memory_domains)
-        memory.append((flavour, load.memory_domains, *size))
-        worst_bytes = max(worst_bytes, float(size[-1]))
+        for model in ("not calibrated", "calibrated"):
+            size = bytes_a_domain(flavour, load.memory_domains, calibrated=model == "calibrated")
+            memory.append((flavour, model, load.memory_domains, *size))
+            if model == "not calibrated":
+                worst_bytes = max(worst_bytes, float(size[-1]))
         report.notes.append(together(flavour, load))
     report.goals = [
         Goal.at_least(
@@ -104,7 +101,7 @@ def measure(load: Load) -> Report:
         ),
         Table(
             f"Memory of a domain with {MOST_EXITS} exits, bytes",
-            ("server", "domains", "fields a domain", "hash", "index", "all in"),
+            ("server", "model", "domains", "fields a domain", "hash", "index", "all in"),
             tuple(memory),
         ),
     ]
@@ -223,40 +220,6 @@ def summed(deltas: Mapping[str, ExitStats]) -> ExitStats:
 def decoded(fields: Any, exits: int) -> ExitStats:  # noqa: ANN401 - as the client declares it
     """Return the counters in a hash as the client gives it."""
     return ExitStats.from_fields({k.decode(): int(v) for k, v in fields.items()}, exits=exits)
-
-
-def bytes_a_domain(flavour: Flavour, domains: int) -> tuple[int, int, int, int]:
-    """Return counters in a domain, and bytes of its hash, of its index entry, and all in."""
-    # Without the log: its rewrite in the background holds memory of its own for a while.
-    with (
-        start_redis(flavour=flavour, args=("--appendonly", "no")) as server,
-        RedisStore(server.url, timeout_s=30) as store,
-    ):
-        pid = store.open(meta(MOST_EXITS)).id
-        with redis.Redis.from_url(server.url) as raw:
-            before = raw.info("memory")["used_memory"]
-            rng = random.Random(0)
-            stats = [busy_stats(rng) for _ in range(500)]
-            for first in range(0, domains, 500):
-                deltas = {
-                    f"domain-{first + i:06}": stats[i] for i in range(min(500, domains - first))
-                }
-                store.apply([PartitionDeltas("t", 0, first, first + 1, deltas)])
-            raw.script_flush()
-            used = raw.info("memory")["used_memory"] - before
-            key = f"offramp:{{{pid}}}:d:domain-{domains // 2:06}"
-            fields = raw.hlen(key)
-            one = raw.memory_usage(key, samples=0) or 0
-            index = (raw.memory_usage(f"offramp:{{{pid}}}:idx", samples=0) or 0) // domains
-    return fields, one, index, round(used / domains)
-
-
-def busy_stats(rng: random.Random) -> ExitStats:
-    """Return counters of a domain with some ten thousand texts."""
-    texts = [[rng.randrange(2) for _ in range(1 + rng.randrange(MOST_EXITS))] for _ in range(100)]
-    fields = ExitStats.from_texts(texts, exits=MOST_EXITS).to_fields()
-    many = {name: count * 100 + rng.randrange(100) for name, count in fields.items()}
-    return ExitStats.from_fields(many, exits=MOST_EXITS)
 
 
 def together(flavour: Flavour, load: Load) -> str:
