@@ -162,7 +162,7 @@ def test_a_domain_of_a_calibrated_model_stays_in_the_compact_form(
     assert answer.snapshots["a"].stats == store.read(["a"])["a"].stats == stats + stats
     assert store.totals().stats == stats + stats
     values = raw.hgetall(prefix + "d:a")
-    assert {"3", "3:9", "3:15"} < values.keys()
+    assert {"3", "3:9", "3:15", "3:22"} < values.keys()
     assert max(map(len, values.values())) <= 64
     assert raw.execute_command("OBJECT", "ENCODING", prefix + "d:a") in {"ziplist", "listpack"}
     store.change("a", Reset(keep=0.5), by="anna", reason="")
@@ -181,14 +181,14 @@ def test_what_stands_behind_counters_goes_with_them(
     store.change("a", Reset(keep=0), by="anna", reason="")
     assert store.apply([part(1, 2, {"a": ONE})]).snapshots["a"].stats == ONE
     values = raw.hgetall(prefix + "d:b")
-    whole = " ".join(str(values[field]) for field in ("3", "3:9", "3:15"))
-    raw.hdel(prefix + "d:b", "3:9", "3:15")
+    whole = " ".join(str(values[field]) for field in ("3", "3:9", "3:15", "3:22"))
+    raw.hdel(prefix + "d:b", "3:9", "3:15", "3:22")
     raw.hset(prefix + "d:b", "3", whole)
     assert store.apply([part(2, 3, {"b": stats})]).snapshots["b"].stats == stats + stats
     assert store.read(["b"])["b"].stats == stats + stats
     store.restart(by="anna", reason="")
     assert store.apply([part(3, 4, {"c": ONE})]).snapshots["c"].stats == ONE
-    assert not {"0:9", "1:9", "2:9", "3:9", "3:15"} & raw.hgetall(prefix + "d:c").keys()
+    assert not {"0:9", "1:9", "2:9", "3:9", "3:15", "3:22"} & raw.hgetall(prefix + "d:c").keys()
 
 
 @pytest.mark.parametrize("lost", ["3", "3:9"])

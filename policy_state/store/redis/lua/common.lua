@@ -17,8 +17,8 @@
 --   offramp:{<pid>}:agg          HASH    0 1 ..: sums of all that was counted, growing only;
 --                                        brought, gone, skipped, lost, marks, gapped: see
 --                                        `Totals`
---   offramp:{<pid>}:d:<domain>   HASH    0 1 ..: counters of each exit, and 0:9 0:15 1:9 ..: those
---                                        behind the first 9 and the first 15; t: last text, ms; epoch:
+--   offramp:{<pid>}:d:<domain>   HASH    0 1 ..: counters of each exit, and 0:9 0:15 0:22 ..: those
+--                                        behind the first 9, 15 and 22; t: last text, ms; epoch:
 --                                        how often started afresh, drifts: of these, by drift;
 --                                        gen: that of meta when written;
 --                                        pin, pin_until, pin_reason; frozen, freeze_reason
@@ -81,7 +81,7 @@ end
 
 -- Counters are fields whose name is an exit. Where an exit has many, the later ones of a domain are
 -- fields of their own: a value of more than 64 bytes makes a hash take more than twice the memory.
-local CUTS = {9, 15}
+local CUTS = {9, 15, 22}
 local is_counter = memo(function(field) return find(field, '^%d+$') ~= nil end)
 local is_rest = memo(function(field) return find(field, '^%d+:%d+$') ~= nil end)
 local rest_of = memo(function(field)
