@@ -39,6 +39,7 @@ class TextArrays(NamedTuple):
     sure_before: NDArray[np.integer]  # the largest score of the exits before
     parting: NDArray[np.bool_]  # the label is not that of the exit where the text stopped
     held: NDArray[np.bool_]  # at the exit that would have been sent
+    nothing: NDArray[Any]  # stands for all of which nothing was given
 
     @classmethod
     def of(
@@ -78,10 +79,13 @@ class TextArrays(NamedTuple):
             sure_before=np.pad(surest[:, :-1], ((0, 0), (1, 0))),
             parting=labels != final,
             held=held,
+            nothing=nothing,
         )
 
     def misled(self, threshold: int) -> NDArray[np.bool_]:
         """Return of which texts the gate would have sent another label, where they stopped."""
+        if self.scores is self.nothing:  # without a calibration there is no gate, nor work for it
+            return self.nothing
         first = (self.sure_before < threshold) & (threshold <= self.scores) & self.parting
         return self.stopped & first.any(axis=1, keepdims=True)
 

@@ -97,7 +97,7 @@ class ExitStats:
     # v[j]: of those, texts whose label at j differs from the last exit's
     parted: tuple[int, ...] = _kind("v", lambda of: of.held & (of.labels != of.labels[:, -1:]))
     # x[j]: texts that met the gate and stopped at j; `counts_of` counts them
-    gated: tuple[int, ...] = _kind("x", lambda of: of.ran & False, most=math.inf)
+    gated: tuple[int, ...] = _kind("x", lambda of: of.nothing, most=math.inf)
     # w600.[j]: texts stopped at j that a gate at 600 would have let go before, with another label
     misled_600: tuple[int, ...] = _kind("w600.", lambda of: of.misled(600))
     misled_650: tuple[int, ...] = _kind("w650.", lambda of: of.misled(650))
@@ -134,7 +134,7 @@ class ExitStats:
     @classmethod
     def from_labels(cls, exit_labels: Sequence[int], *, exits: int) -> Self:
         """Return what one text adds, given the labels of exits 0..k where it stopped at k."""
-        return cls.from_flat(_flat_counts(tuple(exit_labels), None, exits))
+        return cls.from_texts([exit_labels], exits=exits)
 
     @classmethod
     def from_texts(
@@ -167,8 +167,8 @@ class ExitStats:
             return cls.from_matrix(**arrays_of(rows, exits, credits, scores, chosen))
         sums = [0] * (len(KINDS) * exits)
         for (labels, exit_), times in alike.items():
-            added = _flat_counts(labels, exit_, exits)
-            sums = [old + times * new for old, new in zip(sums, added, strict=True)]
+            for place, count in _counts_of(labels, exit_, exits):
+                sums[place] += times * count
         if credits is not None:
             seen = columns(credits, rows, exits, "credit")
             sums[_at("credit")] = map(sum, seen)
@@ -196,8 +196,9 @@ class ExitStats:
             scores: The same.
             chosen: (texts,); the exit that would have been sent, -1 for the one where it stopped.
         """
-        counts = counts_of_rows(labels, credits=credits, scores=scores, chosen=chosen)
-        return cls(*(tuple(c.sum(axis=0).tolist()) for c in counts.values()))
+        of = TextArrays.of(labels, credits, scores, chosen)
+        counts = (kind.metadata["adds"](of) for kind in fields(cls))
+        return cls(*(() if c is of.nothing else tuple(c.sum(axis=0).tolist()) for c in counts))
 
     @classmethod
     def from_flat(cls, counts: Sequence[int]) -> Self:
@@ -293,10 +294,13 @@ _MISLED_AT: Final = list(KINDS).index(MISLED[0])
 
 
 @lru_cache(_REMEMBERED)
-def _flat_counts(exit_labels: tuple[int, ...], chosen: int | None, exits: int) -> tuple[int, ...]:
-    """Return what one text adds without its credits and scores, exit by exit."""
+def _counts_of(
+    exit_labels: tuple[int, ...], chosen: int | None, exits: int
+) -> tuple[tuple[int, int], ...]:
+    """Return what one text adds without its credits and scores, and where: exit by exit."""
     stats = ExitStats.from_matrix(**arrays_of([exit_labels], exits, chosen=[chosen]))
-    return tuple(chain.from_iterable(stats.by_exit()))
+    added = enumerate(chain.from_iterable(stats.by_exit()))
+    return tuple((place, count) for place, count in added if count)
 
 
 @lru_cache

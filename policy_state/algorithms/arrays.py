@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from policy_state.counting import THOUSAND
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -17,9 +19,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Bools = NDArray[np.bool_]
-
-THOUSAND: Final = 1000
-"""Credits are counted in thousandths."""
 
 SCREEN_EXPECTED: Final = 12.0
 SCREEN_SHARE: Final = 0.1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from policy_state.counting import THOUSAND
 from policy_state.errors import InvalidInput
 from policy_state.wording import counted
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 TRUTH_COLUMN: Final = "op_labels"
 LABEL_MAX: Final = 127
-_THOUSAND: Final = 1000
 _DIGITS: Final = 4  # of any cell at most
 
 
@@ -67,7 +67,7 @@ def read_matrix(path: Path) -> Matrix:
             f"expected 1 or more"
         )
     labelled = len(parts["labels"] + parts["truth"])
-    most = [LABEL_MAX] * labelled + [_THOUSAND] * (len(names) - labelled)
+    most = [LABEL_MAX] * labelled + [THOUSAND] * (len(names) - labelled)
     table = np.array(
         [
             _numbers(line.split(separator), most, f"{path}: line {number}")
