@@ -264,7 +264,7 @@ def _show(
         everything,
         first.assess(everything),
         scale.costs,
-        credits=scale.credits is not None and first.name == "default",
+        credits=first.credits,
     )
     data = {
         "texts": int(scale.labels.shape[0]),

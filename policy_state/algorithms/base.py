@@ -32,6 +32,11 @@ class Algorithm(Protocol):
         ...
 
     @property
+    def credits(self) -> bool:
+        """Whether it counts steps by what they are worth, and not every disagreement alike."""
+        ...
+
+    @property
     def drift(self) -> float:
         """The evidence that starts a domain afresh, see `drift.DriftWatch`; 0: it never is."""
         ...

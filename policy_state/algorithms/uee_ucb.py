@@ -56,6 +56,11 @@ class UeeUcb:
         return "uee-ucb"
 
     @property
+    def credits(self) -> bool:
+        """Always false: every disagreement counts alike."""
+        return False
+
+    @property
     def drift(self) -> float:
         """Always 0: it goes on with all that it ever saw."""
         return 0.0

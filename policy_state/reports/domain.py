@@ -118,7 +118,6 @@ def domain_report(
         pool: As for `exit_of`.
     """
     stats, layers = snapshot.stats, meta.layers
-    credits = meta.calibrated and algorithm.name == "default"
     assessment = algorithm.assess(stats, pool=pool)
     stopped = tuple(map(add, stats.played, stats.gated))
     texts = sum(stopped)
@@ -164,7 +163,7 @@ def domain_report(
             stats,
             assessment,
             algorithm.costs,
-            credits=credits,
+            credits=algorithm.credits,
             epoch=snapshot.epoch,
             drifts=snapshot.drifts,
         ),
