@@ -20,7 +20,7 @@ class NextModel(FreeModel):
 
 def process(redis_url, engine, *, first=0, count=TEXTS, topics=4, **store):
     """Let a worker's step predict and count some texts under these settings of the store."""
-    options = {"redis.url": redis_url, "policy.algorithm": "uee-ucb"}
+    options = {"redis.url": redis_url, "policy.algorithm": "uee-ucb", "policy.holdout": 0}
     options |= {f"store.{name}": value for name, value in store.items()}
     records = [
         Record(f"texts.d{offset % topics}", 0, offset, 0, None, b"x" * (1 + offset % 9))

@@ -33,10 +33,13 @@ def test_workers_follow_routes_and_new_topics_without_a_restart(fleet):
 
     A route that comes back continues where it was, even after Kafka forgot the offsets.
     """
+    idle = ["--name", "idle", "--domain", "fixed:idle", "--to", fleet.out, "--yes"]
+    fleet.offramp("route", "add", rf"{fleet.name}\.idle", *idle)
+    fleet.offramp("route", "remove", "texts", "--yes")  # it reads topics of other tests
     fleet.start("a", "b")
     pattern = rf"{fleet.name}\.(?P<domain>.+)"
     fleet.route("add", pattern, "--name", "mine", "--to", fleet.out, "--cost-weight", "0.3")
-    fleet.route("remove", "texts")  # other tests' topics, which count in the share of each worker
+    fleet.route("remove", "idle")
     films, hotels = f"{fleet.name}.films", f"{fleet.name}.hotels"
     create_topics(fleet.kafka, {films: 4})
     fleet.produce(films, 0, 200)
