@@ -145,12 +145,9 @@ def _depth(case: Case) -> NDArray[np.float64]:
 
 
 def _counters(case: Case) -> ExitStats:
-    return counted_often(ExitStats.from_matrix(case.labels, credits=case.credits), OFTEN)
-
-
-def counted_often(once: ExitStats, times: int) -> ExitStats:
-    """Return the counters after all their texts have come that often."""
-    return ExitStats(*(tuple(times * n for n in getattr(once, kind.name)) for kind in fields(once)))
+    """Return the counters after all texts of a domain have come often."""
+    once = ExitStats.from_matrix(case.labels, credits=case.credits)
+    return ExitStats(*(tuple(OFTEN * n for n in getattr(once, kind.name)) for kind in fields(once)))
 
 
 def mean_and_worst(values: Sequence[float], scale: float = 1, digits: int = 0) -> str:

@@ -31,7 +31,7 @@ class Found:
     case: Case
     estimates: dict[str, Estimate]
     regrets: dict[Play, float]  # online
-    gates: dict[str, Gated]  # by rule
+    gates: dict[str, Gated]  # by promise
 
     @property
     def model(self) -> str:

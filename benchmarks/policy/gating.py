@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.policy.cases import Case
-from benchmarks.policy.estimates import OFTEN, counted_often, exit_of
+from benchmarks.policy.estimates import exit_of
 from policy_state.algorithms.gate import AUDIT_SHARE, threshold
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.reports.shares import Share
@@ -19,14 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 IN_FORCE = "99 %"
-RULES = {
-    "98 %": (0.98, 1),
-    IN_FORCE: (0.99, 1),
-    "99.5 %": (0.995, 1),
-    "98 %, after many texts": (0.98, OFTEN),
-    "99 %, after many texts": (0.99, OFTEN),
-}
-"""The share of texts to keep the label of their domain's exit, and how often each is counted."""
+PROMISES = {"98 %": 0.98, IN_FORCE: 0.99, "99.5 %": 0.995}
+"""The share of texts to keep the label of their domain's exit."""
 
 HOLDOUT = 0.01
 _SPLITS = 10  # of a domain in two halves
@@ -54,9 +48,9 @@ class Gated:
         return cls(*np.mean(rows, axis=0).tolist())
 
 
-def gated(case: Case, rule: str) -> Gated:
+def gated(case: Case, promise: float) -> Gated:
     """Return what the gate does on one half of a domain, learnt on the other, over all splits."""
-    return Gated.mean([_on_a_half(case, *halves, *RULES[rule]) for halves in _halves(case)])
+    return Gated.mean([_on_a_half(case, *halves, promise) for halves in _halves(case)])
 
 
 def _halves(case: Case) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
@@ -71,10 +65,9 @@ def _on_a_half(
     learnt: NDArray[np.intp],
     tried: NDArray[np.intp],
     promise: float,
-    times: int,
 ) -> Gated:
     exit_ = exit_of(case.taken(learnt), PolicySettings(), credits=True)
-    gate = threshold(_seen(case.taken(learnt), exit_, times), exit_, promise)
+    gate = threshold(_seen(case.taken(learnt), exit_), exit_, promise)
     case = case.taken(tried)
     stops = _stops(case, exit_, gate)
     sent = np.take_along_axis(case.labels, stops[:, None], axis=1)[:, 0]
@@ -93,11 +86,11 @@ def _on_a_half(
     )
 
 
-def _seen(case: Case, exit_: int, times: int) -> ExitStats:
+def _seen(case: Case, exit_: int) -> ExitStats:
     """Return the counters of texts that stopped at the exit without having met the gate."""
     labels = case.labels.copy()
     labels[:, exit_ + 1 :] = -1
-    return counted_often(ExitStats.from_matrix(labels, scores=case.scores), times)
+    return ExitStats.from_matrix(labels, scores=case.scores)
 
 
 def _stops(case: Case, exit_: int, gate: int) -> NDArray[np.intp]:

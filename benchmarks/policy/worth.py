@@ -29,8 +29,7 @@ from benchmarks.policy.estimates import (
     mixed,
 )
 from benchmarks.policy.found import FLEETS, MOST_OVER, Found, goals_of, saved
-from benchmarks.policy.gating import IN_FORCE, Gated, gated, holdout_covers
-from benchmarks.policy.gating import RULES as GATES
+from benchmarks.policy.gating import IN_FORCE, PROMISES, Gated, gated, holdout_covers
 from benchmarks.report import Report, Table, hand_in, parser
 
 ALGORITHMS = ("credits", "default", "uee-ucb")
@@ -45,8 +44,8 @@ _ONLINE = (
 )
 _GATE = (
     "the gate: exit and threshold are learnt on one half of a domain's texts and tried on the "
-    "other, ten times; after many texts: without a margin for chance; layers count the 5 % of "
-    "texts that are not gated, and the 1 % that run to the last exit"
+    "other, ten times; layers count the 5 % of texts that are not gated, and the 1 % that run to "
+    "the last exit"
 )
 _WORTH = "shares of the worth: mean regret at the three cost weights, added up; credits have half"
 Groups = Mapping[str, Sequence[Found]]
@@ -121,7 +120,9 @@ def _found(case: Case, trials: int, texts: int | None) -> Found:
                 played = play(asked, name, trials, who)
                 regrets[name, fleet, weight] = played.outcome.regret["end"].mean
     estimates = {name: rule(case) for name, rule in RULES.items()}
-    return Found(case, estimates, regrets, {rule: gated(case, rule) for rule in GATES})
+    return Found(
+        case, estimates, regrets, {name: gated(case, share) for name, share in PROMISES.items()}
+    )
 
 
 def _estimates_table(groups: Groups) -> Table:
@@ -196,14 +197,14 @@ def _calibration_table(groups: Groups) -> Table:
 def _gate_table(groups: Groups) -> Table:
     rows: list[tuple[object, ...]] = []
     for group, found in groups.items():
-        for rule in GATES:
-            each = [one.gates[rule] for one in found]
+        for promise in PROMISES:
+            each = [one.gates[promise] for one in found]
             mean = Gated.mean(each)
             layers = (f"{share:.1%}" for share in (mean.exit, mean.layers, saved(each)))
             agreement = f"{mean.agreement:.2%} ({min(one.agreement for one in each):.2%})"
             lost = mean_and_worst([one.lost for one in each], 100, 2)
             to_last = mean_and_worst([one.lost_to_last for one in each], 100, 2)
-            rows.append((group, rule, *layers, agreement, lost, to_last))
+            rows.append((group, promise, *layers, agreement, lost, to_last))
     columns = ("domains of", "promise", "layers of the exit", "with the gate", "saved")
     more = ("agreement: mean (worst)", "points lost to the exit", "points lost to the last exit")
     return Table("The gate, cost weight 0.1", (*columns, *more), tuple(rows))

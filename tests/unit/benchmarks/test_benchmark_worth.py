@@ -18,7 +18,7 @@ from benchmarks.policy.estimates import (
     mixed,
     paper,
 )
-from benchmarks.policy.gating import IN_FORCE, gated, holdout_covers
+from benchmarks.policy.gating import IN_FORCE, PROMISES, gated, holdout_covers
 from model.texts.data import write_matrix
 from policy_state.simulation.synthetic import SyntheticDomain
 
@@ -66,13 +66,13 @@ def test_the_worth_can_have_another_share_in_credits() -> None:
 def test_the_gate_lets_go_where_exits_agree() -> None:
     """Nearly all layers are saved on sure texts, no label changes; without scores none are."""
     deep = case(SyntheticDomain((0.4, 0.2, 0.1, 0.02)))
-    found = gated(deep, IN_FORCE)
+    found = gated(deep, PROMISES[IN_FORCE])
     assert found.agreement == 1
     assert found.lost == 0
     assert found.layers < 0.7 * found.exit
     assert deep.scores is not None
     unsure = replace(deep, scores=np.minimum(deep.scores, 599))
-    without = gated(unsure, IN_FORCE)
+    without = gated(unsure, PROMISES[IN_FORCE])
     assert without.layers == pytest.approx(without.exit)
 
 
