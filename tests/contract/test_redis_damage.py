@@ -15,11 +15,9 @@ from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store.admin import Pin, Remove, Reset
 from policy_state.store.offsets import Counted, Status
 from policy_state.store.redis.store import RedisStore
-from policy_state.store.values import DomainSnapshot, Limits, PartitionDeltas, PolicyMeta
+from policy_state.store.values import DomainSnapshot, Limits, PartitionDeltas
 from policy_state.transfer.transfer import open_or_start_new
-
-META = PolicyMeta(name="sentiment", fingerprint="f1", layers=(1, 3, 7, 12))
-ONE = ExitStats.from_labels([0, 1, 1], exits=4)
+from tests.support.policies.counted import META, ONE, part
 
 
 @pytest.fixture
@@ -59,11 +57,6 @@ class Keys:
 def keys(store: RedisStore, raw: redis.Redis, dump: Callable[[], dict[str, str]]) -> Keys:
     """Return the keys of the policy."""
     return Keys(raw, f"offramp:{{{store.open(META).id}}}:", dump)
-
-
-def part(first: int, upto: int, deltas: dict[str, ExitStats]) -> PartitionDeltas:
-    """Return one part of a call to apply."""
-    return PartitionDeltas("t1", 0, first, upto, deltas)
 
 
 @pytest.mark.parametrize("broken", ["meta", "wm", "gaps", "idx", "agg", "d:books"])

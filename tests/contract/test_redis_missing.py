@@ -13,15 +13,13 @@ from policy_state.health.doctor import examine
 from policy_state.health.findings import Severity
 from policy_state.health.missing import eviction_findings, route_findings
 from policy_state.health.rebuild import PredictedText, rebuild
-from policy_state.stats import ExitStats
 from policy_state.store.admin import Freeze, Pin, Unpin
 from policy_state.store.offsets import Counted, Status
 from policy_state.store.redis.store import RedisStore
-from policy_state.store.values import DomainSnapshot, Limits, PartitionDeltas, PolicyMeta
+from policy_state.store.values import DomainSnapshot, Limits
 from policy_state.transfer.transfer import export_policy, import_policy, warm_start
+from tests.support.policies.counted import META, ONE, part
 
-META = PolicyMeta(name="sentiment", fingerprint="f1", layers=(1, 3, 7, 12))
-ONE = ExitStats.from_labels([0, 1, 1], exits=4)
 TEXTS = [PredictedText("t1", 0, offset, "music", (0, 1, 1)) for offset in range(9)]
 
 
@@ -46,13 +44,6 @@ def lose(store: RedisStore, raw: redis.Redis) -> Callable[[str], None]:
 
 
 Lose = Callable[[str], None]
-
-
-def part(
-    first: int, upto: int, deltas: dict[str, ExitStats], partition: int = 0
-) -> PartitionDeltas:
-    """Return one part of a call to apply."""
-    return PartitionDeltas("t1", partition, first, upto, deltas)
 
 
 def found(store: RedisStore) -> set[tuple[str, str]]:

@@ -24,11 +24,9 @@ from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store.admin import Pin, Reset
 from policy_state.store.offsets import Status
 from policy_state.store.redis.store import RedisStore
-from policy_state.store.values import DomainSnapshot, PartitionDeltas, PolicyMeta
+from policy_state.store.values import DomainSnapshot, PolicyMeta
+from tests.support.policies.counted import META, ONE, part
 from tests.support.servers.flavours import FLAVOURS
-
-META = PolicyMeta(name="sentiment", fingerprint="f1", layers=(1, 3, 7, 12))
-ONE = ExitStats.from_labels([0, 1, 1], exits=4)
 
 Dump = Callable[[], dict[str, str]]
 
@@ -45,11 +43,6 @@ def store(redis_server: RedisServer) -> Iterator[RedisStore]:
 def prefix(store: RedisStore) -> str:
     """Return what all keys of the policy begin with."""
     return f"offramp:{{{store.open(META).id}}}:"
-
-
-def part(first: int, upto: int, deltas: dict[str, ExitStats]) -> PartitionDeltas:
-    """Return one part of a call to apply."""
-    return PartitionDeltas("t1", 0, first, upto, deltas)
 
 
 def command(raw: redis.Redis, *words: object) -> Any:

@@ -12,14 +12,11 @@ import redis
 from deploy.local.process import wait_until
 from deploy.local.services import Flavour, RedisServer, start_redis
 from policy_state.errors import StoreCorrupt, StoreError, StoreRefused, StoreUnavailable
-from policy_state.stats import ExitStats
 from policy_state.store.offsets import Status
 from policy_state.store.redis.store import RedisStore
-from policy_state.store.values import PartitionDeltas, PolicyMeta
+from policy_state.store.values import PartitionDeltas
+from tests.support.policies.counted import META, ONE
 from tests.support.servers.flavours import FLAVOURS
-
-META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
-ONE = ExitStats.from_labels([0, 1, 1], exits=4)
 
 IN_A_SCRIPT = "ERR Error running script (call to f_ab12): @user_script:7: @user_script: 7: -"
 PASSING = [

@@ -20,6 +20,7 @@ from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store.offsets import Status
 from policy_state.store.port import StatsStore
 from policy_state.store.values import PartitionDeltas, PartitionOutcome, PolicyMeta
+from tests.support.policies.counted import DEEP, ONE
 
 META = PolicyMeta(
     name="sentiment",
@@ -27,8 +28,6 @@ META = PolicyMeta(
     layers=(1, 3, 7, 12),
     settings=PolicySettings(cost=(0.1, 0.2, 0.25, 1 / 3), cost_weight=0.1, alpha=0.7),
 )
-ONE = ExitStats.from_labels([0, 1, 1], exits=4)
-DEEP = ExitStats.from_labels([1, 1, 0, 0], exits=4)
 HOSTILE = ("{x}:d:a", "a b/*?[c]", "%2F", "epoch", "旅館 🏨", "'; FLUSHALL --", '"\\', "ä" * 64)
 
 MakeStore = Callable[[], StatsStore]

@@ -17,6 +17,7 @@ from policy_state.stats import ExitStats
 from policy_state.store.offsets import Status
 from policy_state.store.port import StatsStore
 from policy_state.store.values import PartitionDeltas, PolicyMeta
+from tests.support.policies.counted import ONE
 
 META = PolicyMeta(
     name="sentiment",
@@ -24,7 +25,6 @@ META = PolicyMeta(
     layers=(1, 3, 7, 12),
     settings=PolicySettings(cost=(0.1, 0.2, 0.25, 1 / 3), cost_weight=0.1, alpha=0.7),
 )
-ONE = ExitStats.from_labels([0, 1, 1], exits=4)
 
 MakeStore = Callable[[], StatsStore]
 
