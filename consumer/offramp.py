@@ -15,7 +15,8 @@ from consumer.events.registry import Registry
 from consumer.learning.counter import Counting
 from consumer.learning.presence import Presence
 from consumer.opening import load_engine, open_policy, open_store, prove_rights
-from consumer.processor import ModelFacts, Processor
+from consumer.predictor import ModelFacts
+from consumer.processor import Processor
 from consumer.routes.watch import RouteWatch
 from policy_state.algorithms.base import build
 

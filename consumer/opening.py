@@ -14,7 +14,7 @@ from policy_state.transfer.transfer import open_or_start_new
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from consumer.processor import TextResult, Tokens
+    from consumer.predictor import TextResult, Tokens
     from consumer.settings.load import Settings
     from model.engine.engine import Engine
     from policy_state.store.admin import PolicyAdmin

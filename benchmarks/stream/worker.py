@@ -16,7 +16,8 @@ from consumer.events.record import BatchOutcome, DeadLetter, Event, Prediction, 
 from consumer.kafka.stream import Batch, KafkaStream
 from consumer.offramp import Offramp
 from consumer.opening import Inference
-from consumer.processor import Peers, Processor, Tokens
+from consumer.predictor import Tokens
+from consumer.processor import Peers, Processor
 from consumer.routes.route import subscription
 from consumer.settings.load import Settings, load_settings
 from consumer.settings.sections import BatchSettings

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from consumer.decision import Decision
 from consumer.events.predictions import encode_prediction
 from consumer.events.record import Record
-from consumer.processor import ModelFacts, Processor
+from consumer.predictor import ModelFacts
+from consumer.processor import Processor
 from consumer.routes.route import Route
 from policy_state.algorithms.base import build
 from policy_state.algorithms.gate import first_sure

@@ -13,7 +13,8 @@ from consumer.decision import Decision
 from consumer.errors import ModelFailed, ServiceRefused, ServiceUnavailable
 from consumer.events.codec import EventBody
 from consumer.events.record import Record
-from consumer.processor import ModelFacts, Processor
+from consumer.predictor import ModelFacts
+from consumer.processor import Processor
 from consumer.routes.route import Route
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.algorithms.uee_ucb import UeeUcb

@@ -15,7 +15,8 @@ from consumer.events.outgoing import encoded
 from consumer.events.predictions import read_prediction
 from consumer.events.record import Record
 from consumer.learning.labels import join, labels_of_records
-from consumer.processor import ModelFacts, Processor
+from consumer.predictor import ModelFacts
+from consumer.processor import Processor
 from consumer.routes.route import Route
 from policy_state.algorithms.uee_ucb import UeeUcb
 from tests.support.results import Result
