@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from itertools import chain, pairwise
+from itertools import chain
 from operator import add, attrgetter
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -197,7 +197,7 @@ class ExitStats:
             chosen: (texts,); the exit that would have been sent, -1 for the one where it stopped.
         """
         of = TextArrays.of(labels, credits, scores, chosen)
-        counts = (kind.metadata["adds"](of) for kind in fields(cls))
+        counts = (adds(of) for adds in ADDS.values())
         return cls(*(() if c is of.nothing else tuple(c.sum(axis=0).tolist()) for c in counts))
 
     @classmethod
@@ -231,30 +231,6 @@ class ExitStats:
             if count
         }
 
-    def contradictions(self) -> list[str]:
-        """Return what no texts can have made, for people; nothing where the counters are sound.
-
-        >>> ExitStats(observed=(2, 3), disagreed=(0, 0), played=(0, 2)).contradictions()
-        ['exit 1 was observed 3 times, exit 0 only 2 times']
-        """
-        found = [
-            f"exit {j + 1} was observed {counted(deep, 'time')}, exit {j} only "
-            f"{counted(shallow, 'time')}"
-            for j, (shallow, deep) in enumerate(pairwise(self.observed))
-            if deep > shallow
-        ]
-        found += [
-            f"exit {j} {kind} {counted(count, 'time')} in {counts[0]}"
-            for j, counts in enumerate(self.by_exit())
-            for (kind, most), count in zip(MOST.items(), counts, strict=True)
-            if count > counts[0] and count > most * counts[0]  # inf * 0 is no number
-        ]
-        if sum(self.played) != self.observed[0]:
-            found.append(
-                f"{counted(sum(self.played), 'text')} stopped, {self.observed[0]} computed exit 0"
-            )
-        return found
-
     def __add__(self, other: Self) -> Self:
         """Return the counters of both together."""
         if self.exits != other.exits:
@@ -286,6 +262,11 @@ KINDS: Final[Mapping[str, str]] = {kind.name: kind.metadata["letter"] for kind i
 MOST: Final[Mapping[str, float]] = {kind.name: kind.metadata["most"] for kind in fields(ExitStats)}
 """What one text that computed an exit may add to each kind."""
 
+ADDS: Final[Mapping[str, Callable[[TextArrays], NDArray[Any]]]] = {
+    kind.name: kind.metadata["adds"] for kind in fields(ExitStats)
+}
+"""What texts add to each kind, (texts, exits)."""
+
 MISLED: Final = tuple(f"misled_{threshold}" for threshold in GATE_GRID)
 """The kinds that say how often each threshold of the gate misleads, in the order of the grid."""
 
@@ -307,21 +288,6 @@ def _counts_of(
 def _at(kind: str) -> slice:
     """Return where the counts of a kind stand among all, exit by exit."""
     return slice(list(KINDS).index(kind), None, len(KINDS))
-
-
-def counts_of_rows(
-    labels: NDArray[np.integer],
-    *,
-    credits: NDArray[np.integer] | None = None,
-    scores: NDArray[np.integer] | None = None,
-    chosen: NDArray[np.integer] | None = None,
-) -> dict[str, NDArray[Any]]:
-    """Return what each row of a matrix (texts, exits) adds to each kind, as wide as the matrix.
-
-    The arguments are those of `ExitStats.from_matrix`.
-    """
-    of = TextArrays.of(labels, credits, scores, chosen)
-    return {kind.name: kind.metadata["adds"](of) for kind in fields(ExitStats)}
 
 
 def _count(value: object, name: str) -> int:

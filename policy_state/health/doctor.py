@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
+from policy_state.contradictions import contradictions
 from policy_state.errors import StoreCorrupt
 from policy_state.health.findings import COUNT_ANEW, Finding, Severity, note, problem
 from policy_state.health.missing import missing_findings
@@ -133,7 +134,7 @@ def _domain_findings(name: str, record: DomainSnapshot, exits: int) -> list[Find
 
 
 def _counter_findings(subject: str, stats: ExitStats) -> list[Finding]:
-    return [problem("counters", subject, text, COUNT_ANEW) for text in stats.contradictions()]
+    return [problem("counters", subject, text, COUNT_ANEW) for text in contradictions(stats)]
 
 
 def _mark_findings(

@@ -14,9 +14,10 @@ from policy_state.algorithms.arrays import Counters
 from policy_state.algorithms.drift import BLOCK_TEXTS, DriftWatch, DriftWindow
 from policy_state.algorithms.exploring import ExploringAlgorithm
 from policy_state.algorithms.uee_ucb import UeeUcb
+from policy_state.counting import TextArrays
 from policy_state.errors import InvalidInput
 from policy_state.simulation.matrix import Matrix
-from policy_state.stats import ExitStats, counts_of_rows
+from policy_state.stats import ADDS, ExitStats
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
@@ -164,9 +165,9 @@ def _default_one_by_one(
 ) -> Replay:
     """Return what the default does; all trials advance together, one text each per step."""
     trials, texts = orders.shape
-    rows_add = counts_of_rows(labels, credits=credits)
+    of = TextArrays.of(labels, credits, scores=None, chosen=None)
     # (rows, kinds, exits): what a text adds that runs to the end
-    each = np.stack([rows_add[kind] for kind in Counters._fields], axis=1).astype(np.float64)
+    each = np.stack([ADDS[kind](of) for kind in Counters._fields], axis=1).astype(np.float64)
     exits_ = labels.shape[1]
     kinds = len(Counters._fields)
     reach = np.repeat(np.tri(exits_)[:, None], kinds, axis=1)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from policy_state.algorithms.settings import PolicySettings
+from policy_state.contradictions import contradictions
 from policy_state.domains import domain_key
 from policy_state.errors import InvalidInput
 from policy_state.stats import COUNT_MAX, ExitStats
@@ -125,7 +126,7 @@ def _meta(policy: Mapping[str, Any]) -> PolicyMeta:
 
 def _record(name: str, record: Mapping[str, Any], *, exits: int) -> DomainSnapshot:
     stats = ExitStats.from_fields(record["counters"], exits=exits)
-    if wrong := stats.contradictions():
+    if wrong := contradictions(stats):
         raise InvalidInput(f"domain {name!a}: {wrong[0]}")
 
     def number(field: str, most: int) -> int | None:

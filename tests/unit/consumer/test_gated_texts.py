@@ -16,6 +16,7 @@ from consumer.routes.route import Route
 from policy_state.algorithms.base import build
 from policy_state.algorithms.gate import first_sure
 from policy_state.algorithms.settings import PolicySettings
+from policy_state.contradictions import contradictions
 from policy_state.predicted import counts_of
 from policy_state.stats import ExitStats
 from policy_state.store.values import DomainSnapshot
@@ -142,4 +143,4 @@ def test_what_is_written_counts_as_what_was_predicted(values, seed, holdout):
     counts = counts_of(found, exits=3)
     assert counters_of(map(encode_prediction, found), 3) == {"films": counts}
     assert counts.all_texts == len(values)
-    assert counts.contradictions() == []
+    assert contradictions(counts) == []
