@@ -260,12 +260,7 @@ def _show(
         typer.echo(f"plot written to {trials.plot}", err=True)
     everything = ExitStats.from_matrix(scale.labels, credits=scale.credits)
     first = build(next(iter(settings.values())), scale.layers, credits=scale.credits is not None)
-    diagnosis = diagnose(
-        everything,
-        first.assess(everything),
-        scale.costs,
-        credits=first.credits,
-    )
+    diagnosis = diagnose(everything, first.assess(everything), scale.costs, credits=first.credits)
     data = {
         "texts": int(scale.labels.shape[0]),
         "layers": list(scale.layers),
@@ -286,15 +281,13 @@ def _row(name: str, found: ReplayResult) -> dict[str, Any]:
         f"regret @{at}": f"{regret.mean:.1f} ± {regret.high - regret.mean:.1f}"
         for at, regret in found.regret.items()
     }
-    shares = _shares(found.counts)
-    accuracy = "-" if found.accuracy is None else f"{found.accuracy:.2%}"
     return {
         "algorithm": name,
-        "accuracy": accuracy,
+        "accuracy": "-" if found.accuracy is None else f"{found.accuracy:.2%}",
         "cost": found.cost,
         "layers": found.layers,
         **regrets,
-        "share of exits": shares,
+        "share of exits": _shares(found.counts),
     }
 
 

@@ -255,9 +255,8 @@ class KafkaStream:
     def close(self) -> None:
         """Close all connections, within the time limit for all together.
 
-        The group keeps a static member until its session is over, so that it has its
-        partitions again where it comes back. Who has committed nothing leaves nothing behind: no
-        time is spent on a silent broker.
+        The group keeps a static member until its session is over, so that it has its partitions
+        again where it comes back. Who has committed nothing does not wait for a silent broker.
         """
         deadline = time.monotonic() + (self._timeout_s if self._committed else _CLOSE_S)
         for close in (self._member.consumer.close, self._transactions.close, self._admin.close):
@@ -267,10 +266,7 @@ class KafkaStream:
                 log.warning("close failed error=%r", error)
 
     def _check_member(self) -> None:
-        """Raise where no broker answers, or joining does not come to an end: then it begins anew.
-
-        kafka-python polls on as if nothing had come in.
-        """
+        """Raise if no broker answers, where kafka-python polls on, or if joining does not end."""
         settings, old, limit_s = self._settings, self._member, self._settings.join_timeout_s
         if old.silent_s > settings.metadata_max_age_s + self._timeout_s:
             raise StreamUnavailable(f"no broker has answered for {old.silent_s:.0f} s")

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consumer.cli.commands import Commands, without_effect
-from consumer.cli.output import Output, OutputOption, duration_ms, emit, printable
+from consumer.cli.output import Output, OutputOption, emit
 from consumer.cli.route.in_force import (
-    OUTPUT_RETENTION,
-    PARTITIONS,
     RouteName,
     as_row,
     cluster_if_there,
     complete_route,
-    creation_said,
     listing,
     taken_by,
+)
+from consumer.cli.route.preview import (
+    described,
+    missing_output,
+    output_said,
+    title,
+    topics_now,
 )
 from consumer.cli.session import OnRoutes, Signed, confirm
 from policy_state.options import UNSET
@@ -26,12 +30,9 @@ from policy_state.options import UNSET
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from consumer.kafka.topic_plan import Planned
-    from consumer.kafka.topics import Cluster
     from consumer.routes.route import Route
     from consumer.routes.table import RouteTable
     from consumer.settings.load import Settings
-    from consumer.settings.sections import KafkaSettings
     from policy_state.store.redis.store import RedisStore
 
 ADD_EXAMPLES = r"""Examples:
@@ -48,13 +49,6 @@ REMOVE_EXAMPLES = """Examples:
 """
 
 _MOST_WEIGHT = 1e6
-_OPTIONAL = frozenset({"cost_weight", "gate"})
-_DOMAIN_SAID = {
-    "topic": "what the group `domain` of the pattern matches, or else the name of the topic",
-    "field": "the field {} of each text's JSON",
-    "header": "the header {} of each record",
-    "fixed": "{}",
-}
 
 app = Commands()
 
@@ -163,12 +157,12 @@ def add(
         cluster = cluster_if_there(settings.kafka)
         if cluster is not None:
             check_known(settings, old)
-        lines = _described(added, old.named(added.name or "") if replace else None)
+        lines = described(added, old.named(added.name or "") if replace else None)
         missing = None
         if cluster is not None:
-            lines += _in_cluster(new, added, cluster)
-            missing = _missing_output(new, added, cluster, create=create)
-            lines += _output_said(settings.kafka, added, missing)
+            lines += topics_now(new, added, cluster)
+            missing = missing_output(new, added, cluster, create=create)
+            lines += output_said(settings.kafka, added, missing)
         elif create:
             raise StreamUnavailable(
                 "the output topic cannot be created while Kafka does not answer"
@@ -178,7 +172,7 @@ def add(
             typer.echo(f"route {added.name}: there is nothing to change", err=True)
             _show(settings, old.routes, old.revision, output)
             return
-        confirm("\n".join([_title(settings, added, "add"), *lines]), yes=signed.yes)
+        confirm("\n".join([title(settings, added, "add"), *lines]), yes=signed.yes)
         if missing is not None:
             create_new_topics(settings.kafka, [missing.topic])
         if same:
@@ -209,88 +203,13 @@ def remove(
         cluster = cluster_if_there(settings.kafka)
         if cluster is not None:
             check_known(settings, old)
-        lines = _described(gone, None)
+        lines = described(gone, None)
         if cluster is not None:
             taken = taken_by(old, gone, list(cluster.partitions))
             unread = [topic for topic in taken if route_for(new.routes, topic) is None]
             lines.append(f"  no longer read: {listing(unread)}")
-        confirm("\n".join([_title(settings, gone, "remove"), *lines]), yes=signed.yes)
+        confirm("\n".join([title(settings, gone, "remove"), *lines]), yes=signed.yes)
         _write(settings, store, new, gone, "route-remove", signed, output)
-
-
-def _title(settings: Settings, route: Route, verb: str) -> str:
-    title = f"group {printable(settings.kafka.group)}: {verb} route {route.name}"
-    if settings.routes is None:
-        return title
-    return f"{title}\n  beware: these settings give routes; workers with them use no others"
-
-
-def _described(route: Route, old: Route | None) -> list[str]:
-    kind, _, name = route.domain.partition(":")
-    now = route.model_dump() | {"domain": _DOMAIN_SAID[kind].format(name)}
-    before = {} if old is None else old.model_dump()
-    lines = []
-    for field, value in now.items():
-        if field == "name" or (field in _OPTIONAL and value is None and old is None):
-            continue
-        said = "the policy's" if value is None else printable(value)
-        changed = old is not None and before[field] != getattr(route, field)
-        was = f" (was {printable(before[field])})" if changed else ""
-        lines.append(f"  {field.replace('_', ' ')}: {said}{was}")
-    return lines
-
-
-def _in_cluster(table: RouteTable, route: Route, cluster: Cluster) -> list[str]:
-    taken = taken_by(table, route, list(cluster.partitions))
-    others = [t for t in sorted(cluster.partitions) if route.matches(t) and t not in taken]
-    lines = [f"  topics now: {listing(taken)}"]
-    if others:
-        lines.append(f"  taken by an earlier route: {listing(others)}")
-    return lines
-
-
-def _missing_output(
-    table: RouteTable, route: Route, cluster: Cluster, *, create: bool
-) -> Planned | None:
-    """Return the output that is to be created; None: it exists.
-
-    Raises:
-        InvalidRoute: it does not exist, and is not to be created.
-    """
-    from consumer.errors import InvalidRoute
-    from consumer.kafka.topic_plan import Sizes, planned_output
-
-    if route.output in cluster.partitions:
-        return None
-    if not create:
-        raise InvalidRoute(
-            f"output {route.output} does not exist, and the texts of the route would stand still "
-            "until it does; create it with --create"
-        )
-    kept_ms = duration_ms(OUTPUT_RETENTION)
-    sizes = Sizes(
-        partitions=PARTITIONS,
-        dead_letter_partitions=1,
-        replication_factor=None,
-        input_retention_ms=kept_ms,
-        output_retention_ms=kept_ms,
-        dead_letter_retention_ms=kept_ms,
-    )
-    inputs = taken_by(table, route, list(cluster.partitions))
-    return planned_output(route, inputs=inputs, cluster=cluster, sizes=sizes)
-
-
-def _output_said(kafka: KafkaSettings, route: Route, missing: Planned | None) -> list[str]:
-    from consumer.kafka.targets import is_compacted
-    from consumer.kafka.topics import connected
-
-    if missing is not None:
-        return [f"  creates{creation_said(missing).removeprefix(' ')}"]
-    with connected(kafka) as admin:
-        if not is_compacted(admin, route.output):
-            return []
-    said = f"  beware: {route.output} is compacted and refuses records without keys: texts "
-    return [f"{said}without a key would stand still"]
 
 
 def _write(

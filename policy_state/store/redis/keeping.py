@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Final
 from policy_state.domains import decode_domain
 from policy_state.errors import StoreCorrupt
 from policy_state.store.admin import AUDIT_ENTRIES
-from policy_state.store.kept import alive, groups, latest, order
+from policy_state.store.kept import alive, groups
 from policy_state.store.redis import wire
+from policy_state.store.redis.audit import Audit
 from policy_state.store.redis.keys import POLICIES_KEY, PolicyKeys, route_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     from policy_state.store.kept import Key, Records
     from policy_state.store.redis.stats import RedisStats
@@ -38,7 +39,6 @@ _META: Final = (
 )
 _SET: Final = ("pin", "pin_until", "pin_reason", "frozen", "freeze_reason")
 _BY_HAND: Final = frozenset({"pin", "unpin", "freeze", "unfreeze", "remove"})
-_PAGE: Final = 500
 _DOMAINS: Final = 200  # restored in one call
 
 
@@ -60,7 +60,8 @@ class Keeping:
         self._server = store.server
         self._group = group
         self._policy = policy
-        self._table, self._route_audit = route_keys(group)
+        self._table, stream = route_keys(group)
+        self._route_audit = Audit(store.server, stream, ("route-audit",))
 
     def lost(self, kept: Records) -> dict[str, int]:
         """Return what the store has lost of a copy, `routes` or `policy`, with how many changes.
@@ -69,16 +70,14 @@ class Keeping:
         it was emptied, replaced, or restored from an older backup.
         """
         found = {}
-        routes = [key[-1] for key in kept if key[0] == "route-audit"]
         emptied = _ROUTES in kept and not self._server.command("HGET", self._table, "revision")
-        if emptied or not self._has(self._route_audit, latest(routes)):
-            found["routes"] = len(self._missing(self._route_audit, routes))
-        entries = [key[-1] for key in kept if key[:2] == ("audit", self._policy)]
+        if emptied or not self._route_audit.has_latest(kept):
+            found["routes"] = len(self._route_audit.missing(kept))
         if self._is_of_another_model(kept):
             return found
-        audit = self._key("audit")
-        if entries and (audit is None or not self._has(audit, latest(entries))):
-            found["policy"] = len(self._missing(audit, entries))
+        audit = self._audit
+        if not audit.has_latest(kept):
+            found["policy"] = len(audit.missing(kept))
         return found
 
     def news(
@@ -99,8 +98,8 @@ class Keeping:
             rest = kept
         if "routes" not in lost:
             found |= self._route_news(kept)
-        if "policy" not in lost and (audit := self._key("audit")) is not None:
-            found |= self._policy_news(rest, audit)
+        if "policy" not in lost:
+            found |= self._policy_news(rest)
         changed = {key: value for key, value in found.items() if kept.get(key) != value}
         return dict(sorted(changed.items(), key=lambda item: item[0][0].endswith("audit")))
 
@@ -139,24 +138,22 @@ class Keeping:
         if "policy" in lost and (keys := self._keys()) is not None:
             done = self._restore_policy(kept, keys, entry)
         if "routes" in lost and routes:
-            missing = self._missing_of(kept, self._route_audit, ("route-audit",))
+            missing = self._route_audit.missing(kept)
             back = self._restore_routes(kept, automatic=automatic)
-            changes = done.changes + self._bring_back(self._route_audit, missing, entry)
+            changes = done.changes + self._route_audit.restore(missing, entry)
             done = Restored(back, done.settings, done.domains, changes)
         return done
 
     def _restore_policy(
         self, kept: Records, keys: PolicyKeys, entry: Mapping[str, str]
     ) -> Restored:
-        audit, name = keys.key("audit"), self._policy
+        audit, name = self._audit, self._policy
         stored = self._server.command("HGETALL", keys.key("meta"))
         old = kept.get(("policy", name), {})
         if not stored or not old:  # nobody has made it anew yet
             return Restored()
-        missing = self._missing_of(kept, audit, ("audit", name))
-        later = [
-            fields for id_, fields in self._entries(audit, "-") if ("audit", name, id_) not in kept
-        ]
+        missing = audit.missing(kept)
+        later = [fields for id_, fields in audit.entries() if ("audit", name, id_) not in kept]
         own = {fields["domain"] for fields in later if fields.get("action") in _BY_HAND}
         names = {key[2] for key in kept if key[:2] == ("domain", name)}
         names |= {fields["domain"] for fields in missing.values() if "domain" in fields}
@@ -189,7 +186,7 @@ class Keeping:
         return Restored(
             settings=bool(settings),
             domains=written,
-            changes=self._bring_back(audit, missing, entry),
+            changes=audit.restore(missing, entry),
         )
 
     def _restore_routes(self, kept: Records, *, automatic: bool) -> bool:
@@ -200,42 +197,32 @@ class Keeping:
         if _ROUTES not in kept:
             return False
         found = self._server.command("HGET", self._table, "revision") or "0"
-        own = (id_ for id_, _ in self._entries(self._route_audit, "-"))
+        own = (id_ for id_, _ in self._route_audit.entries())
         if found != "0" and any(("route-audit", id_) not in kept for id_ in own):
             return False
         record = kept[_ROUTES]
         return bool(
             self._server.script(
                 "restore_routes.lua",
-                [self._table, self._route_audit],
+                [self._table, self._route_audit.stream],
                 [found, record["revision"], record["routes"], int(not automatic), AUDIT_ENTRIES],
             )
         )
 
-    def _bring_back(
-        self, stream: str, missing: Mapping[str, Mapping[str, str]], entry: Mapping[str, str]
-    ) -> int:
-        rows = [[id_, wire.flat(fields)] for id_, fields in missing.items()]
-        return int(
-            self._server.script(
-                "history.lua", [stream], [AUDIT_ENTRIES, json.dumps(rows), *wire.flat(entry)]
-            )
-        )
-
     def _route_news(self, kept: Records) -> dict[Key, dict[str, str] | None]:
-        known = [key[-1] for key in kept if key[0] == "route-audit"]
-        entries = self._audit_news(self._route_audit, known, ("route-audit",))
+        entries = self._route_audit.news(kept)
         fields = self._server.command("HGETALL", self._table)  # behind them: never older
         if not fields:
             return {}
         return {_ROUTES: {"revision": fields["revision"], "routes": fields["routes"]}} | entries
 
-    def _policy_news(self, kept: Records, audit: str) -> dict[Key, dict[str, str] | None]:
+    def _policy_news(self, kept: Records) -> dict[Key, dict[str, str] | None]:
         name, keys = self._policy, self._keys()
-        known = [key[-1] for key in kept if key[:2] == ("audit", name)]
-        entries = self._audit_news(audit, known, ("audit", name))
-        fields = keys and self._server.command("HGETALL", keys.key("meta"))  # never older
-        if not keys or not fields:
+        if keys is None:
+            return {}
+        entries = self._audit.news(kept)
+        fields = self._server.command("HGETALL", keys.key("meta"))  # behind them: never older
+        if not fields:
             return {}
         found: dict[Key, dict[str, str] | None] = {
             ("policy", name): {field: fields[field] for field in _META if field in fields}
@@ -260,40 +247,11 @@ class Keeping:
             found["domain", name, domain] = alive(record, now) or None
         return found | entries
 
-    def _audit_news(
-        self, stream: str, known: Sequence[str], prefix: Key
-    ) -> dict[Key, dict[str, str] | None]:
-        """Return the entries after those that are known, and the oldest that are too many."""
-        last = latest(known)
-        new = dict(self._entries(stream, "-" if last is None else f"({last}"))
-        found: dict[Key, dict[str, str] | None] = {
-            (*prefix, id_): dict(new[id_]) for id_ in sorted(new, key=order)[-AUDIT_ENTRIES:]
-        }
-        beyond = len(known) + len(found) - AUDIT_ENTRIES
-        return found | {(*prefix, id_): None for id_ in sorted(known, key=order)[: max(0, beyond)]}
-
-    def _entries(self, stream: str, first: str) -> Iterator[tuple[str, Mapping[str, str]]]:
-        """Yield the entries of a stream from `first` on, the newest first."""
-        last = "+"
-        while page := self._server.command("XREVRANGE", stream, last, first, "COUNT", _PAGE):
-            yield from page
-            last = f"({page[-1][0]}"
-
-    def _missing_of(self, kept: Records, stream: str, prefix: Key) -> dict[str, Mapping[str, str]]:
-        ids = [key[-1] for key in kept if key[:-1] == prefix]
-        return {id_: kept[*prefix, id_] for id_ in self._missing(stream, ids)}
-
-    def _missing(self, stream: str | None, ids: Sequence[str]) -> list[str]:
-        """Return those that the store has lost; older ones than it keeps are not."""
-        there = set() if stream is None else {id_ for id_, _ in self._entries(stream, "-")}
-        return [id_ for id_ in sorted(ids, key=order)[-AUDIT_ENTRIES:] if id_ not in there]
-
-    def _has(self, stream: str, id_: str | None) -> bool:
-        return id_ is None or bool(self._server.command("XREVRANGE", stream, id_, id_))
-
-    def _key(self, name: str) -> str | None:
+    @property
+    def _audit(self) -> Audit:
         keys = self._keys()
-        return None if keys is None else keys.key(name)
+        stream = "" if keys is None else keys.key("audit")
+        return Audit(self._server, stream, ("audit", self._policy))
 
     def _keys(self) -> PolicyKeys | None:
         pid = self._server.command("HGET", POLICIES_KEY, self._policy)

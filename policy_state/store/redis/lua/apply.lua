@@ -146,13 +146,6 @@ local function mark_of(source)
   return marks[source]
 end
 
--- Rises where a sample is kept: at 16, 24, 32, 48, 64 .. texts.
-local function sample_step(texts)
-  if texts < 16 then return 0 end
-  local share, power = math.frexp(texts)
-  return 2 * power + (share >= 0.75 and 1 or 0)
-end
-
 -- Returns the record that takes the texts of asked[d], nil where none does.
 local function taker(d, epoch, texts)
   local record, refusal = asked[d], nil
@@ -246,18 +239,7 @@ for record in pairs(changed) do removes = removes or record.stale or record.pin_
 if moved then
   may_add(idx)
   if removes then may_remove(idx, prefix) end
-  for source, mark in pairs(marks) do
-    if mark.moved then
-      call('HSET', wm, source, exact(mark.upto))
-      if mark.gaps_changed then
-        if #mark.gaps > 0 then
-          call('HSET', gaps_key, source, ranges(mark.gaps))
-        else
-          call('HDEL', gaps_key, source)
-        end
-      end
-    end
-  end
+  for source, mark in pairs(marks) do write_mark(wm, gaps_key, source, mark) end
   local scores, length = {}, 0
   for record, writes in pairs(changed) do
     for field in pairs(record.stale or {}) do call('HDEL', record.key, field) end
@@ -305,5 +287,5 @@ if meta.revision ~= ARGV[2] then
   settings = meta.settings
   limits = format('%d %d %d %d', meta.domains, meta.idle_ms, meta.rare_idle_ms, meta.rare_texts)
 end
-local function lines(texts) return concat(texts, '\n') end
-return {'ok', meta.revision, settings, limits, lines(outcomes), lines(refusals), lines(snapshots)}
+return {'ok', meta.revision, settings, limits,
+        concat(outcomes, '\n'), concat(refusals, '\n'), concat(snapshots, '\n')}

@@ -83,3 +83,15 @@ local function judge(gaps_key, source, mark, first, following)
   return 'applied', 0, ''
 end
 
+-- Writes what `judge` has moved.
+local function write_mark(wm, gaps_key, source, mark)
+  if not mark.moved then return end
+  call('HSET', wm, source, exact(mark.upto))
+  if not mark.gaps_changed then return end
+  if #mark.gaps > 0 then
+    call('HSET', gaps_key, source, ranges(mark.gaps))
+  else
+    call('HDEL', gaps_key, source)
+  end
+end
+

@@ -110,6 +110,13 @@ local function snapshot(record, exits, size)
   return concat(flat, ';')
 end
 
+-- Rises where a sample is kept: at 16, 24, 32, 48, 64 .. texts.
+local function sample_step(texts)
+  if texts < 16 then return 0 end
+  local share, power = math.frexp(texts)
+  return 2 * power + (share >= 0.75 and 1 or 0)
+end
+
 local function index_score(record, meta, texts)
   local numbers, last = record.numbers, record.numbers.t or 0
   local ends = numbers.pin and numbers.pin_until
