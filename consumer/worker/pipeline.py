@@ -89,6 +89,9 @@ class Pipeline(Generic[In, Ready, Out]):
         self._in_flight: deque[_InFlight[In]] = deque()
         self._failed = False
         self._settled_at = 0.0
+        self._finished_at = 0.0
+        self.busy_s = 0.0
+        """How long there was a batch to work on, up to the latest commit."""
 
     @property
     def has_room(self) -> bool:
@@ -116,7 +119,7 @@ class Pipeline(Generic[In, Ready, Out]):
         """Start a batch."""
         ready = self._preparing.submit(self._prepare, batch)
         computed = self._computing.submit(lambda: self._compute(ready.result()))
-        done = self._committing.submit(self._finish, batch, computed)
+        done = self._committing.submit(self._finish, batch, computed, time.monotonic())
         self._in_flight.append(_InFlight(batch, done))
 
     def settle(self) -> int:
@@ -163,7 +166,7 @@ class Pipeline(Generic[In, Ready, Out]):
         if self._failed:
             raise Abandoned("a batch before this one failed")
 
-    def _finish(self, batch: In, computed: Future[Out]) -> None:
+    def _finish(self, batch: In, computed: Future[Out], since: float) -> None:
         try:
             result = computed.result()
             self._check_order()
@@ -171,3 +174,6 @@ class Pipeline(Generic[In, Ready, Out]):
         except BaseException:
             self._failed = True
             raise
+        now = time.monotonic()
+        self.busy_s += now - max(since, self._finished_at)
+        self._finished_at = now

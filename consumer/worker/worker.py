@@ -24,6 +24,7 @@ from consumer.kafka.stream import Batch, KafkaStream
 from consumer.learning.repair import FIXES, Repairs
 from consumer.process.liveness import LivenessFile
 from consumer.routes.route import subscription
+from consumer.worker.pace import Pace
 from consumer.worker.pipeline import Abandoned, Pipeline
 from consumer.worker.standstill import Standstill
 from consumer.worker.waiting import Trouble
@@ -79,6 +80,8 @@ class Worker:
         self._liveness = LivenessFile(settings.worker.liveness_file)
         self._trouble = Trouble(give_up_s=settings.worker.give_up_s)
         self._done = Counter(events=0, truncated=0, dead_letters=0, batches=0)
+        self._pace = Pace()
+        self._committed_at = time.monotonic()
 
     def run(self, stop: threading.Event) -> None:
         """Process batches until `stop` is set, then finish the open ones.
@@ -200,6 +203,7 @@ class Worker:
         self._done.update(
             events=len(predictions), truncated=truncated, dead_letters=len(letters), batches=1
         )
+        self._committed_at = time.monotonic()
         log.info(
             "batch events=%d truncated=%d dead_letters=%d domains=%d depth=%.2f commit_ms=%.0f",
             len(predictions),
@@ -267,10 +271,14 @@ class Worker:
         self._repairs.follow(self._stream.committed())
         if not self._counting.known.away:
             self._stream.positions.keep_up()
+        now, texts = time.monotonic(), self._done["events"] + self._done["dead_letters"]
+        self._pace.note(now, busy_s=self._pipeline.busy_s, texts=texts)
         self._offramp.keep_up(
             lambda: {
                 "partitions": ",".join(f"{t}[{p}]" for t, p in self._stream.assigned()[:50]),
                 "stands_still": self._still.said(),
+                "texts_per_s": f"{self._pace.texts_per_s:.2f}",
+                "last_commit_s": int(now - self._committed_at),
                 **self._done,
             }
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.cli.commands import LOOK, Commands
@@ -88,7 +89,8 @@ _HISTORY: Final = (
     *("played", "epoch", "by", "automatic", "reason", "detail", "before"),
 )
 _WORKERS_SPARE: Final = (
-    *("started", "pid", "model", "routes", "batches", "gap_offsets", "snapshot_age_ms", "group"),
+    *("started", "pid", "model", "routes", "last_commit_s", "batches", "gap_offsets"),
+    *("snapshot_age_ms", "group"),
     *("lost_texts", "partitions", "dead_letters", "held_texts", "policy"),
 )
 _WORKER_FIELDS: Final[Mapping[str, type]] = {
@@ -98,6 +100,8 @@ _WORKER_FIELDS: Final[Mapping[str, type]] = {
     "stands_still": str,
     "partitions": str,
     "events": int,
+    "texts_per_s": float,
+    "last_commit_s": int,
     "batches": int,
     "dead_letters": int,
     "held_texts": int,
@@ -199,11 +203,12 @@ def workers(given: OnRedis, output: OutputOption = Output.TABLE, watch: Watch = 
         repeat(watch, draw)
 
 
-def _field(name: str, fields: Mapping[str, str]) -> str | int | None:
+def _field(name: str, fields: Mapping[str, str]) -> str | float | None:
     """Return a field of a heartbeat: numbers as numbers, where they are."""
-    value = fields.get(name)
-    if _WORKER_FIELDS.get(name) is int and value and value.isascii() and value.isdecimal():
-        return int(value)
+    value, kind = fields.get(name), _WORKER_FIELDS.get(name, str)
+    if kind is not str and value and value.isascii() and value.replace(".", "", 1).isdecimal():
+        with suppress(ValueError):
+            return float(value) if kind is float else int(value)
     return value
 
 

@@ -1,6 +1,7 @@
 """The pipeline: overlap, order, and what happens behind a failure."""
 
 import threading
+import time
 
 import pytest
 
@@ -94,3 +95,16 @@ def test_nothing_behind_a_failure_is_committed(stage):
     finish(pipeline)
     pipeline.close()
     assert done == [0, 1, 2]
+
+
+def test_time_with_several_batches_open_counts_once():
+    """The time at work is never longer than the time that went by, however many batches overlap."""
+    begun = time.monotonic()
+    pipeline: Pipeline[int, int, None] = Pipeline(
+        lambda n: n, lambda _: time.sleep(0.02), lambda *_: None
+    )
+    for n in range(3):
+        pipeline.submit(n)
+    finish(pipeline)
+    pipeline.close()
+    assert 0.06 <= pipeline.busy_s <= time.monotonic() - begun
