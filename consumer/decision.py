@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from policy_state.algorithms.gate import AUDIT_SHARE, may_open, threshold
+from policy_state.algorithms.arrays import Chosen
+from policy_state.algorithms.gate import AUDIT_SHARE, threshold
 from policy_state.reports.domain import exit_of
 
 if TYPE_CHECKING:
@@ -14,6 +16,17 @@ if TYPE_CHECKING:
     from policy_state.algorithms.base import Algorithm
     from policy_state.stats import ExitStats
     from policy_state.store.values import DomainSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """What a worker knows of the others, so that all of them together explore enough, not more."""
+
+    workers: int = 1  # that decide on about the same counters at the same time
+    pool: ExitStats | None = None  # of all domains together
+
+
+ALONE: Final = Peers()
 
 
 class Decision(NamedTuple):
@@ -31,19 +44,24 @@ class Decision(NamedTuple):
         return self.gate if self.chosen is None else 0
 
 
-def gate_of(
-    algorithm: Algorithm, snapshot: DomainSnapshot, promise: float, *, pool: ExitStats | None
-) -> tuple[int, int]:
-    """Return the exit that texts of a domain may stop before, and at which score, in thousandths.
+def exits_of(
+    algorithm: Algorithm, snapshot: DomainSnapshot, count: int, rng: random.Random, peers: Peers
+) -> Chosen:
+    """Return the exits of a domain's events; those of a pinned or frozen one do not explore."""
+    if snapshot.pin is not None or snapshot.frozen:
+        exit_ = exit_of(snapshot, algorithm, pool=peers.pool)
+        return Chosen((exit_,) * count, exit_)
+    return algorithm.decide(snapshot.stats, count, rng=rng, workers=peers.workers, pool=peers.pool)
 
-    It is the exit that the domain has settled on, so that texts that explore, and probes, show all
-    exits up to theirs. The score is 0 if the gate is closed. A frozen domain has none: its texts
-    are not counted, so it would not show that its gate breaks the promise.
+
+def gate_of(snapshot: DomainSnapshot, settled: int, promise: float) -> int:
+    """Return the score, in thousandths, at which a domain's texts may stop sooner; 0: at none.
+
+    The gate is for texts that go to the exit that the domain has settled on, so that texts that
+    explore, and probes, show all exits up to theirs. A frozen domain has none: its texts are not
+    counted, so it would not show that its gate breaks the promise.
     """
-    if not promise or snapshot.frozen or not may_open(snapshot.stats):
-        return 0, 0
-    settled = exit_of(snapshot, algorithm, pool=pool)
-    return settled, threshold(snapshot.stats, settled, promise)
+    return 0 if snapshot.frozen else threshold(snapshot.stats, settled, promise)
 
 
 def with_holdout(

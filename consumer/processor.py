@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from consumer.decision import gate_of, with_holdout
+from consumer.decision import ALONE, exits_of, gate_of, with_holdout
 from consumer.errors import InvalidEvent, blamed
 from consumer.events.codec import EventBody, parse
 from consumer.events.record import BatchOutcome, DeadLetter, Event, Record
@@ -17,16 +17,14 @@ from consumer.predictor import ModelFacts, Predictor
 from consumer.routes.route import Route, route_for
 from policy_state.algorithms.base import build
 from policy_state.algorithms.settings import PolicySettings
-from policy_state.reports.domain import exit_of
 from policy_state.store.values import DomainSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from consumer.decision import Decision
+    from consumer.decision import Decision, Peers
     from consumer.predictor import TextResult, Tokens
     from policy_state.algorithms.base import Algorithm
-    from policy_state.stats import ExitStats
 
 log = logging.getLogger("offramp.processor")
 
@@ -44,14 +42,6 @@ class Prepared:
     events: tuple[Event, ...]
     letters: tuple[DeadLetter, ...]
     tokens: Tokens  # of the events' texts; None: the tokeniser failed, `predict` finds out on what
-
-
-@dataclass(frozen=True, slots=True)
-class Peers:
-    """What a worker knows of the others, so that all of them together explore enough, not more."""
-
-    workers: int = 1  # that decide on about the same counters at the same time
-    pool: ExitStats | None = None  # of all domains together
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +81,7 @@ class Processor:
         self,
         events: Sequence[Event],
         snapshots: Mapping[str, DomainSnapshot],
-        peers: Peers = Peers(),
+        peers: Peers = ALONE,
     ) -> list[Decision]:
         """Return how deep each event goes, from the counters of its domain."""
         members: dict[tuple[str, float | None, float | None], list[int]] = {}
@@ -102,14 +92,14 @@ class Processor:
         for (domain, weight, promise), rows in members.items():
             algorithm = self.algorithm if weight is None else self.weighted[weight]
             snapshot = snapshots.get(domain, unseen)
-            chosen = self._chosen(algorithm, snapshot, len(rows), peers)
+            chosen = exits_of(algorithm, snapshot, len(rows), self.rng, peers)
             share = self.promise if promise is None else promise
             if not self.model.calibrated:  # its counters hold no scores
                 share = 0.0
-            gated, gate = gate_of(algorithm, snapshot, share, pool=peers.pool)
-            for i, choice in zip(rows, chosen, strict=True):
-                exits[i] = choice
-                gates[i] = gate if choice == gated else 0
+            gate = gate_of(snapshot, chosen.settled, share)
+            for i, exit_ in zip(rows, chosen.exits, strict=True):
+                exits[i] = exit_
+                gates[i] = gate if exit_ == chosen.settled else 0
         return with_holdout(exits, gates, self.holdout, last=self.model.exits - 1, rng=self.rng)
 
     def prepare(self, records: Sequence[Record]) -> Prepared:
@@ -124,7 +114,7 @@ class Processor:
         self,
         prepared: Prepared,
         current: Callable[[set[str]], Mapping[str, DomainSnapshot]],
-        peers: Peers = Peers(),
+        peers: Peers = ALONE,
     ) -> BatchOutcome:
         """Do the rest: decide with what `current` knows of the domains, infer."""
         events = prepared.events
@@ -133,16 +123,6 @@ class Processor:
         epochs = {domain: snapshot.epoch for domain, snapshot in snapshots.items()}
         letters = (*prepared.letters, *outcome.dead_letters)
         return replace(outcome, dead_letters=letters, epochs=epochs)
-
-    def _chosen(
-        self, algorithm: Algorithm, snapshot: DomainSnapshot, count: int, peers: Peers
-    ) -> tuple[int, ...]:
-        """Return the exits of one domain's events: the pinned one, or what the algorithm says."""
-        if snapshot.pin is not None or snapshot.frozen:  # frozen: nothing would be learnt
-            return (exit_of(snapshot, algorithm, pool=peers.pool),) * count
-        return algorithm.decide(
-            snapshot.stats, count, rng=self.rng, workers=peers.workers, pool=peers.pool
-        )
 
     def with_policy(self, settings: PolicySettings, routes: Sequence[Route]) -> Processor:
         """Return the processor with other settings of its policy, and other routes.

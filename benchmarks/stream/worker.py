@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
-from consumer.decision import Decision
+from consumer.decision import ALONE, Decision, Peers
 from consumer.events.outgoing import Outgoing
 from consumer.events.record import BatchOutcome, DeadLetter, Event, Prediction, Record
 from consumer.kafka.stream import Batch, KafkaStream
 from consumer.offramp import Offramp
 from consumer.opening import Inference
 from consumer.predictor import Tokens
-from consumer.processor import Peers, Processor
+from consumer.processor import Processor
 from consumer.routes.route import subscription
 from consumer.settings.load import Settings, load_settings
 from consumer.settings.sections import BatchSettings
@@ -36,7 +36,6 @@ MODEL = ("tokenise", "infer")
 STAGES = ("poll", "parse + route", *MODEL, "decide", "encode", "produce + commit", "store")
 READING, WRITING = "kafka-python, reading", "kafka-python, writing"  # its own threads
 OTHER = "other"
-_ALONE = Peers()
 _LEAST = 2  # commits: the first one only starts the clocks
 
 
@@ -200,7 +199,7 @@ class TimedProcessor(Processor):
         self,
         events: Sequence[Event],
         snapshots: Mapping[str, DomainSnapshot],
-        peers: Peers = _ALONE,
+        peers: Peers = ALONE,
     ) -> list[Decision]:
         """Decide, timed."""
         with self.marks.stage("decide"):

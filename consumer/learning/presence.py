@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from consumer.processor import Peers
+from consumer.decision import Peers
 from policy_state.errors import StoreError, StoreRefused
 
 if TYPE_CHECKING:

@@ -62,10 +62,10 @@ def answers_of(logits: Tensor, scales: Scales | None) -> tuple[Tensor, ...]:
         logits: (exits, texts, classes), from exit 0 on.
         scales: of the model, if it is calibrated.
     """
-    scores, labels = logits.softmax(-1).max(-1)
     if scales is None:
+        scores, labels = logits.softmax(-1).max(-1)
         return scores, labels.float()
-    exits = len(logits)
+    exits, labels = len(logits), logits.argmax(-1)
     before = torch.cat((labels[:1], labels[:-1]))
     probabilities = (logits / scales.temperatures[:exits]).softmax(-1)
     both = probabilities.gather(-1, torch.stack((labels, before), -1))  # (exits, texts, 2)

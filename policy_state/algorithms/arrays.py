@@ -63,6 +63,13 @@ class Counters(NamedTuple):
         return Counters(**kinds)
 
 
+class Chosen(NamedTuple):
+    """The exits of a micro-batch's events of one domain."""
+
+    exits: tuple[int, ...]  # one for each event
+    settled: int  # the exit of those that do not explore
+
+
 @dataclass(frozen=True, slots=True)
 class Assessment:
     """The exit that a domain has settled on, and why. Tuples have one entry per exit."""

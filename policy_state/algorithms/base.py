@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-    from policy_state.algorithms.arrays import Assessment
+    from policy_state.algorithms.arrays import Assessment, Chosen
     from policy_state.algorithms.settings import PolicySettings
     from policy_state.stats import ExitStats
 
@@ -49,7 +49,7 @@ class Algorithm(Protocol):
         rng: random.Random | None = None,
         workers: int = 1,
         pool: ExitStats | None = None,
-    ) -> tuple[int, ...]:
+    ) -> Chosen:
         """Return an exit for each of the `count` events that a micro-batch has of one domain.
 
         Args:

@@ -53,11 +53,11 @@ class DefaultAlgorithm(ExploringAlgorithm):
     >>> from policy_state.algorithms.settings import PolicySettings
     >>> from policy_state.stats import ExitStats
     >>> algorithm = build(PolicySettings(cost_weight=1.0), (1, 3, 7, 12))
-    >>> algorithm.decide(ExitStats.zeros(4), 40).count(3)  # the scouts, to see all exits
+    >>> algorithm.decide(ExitStats.zeros(4), 40).exits.count(3)  # the scouts, to see all exits
     13
     >>> seen = ExitStats.from_texts([(0, 1, 1, 1), (1, 1, 1, 1)] * 500, exits=4)
     >>> algorithm.decide(seen, 4)
-    (1, 1, 1, 1)
+    Chosen(exits=(1, 1, 1, 1), settled=1)
     """
 
     prior_texts: ClassVar = 20.0  # that count for what a new domain is thought to gain

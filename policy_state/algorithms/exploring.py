@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from policy_state.algorithms.arrays import Counters
+from policy_state.algorithms.arrays import Chosen, Counters
 from policy_state.algorithms.costs import cost_vector
 
 if TYPE_CHECKING:
@@ -66,10 +66,8 @@ class ExploringAlgorithm(ABC):
         rng: random.Random | None = None,
         workers: int = 1,
         pool: ExitStats | None = None,
-    ) -> tuple[int, ...]:
+    ) -> Chosen:
         """Return an exit for each of the `count` events; see `Algorithm.decide`."""
-        if count < 1:
-            return ()
         draw = (rng or random.Random(stats.texts)).random()
         counters = Counters.of(stats)
         in_all = scouts_in_all(self.costs, self.settings.scouts)
@@ -77,7 +75,7 @@ class ExploringAlgorithm(ABC):
         plays, settled, leader = self._plays(counters, scouts, workers, pool)
         due = float(self._probes_due(counters, count * workers, leader)) / workers
         probes = math.floor(due - plays.count(self.last) + draw)
-        return spread(with_probes(plays, probes, self.last), settled, count)
+        return Chosen(spread(with_probes(plays, probes, self.last), settled, count), settled)
 
     def decide_one_each(self, counters: Counters, draws: Floats) -> Exits:
         """Return the exit of the next text of every domain: what `decide` returns for one event.
@@ -114,7 +112,7 @@ def spread(plays: Sequence[int], settled: int, count: int) -> tuple[int, ...]:
     (3, 0, 0, 2, 0, 0)
     """
     exits = [settled] * count
-    for i, play in enumerate(plays):
+    for i, play in enumerate(plays[:count]):
         exits[i * count // len(plays)] = play
     return tuple(exits)
 

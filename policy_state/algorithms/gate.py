@@ -43,15 +43,10 @@ def threshold(stats: ExitStats, exit_: int, promise: float) -> int:
     """
     if not promise or not exit_ or stats.played[exit_] < AUDITED_LEAST:
         return 0
-    for at, score in enumerate(GATE_GRID):
-        if (misled(stats, exit_)[at] + 1) / (stats.played[exit_] + 1) <= 1 - promise:
+    for score, wrong in zip(GATE_GRID, misled(stats, exit_), strict=True):
+        if (wrong + 1) / (stats.played[exit_] + 1) <= 1 - promise:
             return score
     return 0
-
-
-def may_open(stats: ExitStats) -> bool:
-    """Return whether a gate can be open at any exit; quicker than to ask for its threshold."""
-    return max(stats.played[1:], default=0) >= AUDITED_LEAST
 
 
 def misled(stats: ExitStats, exit_: int) -> tuple[int, ...]:

@@ -40,7 +40,7 @@ class ToleranceAlgorithm(ExploringAlgorithm):
     >>> from policy_state.stats import ExitStats
     >>> algorithm = build(PolicySettings(tolerance=0.02), (1, 3, 7, 12))
     >>> alike = ExitStats.from_texts([(0, 1, 1, 1), (1, 1, 1, 1)] * 500, exits=4)
-    >>> algorithm.decide(alike, 3)
+    >>> algorithm.decide(alike, 3).exits
     (1, 1, 1)
     """
 

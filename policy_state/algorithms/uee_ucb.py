@@ -25,7 +25,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from policy_state.algorithms.arrays import Assessment, known_values
+from policy_state.algorithms.arrays import Assessment, Chosen, known_values
 from policy_state.errors import InvalidInput
 from policy_state.wording import counted
 
@@ -43,7 +43,7 @@ class UeeUcb:
     The counters are those of before the batch, so the batch is one long play of one exit.
 
     >>> from policy_state.stats import ExitStats
-    >>> UeeUcb(costs=(0.1, 0.5, 1.0)).decide(ExitStats.zeros(3), 4)
+    >>> UeeUcb(costs=(0.1, 0.5, 1.0)).decide(ExitStats.zeros(3), 4).exits
     (2, 2, 2, 2)
     """
 
@@ -73,9 +73,10 @@ class UeeUcb:
         rng: random.Random | None = None,  # noqa: ARG002 - nothing is left to chance
         workers: int = 1,  # noqa: ARG002 - all events explore, however many there are
         pool: ExitStats | None = None,  # noqa: ARG002 - every domain starts from nothing
-    ) -> tuple[int, ...]:
+    ) -> Chosen:
         """Return `count` times the exit with the highest index."""
-        return (choose_exit(stats, self.costs, alpha=self.alpha),) * count
+        exit_ = choose_exit(stats, self.costs, alpha=self.alpha)
+        return Chosen((exit_,) * count, best_exit(stats, self.costs))
 
     def assess(
         self,

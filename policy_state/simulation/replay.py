@@ -217,7 +217,7 @@ def _in_batches(
             batch = arriving.labels[part].copy()
             chosen = algorithm.decide(
                 known, len(batch), rng=generator, workers=fleet.workers, pool=pool
-            )
+            ).exits
             exits[start : start + len(batch)] = chosen
             batch[np.arange(exits_) > np.array(chosen, dtype=np.intp)[:, None]] = -1
             worth = None if arriving.credits is None else arriving.credits[part]

@@ -25,20 +25,22 @@ def test_the_first_choice_is_the_deepest_of_its_tier(cost: str | tuple[float, ..
 def test_by_tolerance_a_new_domain_waits_at_the_last_exit() -> None:
     """Nothing is taken on trust: no pool and no prior lets a text leave early."""
     sure = ExitStats.from_texts([(1, 1, 1, 1)] * 9999, exits=4)
-    assert set(make("tolerance").decide(ExitStats.zeros(4), 99, pool=sure)) == {3}
+    assert set(make("tolerance").decide(ExitStats.zeros(4), 99, pool=sure).exits) == {3}
 
 
 def test_sixteen_workers_share_the_scouts() -> None:
     """A round of sixteen workers explores as much as one worker would alone, within one each."""
     policy = make("no probes")
     new = ExitStats.zeros(4)
-    alone = policy.decide(new, 16 * 512).count(3)
-    each = policy.decide(new, 512, workers=16).count(3)
+    alone = policy.decide(new, 16 * 512).exits.count(3)
+    each = policy.decide(new, 512, workers=16).exits.count(3)
     assert alone == int(12 / (policy.costs[3] - policy.costs[0])) == 130
     assert alone - 16 <= 16 * each <= alone
-    assert policy.decide(new, 1, workers=16) == (3,)  # a worker with one text looks all the same
+    assert policy.decide(new, 1, workers=16).exits == (
+        3,
+    )  # a worker with one text looks all the same
     every = build(PolicySettings(scouts=0.0), LAYERS[4])
-    assert every.decide(new, 512, workers=16).count(3) == 512
+    assert every.decide(new, 512, workers=16).exits.count(3) == 512
 
 
 @pytest.mark.parametrize("cost_weight", [0.0, 0.03, 1.0])
@@ -66,7 +68,7 @@ def test_probes_cost_what_they_may(workers: int) -> None:
     stats = settled + deep
     due = (share * (stats.observed[0] + 4000) - stats.observed[3]) / workers
     found = [
-        policy.decide(stats, 4000 // workers, workers=workers, rng=random.Random(i))
+        policy.decide(stats, 4000 // workers, workers=workers, rng=random.Random(i)).exits
         for i in range(50)
     ]
     assert {exit_ for chosen in found for exit_ in chosen} == {1, 3}
@@ -88,7 +90,7 @@ def test_constant_exits_are_never_chosen(classes: int, label: int, constant: int
     assert np.flatnonzero(constant_exits(Counters.of(stats))).tolist() == [constant]
     for weight in (0.0, 0.1, 1.0):
         policy = build(PolicySettings(cost_weight=weight), LAYERS[4])
-        assert constant not in policy.decide(stats, 512)
+        assert constant not in policy.decide(stats, 512).exits
         assessment = policy.assess(stats)
         assert assessment.screened == (constant,)
         assert assessment.exit != constant
@@ -143,11 +145,11 @@ def test_a_pool_that_is_wrong_is_soon_forgotten(said: int) -> None:
     order = np.random.default_rng(1).permutation(200)
     for start in range(0, 200, 8):
         batch = rows[order[start : start + 8]].copy()
-        chosen = policy.decide(stats, 8, pool=pool)
+        chosen = policy.decide(stats, 8, pool=pool).exits
         batch[np.arange(4) > np.array(chosen)[:, None]] = -1
         stats += ExitStats.from_matrix(batch)
     assert policy.assess(stats, pool=pool).exit == right
-    assert policy.decide(stats, 8, pool=pool).count(right) >= 7
+    assert policy.decide(stats, 8, pool=pool).exits.count(right) >= 7
 
 
 def test_a_pool_guides_the_first_texts() -> None:

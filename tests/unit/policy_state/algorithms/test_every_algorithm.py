@@ -41,18 +41,18 @@ def seen_by(exits: int) -> st.SearchStrategy[ExitStats]:
 @settings(max_examples=6)
 @given(data=st.data())
 def test_exits_exist_and_are_as_many_as_asked(name: str, exits: int, data: st.DataObject) -> None:
-    """Whatever the counters, the count and the workers: so many exits, each one of the model's."""
+    """Whatever the counters, the count and the workers: exits of the model, and its settled one."""
     policy, stats = make(name, exits), data.draw(seen_by(exits))
     count = data.draw(st.sampled_from([1, 2, 7, 64]))
     workers = data.draw(st.sampled_from([1, 4, 16]))
     pool = data.draw(st.none() | seen_by(exits))
-    chosen = policy.decide(stats, count, workers=workers, pool=pool)
+    chosen, settled = policy.decide(stats, count, workers=workers, pool=pool)
     assert len(chosen) == count
     assert all(type(exit_) is int for exit_ in chosen)
     assert set(chosen) <= set(range(exits))
-    assert policy.decide(stats, 0, workers=workers, pool=pool) == ()
+    assert policy.decide(stats, 0, workers=workers, pool=pool).exits == ()
     assessment = policy.assess(stats, pool=pool)
-    assert 0 <= assessment.exit < exits
+    assert 0 <= assessment.exit == settled < exits
     assert len(assessment.rewards) == len(assessment.indices) == exits
 
 
@@ -98,7 +98,7 @@ def test_many_domains_at_once_are_decided_as_each_by_itself(
     draws = [random.Random(i).random() for i in range(len(domains))]
     counters = Counters(*np.stack([np.stack(Counters.of(d)) for d in domains], axis=1))
     at_once = policy.decide_one_each(counters, np.array(draws))
-    alone = [policy.decide(d, 1, rng=random.Random(i))[0] for i, d in enumerate(domains)]
+    alone = [policy.decide(d, 1, rng=random.Random(i)).exits[0] for i, d in enumerate(domains)]
     assert at_once.tolist() == alone
 
 
@@ -129,7 +129,7 @@ def test_of_equals_one_is_chosen_the_same_way(name: str) -> None:
     stats = ExitStats.from_texts([(1, 1, 1, 1), (0, 0, 0, 0)] * 500, exits=4)
     expected = 0 if policy.name == "uee-ucb" else 3
     assert policy.assess(stats).exit == expected
-    assert set(policy.decide(stats, 64)) == {expected}
+    assert set(policy.decide(stats, 64).exits) == {expected}
 
 
 @every_policy
@@ -137,7 +137,7 @@ def test_of_equals_one_is_chosen_the_same_way(name: str) -> None:
 def test_before_any_text_nothing_is_left_at_exit_0(name: str, exits: int) -> None:
     """A new domain starts deeper than exit 0, where nothing could be learnt, and looks deep."""
     policy = make(name, exits)
-    chosen = policy.decide(ExitStats.zeros(exits), 256, workers=4)
+    chosen = policy.decide(ExitStats.zeros(exits), 256, workers=4).exits
     assert 0 not in chosen
     assert exits - 1 in chosen
     assert policy.assess(ExitStats.zeros(exits)).exit > 0

@@ -17,7 +17,7 @@ SETTLED = ExitStats.from_texts([(0, 1, 1, 1), (1, 1, 1, 1)] * 500, exits=4)
 
 def decided(stats: ExitStats, count: int, make: Make = build, **options: Any) -> tuple[int, ...]:
     """Return where so many texts go with some options, or without a part."""
-    return make(PolicySettings(**options), LAYERS).decide(stats, count)
+    return make(PolicySettings(**options), LAYERS).decide(stats, count).exits
 
 
 def assessed(make: Make = build, **options: Any) -> Assessment:

@@ -82,8 +82,8 @@ def test_all_events_of_a_batch_play_the_index() -> None:
     stats = ExitStats(observed=(9, 9, 9, 9), disagreed=(0, 8, 8, 8), played=(0, 0, 0, 9))
     assert policy == UeeUcb(costs=COSTS, alpha=1.0)
     assert policy.name == "uee-ucb"
-    assert policy.decide(stats, 3) == (choose_exit(stats, COSTS),) * 3
-    assert policy.decide(stats, 0) == ()
+    assert policy.decide(stats, 3).exits == (choose_exit(stats, COSTS),) * 3
+    assert policy.decide(stats, 0).exits == ()
 
 
 def test_the_default_weighs_cost_a_tenth() -> None:
