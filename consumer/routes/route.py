@@ -125,6 +125,22 @@ def may_get(routes: Sequence[Route], route: Route, domain: str) -> bool:
     return not any(earlier.topics in {route.topics, ".+", ".*"} for earlier in before)
 
 
+def promise_for(routes: Sequence[Route], domain: str, *, policy: float) -> float:
+    """Return the promise of the gate that texts of a domain meet; 0: they meet none.
+
+    If they can come by several routes it is the strictest, which the gate breaks first.
+
+    Args:
+        routes: All of the group.
+        domain: Of the texts.
+        policy: The promise of the policy, for routes without one.
+    """
+    if all(route.gate is None for route in routes):
+        return policy
+    leading = [route.gate for route in routes if may_get(routes, route, domain)]
+    return max((policy if gate is None else gate for gate in leading), default=policy)
+
+
 def subscription(routes: Sequence[Route]) -> str:
     """Return one pattern for all topics that any route is for, as Kafka clients take it.
 

@@ -17,7 +17,7 @@ from policy_state.store.reading import read_pages
 from policy_state.suggesting import no_such_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from policy_state.algorithms.base import Algorithm
     from policy_state.reports.shares import Share
@@ -58,7 +58,7 @@ class DomainReport:
     learnt: int  # the best by what is known; another one than `exit` where the domain is pinned
     layers_saved: float | None  # share of transformer layers not run so far
     holdout: Holdout | None  # what texts that ran to the last exit only to measure it show
-    gate: GateReport | None  # None: the policy has none
+    gate: GateReport | None  # None: there is none
     disagreement: float | None  # of the exit learnt with exit 0
     last_seen_ms: int | None
     anchor: int  # the exit that rewards count from: 0, or the last
@@ -113,7 +113,7 @@ def domain_report(
     Args:
         domain: Its name.
         snapshot: What is known of it.
-        meta: Of its policy.
+        meta: Of its policy, with the gate that its texts meet.
         algorithm: What chooses its exits.
         pool: As for `exit_of`.
     """
@@ -152,7 +152,7 @@ def domain_report(
         learnt=assessment.exit,
         layers_saved=1 - run / (texts * layers[-1]) if texts else None,
         holdout=holdout_of(stats, layers),
-        gate=gate_report(snapshot, meta, texts_get),
+        gate=gate_report(snapshot, meta, texts_get, meta.settings.gate),
         disagreement=rows[assessment.exit].disagreement,
         last_seen_ms=snapshot.last_seen_ms,
         anchor=assessment.anchor,
@@ -190,15 +190,20 @@ def read_reports(
     return [domain_report(name, records[name], meta, algorithm, pool=pool) for name in names]
 
 
-def broken_gates(store: PolicyAdmin) -> Iterator[tuple[str, str]]:
-    """Yield the domains whose gate has closed because it broke its promise, and what to know."""
-    opened = store.describe()
-    meta, pool = opened.meta, store.totals().stats
-    if not meta.settings.gate:
-        return
+def broken_gates(
+    store: PolicyAdmin, promise_of: Callable[[str], float]
+) -> Iterator[tuple[str, str]]:
+    """Yield the domains whose gate has closed because it broke its promise, and what to know.
+
+    Args:
+        store: Has opened a policy.
+        promise_of: The promise of a domain's gate; 0: it has none.
+    """
+    meta, pool = store.describe().meta, store.totals().stats
     algorithm = build(meta.settings, meta.layers, credits=meta.calibrated)
     for found, _ in read_pages(store):
         for name, snapshot in found.items():
-            gate = gate_report(snapshot, meta, exit_of(snapshot, algorithm, pool=pool))
+            exit_ = exit_of(snapshot, algorithm, pool=pool)
+            gate = gate_report(snapshot, meta, exit_, promise_of(name))
             if gate and gate.broken:
                 yield name, gate.warning

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """The gate of one domain, as the policy promises it."""
+    """The gate of one domain, by the promise in force."""
 
     promise: float  # share of texts that are to keep the label of their domain's exit
     exit: int  # that it lies before
@@ -80,15 +80,18 @@ class GateReport:
         return lines
 
 
-def gate_report(snapshot: DomainSnapshot, meta: PolicyMeta, exit_: int) -> GateReport | None:
-    """Return what is known of the gate of a domain; None if its policy has none.
+def gate_report(
+    snapshot: DomainSnapshot, meta: PolicyMeta, exit_: int, promise: float
+) -> GateReport | None:
+    """Return what is known of the gate of a domain; None if it has none.
 
     Args:
         snapshot: Of the domain.
         meta: Of its policy.
         exit_: That its texts get.
+        promise: The share of texts that are to keep the label of this exit; 0: no gate.
     """
-    promise, stats, layers = meta.settings.gate, snapshot.stats, meta.layers
+    stats, layers = snapshot.stats, meta.layers
     if not promise or not meta.calibrated or exit_ >= meta.exits:
         return None
     gate = 0 if snapshot.frozen else threshold(stats, exit_, promise)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from policy_state.stats import MOST, ExitStats
+from policy_state.stats import MISLED, MOST, ExitStats
 from policy_state.store.admin import Change, Freeze, Pin, Remove, Reset, Unfreeze, Unpin
 from policy_state.store.values import DomainSnapshot
 
@@ -47,7 +47,8 @@ def scaled(stats: ExitStats, share: float) -> ExitStats:
     """Return about a share of the counters, whole numbers that still hang together.
 
     Played is rounded down, observed follows from it, and whatever else was counted at an exit
-    shrinks with the texts observed there.
+    shrinks with the texts observed there. What a gate would have changed is a share of the texts
+    played, rounded up: a gate that is closed by all counters does not open by a share of them.
 
     >>> half = scaled(ExitStats(observed=(9, 5), disagreed=(0, 3), played=(4, 5)), 0.5)
     >>> half.observed, half.disagreed, half.played
@@ -64,5 +65,9 @@ def scaled(stats: ExitStats, share: float) -> ExitStats:
             min(math.floor(n * (new / old)), int(most) * new) if old else 0 for n, old, new in rows
         )
 
+    def shrunk_misled(counts: Sequence[int]) -> tuple[int, ...]:
+        return tuple(min(math.ceil(n * share), new) for n, new in zip(counts, played, strict=True))
+
     rest = {name: shrunk(getattr(stats, name), most) for name, most in MOST.items()}
+    rest |= {name: shrunk_misled(getattr(stats, name)) for name in MISLED}
     return ExitStats(**rest | {"observed": tuple(observed), "played": tuple(played)})

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import asdict, fields
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from consumer.cli.commands import MOVE, Commands, without_effect
 from consumer.cli.output import Output, OutputOption, emit, printable
+from consumer.cli.route.in_force import known_routes
 from consumer.cli.session import EXIT_FOUND, KAFKA, POLICY, ROUTES, OnPolicyAndKafka, Signed
 from policy_state.wording import counted
 
@@ -123,15 +125,23 @@ def doctor(
         raise typer.Exit(_EXIT_UNSEEN if sound else EXIT_FOUND)
 
 
+def _broken_gates(store: RedisStore, settings: Settings) -> Iterator[tuple[str, str]]:
+    from consumer.routes.route import promise_for
+    from policy_state.reports.domain import broken_gates
+
+    policy, routes = store.describe().meta.settings.gate, known_routes(settings, store)
+    if policy or any(route.gate for route in routes):
+        yield from broken_gates(store, partial(promise_for, routes, policy=policy))
+
+
 def _around(store: RedisStore, settings: Settings) -> Iterator[Finding]:
     """Yield what is wrong beside the counters: broken gates, the group's routes, the servers."""
     from policy_state.errors import StoreCorrupt, StoreRefused
     from policy_state.health.findings import note, problem
     from policy_state.health.missing import eviction_findings, route_findings
-    from policy_state.reports.domain import broken_gates
 
     with suppress(StoreCorrupt):  # which has its finding already
-        yield from (note("gate", name, warning) for name, warning in broken_gates(store))
+        yield from (note("gate", name, warning) for name, warning in _broken_gates(store, settings))
     try:
         if settings.routes is None:
             yield from route_findings(store, settings.kafka.group)

@@ -25,7 +25,7 @@ from consumer.cli.policy.tables import (
     list_row,
     listed,
 )
-from consumer.cli.route.in_force import exits_by_route, in_words, known_routes
+from consumer.cli.route.in_force import exits_by_route, gated, in_words, known_routes
 from consumer.cli.session import POLICY, ROUTES, OnPolicy, open_named
 
 if TYPE_CHECKING:
@@ -88,11 +88,11 @@ def list_(
         reading = read_domains(store, store.domains(limit=limit))
         meta, snapshots, damaged = reading.opened.meta, reading.snapshots, reading.damaged
         rules = build(meta.settings, meta.layers, credits=meta.calibrated)
+        in_force = known_routes(settings, store)
         reports = [
-            domain_report(domain, found, meta, rules, pool=reading.pool)
+            domain_report(domain, found, gated(meta, in_force, domain), rules, pool=reading.pool)
             for domain, found in snapshots.items()
         ]
-        in_force = known_routes(settings, store)
         routes = {domain: exits_by_route(in_force, domain, reading) for domain in snapshots}
         emit(
             output,
@@ -208,6 +208,8 @@ def _known(
     reading = read_known(store, domain)
     meta, snapshot = reading.opened.meta, reading.snapshots[domain]
     rules = build(meta.settings, meta.layers, credits=meta.calibrated)
-    report = domain_report(domain, snapshot, meta, rules, pool=reading.pool)
-    by_route = exits_by_route(known_routes(settings, store), domain, reading)
+    routes = known_routes(settings, store)
+    of_domain = gated(meta, routes, domain)
+    report = domain_report(domain, snapshot, of_domain, rules, pool=reading.pool)
+    by_route = exits_by_route(routes, domain, reading)
     return report, snapshot, reading.opened, by_route

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from consumer.settings.sections import KafkaSettings
     from policy_state.store.reading import Reading
     from policy_state.store.redis.store import RedisStore
+    from policy_state.store.values import PolicyMeta
 
 PARTITIONS: Final = 12  # of topics that are created
 OUTPUT_RETENTION: Final = "30d"
@@ -142,6 +143,14 @@ def known_routes(settings: Settings, store: RedisStore) -> tuple[Route, ...]:
         return tuple(settings.group_routes.in_force(store).routes)
     except InvalidRoute:
         return ()  # `offramp route list` tells
+
+
+def gated(meta: PolicyMeta, routes: Sequence[Route], domain: str) -> PolicyMeta:
+    """Return the policy with the gate that the routes to a domain set."""
+    from consumer.routes.route import promise_for
+
+    promise = promise_for(routes, domain, policy=meta.settings.gate)
+    return replace(meta, settings=replace(meta.settings, gate=promise))
 
 
 def exits_by_route(routes: Sequence[Route], domain: str, reading: Reading) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import pytest
 
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.stats import ExitStats
+from policy_state.store.admin import Pin
 from policy_state.store.redis.store import RedisStore
 from tests.support.policies.shown import META, count
 from tests.support.policy_cli import data, offramp_policy
@@ -95,6 +96,38 @@ def test_a_gate_is_set_and_said_to_be_closed_or_open(offramp: Any) -> None:
         offramp("set", f"gate={wrong}", "--yes", code=1)
     offramp("set", "gate=0", "--yes")
     assert data(offramp("show", "hotels", "-o", "json"))["gate"] is None
+
+
+def test_a_gate_is_judged_by_the_promise_of_its_route(redis_url: str, offramp: Any) -> None:
+    """In `list`, `show`, `explain` and `doctor`, whether the policy has a gate or none."""
+    stats = ExitStats.from_texts(
+        [(0, 0, 0, 1), *[(1, 1, 1, 1)] * 39] * 10,
+        exits=4,
+        credits=[(0, 0, 0, 900), *[(0,) * 4] * 39] * 10,
+        scores=[(999,) * 4] * 400,
+    )
+    met = replace(ExitStats.zeros(4), gated=(50, 0, 0, 0))
+    with RedisStore(redis_url) as store:
+        store.open(CALIBRATED)
+        count(store, {"films": stats + met})
+        for name in ("films", "hotels"):
+            store.change(name, Pin(3), by="anna", reason="")
+        routes = [
+            {"name": name, "topics": rf"{name}\.(?P<domain>{name})", "output": "o", "gate": gate}
+            for name, gate in (("films", 0.98), ("hotels", 0.0))
+        ]
+        signed = {"by": "anna", "reason": ""}
+        store.write_routes("offramp", routes, revision=0, action="a", detail={}, **signed)
+    for policy in ("0", "0.9"):
+        offramp("set", f"gate={policy}", "--yes")
+        rows = {row["domain"]: row for row in data(offramp("list", "-o", "json"))["domains"]}
+        assert (rows["films"]["gate"]["promise"], rows["hotels"]["gate"]) == (0.98, None)
+        assert (rows["new"]["gate"] is None) == (policy == "0")
+        assert "gate-broken" in offramp("list").stdout
+        assert data(offramp("show", "films", "-o", "json"))["gate"]["threshold"] == 0
+        assert "keep the promise of 0.98" in " ".join(offramp("explain", "films").stdout.split())
+        found = data(offramp("doctor", "--no-log", "-o", "json"))["findings"]
+        assert [row["subject"] for row in found if row["check"] == "gate"] == ["films"]
 
 
 def test_a_gate_without_a_calibration_is_refused(redis_url: str) -> None:

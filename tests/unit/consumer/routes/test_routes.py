@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from consumer.errors import InvalidEvent
 from consumer.events.codec import EventBody
 from consumer.events.record import Record
-from consumer.routes.route import Route, may_get, route_for, subscription
+from consumer.routes.route import Route, may_get, promise_for, route_for, subscription
 
 
 def record(topic="texts.films", headers=()):
@@ -122,6 +122,23 @@ def test_a_route_gets_what_no_earlier_one_takes():
     ):
         assert may_get((before, route), route, "films") is expected, (before, route)
         assert may_get((route, before), route, "films"), (before, route)
+
+
+def test_the_promise_of_a_domain_is_that_of_its_routes() -> None:
+    """The policy's where no route to it has its own; the strictest where several lead to it."""
+    films = Route(topics=r"reviews\.(?P<domain>films)", gate=0.98)
+    off = Route(topics=r"plain\.(?P<domain>hotels|books)", gate=0)
+    others = Route(topics=r"more\.(?P<domain>films|books|cars)")
+
+    def promises(*routes: Route, policy: float) -> list[float]:
+        domains = ("films", "hotels", "books", "cars")
+        return [promise_for(routes, domain, policy=policy) for domain in domains]
+
+    assert promises(policy=0.99) == promises(others, policy=0.99) == [0.99] * 4
+    assert promises(films, off, policy=0.0) == [0.98, 0.0, 0.0, 0.0]
+    assert promises(films, off, policy=0.99) == [0.98, 0.0, 0.0, 0.99]
+    assert promises(films, off, others, policy=0.9) == [0.98, 0.0, 0.9, 0.9]
+    assert promises(films, off, others, policy=0.99) == [0.99, 0.0, 0.99, 0.99]
 
 
 def test_subscription_covers_all_routes():

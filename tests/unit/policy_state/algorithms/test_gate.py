@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from policy_state.algorithms.gate import first_sure, misled, threshold
 from policy_state.counting import GATE_GRID
 from policy_state.stats import ExitStats
+from policy_state.store.changes import scaled
 
 SURE, WRONG = ((0, 0, 0), (960, 970, 990)), ((1, 1, 0), (820, 830, 900))
 
@@ -53,6 +54,24 @@ def test_a_gate_closes_by_itself_and_texts_at_the_gate_do_not_matter() -> None:
     assert threshold(open_at + met, 2, 0.99) == 600
     surely = ExitStats.from_texts([(1, 1, 0)] * 20, exits=3, scores=[(999, 999, 999)] * 20)
     assert threshold(open_at + met + surely, 2, 0.99) == 0
+
+
+@given(
+    sure=st.integers(1, 3000),
+    wrong=st.integers(0, 60),
+    share=st.floats(0, 1),
+    promise=st.sampled_from([0.9, 0.98, 0.99, 0.999]),
+)
+@example(sure=393, wrong=8, share=0.5, promise=0.98)
+def test_a_share_of_the_counters_opens_no_gate_further(
+    sure: int, wrong: int, share: float, promise: float
+) -> None:
+    """Such as a warm start gives: it may close a gate, for there are fewer texts to go by."""
+    stats = counters(sure, wrong)
+    kept = scaled(stats, share)
+    assert all(few <= kept.played[2] for few in misled(kept, 2))
+    found, all_found = (threshold(each, 2, promise) or 1000 for each in (kept, stats))
+    assert found >= all_found
 
 
 @given(

@@ -74,7 +74,7 @@ def test_broken_gates_are_found_among_all_domains() -> None:
     store.open(META)
     deltas = {"broken": audited(380, 20) + MET, "kept": audited(400, 0) + MET}
     store.apply([PartitionDeltas("t1", 0, 0, 1600, deltas)])
-    ((name, warning),) = broken_gates(store)
+    ((name, warning),) = broken_gates(store, lambda _: 0.99)
     assert name == "broken"
     assert "has closed" in warning
 
