@@ -69,7 +69,8 @@ class WithoutProbes(DefaultAlgorithm):
 class WithoutScreen(DefaultAlgorithm):
     """Leaves no exit out, whatever it says."""
 
-    def _screened(self, counters: Counters) -> Bools:
+    def screened(self, counters: Counters) -> Bools:
+        """Return that no exit is left out."""
         return np.zeros(counters.observed.shape, dtype=np.bool_)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from policy_state.counting import THOUSAND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -43,6 +43,12 @@ class Counters(NamedTuple):
     def of(cls, stats: ExitStats) -> Counters:
         """Return the counters of one domain, each (exits,)."""
         return cls(*(np.array(getattr(stats, kind), dtype=np.float64) for kind in cls._fields))
+
+    @classmethod
+    def of_many(cls, stats: Sequence[ExitStats]) -> Counters:
+        """Return the counters of many domains, each (domains, exits)."""
+        kinds = ([getattr(each, kind) for each in stats] for kind in cls._fields)
+        return cls(*(np.array(rows, dtype=np.float64) for rows in kinds))
 
     def steps(self, *, credits: bool) -> tuple[Floats, Floats]:
         """Return what the step to each exit gained, and the same squared, summed over its texts.

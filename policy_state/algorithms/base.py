@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-    from policy_state.algorithms.arrays import Assessment, Chosen
+    from policy_state.algorithms.arrays import Assessment, Bools, Chosen, Counters
+    from policy_state.algorithms.bounds import Exits
     from policy_state.algorithms.settings import PolicySettings
     from policy_state.stats import ExitStats
 
@@ -34,6 +35,11 @@ class Algorithm(Protocol):
     @property
     def credits(self) -> bool:
         """Whether it counts steps by what they are worth, and not every disagreement alike."""
+        ...
+
+    @property
+    def priced(self) -> bool:
+        """Whether depth is weighed against its cost, so that exits have indices."""
         ...
 
     @property
@@ -64,6 +70,18 @@ class Algorithm(Protocol):
 
     def assess(self, stats: ExitStats, *, pool: ExitStats | None = None) -> Assessment:
         """Return what the domain has settled on, and why."""
+        ...
+
+    def settled_exits(self, counters: Counters, *, pool: ExitStats | None = None) -> Exits:
+        """Return the exits that domains have settled on: those of `assess`, of many at once."""
+        ...
+
+    def learning(self, counters: Counters, *, pool: ExitStats | None = None) -> Bools:
+        """Return which of many domains still need texts to tell which exit is the best."""
+        ...
+
+    def screened(self, counters: Counters) -> Bools:
+        """Return which exits of many domains are left out, as those of `assess`."""
         ...
 
 

@@ -64,7 +64,7 @@ class DefaultAlgorithm(ExploringAlgorithm):
 
     def view(self, counters: Counters) -> View:
         """Return what the counters come to."""
-        screened = self._screened(counters)
+        screened = self.screened(counters)
         costs = np.where(screened, np.inf, self._playable)
         bounds = self._bounds(counters, costs)
         anchored_last = screened[..., 0]
@@ -108,9 +108,21 @@ class DefaultAlgorithm(ExploringAlgorithm):
             exit=int(self.settled(view, self.prior_steps(pool))),
             rewards=known_values(view.bounds.gain - added, known),
             indices=known_values(self._lowered(view.bounds.upper) - added, known),
-            screened=tuple(np.flatnonzero(self._screened(view.counters)).tolist()),
+            screened=tuple(np.flatnonzero(self.screened(view.counters)).tolist()),
             anchor=anchor,
         )
+
+    def settled_exits(self, counters: Counters, *, pool: ExitStats | None = None) -> Exits:
+        """Return the exits that domains have settled on; see `Algorithm.settled_exits`."""
+        return self.settled(self.view(counters), self.prior_steps(pool))
+
+    def learning(self, counters: Counters, *, pool: ExitStats | None = None) -> Bools:
+        """Return which domains go by what others gain, or have exits that may be better."""
+        view = self.view(counters)
+        settled = self.settled(view, self.prior_steps(pool))
+        elsewhere = (settled != view.bounds.leader) | (settled != self.scout(view))
+        learning: Bools = elsewhere | view.unseen
+        return learning
 
     def prior_steps(self, pool: ExitStats | None = None) -> Floats:
         """Return what each exit is thought to gain: as in the pool, where that has seen texts."""
@@ -167,7 +179,8 @@ class DefaultAlgorithm(ExploringAlgorithm):
     def _lowered(self, upper: Floats) -> Floats:
         return at_most_deeper(upper)
 
-    def _screened(self, counters: Counters) -> Bools:
+    def screened(self, counters: Counters) -> Bools:
+        """Return which exits are left out because they say the same of every text."""
         if self.credits:  # a step from an exit that always says the same is worth what it is worth
             return np.zeros(counters.observed.shape, dtype=np.bool_)
         return constant_exits(counters)

@@ -39,6 +39,11 @@ class ExploringAlgorithm(ABC):
         return "default"
 
     @property
+    def priced(self) -> bool:
+        """Always true, unless a goal is given in error instead of cost."""
+        return True
+
+    @property
     def drift(self) -> float:
         """The evidence that starts a domain afresh; 0: it never is."""
         return self.settings.drift

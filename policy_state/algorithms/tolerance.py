@@ -49,6 +49,11 @@ class ToleranceAlgorithm(ExploringAlgorithm):
         """The cost of every exit at the usual weight: that of the settings has no say here."""
         return cost_vector(self.settings.cost, self.layers, weight=PolicySettings().cost_weight)
 
+    @property
+    def priced(self) -> bool:
+        """Always false: the goal is an error."""
+        return False
+
     def assess(
         self,
         stats: ExitStats,
@@ -60,11 +65,34 @@ class ToleranceAlgorithm(ExploringAlgorithm):
         full = counters.observed[self.last]
         extra, _ = self._extra_error(counters)
         return Assessment(
-            exit=int(self._next(counters)[1]),
+            exit=int(self._chosen(counters)[0]),
             rewards=known_values(-extra, [full > 0] * len(self.layers)),
             indices=(None,) * len(self.layers),
             anchor=self.last,
         )
+
+    def settled_exits(
+        self,
+        counters: Counters,
+        *,
+        pool: ExitStats | None = None,  # noqa: ARG002 - nothing is taken on trust
+    ) -> Exits:
+        """Return the exits that domains have settled on; see `Algorithm.settled_exits`."""
+        return self._chosen(counters)[0]
+
+    def learning(
+        self,
+        counters: Counters,
+        *,
+        pool: ExitStats | None = None,  # noqa: ARG002 - nothing is taken on trust
+    ) -> Bools:
+        """Return which domains send texts to the last exit to decide on a cheaper one."""
+        learning: Bools = self._chosen(counters)[1] | (counters.observed[..., -1] == 0)
+        return learning
+
+    def screened(self, counters: Counters) -> Bools:
+        """Return that no exit is left out."""
+        return np.zeros(counters.observed.shape, dtype=np.bool_)
 
     def _plays(
         self,
@@ -78,13 +106,18 @@ class ToleranceAlgorithm(ExploringAlgorithm):
 
     def _next(self, counters: Counters) -> tuple[Exits, Exits]:
         """Return where scouts and where all others go, (...)."""
+        settled, undecided = self._chosen(counters)
+        return np.where(undecided, self.last, settled), settled
+
+    def _chosen(self, counters: Counters) -> tuple[Exits, Bools]:
+        """Return the exits chosen, and whether a cheaper one may turn out to be certain, (...)."""
         tolerance, costs = self.settings.tolerance or 0.0, np.array(self.costs)
         extra, certain = self._extra_error(counters)
         certain[..., -1] = True
         settled = last_best(np.where(certain, -costs, -np.inf))  # the deepest of the cheapest
         hopeful = (extra <= tolerance) & (costs < costs[settled][..., None])
         undecided = hopeful.any(axis=-1) & (counters.observed[..., -1] < _UNDECIDED / tolerance)
-        return np.where(undecided, self.last, settled), settled
+        return settled, undecided
 
     def _extra_error(self, counters: Counters) -> tuple[Floats, Bools]:
         """Return it by exit, and whether it is certainly within the tolerance, (..., exits)."""

@@ -25,6 +25,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from policy_state.algorithms.arrays import Assessment, Chosen, known_values
 from policy_state.errors import InvalidInput
 from policy_state.wording import counted
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
+    from policy_state.algorithms.arrays import Bools, Counters
+    from policy_state.algorithms.bounds import Exits, Floats
     from policy_state.stats import ExitStats
 
 
@@ -59,6 +63,11 @@ class UeeUcb:
     def credits(self) -> bool:
         """Always false: every disagreement counts alike."""
         return False
+
+    @property
+    def priced(self) -> bool:
+        """Always true."""
+        return True
 
     @property
     def drift(self) -> float:
@@ -91,6 +100,41 @@ class UeeUcb:
             rewards=known_values(mean_rewards(stats, self.costs), seen),
             indices=known_values(indices(stats, self.costs, alpha=self.alpha), seen),
         )
+
+    def settled_exits(
+        self,
+        counters: Counters,
+        *,
+        pool: ExitStats | None = None,  # noqa: ARG002 - every domain starts from nothing
+    ) -> Exits:
+        """Return the exits that domains have settled on; see `Algorithm.settled_exits`."""
+        return self._best(counters, self._rewards(counters))
+
+    def learning(
+        self,
+        counters: Counters,
+        *,
+        pool: ExitStats | None = None,  # noqa: ARG002 - every domain starts from nothing
+    ) -> Bools:
+        """Return which domains send their next text elsewhere than to the best exit so far."""
+        rewards, texts = self._rewards(counters), counters.observed[..., :1]
+        bonus = np.sqrt(self.alpha * np.log1p(texts) / np.maximum(counters.observed, 1))
+        explores = self._best(counters, rewards + bonus) != self._best(counters, rewards)
+        learning: Bools = explores | (counters.observed == 0).any(axis=-1)
+        return learning
+
+    def screened(self, counters: Counters) -> Bools:
+        """Return that no exit is left out."""
+        return np.zeros(counters.observed.shape, dtype=np.bool_)
+
+    def _rewards(self, counters: Counters) -> Floats:
+        costs = np.array(self.costs)
+        rewards: Floats = counters.disagreed / np.maximum(counters.observed, 1) + costs[0] - costs
+        return rewards
+
+    def _best(self, counters: Counters, values: Floats) -> Exits:
+        all_seen = (counters.observed > 0).all(axis=-1)
+        return np.where(all_seen, values.argmax(axis=-1), len(self.costs) - 1)
 
 
 def indices(stats: ExitStats, costs: Sequence[float], *, alpha: float = 1.0) -> tuple[float, ...]:

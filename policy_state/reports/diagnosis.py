@@ -13,9 +13,11 @@ from policy_state.algorithms.bounds import certain_rest, certain_upper_bound, la
 from policy_state.reports.shares import Share
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from policy_state.algorithms.arrays import Assessment
+    from policy_state.algorithms.arrays import Assessment, Bools
+    from policy_state.algorithms.base import Algorithm
+    from policy_state.algorithms.bounds import Exits, Floats
     from policy_state.stats import ExitStats
 
 _SURE: Final = 3.0
@@ -155,18 +157,38 @@ def falling_disagreement(counters: Counters) -> tuple[Falling, ...]:
     The steps between two exits are taken on the same texts; of the deeper exits the one with the
     clearest fall is told.
     """
-    observed = np.maximum(counters.observed, 1)
-    steps = (counters.gained - counters.lost) / observed
-    variances = ((counters.gained + counters.lost) / observed - steps**2) / observed
     found = []
-    for exit_ in range(1, len(steps) - 1):
-        falls = -steps[exit_ + 1 :].cumsum()
-        errors = np.sqrt(variances[exit_ + 1 :].cumsum())
-        clear = np.where(counters.observed[exit_ + 1 :] > 0, falls - _SURE * errors, -1)
+    for exit_, falls, clear in _falls(counters):
         if clear.max() > 0:
             at = int(clear.argmax())
             found.append(Falling(exit_, exit_ + 1 + at, float(falls[at])))
     return tuple(found)
+
+
+def alarmed(counters: Counters, algorithm: Algorithm) -> Bools:
+    """Return which of many domains `Diagnosis.warnings` says anything of."""
+    alarms = [constant_exits(counters).any(axis=-1)]
+    if not algorithm.credits:
+        alarms += [clear.max(axis=-1) > 0 for _, _, clear in _falls(counters)]
+    if algorithm.priced and not algorithm.credits:
+        screened = algorithm.screened(counters)
+        first, last = _two_choices(counters, screened, algorithm.costs)
+        known = ~screened[..., 0] & (counters.observed[..., -1] > 0)
+        alarms.append((first != last) & known)
+    found: Bools = np.logical_or.reduce(alarms)
+    return found
+
+
+def _falls(counters: Counters) -> Iterator[tuple[int, Floats, Floats]]:
+    """Yield exits, how far disagreement falls to each deeper one, and what is sure of it."""
+    observed = np.maximum(counters.observed, 1)
+    steps = (counters.gained - counters.lost) / observed
+    variances = ((counters.gained + counters.lost) / observed - steps**2) / observed
+    for exit_ in range(1, observed.shape[-1] - 1):
+        falls = -steps[..., exit_ + 1 :].cumsum(axis=-1)
+        errors = np.sqrt(variances[..., exit_ + 1 :].cumsum(axis=-1))
+        seen = counters.observed[..., exit_ + 1 :] > 0
+        yield exit_, falls, np.where(seen, falls - _SURE * errors, -1)
 
 
 def _extra_error(counters: Counters, *, credits: bool) -> tuple[float, ...]:
@@ -184,12 +206,20 @@ def _certificate(
 ) -> Certificate | None:
     if 0 in assessment.screened:  # seen from exit 0 there is nothing
         return None
-    charged = np.array(costs)
-    charged[list(assessment.screened)] = np.inf
+    screened = np.isin(np.arange(len(costs)), assessment.screened)
+    return Certificate(*map(int, _two_choices(counters, screened, costs)))
+
+
+def _two_choices(
+    counters: Counters, screened: Bools, costs: Sequence[float]
+) -> tuple[Exits, Exits]:
+    """Return the exits that are best compared with the first, and compared with the last one."""
+    charged = np.where(screened, np.inf, costs)
     steps = (counters.gained - counters.lost) / np.maximum(counters.observed, 1)
-    last = -counters.apart / counters.observed[-1]
-    values = np.stack([steps.cumsum() - charged, last - charged])
-    return Certificate(*last_best(values.round(12)).tolist())
+    last = -counters.apart / np.maximum(counters.observed[..., -1:], 1)
+    values = (steps.cumsum(axis=-1) - charged, last - charged)
+    by_first, by_last = (last_best(each.round(12)) for each in values)
+    return by_first, by_last
 
 
 def _confidence(

@@ -57,6 +57,21 @@ def test_exits_exist_and_are_as_many_as_asked(name: str, exits: int, data: st.Da
 
 
 @every_policy
+@pytest.mark.parametrize("exits", LAYERS)
+@settings(max_examples=6)
+@given(data=st.data())
+def test_many_domains_at_once_settle_as_each_does(
+    name: str, exits: int, data: st.DataObject
+) -> None:
+    """`settled_exits` gives each of many domains the exit that `assess` gives it."""
+    policy = make(name, exits)
+    many = [*data.draw(st.lists(seen_by(exits), min_size=1, max_size=6)), learnt(exits, 300)]
+    pool = data.draw(st.none() | seen_by(exits))
+    found = policy.settled_exits(Counters.of_many(many), pool=pool)
+    assert found.tolist() == [policy.assess(stats, pool=pool).exit for stats in many]
+
+
+@every_policy
 def test_equal_counters_and_generators_give_equal_exits(name: str) -> None:
     """The same counters and seed decide the same, in another object too, and change nothing."""
     stats = learnt(4, 300)
