@@ -86,6 +86,9 @@ local function scale(counters, share)
     new[OBSERVED], new[PLAYED] = plain(observed), plain(played)
     local gated = math.floor((old[GATED] or 0) * share)
     if old[GATED] then new[GATED] = plain(gated) end
+    for i = MISLED[1], math.min(#old, MISLED[2]) do
+      new[i] = plain(math.min(math.ceil(old[i] * share), played))
+    end
     if observed > 0 or gated > 0 then scaled[tostring(j)], lists[tostring(j)] = concat(new, ' '), new end
   end
   return scaled, lists

@@ -34,7 +34,8 @@
 --
 -- The counters of an exit are one text, "60 12 3 ..", in the order of `stats.KINDS`: OBSERVED, texts
 -- that computed it, comes first, and PLAYED, texts that stopped there, third. GATED are texts that are in
--- no other counter. MOST are sums, of at most this much a text of OBSERVED. The others are the client's.
+-- no other counter, MISLED some of PLAYED. MOST are sums, of at most this much a text of OBSERVED. The
+-- others are the client's.
 -- Why one field an exit and not one a counter: docs/decisions/0011-one-field-per-exit.md.
 -- Domains in keys, and reasons, are percent-encoded.
 --
@@ -45,6 +46,7 @@
 -- Numbers are doubles here: exact up to MAX, hence the checks and '%d'.
 
 local OBSERVED, PLAYED, GATED = 1, 3, 15
+local MISLED = {16, 28} -- the first and the last
 local MOST = {[10] = 1000, [11] = 1000, [12] = 1000} -- credit, squares, confidence: thousandths
 local MAX = 9007199254740991 -- 2^53 - 1
 local CLASS = 1e15 -- ms: far more than any time of day
