@@ -81,11 +81,18 @@ def emit(
         spare: Columns of the table to leave out on a narrow terminal, in this order.
         head: What goes before the rows in JSON and YAML.
     """
-    document = {"version": VERSION, "kind": kind, **head, rows_name: list(rows)}
     if output is Output.CSV:
         typer.echo(_as_csv(rows, columns), nl=False)
     else:
-        print_data(output, document, table if table is not None else rows, empty=empty, spare=spare)
+        data = document(kind, rows, rows_name=rows_name, **head)
+        print_data(output, data, table if table is not None else rows, empty=empty, spare=spare)
+
+
+def document(
+    kind: str, rows: Sequence[Mapping[str, Any]], *, rows_name: str, **head: object
+) -> dict[str, Any]:
+    """Return rows as the document that programs get; see `emit`."""
+    return {"version": VERSION, "kind": kind, **head, rows_name: list(rows)}
 
 
 def print_data(

@@ -24,6 +24,8 @@ from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from policy_state.store.admin import Change
+    from policy_state.store.reading import Reading
+    from policy_state.store.redis.store import RedisStore
     from policy_state.store.values import DomainSnapshot
 
 PIN_EXAMPLES = """Examples:
@@ -181,33 +183,48 @@ def remove(
     _change(domain, Remove(), given, signed, output)
 
 
-def _change(domain: str, change: Change, given: OnPolicy, signed: Signed, output: Output) -> None:
-    """Preview a change of one domain, make it when it is wanted, and show what became of it."""
+def read_to_change(store: RedisStore, domain: str, change: Change) -> Reading:
+    """Return what the open policy has of a domain, if the change can be made.
+
+    Raises:
+        DomainNotFound: it is not known, and only pin and freeze may come before its first text.
+        StoreCorrupt: it cannot be read, and only remove helps.
+        StoreFull: it is not known, and there is no room for it.
+    """
     from policy_state.domains import OVERFLOW_DOMAIN, domain_key
     from policy_state.errors import StoreCorrupt, StoreFull
     from policy_state.store.admin import Freeze, Pin, Remove, check_change
-    from policy_state.store.changes import changed
     from policy_state.store.reading import read_domains
-    from policy_state.store.values import DomainSnapshot
 
     domain_key(domain)
-    with given.opened() as (_, store):
-        reading = read_domains(store, [domain, OVERFLOW_DOMAIN])
-        opened, known = reading.opened, reading.snapshots.get(domain)
-        check_change(change, exits=opened.meta.exits)
-        damage = domain in reading.damaged
-        if damage and not isinstance(change, Remove):
+    reading = read_domains(store, [domain, OVERFLOW_DOMAIN])
+    meta, known = reading.opened.meta, reading.snapshots.get(domain)
+    check_change(change, exits=meta.exits)
+    if domain in reading.damaged:
+        if not isinstance(change, Remove):
             raise StoreCorrupt(reading.damaged[domain])
-        if known is None and not damage:
-            if not isinstance(change, Pin | Freeze):
-                raise not_known(store, domain)
-            shared = len(reading.snapshots)  # 1 where domains beyond the limit share a record
-            if store.totals().domains - shared >= opened.meta.limits.domains:
-                raise StoreFull(
-                    f"domain {printable(domain)} is not known, and policy "
-                    f"{printable(opened.meta.name)} has no room for another: limit "
-                    f"{opened.meta.limits.domains}; raise it with `offramp policy set domains=N`"
-                )
+    elif known is None:
+        if not isinstance(change, Pin | Freeze):
+            raise not_known(store, domain)
+        shared = len(reading.snapshots)  # 1 where domains beyond the limit share a record
+        if store.totals().domains - shared >= meta.limits.domains:
+            raise StoreFull(
+                f"domain {printable(domain)} is not known, and policy {printable(meta.name)} has "
+                f"no room for another: limit {meta.limits.domains}; raise it with "
+                "`offramp policy set domains=N`"
+            )
+    return reading
+
+
+def _change(domain: str, change: Change, given: OnPolicy, signed: Signed, output: Output) -> None:
+    """Preview a change of one domain, make it when it is wanted, and show what became of it."""
+    from policy_state.store.changes import changed
+    from policy_state.store.values import DomainSnapshot
+
+    with given.opened() as (_, store):
+        reading = read_to_change(store, domain, change)
+        opened, known = reading.opened, reading.snapshots.get(domain)
+        damage = domain in reading.damaged
         before = known or DomainSnapshot.unseen(opened.meta.exits)
         after = changed(before, change, reason=signed.reason, now_ms=0)
         unseen = " (has no text yet; the change applies from its first text on)"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from policy_state.reports.domain import DomainReport
     from policy_state.store.admin import AuditEntry, Sample
+    from policy_state.store.redis.store import RedisStore
 
 
 HISTORY_EXAMPLES = """Examples:
@@ -53,24 +54,9 @@ def history(
     settings in force now choose from the counters of then.
     """
     with given.opened() as (_, store):
-        from policy_state.algorithms.base import build
-        from policy_state.reports.domain import domain_report
-
-        meta = store.describe().meta
-        rules = build(meta.settings, meta.layers, credits=meta.calibrated)
-        pool = store.totals().stats
         changes = store.audit(domain=domain, limit=limit)
-        rows: list[dict[str, Any]] = []
-        for change in changes:
-            found = _changed(change) | {"what": change.action}
-            rows.append({name: found.get(name) for name in _HISTORY})
-        for sample in store.samples(domain, limit=limit):
-            report = domain_report(domain, sample.record, meta, rules, pool=pool)
-            rows.append(_sampled(sample, report))
-        if not rows:
-            read_known(store, domain)
-        rows = sorted(rows, key=lambda row: -row["time_ms"])[:limit]
-        details = {(e.time_ms, e.action): _detail(e) for e in changes}
+        rows = history_rows(store, domain, changes, limit=limit)
+        details = {(e.time_ms, e.action): change_detail(e) for e in changes}
         emit(
             output,
             "policy-history",
@@ -82,6 +68,32 @@ def history(
             spare=("texts per exit", "layer", "differs"),
             domain=domain,
         )
+
+
+def history_rows(
+    store: RedisStore, domain: str, changes: Sequence[AuditEntry], *, limit: int
+) -> list[dict[str, Any]]:
+    """Return the samples and the changes of a domain, newest first.
+
+    Raises:
+        DomainNotFound: it has neither, and is not known.
+    """
+    from policy_state.algorithms.base import build
+    from policy_state.reports.domain import domain_report
+
+    meta = store.describe().meta
+    rules = build(meta.settings, meta.layers, credits=meta.calibrated)
+    pool = store.totals().stats
+    rows: list[dict[str, Any]] = []
+    for change in changes:
+        found = changed_row(change) | {"what": change.action}
+        rows.append({name: found.get(name) for name in _HISTORY})
+    for sample in store.samples(domain, limit=limit):
+        report = domain_report(domain, sample.record, meta, rules, pool=pool)
+        rows.append(_sampled(sample, report))
+    if not rows:
+        read_known(store, domain)
+    return sorted(rows, key=lambda row: -row["time_ms"])[:limit]
 
 
 _HISTORY: Final = (
@@ -131,7 +143,8 @@ def _sampled(sample: Sample, report: DomainReport) -> dict[str, Any]:
     }
 
 
-def _changed(entry: AuditEntry) -> dict[str, Any]:
+def changed_row(entry: AuditEntry) -> dict[str, Any]:
+    """Return a change, for programs."""
     return {
         "time_ms": entry.time_ms,
         "action": entry.action,
@@ -179,16 +192,7 @@ def workers(given: OnRedis, output: OutputOption = Output.TABLE, watch: Watch = 
     with given.store() as (_, store):
 
         def draw() -> None:
-            alive = store.workers()
-            names = dict.fromkeys(  # what none has to say, such as that nothing stands still
-                name for fields in alive.values() for name, value in fields.items() if value
-            )
-            ordered = [name for name in _WORKER_FIELDS if name in names]
-            ordered += sorted(names.keys() - _WORKER_FIELDS.keys())
-            rows = [
-                {"instance": instance, **{name: _field(name, fields) for name in ordered}}
-                for instance, fields in alive.items()
-            ]
+            rows = worker_rows(store.workers())
             emit(
                 output,
                 "policy-workers",
@@ -201,6 +205,19 @@ def workers(given: OnRedis, output: OutputOption = Output.TABLE, watch: Watch = 
             )
 
         repeat(watch, draw)
+
+
+def worker_rows(alive: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Return the workers alive, without fields in which none has anything to say."""
+    names = dict.fromkeys(
+        name for fields in alive.values() for name, value in fields.items() if value
+    )
+    ordered = [name for name in _WORKER_FIELDS if name in names]
+    ordered += sorted(names.keys() - _WORKER_FIELDS.keys())
+    return [
+        {"instance": instance, **{name: _field(name, fields) for name in ordered}}
+        for instance, fields in alive.items()
+    ]
 
 
 def _field(name: str, fields: Mapping[str, str]) -> str | float | None:
@@ -227,7 +244,7 @@ def _in_ranges(partitions: object) -> dict[str, str]:
 
 def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Output) -> None:
     """Print changes, the newest first."""
-    rows = [_changed(entry) for entry in entries]
+    rows = [changed_row(entry) for entry in entries]
     table = [
         {
             "when (UTC)": clock(e.time_ms),
@@ -235,7 +252,7 @@ def emit_audit(kind: str, entries: Sequence[AuditEntry], output: Output) -> None
             "domain": e.domain,
             "by": _signed(e.by, automatic=e.automatic),
             "reason": e.reason,
-            "detail": _detail(e),
+            "detail": change_detail(e),
         }
         for e in entries
     ]
@@ -246,7 +263,8 @@ def _signed(by: str | None, *, automatic: bool | None) -> str | None:
     return f"{by} (by itself)" if automatic else by
 
 
-def _detail(entry: AuditEntry) -> str:
+def change_detail(entry: AuditEntry) -> str:
+    """Return what a change was, in words."""
     parts = [
         f"{name}: {said(value[0])} -> {said(value[1])}"
         if entry.action == "configure"

@@ -18,17 +18,20 @@ from consumer.cli.output import (
 from consumer.cli.policy.domain import Domain, read_known
 from consumer.cli.policy.tables import (
     HELD,
+    domain_row,
     exit_cells,
     exit_rows,
     header,
-    held_fields,
     list_row,
     listed,
+    shown_fields,
 )
 from consumer.cli.route.in_force import exits_by_route, gated, in_words, known_routes
 from consumer.cli.session import POLICY, ROUTES, OnPolicy, open_named
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from consumer.settings.load import Settings
     from policy_state.reports.domain import DomainReport
     from policy_state.store.redis.store import RedisStore
@@ -97,10 +100,7 @@ def list_(
         emit(
             output,
             "policy-list",
-            [
-                r.to_dict() | held_fields(snapshots[r.domain]) | {"by_route": routes[r.domain]}
-                for r in reports
-            ],
+            [domain_row(r, snapshots[r.domain], routes[r.domain]) for r in reports],
             rows_name="domains",
             table=[list_row(r, snapshots[r.domain], routes[r.domain]) for r in reports],
             empty="no domain can be read" if damaged else "no domain has been seen yet",
@@ -145,7 +145,7 @@ def show(
     """
 
     def draw(settings: Settings, store: RedisStore) -> None:
-        report, snapshot, opened, routes = _known(settings, store, domain)
+        report, snapshot, opened, routes = known_of(settings, store, domain)
         rows = exit_rows(report, snapshot, opened)
         if output is Output.TABLE:
             typer.echo(header(report, snapshot, opened, in_words(routes)))
@@ -159,11 +159,7 @@ def show(
                 *("share", "bonus", "cost", *(["95 %", "differs"] if report.calibrated else [])),
                 *("reward", "at most", "stopped"),
             ),
-            policy=opened.meta.name,
-            revision=opened.revision,
-            **{k: v for k, v in report.to_dict().items() if k != "exits"},
-            **held_fields(snapshot),
-            by_route=routes,
+            **shown_fields(report, snapshot, opened, routes),
         )
 
     with given.store(*_USES) as (settings, store):
@@ -173,19 +169,15 @@ def show(
 def explain(domain: Domain, given: OnPolicy, output: OutputOption = Output.TABLE) -> None:
     """Explain why a domain uses its exit, and what would change that."""
     with given.store(*_USES) as (settings, store):
-        from policy_state.reports.explain import explain as explained
-
-        report, snapshot, opened, routes = _known(settings, store, domain)
-        lines = explained(report, snapshot, settings=opened.meta.settings)
-    lines += in_words(routes)
-    text = "\n".join(map(printable, lines))
+        report, snapshot, opened, routes = known_of(settings, store, domain)
+    lines = explained(report, snapshot, opened, routes)
     if output is Output.TABLE:
         typer.echo(f"{printable(domain)}:\n{listed(lines)}")
         return
     emit(
         output,
         "policy-explain",
-        [{"domain": domain, "exit": report.exit, "layer": report.layer, "text": text}],
+        [explanation(report, lines)],
         rows_name="explanations",
         policy=opened.meta.name,
         revision=opened.revision,
@@ -193,7 +185,25 @@ def explain(domain: Domain, given: OnPolicy, output: OutputOption = Output.TABLE
     )
 
 
-def _known(
+def explained(
+    report: DomainReport,
+    snapshot: DomainSnapshot,
+    opened: OpenedPolicy,
+    routes: Sequence[dict[str, Any]],
+) -> list[str]:
+    """Return why a domain uses its exit, in lines."""
+    from policy_state.reports.explain import explain as in_lines
+
+    return in_lines(report, snapshot, settings=opened.meta.settings) + in_words(routes)
+
+
+def explanation(report: DomainReport, lines: Sequence[str]) -> dict[str, Any]:
+    """Return the same for programs."""
+    text = "\n".join(map(printable, lines))
+    return {"domain": report.domain, "exit": report.exit, "layer": report.layer, "text": text}
+
+
+def known_of(
     settings: Settings, store: RedisStore, domain: str
 ) -> tuple[DomainReport, DomainSnapshot, OpenedPolicy, list[dict[str, Any]]]:
     """Return what is known of one domain, read once, and its exits by route.

@@ -24,6 +24,29 @@ def held_fields(snapshot: DomainSnapshot) -> dict[str, Any]:
     return {name: getattr(snapshot, name) for name in HELD}
 
 
+def domain_row(
+    r: DomainReport, snapshot: DomainSnapshot, routes: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return a domain of the list, for programs."""
+    return r.to_dict() | held_fields(snapshot) | {"by_route": routes}
+
+
+def shown_fields(
+    r: DomainReport,
+    snapshot: DomainSnapshot,
+    opened: OpenedPolicy,
+    routes: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return what stands before the exits of one domain, for programs."""
+    return {
+        "policy": opened.meta.name,
+        "revision": opened.revision,
+        **{k: v for k, v in r.to_dict().items() if k != "exits"},
+        **held_fields(snapshot),
+        "by_route": routes,
+    }
+
+
 def list_row(
     r: DomainReport, snapshot: DomainSnapshot, routes: Sequence[Mapping[str, Any]]
 ) -> dict[str, object]:
