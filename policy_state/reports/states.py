@@ -14,7 +14,7 @@ from policy_state.reports.gate import gate_report
 from policy_state.store.reading import read_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from policy_state.algorithms.base import Algorithm
     from policy_state.stats import ExitStats
@@ -70,16 +70,24 @@ def count_states(store: PolicyAdmin) -> DomainStates:
             damaged.add(name)
         if not found:
             continue
-        counters = Counters.of_many([snapshot.stats for snapshot in found.values()])
-        few = counters.observed[..., 0] < _FEW
-        learning = few | algorithm.learning(counters, pool=pool)
-        alarms = alarmed(counters, algorithm)
-        for i, (name, snapshot) in enumerate(found.items()):
-            states[_state(snapshot, learning=bool(learning[i]))].add(name)
-            if alarms[i] or _gate_broken(snapshot, meta, algorithm, pool):
+        for name, state, alarm in states_of(found, meta, algorithm, pool=pool):
+            states[state].add(name)
+            if alarm:
                 warned.add(name)
         domains += len(found)
     return DomainStates(domains + damaged.domains, states, warned, damaged)
+
+
+def states_of(
+    found: Mapping[str, DomainSnapshot], meta: PolicyMeta, algorithm: Algorithm, *, pool: ExitStats
+) -> Iterator[tuple[str, State, bool]]:
+    """Yield each of some domains, its state, and whether there are warnings about it."""
+    counters = Counters.of_many([snapshot.stats for snapshot in found.values()])
+    learning = (counters.observed[..., 0] < _FEW) | algorithm.learning(counters, pool=pool)
+    alarms = alarmed(counters, algorithm)
+    for i, (name, snapshot) in enumerate(found.items()):
+        alarm = bool(alarms[i]) or _gate_broken(snapshot, meta, algorithm, pool)
+        yield name, _state(snapshot, learning=bool(learning[i])), alarm
 
 
 def _state(snapshot: DomainSnapshot, *, learning: bool) -> State:
@@ -98,5 +106,6 @@ def _gate_broken(
     """Return whether the domain has a gate that broke its promise."""
     if not meta.settings.gate or not any(snapshot.stats.gated):  # most have none: this is quick
         return False
-    gate = gate_report(snapshot, meta, exit_of(snapshot, algorithm, pool=pool))
+    exit_ = exit_of(snapshot, algorithm, pool=pool)
+    gate = gate_report(snapshot, meta, exit_, meta.settings.gate)
     return gate is not None and gate.broken

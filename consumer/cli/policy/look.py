@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from consumer.settings.load import Settings
     from policy_state.reports.domain import DomainReport
+    from policy_state.store.reading import Reading
     from policy_state.store.redis.store import RedisStore
     from policy_state.store.values import DomainSnapshot, OpenedPolicy
 
@@ -83,20 +84,11 @@ def list_(
     def draw(settings: Settings, store: RedisStore) -> None:
         from dataclasses import fields
 
-        from policy_state.algorithms.base import build
-        from policy_state.reports.domain import DomainReport, domain_report
-        from policy_state.store.reading import read_domains
+        from policy_state.reports.domain import DomainReport
 
         open_named(store, settings.policy.name)
-        reading = read_domains(store, store.domains(limit=limit))
+        reading, reports, routes = reports_of(settings, store, store.domains(limit=limit))
         meta, snapshots, damaged = reading.opened.meta, reading.snapshots, reading.damaged
-        rules = build(meta.settings, meta.layers, credits=meta.calibrated)
-        in_force = known_routes(settings, store)
-        reports = [
-            domain_report(domain, found, gated(meta, in_force, domain), rules, pool=reading.pool)
-            for domain, found in snapshots.items()
-        ]
-        routes = {domain: exits_by_route(in_force, domain, reading) for domain in snapshots}
         emit(
             output,
             "policy-list",
@@ -120,6 +112,26 @@ def list_(
 
     with given.store(*_USES) as (settings, store):
         repeat(watch, lambda: draw(settings, store))
+
+
+def reports_of(
+    settings: Settings, store: RedisStore, names: Sequence[str]
+) -> tuple[Reading, list[DomainReport], dict[str, list[dict[str, Any]]]]:
+    """Return what is known of some domains of the open policy, and their exits by route."""
+    from policy_state.algorithms.base import build
+    from policy_state.reports.domain import domain_report
+    from policy_state.store.reading import read_domains
+
+    reading = read_domains(store, names)
+    meta = reading.opened.meta
+    rules = build(meta.settings, meta.layers, credits=meta.calibrated)
+    in_force = known_routes(settings, store)
+    reports = [
+        domain_report(domain, found, gated(meta, in_force, domain), rules, pool=reading.pool)
+        for domain, found in reading.snapshots.items()
+    ]
+    routes = {domain: exits_by_route(in_force, domain, reading) for domain in reading.snapshots}
+    return reading, reports, routes
 
 
 @app.command("show", epilog=SHOW_EXAMPLES, rich_help_panel=LOOK)
