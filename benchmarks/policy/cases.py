@@ -54,9 +54,7 @@ class Case:
             return replace(self, texts=min(texts, self.texts or len(self.labels)))
         keep = np.r_[0 : min(texts, self.change), self.change : self.change + texts]
         keep = keep[keep < len(self.labels)]
-        return replace(
-            self, labels=self.labels[keep], truth=self.truth[keep], change=min(texts, self.change)
-        )
+        return replace(self.taken(keep), change=min(texts, self.change))
 
     def taken(self, rows: NDArray[np.intp]) -> Case:
         """Return the case with these rows only."""
@@ -149,15 +147,15 @@ def drift_cases(domains: Sequence[Case]) -> list[Case]:
     found = []
     for name, errors in shapes.items():
         halves = [SyntheticDomain(e, violations=0.1).texts(_DOMAIN_TEXTS // 2, rng) for e in errors]
-        found.append(_spliced(name, "", halves, _LAYERS[4]))
+        found.append(_spliced(name, *(Case("", "", *half, _LAYERS[4]) for half in halves)))
     for model in dict.fromkeys(case.model for case in domains):
         pairs = permutations([case for case in domains if case.model == model], 2)
         costly = sorted(pairs, key=lambda pair: -_lost(*pair))[:_DRIFT_PAIRS]
         for old, new in costly:
             if _lost(old, new) >= _LEAST_DRIFT:
-                halves = [_drawn(case, _DOMAIN_TEXTS // 2) for case in (old, new)]
                 name = f"{old.name} to {new.name.split(', ')[1]}"
-                found.append(_spliced(name, model, halves, old.layers))
+                drawn = (_drawn(case, _DOMAIN_TEXTS // 2) for case in (old, new))
+                found.append(_spliced(name, *drawn))
     return found
 
 
@@ -166,7 +164,8 @@ def cold_start_cases(domains: Sequence[Case]) -> dict[str, list[Case]]:
     found: dict[str, list[Case]] = {"nothing": [], "pool": [], MISLEADING: []}
     for case in domains:
         others = [c for c in domains if c.model == case.model and c is not case]
-        learnt = [ExitStats.from_matrix(_drawn(c, _POOL_TEXTS)[0]) for c in others]
+        drawn = [_drawn(other, _POOL_TEXTS) for other in others]
+        learnt = [ExitStats.from_matrix(each.labels, credits=each.credits) for each in drawn]
         exits = len(case.layers)
         pools = {
             "nothing": None,
@@ -193,19 +192,25 @@ def equal_cost_case() -> Case:
     return Case("equal costs", "", labels, truth, _LAYERS[4], costs)
 
 
-def _spliced(
-    name: str,
-    model: str,
-    halves: Sequence[tuple[NDArray[np.int8], NDArray[np.int8]]],
-    layers: tuple[int, ...],
-) -> Case:
-    labels, truth = (np.concatenate(parts) for parts in zip(*halves, strict=True))
-    return Case(name, model, labels, truth, layers, change=len(halves[0][0]))
+def _spliced(name: str, old: Case, new: Case) -> Case:
+    """Return a domain that becomes another one after all its texts."""
+    credits = None
+    if old.credits is not None and new.credits is not None:
+        credits = np.concatenate((old.credits, new.credits))
+    return Case(
+        name,
+        old.model,
+        np.concatenate((old.labels, new.labels)),
+        np.concatenate((old.truth, new.truth)),
+        old.layers,
+        change=len(old.labels),
+        credits=credits,
+    )
 
 
-def _drawn(case: Case, texts: int) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-    rows = shuffles(len(case.labels), 1, texts=texts)[0]
-    return case.labels[rows], case.truth[rows]
+def _drawn(case: Case, texts: int) -> Case:
+    """Return this number of its texts, again and again if it has fewer."""
+    return case.taken(shuffles(len(case.labels), 1, texts=texts)[0])
 
 
 def _lost(old: Case, new: Case) -> float:

@@ -16,6 +16,11 @@ from policy_state.simulation.replay import Replay
 _NEAR = 0.01
 _WINDOW_TEXTS = 100
 _WINDOW_RIGHT = 80
+RECOVERED = (
+    f"recovered: of the next {_WINDOW_TEXTS} texts at least {_WINDOW_RIGHT} go to an exit within "
+    f"{_NEAR} of the best of the new domain, by labels or by all that can be known without; 5,000 "
+    "where that never comes, 0 where the old exit still is such"
+)
 
 
 def drift_part(report: Report, cases: Sequence[Case], trials: int, duels: list[Duel]) -> None:
@@ -26,7 +31,7 @@ def drift_part(report: Report, cases: Sequence[Case], trials: int, duels: list[D
         duels.append(found)
         row: list[object] = [case.name]
         for played in (found.ours, found.theirs):
-            delays = _recovery(case, played.replay)
+            delays = recovery(case, played.replay)
             if played is found.ours:
                 everything += [delay for delay in delays if delay]
             row += [round(statistics.median(delays)), round(played.regrets.mean(), 1)]
@@ -37,14 +42,10 @@ def drift_part(report: Report, cases: Sequence[Case], trials: int, duels: list[D
     )
     columns = ("change", "default: texts to recover", "regret", "uee-ucb: texts", "regret")
     report.tables.append(Table("Drift after 5,000 of 10,000 texts", columns, tuple(rows)))
-    report.notes.append(
-        f"recovered: of the next {_WINDOW_TEXTS} texts at least {_WINDOW_RIGHT} go to an exit "
-        f"within {_NEAR} of the best of the new domain, by labels or by all that can be known "
-        "without; 5,000 where that never comes, 0 where the old exit still is such"
-    )
+    report.notes.append(RECOVERED)
 
 
-def _recovery(case: Case, played: Replay) -> list[int]:
+def recovery(case: Case, played: Replay) -> list[int]:
     """Return for each trial after how many texts of the new domain its exit is played."""
     change = case.change or 0
     labelled = case.scale()

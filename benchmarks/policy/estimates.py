@@ -102,7 +102,7 @@ def accuracy_error(case: Case) -> float:
     """Return the distance of the accuracy that is estimated without labels, mean over exits."""
     stats = ExitStats.from_matrix(case.labels, credits=case.credits, scores=case.scores)
     accuracy = (case.labels == case.truth[:, None]).mean(axis=0)
-    shares = estimated_accuracy(stats, classes=2)
+    shares = estimated_accuracy(stats, classes=max(2, int(case.truth.max()) + 1))
     assert shares is not None
     return float(
         np.mean([abs(of.share - right) for of, right in zip(shares, accuracy, strict=True)])

@@ -56,6 +56,7 @@ def main(given: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, write."""
     arguments = parser("policy.worth", __doc__)
     arguments.add_argument("--matrices", type=Path, required=True, metavar="FOLDER")
+    arguments.add_argument("--name", default="worth", help="of the report; default: %(default)s")
     options = arguments.parse_args(given)
     trials, texts = (2, 500) if options.quick else (10, None)
     cases = [case for case in domain_cases(options.matrices, _ALL) if case.credits is not None]
@@ -63,16 +64,19 @@ def main(given: Sequence[str] | None = None) -> None:
         arguments.error(f"{options.matrices}: there is no matrix of a calibrated model")
     if options.quick:
         cases = cases[:: max(1, len(cases) // 4)]
-    hand_in(measure(cases, trials, texts), options)
+    hand_in(measure(cases, trials, texts, name=options.name), options)
 
 
-def measure(cases: Sequence[Case], trials: int, texts: int | None) -> Report:
+def measure(
+    cases: Sequence[Case], trials: int, texts: int | None, *, name: str = "worth"
+) -> Report:
     """Measure every case and return the report.
 
     Args:
         cases: Of calibrated models.
         trials: Of each replay, each with the texts in another order.
         texts: Of each replay; None: as the case says.
+        name: Of the report.
     """
     found = [_found(case, trials, texts) for case in cases]
     groups = {
@@ -83,7 +87,7 @@ def measure(cases: Sequence[Case], trials: int, texts: int | None) -> Report:
     halves = [[e for e in found if e.domain in domains[first::2]] for first in (0, 1)]
     groups |= {"all": found, "first half of the domains": halves[0], "other half": halves[1]}
     groups = {name: each for name, each in groups.items() if each}
-    report = Report("worth", goals=goals_of(found))
+    report = Report(name, goals=goals_of(found))
     by_half = [goals_of(half) if half else None for half in halves]
     report.tables += [
         Table(
