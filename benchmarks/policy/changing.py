@@ -9,6 +9,7 @@ labels tell. Where a domain changes, each half has its own.
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +34,11 @@ Regrets = Mapping[str, Sequence[float]]  # by algorithm, a case each
 def main(given: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, write."""
     arguments = parser("policy.changing", __doc__)
-    arguments.add_argument("--matrices", type=Path, required=True, metavar="FOLDER")
+    arguments.add_argument("--matrices", type=Path, metavar="FOLDER")
     options = arguments.parse_args(given)
+    if options.matrices is None:
+        print("without --matrices there is nothing to measure", file=sys.stderr)
+        return
     most = 2 if options.quick else _ALL
     cases = [case for case in domain_cases(options.matrices, most) if case.credits is not None]
     if not cases:

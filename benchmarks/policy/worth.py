@@ -9,6 +9,7 @@ first half, and all goals are worked out on both.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,9 +56,12 @@ _ALL = 100  # domains of a model, at most
 def main(given: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, write."""
     arguments = parser("policy.worth", __doc__)
-    arguments.add_argument("--matrices", type=Path, required=True, metavar="FOLDER")
+    arguments.add_argument("--matrices", type=Path, metavar="FOLDER")
     arguments.add_argument("--name", default="worth", help="of the report; default: %(default)s")
     options = arguments.parse_args(given)
+    if options.matrices is None:
+        print("without --matrices there is nothing to measure", file=sys.stderr)
+        return
     trials, texts = (2, 500) if options.quick else (10, None)
     cases = [case for case in domain_cases(options.matrices, _ALL) if case.credits is not None]
     if not cases:

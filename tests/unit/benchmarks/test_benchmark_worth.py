@@ -127,7 +127,10 @@ def test_a_quick_look_reports_every_goal(
 def test_matrices_of_calibrated_models_are_needed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without one the benchmark says so."""
+    """Without one the benchmark says so; without a folder it writes no report and succeeds."""
+    worth.main(["--out", str(tmp_path)])
+    assert "without --matrices there is nothing to measure" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
     with pytest.raises(SystemExit):
         worth.main(["--matrices", str(tmp_path)])
     assert "there is no matrix of a calibrated model" in capsys.readouterr().err
