@@ -13,6 +13,7 @@ from consumer.decision import ALONE, exits_of, gate_of, with_holdout
 from consumer.errors import InvalidEvent, blamed
 from consumer.events.codec import EventBody, parse
 from consumer.events.record import BatchOutcome, DeadLetter, Event, Record
+from consumer.metrics.laps import Laps
 from consumer.predictor import ModelFacts, Predictor
 from consumer.routes.route import Route, route_for
 from policy_state.algorithms.base import build
@@ -42,6 +43,7 @@ class Prepared:
     events: tuple[Event, ...]
     letters: tuple[DeadLetter, ...]
     tokens: Tokens  # of the events' texts; None: the tokeniser failed, `predict` finds out on what
+    seconds: Mapping[str, float] = field(default_factory=dict)  # that each stage took
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +106,14 @@ class Processor:
 
     def prepare(self, records: Sequence[Record]) -> Prepared:
         """Parse, route, tokenise: what needs no counters, so it may run beside another batch."""
+        laps = Laps()
         events, letters = self.read(records)
+        laps.lap("parse")
         tokens = None
         with contextlib.suppress(Exception):  # a text may make the tokeniser raise anything
             tokens = self.tokenise([event.text for event in events])
-        return Prepared(tuple(events), tuple(letters), tokens)
+        laps.lap("tokenise")
+        return Prepared(tuple(events), tuple(letters), tokens, laps.seconds)
 
     def run(
         self,
@@ -117,12 +122,16 @@ class Processor:
         peers: Peers = ALONE,
     ) -> BatchOutcome:
         """Do the rest: decide with what `current` knows of the domains, infer."""
-        events = prepared.events
+        laps, events = Laps(), prepared.events
         snapshots = current({event.domain for event in events})
-        outcome = self.predict(events, self.decide(events, snapshots, peers), prepared.tokens)
+        decisions = self.decide(events, snapshots, peers)
+        laps.lap("decide")
+        outcome = self.predict(events, decisions, prepared.tokens)
+        laps.lap("infer")
         epochs = {domain: snapshot.epoch for domain, snapshot in snapshots.items()}
         letters = (*prepared.letters, *outcome.dead_letters)
-        return replace(outcome, dead_letters=letters, epochs=epochs)
+        seconds = {**prepared.seconds, **laps.seconds}
+        return replace(outcome, dead_letters=letters, epochs=epochs, seconds=seconds)
 
     def with_policy(self, settings: PolicySettings, routes: Sequence[Route]) -> Processor:
         """Return the processor with other settings of its policy, and other routes.

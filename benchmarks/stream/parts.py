@@ -60,7 +60,7 @@ def plumbing(report: Report, services: Services, size: Size) -> Mapping[str, Mar
     """Compare the worker with a free model to a transactional copy loop; return a run for each."""
     events, rounds = size.copied_events, size.copy_rounds
     known = {}
-    fill(services.kafka, "plumbing", _padded(events))
+    fill(services.kafka, "plumbing", padded(events))
     rows: list[tuple[str | int, ...]] = []
     for batch in BATCHES:
         runs: dict[str, list[Marks]] = {_BARE: [], _TUNED: [], _OURS: []}
@@ -208,7 +208,7 @@ def tokenised(report: Report, services: Services, folder: Path, size: Size) -> M
     return runs
 
 
-def _padded(events: int) -> Iterator[bytes]:
+def padded(events: int) -> Iterator[bytes]:
     """Yield events of a fixed size; their texts are of any length, as the free model needs."""
     rng = random.Random(0)
     for i in range(events):

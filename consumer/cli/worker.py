@@ -18,7 +18,7 @@ from consumer.cli.session import EXIT_FOUND, Given
 if TYPE_CHECKING:
     from consumer.settings.load import Settings
 
-_EACH_ITS_OWN = ("instance=", "worker.liveness_file=")  # different in each worker of --processes
+_OF_SUPERVISOR = "instance="  # of --processes, which gives each worker another one
 
 
 class LogLevel(StrEnum):
@@ -85,6 +85,9 @@ def worker(
             help="Log this level and above on stderr: debug, info, warning or error.",
         ),
     ] = LogLevel.INFO,
+    report_fd: Annotated[
+        int | None, typer.Option(hidden=True, min=3, help="Pipe to the supervisor.")
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Read texts, write predictions and learn one exit per domain.
@@ -113,7 +116,7 @@ def worker(
     if processes == 1:
         from consumer.worker.run import run_worker
 
-        run_worker(settings, log_level=log_level)
+        run_worker(settings, log_level=log_level, report_fd=report_fd)
         return
     if find_spec("torch") is None:  # else each worker would end at once and be started again
         raise ModuleNotFoundError(name="torch")
@@ -128,14 +131,8 @@ def worker(
         "--log-level": log_level,
     }
     words = [f"{name}={value}" for name, value in options.items() if value is not None]
-    words += [f"--set={each}" for each in given.set_ or () if not each.startswith(_EACH_ITS_OWN)]
-    code = run_supervisor(
-        ["worker", *words],
-        instance=settings.instance,
-        processes=processes,
-        drain_s=settings.worker.drain_s,
-        liveness_file=settings.worker.liveness_file,
-    )
+    words += [f"--set={each}" for each in given.set_ or () if not each.startswith(_OF_SUPERVISOR)]
+    code = run_supervisor(["worker", *words], processes=processes, settings=settings)
     raise typer.Exit(code)
 
 

@@ -146,3 +146,4 @@ class BatchOutcome:
     predictions: tuple[Prediction, ...]
     dead_letters: tuple[DeadLetter, ...]
     epochs: Mapping[str, int] = field(default_factory=dict)  # of the counters decided with
+    seconds: Mapping[str, float] = field(default_factory=dict)  # that each stage took

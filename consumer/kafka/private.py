@@ -59,6 +59,7 @@ coordinator_of = Private(KafkaConsumer, "_coordinator")  # forgets joins, gives 
 fetcher_of = Private(KafkaConsumer, "_fetcher")  # asks by topic name, loops over what is damaged
 look_for = Private(KafkaProducer, "_wait_on_metadata")  # with a time limit, unlike `send`
 metadata_of = Private(KafkaProducer, "_metadata")  # which topics are there
+subscription_of = Private(KafkaConsumer, "_subscription")  # `position` asks brokers, and waits
 sender_of = Private(KafkaProducer, "_sender")  # to be woken, and ended where `close` leaves it
 transaction_of = Private(KafkaProducer, "_transaction_manager")  # steps that can be waited for
 
@@ -93,3 +94,9 @@ is_aborted = Private(PartitionRecords, "_is_batch_aborted")  # as it does
 batches_of = Private(RecordAccumulator, "_batches")  # where the sender takes them
 incomplete = Private(RecordAccumulator, "_incomplete")  # what `flush` waits for
 lock_of = Private(RecordAccumulator, "_tp_lock")  # of a partition's batches
+
+
+def position(consumer: Any, partition: Any) -> int | None:  # noqa: ANN401
+    """Return the offset that a consumer reads next, as far as is known without asking a broker."""
+    state = subscription_of(consumer).assignment.get(partition)
+    return None if state is None or state.position is None else int(state.position.offset)

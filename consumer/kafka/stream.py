@@ -6,26 +6,26 @@ import logging
 import re
 import time
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.structs import ConsumerGroupMetadata, MemberState
+from kafka.structs import MemberState
 
 from consumer.errors import StreamUnavailable, WorkerFenced
-from consumer.events.record import Record
 from consumer.kafka.client import bounded, connect, translated
+from consumer.kafka.group.lag import LagWatch, Standing, standing
 from consumer.kafka.group.member import Member, explained
 from consumer.kafka.group.offsets import to_commit
 from consumer.kafka.group.positions import begun_group
+from consumer.kafka.reading.batch import Batch
 from consumer.kafka.reading.buffer import Buffer
 from consumer.kafka.targets import described_refusal
 from consumer.kafka.topics import look
 from consumer.kafka.writing.transactions import Transactions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from consumer.events.outgoing import Outgoing
     from consumer.settings.sections import BatchSettings, KafkaSettings
@@ -36,16 +36,6 @@ log = logging.getLogger("offramp.stream")
 _IDLE_POLL_MS = 500
 _CLOSE_S = 1.0
 _LOOK_S = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Records, in order per partition, and the group's generation they were read under."""
-
-    records: tuple[Record, ...]
-    membership: ConsumerGroupMetadata
-    begins: Mapping[tuple[str, int], int]
-    """By partition: where the batch before ended. From there to its record there are no texts."""
 
 
 class KafkaStream:
@@ -108,6 +98,7 @@ class KafkaStream:
         Raises:
             StreamUnavailable: the broker does not answer.
         """
+        begun = time.monotonic()
         self.keep_up(0 if self._buffer.events else _IDLE_POLL_MS)
         while self._buffer.events and not self._member.joining:
             left_ms = limits.max_wait_ms - int(self._buffer.waiting_s * 1000)
@@ -125,7 +116,7 @@ class KafkaStream:
                 taken = self._buffer.take(
                     max_events=limits.max_events, max_tokens=limits.max_tokens
                 )
-                return Batch(tuple(taken), membership, self._member.start.take(taken))
+                return Batch(tuple(taken), membership, self._member.start.take(taken), begun)
             self.keep_up(left_ms)
         return None
 
@@ -203,6 +194,14 @@ class KafkaStream:
         """Return up to where what is this worker's now is committed, by watermark name."""
         read = {f"{found}/{tp.partition}" for tp, found in self._member.start.topics.ids.items()}
         return {s: at for s in read if (at := self.positions.noted(s)) is not None}
+
+    def standing(self) -> Standing:
+        """Return how this member stands in its group."""
+        return standing(self._member)
+
+    def lag_watch(self) -> LagWatch:
+        """Return what knows the lag of the partitions that are this worker's."""
+        return LagWatch(self._admin, self.positions, lambda: (self._member, self._buffer))
 
     def commit(
         self, batch: Batch, outgoing: Sequence[Outgoing], *, before_commit: Callable[[], None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -55,6 +56,8 @@ class Counting:
         self._drift = _drift_watch(opened)
         self._drift_by = opened  # whose settings it goes by
         self._counted: dict[str, Range] = {}  # the batch counted last, by watermark name
+        self.statuses = Counter[str]()
+        """How often the store answered what of a part; `unreachable`: not at all."""
         self.gap_offsets = 0
         """Offsets left out below what was counted; `doctor` tells which are still open."""
 
@@ -104,7 +107,9 @@ class Counting:
         while (insist or not self.known.away) and (parts := self.pending.parts()):
             answer = self.known.ask(partial(self._store.apply, parts), writes=True)
             if answer is None:
+                self.statuses["unreachable"] += 1
                 return False
+            self.statuses.update(str(outcome.status) for outcome in answer.outcomes)
             self._note_gaps(parts, answer)
             self._look_for_drift(parts, answer)
             for part, outcome in self.pending.settled(answer.outcomes):

@@ -9,12 +9,15 @@ import selectors
 import sys
 import threading
 import time
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, Literal
 
+from consumer.process.json_line import JsonLine
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from _typeshed import SupportsWrite
 
 FORM: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _EVERY_S: Final = 60.0
@@ -63,10 +66,23 @@ class OncePerMinute(logging.Filter):
         return True
 
 
-def log_to_stderr(level: str) -> None:
-    """Log our own lines from a level on, and the warnings of other packages."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(FORM))
+def log_to_stderr(
+    level: str,
+    *,
+    form: Literal["text", "json"] = "text",
+    instance: str = "",
+    stream: SupportsWrite[str] | None = None,
+) -> None:
+    """Log our own lines from a level on, and the warnings of other packages.
+
+    Args:
+        level: debug, info, warning or error.
+        form: what a line looks like.
+        instance: the worker, which each line of JSON names.
+        stream: by default stderr.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLine(instance) if form == "json" else logging.Formatter(FORM))
     handler.addFilter(OncePerMinute())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("offramp").setLevel(level.upper())
@@ -125,9 +141,10 @@ class ShownLines:
 class ChildLines:
     """Reads the pipes of all children in one thread, so that lines never mix."""
 
-    def __init__(self, shown: ShownLines) -> None:
-        """Pass on what is read to `shown`."""
+    def __init__(self, shown: ShownLines, *, named: bool = True) -> None:
+        """Pass on what is read to `shown`; with `named` each line begins with who wrote it."""
         self._shown = shown
+        self._named = named
         self._pipes = selectors.DefaultSelector()
         self._begun: dict[int, bytes] = {}  # by pipe: a line that is not complete yet
 
@@ -150,7 +167,7 @@ class ChildLines:
             else:
                 self._pipes.unregister(key.fileobj)
                 pipe.close()
-            prefix = f"{name} | ".encode()
+            prefix = f"{name} | ".encode() if self._named else b""
             self._shown.add(b"".join(prefix + line + b"\n" for line in lines))
         self._shown.flush()
         return bool(ready)

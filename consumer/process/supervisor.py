@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import logging
 import os
@@ -11,15 +10,19 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from consumer.entry import own_command
-from consumer.process.liveness import LivenessFile
-from consumer.process.log_lines import FORM, ChildLines, ShownLines
+from consumer.metrics.board import Board
+from consumer.metrics.report import ReportReader
+from consumer.process.log_lines import ChildLines, ShownLines, log_to_stderr
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+
+    from consumer.settings.load import Settings
 
 log = logging.getLogger("offramp.supervisor")
 
@@ -36,22 +39,15 @@ class _Child:
     """One worker, and how often it ended."""
 
     instance: str
-    liveness_file: Path | None
     process: subprocess.Popen[bytes] | None = None
+    reports: ReportReader | None = None
     started: float = 0.0
     ends: int = 0
-    next_start: float = field(default=0.0)
+    next_start: float = 0.0
 
 
-def run_supervisor(
-    arguments: list[str],
-    *,
-    instance: str,
-    processes: int,
-    drain_s: float,
-    liveness_file: Path | None,
-) -> int:
-    """Run workers named `instance-0`, `instance-1`, ... until a signal; return the exit code.
+def run_supervisor(arguments: list[str], *, processes: int, settings: Settings) -> int:
+    """Run workers named `INSTANCE-0`, `INSTANCE-1`, ... until a signal; return the exit code.
 
     A worker that ends is started again, after a pause that grows up to 30 s while it keeps ending.
     On SIGTERM or SIGINT all are asked to finish, and those that do not finish in time are killed. A
@@ -59,40 +55,29 @@ def run_supervisor(
 
     Args:
         arguments: the command line of a worker, without the program.
-        instance: the first part of the workers' names.
         processes: the number of workers.
-        drain_s: the longest time that a worker takes to finish the open batches.
-        liveness_file: kept as old as the oldest of the workers' own files, which are called
-            `liveness_file.instance-0` and so on.
+        settings: of the workers; the instance is the first part of their names. If there is a
+            `metrics.port`, it is served here, for all of them.
+
+    Raises:
+        InvalidSettings: the port cannot be used.
     """
     shown = ShownLines()
-    logging.basicConfig(level=logging.INFO, format=FORM, handlers=[logging.StreamHandler(shown)])
-    lines = ChildLines(shown)
+    form = settings.log.format
+    log_to_stderr("info", form=form, instance=settings.instance, stream=shown)
     stop, again = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: again.set() if stop.is_set() else stop.set())
     threads = max(1, (os.cpu_count() or 1) // processes)
     shares = dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS"), str(threads))  # torch, tokens
-    environ = {**shares, **os.environ}
-    children = []
-    for name in [f"{instance}-{i}" for i in range(processes)]:
-        file = liveness_file and liveness_file.with_name(f"{liveness_file.name}.{name}")
-        children.append(_Child(name, file))
-    for old in [liveness_file, *(child.liveness_file for child in children)]:
-        if old is not None:
-            old.unlink(missing_ok=True)
-    liveness = LivenessFile(liveness_file)
-    while not stop.is_set():
-        for child in children:
-            _keep_running(child, arguments, environ, lines)
-        lines.pass_on(_TICK_S)
-        if liveness_file is not None:
-            _show_least_alive(liveness_file, liveness, children)
-    running = [c.process for c in children if c.process and c.process.poll() is None]
-    for process in running:
-        process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + drain_s + _GRACE_S
-    codes = {_wait(process, deadline, again, lines) for process in running}
+    names = [f"{settings.instance}-{i}" for i in range(processes)]
+    with _served(names, settings) as board:
+        lines = ChildLines(shown, named=form == "text")
+        fleet = _Fleet(names, arguments, {**shares, **os.environ}, lines, board)
+        while not stop.is_set():
+            fleet.keep_running()
+            fleet.listen()
+        codes = fleet.end(again, within_s=settings.worker.drain_s + _GRACE_S)
     while lines.pass_on(0):
         pass
     shown.finish(_SHOWN_S)
@@ -100,62 +85,122 @@ def run_supervisor(
     return max((abs(code) for code in codes - {-signal.SIGTERM}), default=0)
 
 
-def _keep_running(
-    child: _Child, arguments: list[str], environ: dict[str, str], lines: ChildLines
-) -> None:
-    now = time.monotonic()
-    if child.process is not None:
-        code = child.process.poll()
-        if code is None:
-            return
-        child.ends = 1 if now - child.started > _STEADY_S else child.ends + 1
-        pause_s = _BACKOFF_S[min(child.ends, len(_BACKOFF_S)) - 1]
-        child.next_start = now + pause_s
-        child.process = None
-        log.warning("worker ended instance=%s code=%d pause_s=%s", child.instance, code, pause_s)
-    if now >= child.next_start:
+@contextmanager
+def _served(names: list[str], settings: Settings) -> Iterator[Board | None]:
+    """Serve what the workers report, if there is a port for it."""
+    if not settings.metrics.port:
+        yield None
+        return
+    from consumer.metrics.server import MetricsPort
+
+    board = Board(names, stuck_s=settings.worker.stuck_s)
+    with MetricsPort(board, settings.metrics):
+        yield board
+
+
+class _Fleet:
+    """The workers of a supervisor."""
+
+    def __init__(
+        self,
+        names: list[str],
+        arguments: list[str],
+        environ: dict[str, str],
+        lines: ChildLines,
+        board: Board | None,
+    ) -> None:
+        self._children = [_Child(name) for name in names]
+        self._arguments = arguments
+        self._environ = environ
+        self._lines = lines
+        self._board = board
+
+    def keep_running(self) -> None:
+        """Start the workers that do not run, unless they wait because they ended too often."""
+        for child in self._children:
+            self._keep_running(child)
+
+    def listen(self) -> None:
+        """Pass on for a moment what the workers log and report."""
+        self._lines.pass_on(_TICK_S)
+        for child in self._children:
+            self._take_reports(child)
+
+    def end(self, at_once: threading.Event, *, within_s: float) -> set[int]:
+        """Ask all workers to finish, kill those that do not, and return their exit codes."""
+        running = [c.process for c in self._children if c.process and c.process.poll() is None]
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + within_s
+        return {self._wait(process, deadline, at_once) for process in running}
+
+    def _keep_running(self, child: _Child) -> None:
+        now = time.monotonic()
+        if child.process is not None:
+            code = child.process.poll()
+            if code is None:
+                return
+            child.ends = 1 if now - child.started > _STEADY_S else child.ends + 1
+            pause_s = _BACKOFF_S[min(child.ends, len(_BACKOFF_S)) - 1]
+            child.next_start = now + pause_s
+            child.process = None
+            log.warning(
+                "worker ended instance=%s code=%d pause_s=%s", child.instance, code, pause_s
+            )
+            self._take_last_reports(child)
+        if now >= child.next_start:
+            self._start(child, now)
+
+    def _start(self, child: _Child, now: float) -> None:
         own = ["--instance", child.instance]
-        if child.liveness_file is not None:
-            own.append(f"--set=worker.liveness_file={child.liveness_file}")
+        pipes: tuple[int, ...] = ()
+        if self._board is not None:
+            child.reports = ReportReader()
+            own += ["--report-fd", str(child.reports.writer_fd)]
+            pipes = (child.reports.writer_fd,)
         child.process = subprocess.Popen(  # noqa: S603  (our own program)
-            own_command(*arguments, *own),
-            env=environ,
+            own_command(*self._arguments, *own),
+            env=self._environ,
             stderr=subprocess.PIPE,
+            pass_fds=pipes,
             start_new_session=True,  # a Ctrl-C reaches the supervisor, which passes it on
-            preexec_fn=_end_with_parent,  # noqa: PLW1509  (one thread: nothing can be locked)
+            preexec_fn=_end_with_parent,  # noqa: PLW1509  (it takes no lock that a thread may hold)
         )
         child.started = now
+        if child.reports is not None:
+            child.reports.started()
         if child.process.stderr is not None:
-            lines.add(child.instance, child.process.stderr)
+            self._lines.add(child.instance, child.process.stderr)
+
+    def _take_reports(self, child: _Child) -> None:
+        if self._board is not None and child.reports is not None:
+            for report in child.reports.read():
+                self._board.take(child.instance, report)
+
+    def _take_last_reports(self, child: _Child) -> None:
+        """Take what a worker that has ended had still reported."""
+        if self._board is not None and child.reports is not None:
+            self._take_reports(child)
+            self._board.ended(child.instance)
+            child.reports.close()
+            child.reports = None
+
+    def _wait(
+        self, process: subprocess.Popen[bytes], deadline: float, at_once: threading.Event
+    ) -> int:
+        while time.monotonic() < deadline and not at_once.is_set():
+            if (code := process.poll()) is not None:
+                return code
+            self.listen()
+        log.warning("worker killed pid=%d", process.pid)
+        process.kill()
+        return process.wait()
+
+
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # looked up before any fork
 
 
 def _end_with_parent() -> None:
     """Have this process asked to finish when its parent dies."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _show_least_alive(file: Path, liveness: LivenessFile, children: list[_Child]) -> None:
-    """Make a file as old as the oldest of the workers' files, once all of them exist."""
-    try:
-        oldest = min(c.liveness_file.stat().st_mtime for c in children if c.liveness_file)
-    except FileNotFoundError:
-        return
-    liveness.touch()
-    with contextlib.suppress(FileNotFoundError):  # on a full disk
-        os.utime(file, (oldest, oldest))
-
-
-def _wait(
-    process: subprocess.Popen[bytes],
-    deadline: float,
-    at_once: threading.Event,
-    lines: ChildLines,
-) -> int:
-    while time.monotonic() < deadline and not at_once.is_set():
-        if (code := process.poll()) is not None:
-            return code
-        lines.pass_on(_TICK_S)
-    log.warning("worker killed pid=%d", process.pid)
-    process.kill()
-    return process.wait()
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

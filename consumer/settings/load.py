@@ -21,6 +21,8 @@ from consumer.settings.sections import (
     BatchSettings,
     ErrorSettings,
     KafkaSettings,
+    LogSettings,
+    MetricsSettings,
     ModelSettings,
     PolicyOptions,
     RedisSettings,
@@ -44,6 +46,8 @@ class Settings(Section):
     batch: BatchSettings = BatchSettings()
     errors: ErrorSettings = ErrorSettings()
     worker: WorkerSettings = WorkerSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    log: LogSettings = LogSettings()
     routes: Annotated[tuple[Route, ...], Field(min_length=1)] | None = Field(
         None,
         description="the only routes of the group; default: the routes in Redis (`offramp route`)",

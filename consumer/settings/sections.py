@@ -255,9 +255,28 @@ class WorkerSettings(Section):
         description="a batch, or a turn of the main loop, that takes longer ends the worker, "
         "so that it can be restarted",
     )
-    liveness_file: Path | None = Field(
-        None,
-        description="touched in every turn of the main loop, so it grows old if the worker "
-        "hangs; with `--processes` it is as old as the oldest of the workers' "
-        "files, `FILE.INSTANCE-0` and so on",
+
+
+class MetricsSettings(Section):
+    """The port for `/metrics`, `/live` and `/ready`."""
+
+    port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        0, description="port for metrics and probes, one for all workers of `--processes`; 0: none"
+    )
+    host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="address that the port is opened at; 0.0.0.0 or ::, for all of them",
+    )
+    domains: Annotated[tuple[str, ...], Field(max_length=100)] = Field(
+        (),
+        description="the only domains that metrics name; all others are counted together",
+    )
+
+
+class LogSettings(Section):
+    """How a worker writes its log."""
+
+    format: Literal["text", "json"] = Field(
+        "text", description="text: lines with key=value for people; json: an object in each line"
     )

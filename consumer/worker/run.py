@@ -6,16 +6,20 @@ import gc
 import logging
 import threading
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from consumer.kafka.stream import KafkaStream
 from consumer.keeping.keeper import Keeper
+from consumer.metrics.board import Board
+from consumer.metrics.report import Reporter, ReportWriter
 from consumer.offramp import Offramp
 from consumer.opening import load_engine
 from consumer.process.log_lines import log_to_stderr
 from consumer.process.signals import START_S, Heed, Stopped, finish_on_signal
 from consumer.routes.route import subscription
 from consumer.settings.problems import redacted_url
+from consumer.worker.reporting import observer
 from consumer.worker.waiting import wait_for
 from consumer.worker.watchdog import Watchdog
 from consumer.worker.worker import Worker
@@ -37,6 +41,7 @@ def run_worker(
     log_level: str,
     engine: Inference | None = None,
     reached: Callable[[str], None] = lambda _: None,
+    report_fd: int | None = None,
 ) -> None:
     """Run a worker until SIGTERM or SIGINT, then finish the open batches; a second one ends it.
 
@@ -47,38 +52,64 @@ def run_worker(
         log_level: debug, info, warning or error.
         engine: the model to run; by default the one that the settings name.
         reached: see `KafkaStream`.
+        report_fd: the pipe to the supervisor that serves `metrics.port` for this worker.
 
     Raises:
         ConsumerError, PolicyStateError, ModelError: the worker cannot start, or cannot continue.
     """
-    log_to_stderr(log_level)
+    log_to_stderr(log_level, form=settings.log.format, instance=settings.instance)
     try:
         Heed(code=0, within_s=START_S).begin()
-        if settings.worker.liveness_file is not None:  # an old file says nothing about this worker
-            settings.worker.liveness_file.unlink(missing_ok=True)
-        _run(settings, engine or load_engine(settings), reached)
+        with reporting(settings, report_fd) as reporter:
+            reporter.starting("loads its model")
+            _run(settings, engine or load_engine(settings), reached, reporter)
     except Stopped as stopped:
         log.info("stopped before it started instance=%s by=%s", settings.instance, stopped)
         return
     log.info("stopped instance=%s", settings.instance)
 
 
-def _run(settings: Settings, engine: Inference, reached: Callable[[str], None]) -> None:
+@contextmanager
+def reporting(settings: Settings, report_fd: int | None) -> Iterator[Reporter]:
+    """Yield what the worker reports to: a supervisor, its own port, or nobody.
+
+    Raises:
+        InvalidSettings: the port cannot be used.
+    """
+    if report_fd is not None:
+        yield Reporter(ReportWriter(report_fd).send)
+    elif settings.metrics.port:
+        from consumer.metrics.server import MetricsPort
+
+        board = Board([settings.instance], stuck_s=settings.worker.stuck_s)
+        with MetricsPort(board, settings.metrics):
+            yield Reporter(partial(board.take, settings.instance))
+    else:
+        yield Reporter(None)
+
+
+def _run(
+    settings: Settings, engine: Inference, reached: Callable[[str], None], reporter: Reporter
+) -> None:
     """Connect to everything, waiting for what is unreachable, and run until a signal."""
     limits = settings.worker
+    reporter.starting("connects to Redis")
     offramp = wait_for(
         f"Redis at {redacted_url(settings.redis.url)}",
         lambda: Offramp(settings, engine=engine),
         give_up_s=limits.give_up_s,
     )
     try:
-        _run_with(offramp, settings, reached)
+        _run_with(offramp, settings, reached, reporter)
     finally:
         offramp.disconnect()
 
 
-def _run_with(offramp: Offramp, settings: Settings, reached: Callable[[str], None]) -> None:
+def _run_with(
+    offramp: Offramp, settings: Settings, reached: Callable[[str], None], reporter: Reporter
+) -> None:
     stop, limits = threading.Event(), settings.worker
+    reporter.starting("connects to Kafka")
     kafka = f"Kafka at {settings.kafka.bootstrap_servers}"
     keeper = Keeper(
         settings,
@@ -103,7 +134,13 @@ def _run_with(offramp: Offramp, settings: Settings, reached: Callable[[str], Non
         try:
             finish_on_signal(stop)
             with loaded_code_spared():
-                worker = Worker(stream, offramp, settings, came_round=watchdog.came_round)
+                worker = Worker(
+                    stream,
+                    offramp,
+                    settings,
+                    came_round=watchdog.came_round,
+                    observer=observer(reporter, stream, offramp, settings),
+                )
                 keeper.start()
                 worker.run(stop)
         finally:

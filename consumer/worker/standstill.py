@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from consumer.errors import TopicRefused
     from consumer.events.record import BatchOutcome, Record
-    from consumer.kafka.stream import Batch, KafkaStream
+    from consumer.kafka.reading.batch import Batch
+    from consumer.kafka.stream import KafkaStream
     from consumer.processor import Prepared, Processor
     from consumer.routes.route import Route
     from consumer.worker.obstacles import Partition
@@ -112,6 +113,10 @@ class Standstill:
     def committed(self, batch: Batch) -> None:
         """Note what got through."""
         self._obstacles.passed(batch.records)
+
+    def count(self) -> int:
+        """Return how many partitions stand still, or cannot be read."""
+        return len(self._obstacles.standing()) + len(self._stream.unreadable())
 
     def said(self) -> str:
         """Return what stands still and why in one line, empty if nothing does."""

@@ -20,12 +20,14 @@ from consumer.errors import (
     WorkerStuck,
 )
 from consumer.events.outgoing import encoded, set_aside
-from consumer.kafka.stream import Batch, KafkaStream
+from consumer.kafka.reading.batch import Batch
+from consumer.kafka.stream import KafkaStream
 from consumer.learning.repair import FIXES, Repairs
-from consumer.process.liveness import LivenessFile
+from consumer.metrics.laps import Laps
 from consumer.routes.route import subscription
 from consumer.worker.pace import Pace
 from consumer.worker.pipeline import Abandoned, Pipeline
+from consumer.worker.reporting import Observer, log_batch
 from consumer.worker.standstill import Standstill
 from consumer.worker.waiting import Trouble
 from policy_state.errors import StoreUnavailable
@@ -61,8 +63,10 @@ class Worker:
         settings: Settings,
         *,
         came_round: Callable[[], None] = lambda: None,
+        observer: Observer = Observer(),  # noqa: B008  (it has no state)
     ) -> None:
-        self._came_round = came_round
+        self._tell_watchdog = came_round
+        self._observer = observer
         self._stream = stream
         self._offramp = offramp
         self._counting = offramp.counting
@@ -77,7 +81,7 @@ class Worker:
             routes=self._routes,
             away=lambda: offramp.counting.known.away,
         )
-        self._liveness = LivenessFile(settings.worker.liveness_file)
+        self._draining = False
         self._trouble = Trouble(give_up_s=settings.worker.give_up_s)
         self._done = Counter(events=0, truncated=0, dead_letters=0, batches=0)
         self._pace = Pace()
@@ -112,6 +116,7 @@ class Worker:
             raise
         finally:
             self._counting.known.close()
+            self._observer.close()
             self._repairs.close()
             self._still.close()
             self._pipeline.close()
@@ -188,31 +193,28 @@ class Worker:
     def _commit_once(
         self, batch: Batch, outcome: BatchOutcome, outgoing: Sequence[Outgoing]
     ) -> None:
-        begun = time.monotonic()
-        predictions, letters = outcome.predictions, outcome.dead_letters
-        self._stream.commit(
-            batch,
-            outgoing,
-            before_commit=lambda: self._counting.count(
-                batch.records, predictions, outcome.epochs, begins=batch.begins
-            ),
-        )
+        laps = Laps()
+        predictions = outcome.predictions
+
+        def count() -> None:
+            laps.lap("write")
+            self._counting.count(batch.records, predictions, outcome.epochs, begins=batch.begins)
+            laps.lap("apply")
+
+        self._stream.commit(batch, outgoing, before_commit=count)
+        laps.lap("commit")
         self._counting.committed()
         self._still.committed(batch)
         truncated = sum(p.truncated for p in predictions)
         self._done.update(
-            events=len(predictions), truncated=truncated, dead_letters=len(letters), batches=1
+            events=len(predictions),
+            truncated=truncated,
+            dead_letters=len(outcome.dead_letters),
+            batches=1,
         )
         self._committed_at = time.monotonic()
-        log.info(
-            "batch events=%d truncated=%d dead_letters=%d domains=%d depth=%.2f commit_ms=%.0f",
-            len(predictions),
-            truncated,
-            len(letters),
-            len({p.event.domain for p in predictions}),
-            sum(p.layer for p in predictions) / max(1, len(predictions)),
-            (time.monotonic() - begun) * 1000,
-        )
+        log_batch(outcome, truncated=truncated, commit_s=sum(laps.seconds.values()))
+        self._observer.committed(batch, outcome, laps.seconds)
 
     def _recover(self, error: Exception, stop: threading.Event) -> None:
         """Give back all open batches and wait a little; end if errors have lasted too long."""
@@ -222,6 +224,7 @@ class Worker:
         ):
             raise error
         log.warning("batches given back times=%d error=%s", self._trouble.times, error)
+        self._observer.given_back()
         left_s = max(0.0, self._settings.worker.stuck_s - self._pipeline.oldest_s)
         try:
             batches = self._pipeline.abandon(timeout_s=left_s)
@@ -241,6 +244,8 @@ class Worker:
     def _drain(self) -> None:
         """Finish and commit the open batches within `worker.drain_s`."""
         deadline = time.monotonic() + self._settings.worker.drain_s
+        self._draining = True
+        self._came_round()
         try:
             while not self._pipeline.idle and time.monotonic() < deadline:
                 self._came_round()
@@ -264,10 +269,20 @@ class Worker:
                 f"their partitions counts them, or {FIXES}"
             )
 
+    def _came_round(self) -> None:
+        """Show that the main loop has made a turn."""
+        self._tell_watchdog()
+        trouble = "errors keep it from committing" if self._trouble.times else ""
+        self._observer.came_round(
+            trouble="finishes its batches and ends" if self._draining else trouble,
+            idle=self._pipeline.idle,
+            pace=self._pace.texts_per_s,
+            standing=self._still.count,
+        )
+
     def _heartbeat(self) -> None:
         """Tell the other workers that this one lives; a failure is logged and stops nothing."""
         self._came_round()
-        self._liveness.touch()
         self._repairs.follow(self._stream.committed())
         if not self._counting.known.away:
             self._stream.positions.keep_up()

@@ -7,7 +7,8 @@ from kafka import KafkaProducer
 
 from consumer.errors import StreamUnavailable
 from consumer.events.outgoing import Outgoing
-from consumer.kafka.stream import Batch, KafkaStream
+from consumer.kafka.reading.batch import Batch
+from consumer.kafka.stream import KafkaStream
 from consumer.settings.sections import BatchSettings, KafkaSettings
 from tests.support.kafka_records import committed_records
 from tests.support.memory.positions import MemoryPositions

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from consumer.routes.table import BUILT_IN
 from consumer.settings.load import Settings, load_settings
 from deploy.local.kafka_files import kafka_version
 from deploy.local.kafka_server import broker_settings
+from deploy.local.process import free_port
 from policy_state.store.redis.store import RedisStore
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -104,7 +104,6 @@ def test_pod_settings_are_settings_of_the_worker(pod_settings):
     assert pod_settings.instance == "offramp-worker-0"
     assert pod_settings.redis.url == "redis://worker:secret@redis:6379/0"
     assert pod_settings.kafka.bootstrap_servers == "kafka:9092"
-    assert pod_settings.worker.liveness_file == Path("/tmp/alive")  # noqa: S108
 
 
 def test_kafka_secrets_in_the_guide_are_files_that_the_pod_has(tmp_path, monkeypatch):
@@ -148,27 +147,39 @@ def test_grace_period_covers_the_drain(pod, pod_settings, services):
         assert int(services[name]["stop_grace_period"].removesuffix("s")) >= needed_s + 5
 
 
-@pytest.mark.parametrize(("age_s", "alive"), [(None, False), (0, True), (150, True), (200, False)])
-def test_probe_tells_a_turning_loop_from_a_hanging_one(container, services, tmp_path, age_s, alive):
-    """The probe fails without a file and with an old one; retries of the worker's own pass it."""
-    file = tmp_path / "alive"
-    if age_s is not None:
-        file.touch()
-        then = time.time() - age_s
-        os.utime(file, (then, then))
-    environ = {**os.environ, "OFFRAMP_WORKER__LIVENESS_FILE": str(file)}
-    for probe in ("startupProbe", "livenessProbe"):
-        command = container[probe]["exec"]["command"]
-        assert (run(*command, env=environ).returncode == 0) is alive
-    _, line = services["worker-0"]["healthcheck"]["test"]
-    assert (run("sh", "-c", line.replace("$$", "$"), env=environ).returncode == 0) is alive
+def test_probes_ask_the_port_that_the_worker_opens(
+    stateful_set, container, pod_settings, services, instructions
+):
+    """Image, manifests and compose mean one port, and the paths that it answers on."""
+    port = pod_settings.metrics.port
+    assert pod_settings.metrics.host == "0.0.0.0"  # noqa: S104
+    image = " ".join(rest for name, rest in instructions if name == "ENV")
+    assert f"OFFRAMP_METRICS__PORT={port} " in image
+    assert "OFFRAMP_METRICS__HOST=0.0.0.0" in image
+    assert dict(instructions)["EXPOSE"] == str(port)
+    assert container["ports"] == [{"name": "metrics", "containerPort": port}]
+    paths = {"startupProbe": "/live", "livenessProbe": "/live", "readinessProbe": "/ready"}
+    for probe, path in paths.items():
+        assert container[probe]["httpGet"] == {"path": path, "port": "metrics"}
+    annotations = stateful_set["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == {"prometheus.io/scrape": "true", "prometheus.io/port": str(port)}
+    for name in ("worker-0", "worker-1"):
+        *_, asked = services[name]["healthcheck"]["test"]
+        assert f"http://127.0.0.1:{port}/ready" in asked
 
 
-def test_probe_waits_longer_than_the_worker_retries(container, pod_settings):
-    """A worker that cannot commit gives up by itself, with its error, before the probe kills it."""
-    (minutes,) = re.findall(r"-mmin -(\d+)", container["livenessProbe"]["exec"]["command"][-1])
+def test_the_health_check_of_compose_fails_where_nobody_is_ready(services):
+    """It is a program that ends with 1 as long as the port does not answer with 200."""
+    _, program, option, code = services["worker-0"]["healthcheck"]["test"]
+    asked = code.replace("9464", str(free_port()))
+    assert program == "python"
+    assert run(sys.executable, option, asked).returncode == 1
+
+
+def test_a_worker_gives_up_before_its_port_says_that_it_hangs(pod_settings):
+    """A worker that cannot commit ends by itself, with its error, before the probe kills it."""
     waits_s = pod_settings.worker.give_up_s + pod_settings.kafka.request_timeout_s
-    assert int(minutes) * 60 >= waits_s
+    assert pod_settings.worker.stuck_s >= waits_s
 
 
 def test_pods_have_no_rights_they_do_not_need(pod, container, instructions):
@@ -285,15 +296,3 @@ def test_compose_creates_the_topics_that_are_used(services, monkeypatch, kafka, 
     assert {name for name, row in topics.items() if row["role"] == "input"} == inputs
     with RedisStore(redis_url) as store:  # where nobody wrote routes, as in a new compose project
         assert store.routes(settings.kafka.group).revision == 0
-
-
-def test_liveness_file_of_a_former_run_does_not_count(tmp_path):
-    """A worker takes away what its predecessor in the pod has left, before it loads the model."""
-    file = tmp_path / "alive"
-    file.touch()
-    absent = tmp_path / "no-model"
-    ended = run(sys.executable, "-m", "consumer", "worker", "--model", absent,
-                "--set", f"worker.liveness_file={file}", cwd=ROOT)  # fmt: skip
-    assert ended.returncode == 1
-    assert str(absent) in ended.stderr
-    assert not file.exists()

@@ -13,8 +13,10 @@ import pytest
 from consumer.kafka.writing.producing import produce_file
 from consumer.settings.sections import KafkaSettings
 from demo.fleet import read_all
+from deploy.local.process import free_port
 from tests.support.tiny_model import write_tiny_model
 from tests.support.topics import create_topics
+from tests.support.workers.figures import Port
 
 ROOT = Path(__file__).resolve().parents[3]
 UNSHARE = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
@@ -74,6 +76,7 @@ def test_worker_needs_nothing_but_tmp(kafka, redis_url, tmp_path):
         settings=KafkaSettings(bootstrap_servers=kafka),
         limit=TEXTS,
     )
+    port = Port(free_port())
     settings = {
         "HOME": "/tmp",  # noqa: S108
         "XDG_CACHE_HOME": "/tmp/.cache",  # noqa: S108
@@ -86,7 +89,7 @@ def test_worker_needs_nothing_but_tmp(kafka, redis_url, tmp_path):
         "OFFRAMP_KAFKA__DEAD_LETTERS": f"{name}.dead",
         "OFFRAMP_REDIS__URL": redis_url,
         "OFFRAMP_ROUTES": f'[{{"topics": "{name}\\\\.films", "output": "{name}.out"}}]',
-        "OFFRAMP_WORKER__LIVENESS_FILE": "/tmp/alive",  # noqa: S108
+        "OFFRAMP_METRICS__PORT": str(port.number),
     }
     with pod(sys.executable, "-m", "consumer", "worker", **settings) as process:
         deadline = time.monotonic() + ENOUGH_S
@@ -97,7 +100,8 @@ def test_worker_needs_nothing_but_tmp(kafka, redis_url, tmp_path):
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         inside = Path("/proc") / children[0]
         assert "CapEff:\t0000000000000000" in (inside / "status").read_text()
-        assert [file.name for file in (inside / "root" / "tmp").iterdir()] == ["alive"]
+        assert list((inside / "root" / "tmp").iterdir()) == []
+        assert (port.status("/live"), port.status("/ready")) == (200, 200)
         os.kill(int(inside.name), signal.SIGTERM)
         _, said = process.communicate(timeout=60)
         assert process.returncode == 0, said

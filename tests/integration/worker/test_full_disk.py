@@ -5,11 +5,9 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager, suppress
-from itertools import count
 
 import pytest
 
-from consumer.process.liveness import LivenessFile
 from deploy.local.kafka_files import find_kafka
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.services import start_redis
@@ -33,12 +31,6 @@ class Disk:
         with suppress(OSError), (self.path / "filler").open("ab", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
-
-    def fill_names(self):
-        """Leave no room for another file, be it an empty one."""
-        with suppress(OSError):
-            for number in count():
-                (self.path / f"filler-{number}").touch(exist_ok=False)
 
     def free(self):
         """Give the space back."""
@@ -78,11 +70,10 @@ def test_redis_on_a_full_disk_stops_no_prediction(kafka, tmp_path):
         assert "No space left on device" in arena.fleet.log("w0")
 
 
-def test_a_worker_without_space_for_logs_and_liveness_file_goes_on(kafka, redis_url, tmp_path):
+def test_a_worker_without_space_for_its_log_goes_on(kafka, redis_url, tmp_path):
     """Nothing of what it writes to its own disk is needed to predict and count."""
     with disk(tmp_path, "1m") as small, loaded(kafka, redis_url, small.path) as (arena, load):
         arena.fleet.kill("w0")
-        arena.fleet._environ["OFFRAMP_WORKER__LIVENESS_FILE"] = str(small.path / "alive")
         small.fill()
         arena.fleet.start("w0")
         predicted = load.predictions
@@ -90,23 +81,7 @@ def test_a_worker_without_space_for_logs_and_liveness_file_goes_on(kafka, redis_
         assert arena.fleet.running["w0"].poll() is None
         small.free()
         settle(arena, load)
-        wait_for((small.path / "alive").exists, 20)
         wait_for(lambda: arena.fleet.log("w0"), 20)
-
-
-def test_a_liveness_file_that_a_full_disk_refuses_is_told_once_and_made_later(tmp_path, caplog):
-    """Another reason than space is an error: nobody would look at such a file."""
-    with disk(tmp_path, "1m") as small:
-        file = LivenessFile(small.path / "alive")
-        small.fill_names()
-        file.touch()
-        file.touch()
-        assert [record.message.count("its disk is full") for record in caplog.records] == [1]
-        small.free()
-        file.touch()
-        assert (small.path / "alive").exists()
-    with pytest.raises(FileNotFoundError):
-        LivenessFile(tmp_path / "nowhere" / "alive").touch()
 
 
 def test_a_broker_whose_disk_was_full_costs_no_event(redis_url, tmp_path):

@@ -20,7 +20,7 @@ from tests.support.waiting import wait_for
 
 @pytest.fixture
 def run(kafka, redis_url, tmp_path):
-    """Return what starts a supervisor of two workers, and the files that show that they live."""
+    """Return what starts a supervisor of two workers."""
     group, started = f"v{time.time_ns()}", []
     create_topics(kafka, {f"{group}.a": 2, "offramp.predictions": 1, "offramp.dead-letters": 1})
     model = write_tiny_model(tmp_path / "model")
@@ -30,7 +30,6 @@ def run(kafka, redis_url, tmp_path):
             "OFFRAMP_KAFKA__SESSION_TIMEOUT_S": "6",
             "OFFRAMP_ROUTES": f'[{{"topics": "{group}.a"}}]',
             "OFFRAMP_MODEL__PATH": str(model),
-            "OFFRAMP_WORKER__LIVENESS_FILE": str(tmp_path / "alive"),
         }
         options = ["-b", kafka, "--redis-url", redis_url, "--group", group]
         command = [sys.executable, "-m", "consumer", "worker", *options]
@@ -102,15 +101,12 @@ def test_a_fleet_whose_lines_nobody_reads_goes_on(run, redis_url):
     os.close(writer)
 
 
-def test_one_worker_that_hangs_is_seen_and_a_second_signal_kills_it(run, redis_url, tmp_path):
-    """However alive the other is: the common file grows old with the one that hangs."""
+def test_a_second_signal_kills_a_worker_that_hangs(run, redis_url):
+    """The first one lets the other worker finish."""
     supervisor = run()
     workers = pids(redis_url)
     hanging = workers["w-0"]
-    common, other = tmp_path / "alive", tmp_path / "alive.w-1"
-    wait_for(common.exists)
     os.kill(hanging, signal.SIGSTOP)
-    wait_for(lambda: other.stat().st_mtime > common.stat().st_mtime + 3)
     supervisor.send_signal(signal.SIGTERM)
     wait_for(lambda: ended(workers["w-1"]))
     assert supervisor.poll() is None
@@ -143,7 +139,8 @@ def test_a_worker_that_keeps_ending_is_started_less_and_less_often(tmp_path):
     """The pause grows from start to start."""
     code = (
         "from consumer.process.supervisor import run_supervisor as run;"
-        "run(['no-such-command'], instance='w', processes=1, drain_s=1, liveness_file=None)"
+        "from consumer.settings.load import Settings;"
+        "run(['no-such-command'], processes=1, settings=Settings(instance='w'))"
     )
     log = tmp_path / "log"
     with log.open("wb") as to:

@@ -1,0 +1,135 @@
+"""What metrics and logs cost: the worker with a free model, with and without both, in turns.
+
+Starts a Kafka and a Redis on loopback. With both, each batch is reported and logged, the port is
+read once a second, and one domain is named; without, a worker logs warnings only.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.request import urlopen
+
+from benchmarks.free_model import FreeModel
+from benchmarks.report import Goal, Report, Table, hand_in, parser
+from benchmarks.stream.load import PARTITIONS, fill
+from benchmarks.stream.parts import DOMAINS, EVENT_BYTES, padded
+from benchmarks.stream.topics import create_topics
+from benchmarks.stream.worker import DEAD_LETTERS, OUTPUT, Job, Marks, run_worker
+from consumer.metrics.board import Board
+from consumer.metrics.report import Reporter
+from consumer.metrics.server import MetricsPort
+from consumer.process.log_lines import FORM
+from consumer.settings.sections import MetricsSettings
+from deploy.local.process import free_port
+from deploy.local.services import Services, local_services
+
+_BATCH = 256
+_GOAL = 0.98
+_TOPIC, _WORKER = "observing", "bench"
+_EVERY_S = 1.0
+_WITH, _WITHOUT = "with metrics and logs", "without"
+
+
+def main() -> None:
+    """Measure, print, and write the results where asked."""
+    options = parser("stream.observing", __doc__).parse_args()
+    events, rounds = (6_000, 3) if options.quick else (24_000, 15)
+    logging.getLogger("kafka").setLevel(logging.ERROR)
+    report = Report("observing")
+    with local_services() as services:
+        create_topics(services.kafka, {OUTPUT: PARTITIONS, DEAD_LETTERS: 1})
+        fill(services.kafka, _TOPIC, padded(events))
+        compare(report, services, events, rounds)
+    hand_in(report, options)
+
+
+def compare(report: Report, services: Services, events: int, rounds: int) -> None:
+    """Add what a run with both has of the throughput of one without."""
+    runs: dict[str, list[Marks]] = {_WITH: [], _WITHOUT: []}
+    ways: dict[str, Callable[[], Marks]] = {
+        _WITH: lambda: _observed(services, events),
+        _WITHOUT: lambda: _run(services, events, None),
+    }
+    for number in range(rounds):
+        for who in list(ways)[:: -1 if number % 2 else 1]:
+            runs[who].append(ways[who]())
+    pairs = list(zip(runs[_WITH], runs[_WITHOUT], strict=True))
+    rate = statistics.median(mine.rate() / other.rate() for mine, other in pairs)
+    cpu = statistics.median(mine.all_cpu_us() / other.all_cpu_us() for mine, other in pairs)
+    report.goals.append(
+        Goal.at_least(f"throughput {_WITH}, beside without, batches of {_BATCH}", _GOAL, rate)
+    )
+    rows = [
+        (
+            who,
+            round(statistics.median(run.rate() for run in found)),
+            round(statistics.median(run.all_cpu_us() for run in found), 1),
+        )
+        for who, found in runs.items()
+    ]
+    columns = ("worker", "events a second", "CPU microseconds an event")
+    report.tables.append(Table("Plumbing, free model", columns, tuple(rows)))
+    report.notes.append(
+        f"{events} events of {EVENT_BYTES} bytes, {len(DOMAINS)} domains, {rounds} rounds in "
+        f"turns, ratios within rounds, their median. CPU time beside it: {cpu:.3f}."
+    )
+
+
+def _run(services: Services, events: int, reporter: Reporter | None) -> Marks:
+    job = Job(_TOPIC, batch=_BATCH, policy=f"observing-{time.time_ns()}", named=DOMAINS[:1])
+    until: Callable[[Marks], bool] = lambda marks: marks.done >= events  # noqa: E731
+    return run_worker(services, FreeModel(), job, until=until, reporter=reporter).marks
+
+
+def _observed(services: Services, events: int) -> Marks:
+    board = Board([_WORKER], stuck_s=300)
+    settings = MetricsSettings(port=free_port())
+    with MetricsPort(board, settings), _read(settings.port), _logged():
+        return _run(services, events, Reporter(lambda report: board.take(_WORKER, report)))
+
+
+@contextmanager
+def _read(port: int) -> Iterator[None]:
+    """Read the metrics once a second, from a thread."""
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.wait(_EVERY_S):
+            with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+                answer.read()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        over.set()
+        reader.join()
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Write the log to a file, from the level info on."""
+    ours = logging.getLogger("offramp")
+    with tempfile.TemporaryFile("w") as file:
+        handler = logging.StreamHandler(file)
+        handler.setFormatter(logging.Formatter(FORM))
+        ours.addHandler(handler)
+        ours.setLevel(logging.INFO)
+        ours.propagate = False
+        try:
+            yield
+        finally:
+            ours.removeHandler(handler)
+            ours.setLevel(logging.WARNING)
+            ours.propagate = True
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""The port of a worker or a supervisor: `/live`, `/ready` and `/metrics`."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, ClassVar, Final, Self
+
+from consumer.errors import InvalidSettings
+
+if TYPE_CHECKING:
+    from consumer.metrics.board import Board
+    from consumer.settings.sections import MetricsSettings
+
+_TEXT: Final = "text/plain; charset=utf-8"
+_PATHS: Final = "/live, /ready, /metrics\n"
+_SILENCE_S: Final = 5.0  # of a client, after which its connection is closed
+
+
+class MetricsPort:
+    """Answers on a port, in its own threads, until it is closed."""
+
+    def __init__(self, board: Board, settings: MetricsSettings) -> None:
+        """Listen at once.
+
+        Raises:
+            InvalidSettings: the port cannot be had.
+        """
+        host, port = settings.host, settings.port
+        own = type("_Requests", (_Requests,), {"board": board})
+        try:
+            self._server = _server_class(host)((host, port), own)
+        except OSError as error:
+            raise InvalidSettings(
+                f"metrics.port {port} at metrics.host {host} cannot be used: {error.strerror}; "
+                "choose another one, or 0 for none"
+            ) from error
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="offramp-metrics", daemon=True
+        )
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # a slow reader does not hold up the end of a worker
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+def _server_class(host: str) -> type[_Server]:
+    return _Server6 if ":" in host else _Server
+
+
+class _Requests(BaseHTTPRequestHandler):
+    """Answers one request."""
+
+    board: ClassVar[Board]
+    timeout = _SILENCE_S
+
+    def do_GET(self) -> None:
+        """Answer with 200 if all is well and 503 if not, or with the metrics."""
+        path = self.path.partition("?")[0]
+        if path == "/live":
+            self._health(self.board.not_alive())
+        elif path == "/ready":
+            self._health(self.board.not_ready())
+        elif path == "/metrics":
+            from consumer.metrics.exposition import exposed
+
+            body, content_type = exposed(self.board, accept=self.headers.get("Accept", ""))
+            self._answer(HTTPStatus.OK, body, content_type)
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, _PATHS.encode(), _TEXT)
+
+    do_HEAD = do_GET  # noqa: N815  (the base class's name)
+
+    def _health(self, troubles: list[str]) -> None:
+        status = HTTPStatus.SERVICE_UNAVAILABLE if troubles else HTTPStatus.OK
+        said = "".join(f"{line}\n" for line in troubles or ["ok"])
+        self._answer(status, said.encode(), _TEXT)
+
+    def _answer(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def version_string(self) -> str:
+        """Return what a client is told of the server."""
+        return "offramp"
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing: probes come every few seconds."""

@@ -1,0 +1,189 @@
+"""What a worker reports of itself, to whoever reads its figures and asks for its health."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from consumer import __version__
+from consumer.metrics import catalogue as m
+from consumer.metrics.batch import tally_of
+from consumer.metrics.gpu import gpu_figures
+from consumer.metrics.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from consumer.events.record import BatchOutcome
+    from consumer.kafka.group.lag import Standing
+    from consumer.kafka.reading.batch import Batch
+    from consumer.kafka.stream import KafkaStream
+    from consumer.metrics.catalogue import Key, Metric
+    from consumer.metrics.report import Reporter
+    from consumer.offramp import Offramp
+    from consumer.settings.load import Settings
+
+log = logging.getLogger("offramp.worker")
+
+_EVERY_S: Final = 1.0
+_GPU_EVERY_S: Final = 5.0
+_ANSWER_S: Final = 5.0  # within which a broker answers that is asked for metadata
+
+
+def log_batch(outcome: BatchOutcome, *, truncated: int, commit_s: float) -> None:
+    """Log the one line of a committed batch."""
+    predictions = outcome.predictions
+    log.info(
+        "batch events=%d truncated=%d dead_letters=%d domains=%d depth=%.2f commit_ms=%.0f",
+        len(predictions),
+        truncated,
+        len(outcome.dead_letters),
+        len({p.event.domain for p in predictions}),
+        sum(p.layer for p in predictions) / max(1, len(predictions)),
+        commit_s * 1000,
+    )
+
+
+class Observer:
+    """Is told what a worker does. This one reports nothing."""
+
+    def committed(self, batch: Batch, outcome: BatchOutcome, seconds: Mapping[str, float]) -> None:
+        """Take note of a committed batch, and how long the steps of its commit took."""
+
+    def given_back(self) -> None:
+        """Take note that open batches were given back because of an error."""
+
+    def came_round(
+        self, *, trouble: str, idle: bool, pace: float, standing: Callable[[], int]
+    ) -> None:
+        """Take note of a turn of the main loop.
+
+        Args:
+            trouble: why the worker is not ready, as far as the worker itself knows.
+            idle: whether no batch is open.
+            pace: how many records it takes in a second of work; 0 if that is not known yet.
+            standing: returns how many partitions stand still.
+        """
+
+    def close(self) -> None:
+        """Report no more."""
+
+
+class Reporting(Observer):
+    """Reports each committed batch at once, and all else once a second."""
+
+    def __init__(
+        self, reporter: Reporter, stream: KafkaStream, offramp: Offramp, settings: Settings
+    ) -> None:
+        """Begin to follow the lag."""
+        self._reporter = reporter
+        self._stream = stream
+        self._counting = offramp.counting
+        self._layers = offramp.processor.model.layers
+        self._domains = frozenset(settings.metrics.domains)
+        self._worker = settings.instance
+        policy = offramp.counting.known.policy.meta
+        self._info = (self._worker, __version__, policy.name, policy.fingerprint)
+        self._reported: Counter[Key] = Counter()
+        self._more = Tally()  # counted by the main loop since its last report
+        self._generation: int | None = None
+        self._silence_s = settings.kafka.metadata_max_age_s + _ANSWER_S
+        self._trouble = ""
+        self._next = 0.0
+        self._gpu: dict[Key, float] = {}
+        self._next_gpu = 0.0
+        self._lag = stream.lag_watch()
+        self._lag.start()
+
+    def committed(self, batch: Batch, outcome: BatchOutcome, seconds: Mapping[str, float]) -> None:
+        """Report a committed batch."""
+        stages = {"poll": batch.taken - batch.begun, **outcome.seconds, **seconds}
+        self._reporter.add(
+            tally_of(
+                batch.records,
+                outcome,
+                seconds=stages,
+                taken_at=batch.taken_at,
+                processing_s=time.monotonic() - batch.taken,
+                layers=self._layers,
+                domains=self._domains,
+            )
+        )
+
+    def given_back(self) -> None:
+        """Count it."""
+        self._more.add(m.GIVEN_BACK)
+
+    def came_round(
+        self, *, trouble: str, idle: bool, pace: float, standing: Callable[[], int]
+    ) -> None:
+        """Report how things are, if it is time for it or if the worker's readiness changed."""
+        trouble = trouble or self._not_in_group(self._stream.standing())
+        now = time.monotonic()
+        if now < self._next and trouble == self._trouble:
+            return
+        self._next, self._trouble = now + _EVERY_S, trouble
+        if now >= self._next_gpu:
+            self._next_gpu = now + _GPU_EVERY_S
+            self._gpu = gpu_figures(self._worker)
+        gauges = self._gauges(idle=idle, pace=pace, standing=standing()) | self._gpu
+        more, self._more = self._more, Tally()
+        self._add_totals(more)
+        self._reporter.turn(trouble, gauges, more)
+
+    def close(self) -> None:
+        """Follow the lag no longer."""
+        self._lag.close()
+
+    def _not_in_group(self, now: Standing) -> str:
+        """Return why the worker is not ready as a member of its group, and count generations.
+
+        Joining anew is no reason: it takes a moment, and all workers of a group do it at once.
+        """
+        if now.generation is not None and now.generation != self._generation:
+            self._generation = now.generation
+            self._more.add(m.REBALANCES)
+        if self._generation is None:
+            return "has not joined its group yet"
+        return "no broker answers" if now.silent_s > self._silence_s else ""
+
+    def _gauges(self, *, idle: bool, pace: float, standing: int) -> dict[Key, float]:
+        known = self._counting.known
+        lag = self._lag.lag(idle=idle)
+        values: dict[Metric, float] = {
+            m.DEGRADED: known.away,
+            m.SNAPSHOT_AGE: known.age_s,
+            m.HELD: self._counting.pending.texts,
+            m.ASSIGNED: len(self._stream.assigned()),
+            m.STANDING: standing,
+        }
+        if pace:
+            values |= {m.PACE: pace, m.BACKLOG: sum(lag.values()) / pace}
+        return {
+            (m.INFO.name, self._info): 1,
+            **{(metric.name, (self._worker,)): value for metric, value in values.items()},
+            **{(m.LAG.name, (self._worker, t, str(p))): behind for (t, p), behind in lag.items()},
+        }
+
+    def _add_totals(self, tally: Tally) -> None:
+        """Add what others count from the start of the worker, as far as it is not reported yet."""
+        totals: list[tuple[Metric, int, tuple[str, ...]]] = [
+            (m.GAPS, self._counting.gap_offsets, ()),
+            (m.LOST, self._counting.pending.lost_texts, ()),
+            *((m.APPLIED, count, (name,)) for name, count in self._counting.statuses.items()),
+        ]
+        for metric, total, labels in totals:
+            key = (metric.name, labels)
+            tally.add(metric, total - self._reported[key], *labels)
+            self._reported[key] = total
+
+
+def observer(
+    reporter: Reporter, stream: KafkaStream, offramp: Offramp, settings: Settings
+) -> Observer:
+    """Return what reports a worker's doings, if anybody wants reports."""
+    if not reporter.wanted:
+        return Observer()
+    return Reporting(reporter, stream, offramp, settings)

@@ -1,0 +1,140 @@
+"""What is reported adds up, arrives whole, and is read back as it was, whatever names say."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as read_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families as read_text
+
+from consumer.metrics import catalogue as m
+from consumer.metrics.board import Board
+from consumer.metrics.exposition import exposed
+from consumer.metrics.gpu import gpu_figures
+from consumer.metrics.report import Report, Reporter, ReportReader, ReportWriter, Turn
+from consumer.metrics.tally import Tally
+
+HOSTILE = ['a"b', "a\nb", "a\\n", "a\\", "{x=1}", "# HELP", "é\u2028\x00", "", " "]
+LATENCIES = st.lists(st.floats(0, 1e6))
+
+
+def figures(board, accept="text/plain"):
+    """Return each sample of a board, as a reader of a format sees it."""
+    body, content_type = exposed(board, accept=accept)
+    read = read_openmetrics if content_type.startswith("application/openmetrics") else read_text
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in read(body.decode())
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text; version=1.0.0"])
+def test_names_from_outside_break_no_line(accept):
+    """Topics and allowed domains may have any characters; each comes back as one series."""
+    board, tally = Board(["w"], stuck_s=1), Tally()
+    for count, name in enumerate(HOSTILE, 1):
+        tally.add(m.TEXTS, count, name, "0")
+    gauges: dict[m.Key, float] = {(m.LAG.name, ("w", name, "0")): 7.0 for name in HOSTILE}
+    board.take("w", Report(tally, Turn("", gauges)))
+    found = figures(board, accept)
+    for count, name in enumerate(HOSTILE, 1):
+        assert found["offramp_texts_total", (("domain", name), ("exit", "0"))] == count
+        labels = (("partition", "0"), ("topic", name), ("worker", "w"))
+        assert found["offramp_partition_lag_records", labels] == 7
+
+
+def test_counts_are_there_before_anything_is_counted():
+    """So that a rate is right from the first event on."""
+    found = figures(Board(["w"], stuck_s=1))
+    for outcome in ("predicted", "dead_letter", "skipped"):
+        assert found["offramp_records_total", (("outcome", outcome),)] == 0
+    assert found["offramp_queueing_seconds_count", ()] == 0
+    assert found["offramp_ready", (("worker", "w"),)] == 0
+
+
+@given(LATENCIES, LATENCIES)
+def test_distributions_add_up(first, second):
+    """Those of two batches, merged, are that of all values at once, each at or below its bound."""
+    parts, whole = Tally(), Tally()
+    for values in (first, second):
+        part = Tally()
+        part.observe_all(m.QUEUEING, sorted(values))
+        parts.merge(part)
+    for value in first + second:
+        whole.observe(m.QUEUEING, value)
+    found = parts.spreads[m.QUEUEING.name, ()]
+    expected = whole.spreads.get((m.QUEUEING.name, ()))
+    if expected is not None:
+        assert found.counts == expected.counts
+        assert found.total == pytest.approx(expected.total)
+    for number, bound in enumerate(m.QUEUEING.buckets):
+        below = sum(value <= bound for value in first + second)
+        assert sum(found.counts[: number + 1]) == below
+
+
+def test_a_pipe_that_nobody_reads_loses_no_count():
+    """What does not fit goes with a later report, and the worker never waits."""
+    reader = ReportReader()
+    reporter = Reporter(ReportWriter(os.dup(reader.writer_fd)).send)
+    sent = 5_000
+    for _ in range(sent):
+        tally = Tally()
+        tally.add(m.RECORDS, 1, "predicted")
+        tally.observe(m.PROCESSING, 0.5)
+        reporter.add(tally)
+    whole = Tally()
+    while reports := reader.read():
+        for report in reports:
+            whole.merge(report.added)
+        reporter.turn("", {(m.HELD.name, ("w",)): 3.0}, Tally())
+        if report.turn is not None and whole.sums[m.RECORDS.name, ("predicted",)] == sent:
+            break
+    assert whole.sums[m.RECORDS.name, ("predicted",)] == sent
+    assert sum(whole.spreads[m.PROCESSING.name, ()].counts) == sent
+    assert report.turn == Turn("", {(m.HELD.name, ("w",)): 3.0})
+
+
+def test_what_a_killed_worker_reported_stays_and_its_gauges_go():
+    """Its counts are in the sums for as long as the supervisor lives."""
+    board, tally = Board(["w-0", "w-1"], stuck_s=1), Tally()
+    tally.add(m.RECORDS, 5, "predicted")
+    for name in ("w-0", "w-1"):
+        board.take(name, Report(tally, Turn("", {(m.HELD.name, (name,)): 3.0})))
+    board.ended("w-0")
+    found = figures(board)
+    assert found["offramp_records_total", (("outcome", "predicted"),)] == 10
+    assert found["offramp_worker_ends_total", ()] == 1
+    assert ("offramp_held_texts", (("worker", "w-0"),)) not in found
+    assert found["offramp_held_texts", (("worker", "w-1"),)] == 3
+    assert board.not_ready() == ["w-0: starts"]
+
+
+def test_a_worker_without_turns_is_not_alive():
+    """Reports of batches are no turns of the main loop."""
+    now = [100.0]
+    board = Board(["w"], stuck_s=10, clock=lambda: now[0])
+    now[0] += 9
+    board.take("w", Report(Tally(), Turn("")))
+    now[0] += 9
+    board.take("w", Report(Tally()))
+    assert board.not_alive() == []
+    now[0] += 2
+    assert board.not_alive() == ["w: no turn of its main loop for 11 s"]
+
+
+def test_a_process_without_a_gpu_reports_none():
+    """No series is better than one that says 0."""
+    assert gpu_figures("w") == {}
+
+
+def test_every_metric_has_its_type_and_meaning_in_the_answer():
+    """Readers of the port need no page."""
+    body, _ = exposed(Board(["w"], stuck_s=1), accept="")
+    families = {family.name: family for family in read_text(body.decode())}
+    for metric in m.METRICS:
+        family = families[metric.name.removesuffix("_total")]
+        assert (family.type, family.documentation) == (metric.kind, metric.meaning)
