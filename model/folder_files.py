@@ -6,6 +6,7 @@ import json
 import reprlib
 import stat
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from model.errors import ModelError
@@ -22,11 +23,20 @@ TOKENIZER = "tokenizer.json"
 VOCABULARY = "vocab.txt"
 TOKENIZER_SETTINGS = "tokenizer_config.json"
 CALIBRATION = "calibration.json"
+CARD = "README.md"
+CURVES = "curves.png"
 _MOST_BYTES = 256 << 20  # of a file that is read whole; a large vocabulary has a twentieth
 _LINE_CHARACTERS = 300
 _shower = reprlib.Repr()
 _shower.maxlevel, _shower.maxdict, _shower.maxlist, _shower.maxtuple = 2, 4, 16, 16
 _shower.maxstring = _shower.maxlong = _shower.maxother = 80
+
+
+class Store(StrEnum):
+    """How the weights of a folder are stored: all in fp16, or the matrices in 8 bits."""
+
+    FP16 = "fp16"
+    INT8 = "int8"
 
 
 def shown(value: object) -> str:

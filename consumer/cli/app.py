@@ -12,7 +12,7 @@ import typer
 from consumer import __version__
 from consumer.cli import config, dlq, lab, produce, topics, worker
 from consumer.cli.commands import DAILY, LAB, MODELS, RUN, TOPICS, Commands, InPanels
-from consumer.cli.model import inspect, prepare, train
+from consumer.cli.model import inspect, prepare, rewrite, train
 from consumer.cli.output import printable
 from consumer.cli.policy import change, doctor, evaluate, history, look, move, rebuild
 from consumer.cli.policy import set as set_
@@ -41,6 +41,7 @@ route = Commands(help=_ROUTE_HELP, no_args_is_help=True)
 route.add_typer(route_look.app)
 route.add_typer(route_change.app)
 model = Commands(help="Check, convert, run and measure models.", no_args_is_help=True)
+model.add_typer(rewrite.app)
 model.add_typer(prepare.app)
 model.add_typer(inspect.app)
 

@@ -11,8 +11,10 @@ from model.batches import encode, predict
 from model.calibration import read_calibration
 from model.checkpoint.folder import check_tokenizer, fitting_tokenizer, load_model
 from model.checkpoint.tokenizer import load_tokenizer
+from model.checkpoint.weights import stores_of
 from model.config import read_config
 from model.errors import InvalidCheckpoint, ModelError
+from model.folder_files import Store
 from model.wording import counted
 
 if TYPE_CHECKING:
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tokenizers import Tokenizer
-
-    from model.network import MultiExitEncoder
 
 _TEXT = "A short text, to see that it runs."
 
@@ -39,7 +39,7 @@ def check_folder(folder: Path, *, allow_pickle: bool = False) -> list[FolderFaul
     """Return a finding for config, weights, tokenizer, calibration and one forward pass."""
     return [
         _look("config", lambda: _config(folder)),
-        _look("weights", lambda: _weights(load_model(folder, allow_pickle=allow_pickle))),
+        _look("weights", lambda: _weights(folder, allow_pickle=allow_pickle)),
         _look("tokenizer", lambda: _tokenizer(folder, load_tokenizer(folder))),
         _look("calibration", lambda: _calibration(folder)),
         _look("forward pass", lambda: _forward(folder, allow_pickle=allow_pickle)),
@@ -62,12 +62,15 @@ def _config(folder: Path) -> str:
     )
 
 
-def _weights(network: MultiExitEncoder) -> str:
+def _weights(folder: Path, *, allow_pickle: bool) -> str:
+    network = load_model(folder, allow_pickle=allow_pickle)
     for name, value in network.state_dict().items():
         if not torch.isfinite(value).all():
             raise InvalidCheckpoint(f"{name} holds numbers that are not finite")
     parameters = sum(p.numel() for p in network.parameters())
-    return f"{parameters:,} parameters, every key and shape as expected"
+    packed = Store.INT8 in stores_of(folder, allow_pickle=allow_pickle)
+    form = ", matrices stored in 8 bits" if packed else ""
+    return f"{parameters:,} parameters, every key and shape as expected{form}"
 
 
 def _tokenizer(folder: Path, tokenizer: Tokenizer) -> str:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import safetensors.torch
 import torch
 
-from model.calibration import read_calibration, write_calibration
-from model.checkpoint.hub import locate
+from model.calibration import read_calibration
+from model.checkpoint.storage import stored
 from model.checkpoint.tokenizer import FIRST, LAST, Normalising, load_tokenizer, tokenizer_path
 from model.checkpoint.weights import exit_layers as layers_with_classifier
 from model.checkpoint.weights import is_head, key_map, listed, read_weights, weight_files
 from model.config import ModelConfig, read_config
-from model.errors import InvalidCheckpoint, InvalidConfig, InvalidOptions
-from model.folder_files import CONFIG, TOKENIZER, WEIGHTS, check_regular, plain, told_as
+from model.errors import InvalidCheckpoint, InvalidConfig
+from model.folder_files import CONFIG, TOKENIZER, WEIGHTS, Store, check_regular, plain, told_as
 from model.network import MultiExitEncoder
 from model.wording import counted
 
@@ -110,7 +110,7 @@ def start_from(
 def read_state(
     folder: Path, config: ModelConfig, *, allow_pickle: bool = False
 ) -> dict[str, torch.Tensor]:
-    """Read a folder's weights, as they are stored, under our names.
+    """Read a folder's weights under our names.
 
     Raises:
         InvalidCheckpoint: the file is missing or broken, or has names that are not BERT's.
@@ -163,47 +163,30 @@ def check_tokenizer(tokenizer: Tokenizer, config: ModelConfig, *, where: str) ->
         )
 
 
-def save_model(network: MultiExitEncoder, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write a model folder with fp16 weights."""
-    save_parts(network, network.config.to_json(), tokenizer, folder)
+def save_model(
+    network: MultiExitEncoder, tokenizer: Tokenizer, folder: Path, *, store: Store = Store.FP16
+) -> None:
+    """Write a model folder with weights in fp16, or with matrices in 8 bits."""
+    save_parts(network, network.config.to_json(), tokenizer, folder, store=store)
 
 
-def save_parts(network: nn.Module, config: str, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write a folder of weights in fp16, a config.json and a tokenizer, one after the other."""
+def save_parts(
+    network: nn.Module,
+    config: str,
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    store: Store = Store.FP16,
+) -> None:
+    """Write a folder of weights, a config.json and a tokenizer, one after the other."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: value.detach().to("cpu", torch.float16).contiguous()
-        for name, value in network.state_dict().items()
-    }
+    tensors, metadata = stored(network.state_dict(), store)
     # Not save_file: that makes a file which only its owner can read.
-    (folder / WEIGHTS).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(tensors, metadata=metadata))
     (folder / CONFIG).write_text(config + "\n", encoding="utf-8")
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.save(str(folder / TOKENIZER))
-
-
-def export(reference: str, to: Path, *, allow_pickle: bool = False) -> ModelConfig:
-    """Write a fine-tuned classifier of any supported layout as a model folder; return its config.
-
-    Args:
-        reference: a folder or a hub id.
-        to: the new folder.
-        allow_pickle: read an old pytorch_model.bin.
-
-    Raises:
-        InvalidOptions: `to` is not empty.
-        ModelError: the checkpoint cannot be found or loaded, or its tokenizer does not fit.
-    """
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise InvalidOptions(f"{to}: is not empty; name another folder")
-    folder = locate(reference, allow_pickle=allow_pickle)
-    network = load_model(folder, allow_pickle=allow_pickle)
-    calibration = read_calibration(folder, exits=network.config.exits)
-    save_model(network, fitting_tokenizer(folder, network.config), to)
-    if calibration is not None:
-        write_calibration(to, calibration)
-    return network.config
 
 
 def fingerprint(folder: Path) -> str:

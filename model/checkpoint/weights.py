@@ -1,7 +1,8 @@
 """The weights of a checkpoint: the files that hold them, and the names that they have.
 
-They are in one file or several, as safetensors or in the old pickle format. Our names are those of
-the published ElasticBERT classifiers, so most rules only add a prefix:
+They are in one file or several, as safetensors or in the old pickle format. Safetensors may hold
+matrices in 8 bits, as `model.checkpoint.storage` says. Our names are those of the published
+ElasticBERT classifiers, so most rules only add a prefix:
 
     published                                         here
     [bert.|elasticbert.]embeddings.*                  elasticbert.embeddings.*
@@ -22,14 +23,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import safetensors
 import safetensors.torch
 import torch
 
+from model.checkpoint.storage import restored, storage
 from model.errors import InvalidCheckpoint
 from model.folder_files import (
     INDEX,
     OLD_WEIGHTS,
     WEIGHTS,
+    Store,
     check_regular,
     plain,
     read_object,
@@ -95,6 +99,12 @@ def read_weights(folder: Path, *, allow_pickle: bool) -> dict[str, torch.Tensor]
             raise InvalidCheckpoint(f"{path}: another file has the same weights: {listed(twice)}")
         state |= part
     return state
+
+
+def stores_of(folder: Path, *, allow_pickle: bool) -> set[Store]:
+    """Return how the files of a folder, which `read_weights` can read, store their matrices."""
+    files = weight_files(folder, allow_pickle=allow_pickle)
+    return {storage(_metadata(path)) for path in files}
 
 
 def key_map(names: Iterable[str], *, layers: int, where: str) -> dict[str, str]:
@@ -180,7 +190,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     check_regular(path, error=InvalidCheckpoint)
     with told_as(InvalidCheckpoint, path):
         if path.suffix == ".safetensors":
-            part = safetensors.torch.load_file(path)
+            part = restored(safetensors.torch.load_file(path), _metadata(path), path=path)
         else:
             part = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(part, dict):
@@ -190,3 +200,10 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         if not isinstance(name, str) or not usable or tensor.is_quantized or tensor.is_complex():
             raise InvalidCheckpoint(f"{path}: {shown(name)} is not a weight of plain numbers")
     return part
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if path.suffix != ".safetensors":
+        return {}
+    with safetensors.safe_open(path, framework="pt") as file:
+        return file.metadata() or {}

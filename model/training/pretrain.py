@@ -20,6 +20,7 @@ from model.batches import encode, pad
 from model.checkpoint.folder import save_parts
 from model.checkpoint.tokenizer import MASK, SPECIAL, special_ids
 from model.config import default_labels
+from model.folder_files import CURVES
 from model.training.data import open_output
 from model.training.output import plot_curves
 from model.training.start import begin
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from model.network import MultiExitEncoder
     from model.training.settings import PretrainRequest, Progress, TrainSettings
 
-CURVES = "curves.png"
 _UNUSED = default_labels(2)  # a network has classifiers; pre-training leaves them alone
 _IGNORED = -100  # cross_entropy's own mark for positions that do not count
 _GUESSED, _MASKED, _REPLACED = 0.15, 0.8, 0.1

@@ -18,6 +18,7 @@ from model.checkpoint.folder import load_model, save_model
 from model.checkpoint.hub import locate
 from model.checkpoint.tokenizer import load_tokenizer
 from model.errors import InvalidOptions
+from model.folder_files import CARD, CURVES
 from model.training.data import open_output, plain
 from model.training.fine_tune import EncodedSet, Examples, balanced_weights, evaluate, fine_tune
 from model.training.output import model_card, plot_curves
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from model.training.settings import Progress, Request
 
 METRICS = "metrics.json"
-CURVES = "curves.png"
-CARD = "README.md"
 _SOFT_LABELS = "soft_labels.safetensors"
 _TEACHER_BATCH = 128
 

@@ -14,7 +14,7 @@ from policy_state.reports.gate import gate_report
 from policy_state.store.reading import read_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from policy_state.algorithms.base import Algorithm
     from policy_state.stats import ExitStats
@@ -59,8 +59,15 @@ class DomainStates:
     damaged: Group  # they cannot be read, and are in none of the others
 
 
-def count_states(store: PolicyAdmin) -> DomainStates:
-    """Return the states of all domains of the open policy; takes a call per 200 domains."""
+def count_states(
+    store: PolicyAdmin, promise_of: Callable[[str], float] | None = None
+) -> DomainStates:
+    """Return the states of all domains of a policy; takes a call per 200 domains.
+
+    Args:
+        store: Has opened a policy.
+        promise_of: As for `broken_gates`; by default the promise of the policy.
+    """
     meta, pool = store.describe().meta, store.totals().stats
     algorithm = build(meta.settings, meta.layers, credits=meta.calibrated)
     states = {state: Group() for state in State}
@@ -70,7 +77,9 @@ def count_states(store: PolicyAdmin) -> DomainStates:
             damaged.add(name)
         if not found:
             continue
-        for name, state, alarm in states_of(found, meta, algorithm, pool=pool):
+        for name, state, alarm in states_of(
+            found, meta, algorithm, pool=pool, promise_of=promise_of
+        ):
             states[state].add(name)
             if alarm:
                 warned.add(name)
@@ -79,14 +88,24 @@ def count_states(store: PolicyAdmin) -> DomainStates:
 
 
 def states_of(
-    found: Mapping[str, DomainSnapshot], meta: PolicyMeta, algorithm: Algorithm, *, pool: ExitStats
+    found: Mapping[str, DomainSnapshot],
+    meta: PolicyMeta,
+    algorithm: Algorithm,
+    *,
+    pool: ExitStats,
+    promise_of: Callable[[str], float] | None = None,
 ) -> Iterator[tuple[str, State, bool]]:
     """Yield each of some domains, its state, and whether there are warnings about it."""
     counters = Counters.of_many([snapshot.stats for snapshot in found.values()])
     learning = (counters.observed[..., 0] < _FEW) | algorithm.learning(counters, pool=pool)
     alarms = alarmed(counters, algorithm)
     for i, (name, snapshot) in enumerate(found.items()):
-        alarm = bool(alarms[i]) or _gate_broken(snapshot, meta, algorithm, pool)
+        alarm = bool(alarms[i])
+        if not alarm and any(snapshot.stats.gated):  # few have any, so one by one is quick enough
+            promise = meta.settings.gate if promise_of is None else promise_of(name)
+            exit_ = exit_of(snapshot, algorithm, pool=pool)
+            gate = gate_report(snapshot, meta, exit_, promise)
+            alarm = gate is not None and gate.broken
         yield name, _state(snapshot, learning=bool(learning[i])), alarm
 
 
@@ -98,14 +117,3 @@ def _state(snapshot: DomainSnapshot, *, learning: bool) -> State:
     if learning:
         return State.DRIFTED if snapshot.drifts else State.LEARNING
     return State.SETTLED
-
-
-def _gate_broken(
-    snapshot: DomainSnapshot, meta: PolicyMeta, algorithm: Algorithm, pool: ExitStats
-) -> bool:
-    """Return whether the domain has a gate that broke its promise."""
-    if not meta.settings.gate or not any(snapshot.stats.gated):  # most have none: this is quick
-        return False
-    exit_ = exit_of(snapshot, algorithm, pool=pool)
-    gate = gate_report(snapshot, meta, exit_, meta.settings.gate)
-    return gate is not None and gate.broken

@@ -1,4 +1,4 @@
-"""`offramp model export`, `calibrate`, `int8` and `costs`: model folders made ready for use."""
+"""`offramp model calibrate`, `int8` and `costs`: model folders made ready for use."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import typer
 
 from consumer.cli.commands import Commands
 from consumer.cli.model.progress import calibration_rows, progress_bars
+from consumer.cli.model.rewrite import MEASURED
 from consumer.cli.options import (
     FILES,
-    AllowBin,
     Device,
     DeviceOption,
     Folder,
     LabelledFiles,
     MaxTokens,
-    Out,
     Precision,
     TextFiles,
     engine_for,
@@ -25,12 +24,6 @@ from consumer.cli.options import (
 from consumer.cli.output import Output, OutputOption, print_data
 from policy_state.wording import counted
 
-EXPORT_EXAMPLES = """Examples:
-
-`offramp model export ./fine-tuned --out ./model --allow-bin`
-
-`offramp model export someone/elasticbert-sst2 --out ./model --allow-bin`
-"""
 CALIBRATE_EXAMPLES = """Examples:
 
 `offramp model calibrate ./model sst2/dev.tsv`
@@ -46,7 +39,6 @@ COSTS_EXAMPLES = """Examples:
 `offramp model costs ./model reviews.txt --precision bf16`
 """
 _COST_TEXTS = 64  # each runs to every exit several times
-_MEASURED = {"int8.safetensors": "offramp model int8", "costs.json": "offramp model costs"}
 
 Texts = Annotated[
     int,
@@ -57,24 +49,6 @@ TextsLikeThose = Annotated[
 ]
 
 app = Commands()
-
-
-@app.command("export", epilog=EXPORT_EXAMPLES)
-def export(
-    source: Annotated[
-        str, typer.Argument(metavar="FOLDER|HUB_ID", help="Fine-tuned classifier to convert.")
-    ],
-    out: Out,
-    allow_bin: AllowBin = False,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Convert a classifier to a model folder, with fp16 safetensors."""
-    from model.checkpoint.folder import export as run
-
-    config = run(source, out, allow_pickle=allow_bin)
-    exits = ", ".join(map(str, config.exit_layers))
-    row = {"out": str(out), "exits after layers": exits, "classes": ", ".join(config.labels)}
-    print_data(output, row, [row])
 
 
 @app.command("calibrate", epilog=CALIBRATE_EXAMPLES)
@@ -126,7 +100,7 @@ def calibrate(
     rows = calibration_rows(found, config.exit_layers)
     print_data(output, {"fingerprint": made, **asdict(found)}, rows)
     typer.echo(f"{folder} has the fingerprint {made} now; counters start anew with it", err=True)
-    for name, command in _MEASURED.items():
+    for name, command in MEASURED.items():
         if (folder / name).exists():
             again = f"{command} {folder} FILE"
             typer.echo(f"{name} belongs to the former fingerprint; make it anew: {again}", err=True)

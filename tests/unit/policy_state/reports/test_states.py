@@ -1,10 +1,13 @@
 """How the domains of a policy are counted by what they do."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy_state.algorithms.arrays import Counters
+from policy_state.algorithms.settings import PolicySettings
 from policy_state.reports.diagnosis import alarmed, diagnose
 from policy_state.reports.states import State, count_states
 from policy_state.stats import ExitStats
@@ -94,3 +97,14 @@ def test_alarms_are_counted_and_the_first_few_named(store: MemoryStore) -> None:
     found = count_states(store)
     assert (found.alarmed.domains, len(found.alarmed.names), found.domains) == (250, 5, 251)
     assert "fine" not in found.alarmed.names
+
+
+def test_a_broken_gate_is_an_alarm() -> None:
+    """A domain whose gate closed because it broke its promise counts, if it has such a promise."""
+    store = MemoryStore()
+    store.open(PolicyMeta("default", "f1", (6, 12), PolicySettings(cost_weight=0), calibrated=True))
+    texts = [(0, 1)] * 200 + [(1, 1)] * 200
+    counters = ExitStats.from_texts(texts, exits=2, scores=[(995, 995)] * 400)
+    load(store, hotels=replace(counters, gated=(9, 0)))
+    assert count_states(store, lambda _: 0.99).alarmed.names == ["hotels"]
+    assert count_states(store, lambda _: 0.0).alarmed.names == []
