@@ -3,14 +3,12 @@
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from policy_state.algorithms.settings import PolicySettings
 from policy_state.errors import (
     CounterOverflow,
     InvalidDomain,
@@ -20,37 +18,9 @@ from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store.offsets import Status
 from policy_state.store.port import StatsStore
 from policy_state.store.values import PartitionDeltas, PartitionOutcome, PolicyMeta
-from tests.support.policies.counted import DEEP, ONE
+from tests.support.policies.counted import DEEP, META, ONE, MakeStore, part
 
-META = PolicyMeta(
-    name="sentiment",
-    fingerprint="f1",
-    layers=(1, 3, 7, 12),
-    settings=PolicySettings(cost=(0.1, 0.2, 0.25, 1 / 3), cost_weight=0.1, alpha=0.7),
-)
 HOSTILE = ("{x}:d:a", "a b/*?[c]", "%2F", "epoch", "旅館 🏨", "'; FLUSHALL --", '"\\', "ä" * 64)
-
-MakeStore = Callable[[], StatsStore]
-
-
-@pytest.fixture
-def store(make_store: MakeStore) -> StatsStore:
-    """Return a store with the policy open."""
-    store = make_store()
-    store.open(META)
-    return store
-
-
-def part(
-    first: int,
-    upto: int,
-    deltas: Mapping[str, ExitStats] | None = None,
-    *,
-    partition: int = 0,
-    topic: str = "t1",
-) -> PartitionDeltas:
-    """Return one part of a call to apply."""
-    return PartitionDeltas(topic, partition, first, upto, deltas or {})
 
 
 def test_applying_adds_and_answers_with_the_new_counters(store: StatsStore) -> None:

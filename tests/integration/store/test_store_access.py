@@ -1,7 +1,6 @@
 """Rights, secrets and encryption: what the shipped users may do, and how a store logs in."""
 
 import ssl
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,12 +10,12 @@ from typing import Any
 
 import pytest
 import redis
+import trustme
 
 from deploy.local.services import Flavour, RedisServer, start_redis
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.errors import InvalidInput, StoreRefused, StoreUnavailable
 from policy_state.health.doctor import examine
-from policy_state.stats import ExitStats
 from policy_state.store.admin import Freeze, Pin, Remove, Reset
 from policy_state.store.groups import ConsumerGroup, StoredRoutes
 from policy_state.store.offsets import Counted
@@ -24,15 +23,14 @@ from policy_state.store.redis.keeping import Keeping
 from policy_state.store.redis.store import RedisStore
 from policy_state.store.values import Limits, PartitionDeltas, PolicyMeta
 from policy_state.transfer.transfer import export_policy, import_policy
+from tests.support.policies.counted import META, ONE
 from tests.support.servers.flavours import FLAVOURS
 from tests.support.servers.proxies import proxy
 
 USERS = Path(__file__).parents[3] / "deploy" / "redis" / "users.acl"
-META = PolicyMeta("sentiment", "f1", (1, 3, 7, 12))
 GROUP = ConsumerGroup("c1", "g")
 ROUTE = {"name": "x", "topics": "x"}
 OTHER = PolicySettings(alpha=2)
-ONE = ExitStats.from_labels([0, 1, 1], exits=4)
 
 
 @pytest.fixture(scope="module")
@@ -252,12 +250,10 @@ def test_what_nobody_needs_is_refused(
     server: RedisServer, role: str, words: tuple[str, ...]
 ) -> None:
     """Emptying, listing or configuring the server, and keys of others, are out of reach."""
+    said = r"(?i)no permission|can't run|can't access|NOPERM|ACL failure"
     with (
         redis.Redis.from_url(url_of(server, role)) as user,
-        pytest.raises(
-            redis.ResponseError,
-            match=r"(?i)no permission|can't run|can't access|NOPERM|ACL failure",
-        ),
+        pytest.raises(redis.ResponseError, match=said),
     ):
         user.execute_command(*words)
 
@@ -289,41 +285,15 @@ def test_traffic_is_encrypted_and_the_server_is_checked(
     server: RedisServer, tmp_path: Path
 ) -> None:
     """`rediss://` with the right authority works; an unknown one, or plain text, does not."""
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=localhost",
-            "-keyout",
-            key,
-            "-out",
-            certificate,
-            "-addext",
-            "subjectAltName=DNS:localhost,IP:127.0.0.1",
-        ],
-        check=True,
-        capture_output=True,
-    )
+    authority, certificate = trustme.CA(), tmp_path / "cert.pem"
+    authority.cert_pem.write_to_path(str(certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
     with proxy(server.port, tls=context) as encrypted:
         url = f"rediss://offramp-worker:change-me-worker@127.0.0.1:{encrypted.port}/0"
         with RedisStore(url, ca_file=certificate) as store:
             store.open(META)
             assert store.apply([part(0, 1, "a")]).outcomes[0].counted_upto == 1
-        for wrong in (
-            RedisStore(url, timeout_s=0.5),
-            RedisStore(url.replace("rediss", "redis"), timeout_s=0.5),
-        ):
-            with wrong, pytest.raises(StoreUnavailable):
+        for address in (url, url.replace("rediss", "redis")):
+            with RedisStore(address, timeout_s=0.5) as wrong, pytest.raises(StoreUnavailable):
                 wrong.open(META)

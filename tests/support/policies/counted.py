@@ -1,6 +1,6 @@
 """A policy with four exits, and how tests count texts in it and change it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from policy_state.stats import ExitStats
 from policy_state.store.admin import Change, PolicyAdmin
@@ -15,10 +15,16 @@ MakeStore = Callable[[], PolicyAdmin]
 
 
 def part(
-    first: int, upto: int, deltas: dict[str, ExitStats], partition: int = 0, **epochs: int
+    first: int,
+    upto: int,
+    deltas: Mapping[str, ExitStats] | None = None,
+    partition: int = 0,
+    *,
+    topic: str = "t1",
+    **epochs: int,
 ) -> PartitionDeltas:
     """Return one part of a call to apply."""
-    return PartitionDeltas("t1", partition, first, upto, deltas, epochs)
+    return PartitionDeltas(topic, partition, first, upto, deltas or {}, epochs)
 
 
 def change(store: PolicyAdmin, domain: str, what: Change) -> DomainSnapshot:

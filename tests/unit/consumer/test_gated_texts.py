@@ -21,7 +21,7 @@ from policy_state.predicted import counts_of
 from policy_state.stats import ExitStats
 from policy_state.store.values import DomainSnapshot
 from tests.support.policies.written import counters_of
-from tests.support.results import Result
+from tests.support.processors import Result
 
 LAYERS = (1, 3, 12)
 SETTINGS = PolicySettings(gate=0.99, holdout=0.0)

@@ -19,7 +19,7 @@ from consumer.predictor import ModelFacts
 from consumer.processor import Processor
 from consumer.routes.route import Route
 from policy_state.algorithms.uee_ucb import UeeUcb
-from tests.support.results import Result
+from tests.support.processors import Result
 
 EDGES = (0, -1, 2**31, 2**53, 2**63 - 1, 2**63, 2**64, 10**21, 10**600, 1e308, float("nan"))
 TIMES = ("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59.9-23:59", "2026-01-02", "9" * 30, "-1")
