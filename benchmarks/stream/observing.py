@@ -39,7 +39,7 @@ _WITH, _WITHOUT = "with metrics and logs", "without"
 def main() -> None:
     """Measure, print, and write the results where asked."""
     options = parser("stream.observing", __doc__).parse_args()
-    events, rounds = (6_000, 3) if options.quick else (24_000, 15)
+    events, rounds = (6_000, 3) if options.quick else (12_000, 12)
     logging.getLogger("kafka").setLevel(logging.ERROR)
     report = Report("observing")
     with local_services() as services:

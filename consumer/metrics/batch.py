@@ -18,6 +18,7 @@ _Kind = tuple[str, tuple[int, ...], int | None]  # domain, labels of exits, chos
 
 _NO_DOMAIN: Final = ""
 _seen_of = attrgetter("exit_labels", "chosen_exit")
+_written_ms = attrgetter("timestamp_ms")
 
 
 def tally_of(  # noqa: PLR0913  (the facts of a batch, by keyword)
@@ -53,19 +54,20 @@ def tally_of(  # noqa: PLR0913  (the facts of a batch, by keyword)
     for labels, count in Counter((d.stage, d.error_class) for d in letters).items():
         tally.add(m.DEAD_LETTERS, count, *labels)
     tally.add(m.TRUNCATED, sum([p.truncated for p in predictions]))
-    for kind, count in _kinds(predictions, domains).items():
-        _add_texts(tally, kind, count, layers)
+    _add_texts(tally, _kinds(predictions, domains), layers)
     return tally
 
 
 def _add_latencies(
     tally: Tally, records: Sequence[Record], taken_at: float, processing_s: float
 ) -> None:
-    """Add latencies; a record without a timestamp has none, and no clock is ahead of ours."""
+    """Add latencies: none of a record without a timestamp, and no wait of one of the future."""
     tally.observe(m.PROCESSING, processing_s, times=len(records))
     now_ms = 1000 * taken_at
-    queued_s = [max(0.0, now_ms - r.timestamp_ms) / 1000 for r in records if r.timestamp_ms >= 0]
-    queued_s.sort()
+    stamps_ms = sorted(map(_written_ms, records), reverse=True)
+    queued_s = [(now_ms - at_ms) / 1000 for at_ms in stamps_ms if at_ms >= 0]
+    if queued_s and queued_s[0] < 0:
+        queued_s = [max(0.0, queued) for queued in queued_s]
     tally.observe_all(m.QUEUEING, queued_s)
     tally.observe_all(m.END_TO_END, [queued + processing_s for queued in queued_s])
 
@@ -81,21 +83,25 @@ def _kinds(predictions: Iterable[Prediction], domains: frozenset[str]) -> Counte
     )
 
 
-def _add_texts(tally: Tally, kind: _Kind, count: int, layers: Sequence[int]) -> None:
-    domain, labels, chosen = kind
-    last = len(labels) - 1
-    tally.add(m.TEXTS, count, domain, str(last))
-    tally.add(m.LAYERS, count * layers[last], domain)
-    tally.add(m.FULL_LAYERS, count * layers[-1], domain)
-    for exit_, label in enumerate(labels):
-        tally.add(m.OBSERVED, count, str(exit_))
-        if label != labels[0]:
-            tally.add(m.DISAGREED, count, str(exit_))
-    if chosen is None:
-        return
-    if chosen > last:
-        tally.add(m.GATED, count)
-    else:
-        tally.add(m.HOLDOUT, count)
-        if labels[chosen] == labels[last]:
-            tally.add(m.HOLDOUT_AGREED, count)
+def _add_texts(tally: Tally, kinds: Counter[_Kind], layers: Sequence[int]) -> None:
+    stopped = Counter[tuple[str, int]]()  # domain, exit
+    disagreed = [0] * len(layers)
+    for (domain, labels, chosen), count in kinds.items():
+        last = len(labels) - 1
+        stopped[domain, last] += count
+        for exit_, label in enumerate(labels):
+            if label != labels[0]:
+                disagreed[exit_] += count
+        if chosen is not None and chosen > last:
+            tally.add(m.GATED, count)
+        elif chosen is not None:
+            tally.add(m.HOLDOUT, count)
+            tally.add(m.HOLDOUT_AGREED, count if labels[chosen] == labels[last] else 0)
+    for (domain, exit_), count in stopped.items():
+        tally.add(m.TEXTS, count, domain, str(exit_))
+        tally.add(m.LAYERS, count * layers[exit_], domain)
+        tally.add(m.FULL_LAYERS, count * layers[-1], domain)
+    for exit_, count in enumerate(disagreed):
+        reached = sum(texts for (_, last), texts in stopped.items() if last >= exit_)
+        tally.add(m.OBSERVED, reached, str(exit_))
+        tally.add(m.DISAGREED, count, str(exit_))
