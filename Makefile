@@ -24,7 +24,7 @@ $(VENV)/.bench: $(VENV)/.ready
 	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev,bench]'
 	touch $@
 
-demo: setup  ## Stream texts of four domains through two workers; ARGS=--help tells the options
+demo: setup  ## Stream texts of five domains through two workers; ARGS=--help tells the options
 	$(BIN)/python -m demo $(ARGS)
 
 test: setup check  ## Lint, types, and all tests, with a real Kafka and a real Redis

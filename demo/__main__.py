@@ -1,4 +1,4 @@
-"""`make demo`: streams reviews of several domains through two workers and shows what they learn."""
+"""`make demo`: streams texts of several domains through two workers and shows what they learn."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _named_file(text: str) -> tuple[str, Path]:
 
 def _arguments() -> argparse.Namespace:
     from consumer.settings.sections import PRETRAINED
-    from demo.texts import sample_files
+    from demo.texts import later_files, sample_files
 
     parser = argparse.ArgumentParser(
         prog="python -m demo",
@@ -61,7 +61,7 @@ def _arguments() -> argparse.Namespace:
         action="append",
         help="stream this file (as `offramp produce` reads) as a domain, instead of the samples",
     )
-    parser.add_argument("--events", type=int, default=4000, help="events a domain (%(default)s)")
+    parser.add_argument("--events", type=int, default=2000, help="events a domain (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes (%(default)s)")
     parser.add_argument("--model", type=Path, default=PRETRAINED, help="model folder (the shipped)")
     parser.add_argument("--seed", type=int, default=0, help="order of the texts (%(default)s)")
@@ -77,6 +77,7 @@ def _arguments() -> argparse.Namespace:
         help="what the result is (%(default)s)",
     )
     args = parser.parse_args()
+    args.later = {} if args.input else later_files()
     args.input = dict(args.input) if args.input else sample_files()
     if args.events < 1 or args.workers < 1:
         parser.error("--events and --workers take whole numbers from 1")

@@ -8,7 +8,6 @@ import subprocess
 import threading
 import time
 from contextlib import contextmanager
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import orjson
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from deploy.local.guarded import GuardedFolder
 
 _STOP_S = 20.0
+AHEAD = 2048  # events: four full batches for each of two workers
+_PAUSE_S = 0.05
 
 
 class WorkerDied(Exception):
@@ -35,7 +36,6 @@ def workers(
     count: int, environ: Mapping[str, str], folder: GuardedFolder
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Run `offramp worker` processes; at the end they are asked to stop, and made to if need be."""
-    threads = max(1, (os.cpu_count() or 1) // count)
     running: dict[Path, subprocess.Popen[bytes]] = {}
     try:
         for name in [f"worker-{i}" for i in range(count)]:
@@ -44,11 +44,16 @@ def workers(
                 own_command("worker", "--instance", name),
                 pid_file=pid_file,
                 log_file=folder.path / f"{name}.log",
-                environ={**os.environ, **environ, "OMP_NUM_THREADS": str(threads)},
+                environ={**os.environ, **environ, "OMP_NUM_THREADS": str(threads_each(count))},
             )
         yield list(running.values())
     finally:
         _stop(running)
+
+
+def threads_each(workers: int) -> int:
+    """Return how many threads each worker computes with."""
+    return max(1, (os.cpu_count() or 1) // workers)
 
 
 def _stop(running: Mapping[Path, subprocess.Popen[bytes]]) -> None:
@@ -75,12 +80,29 @@ def check_alive(running: Iterable[subprocess.Popen[bytes]], logs: Path) -> None:
 
 @contextmanager
 def feeding(
-    bootstrap_servers: str, topic_of: Callable[[str], str], events: Iterable[DemoEvent]
+    bootstrap_servers: str,
+    topic_of: Callable[[str], str],
+    events: Iterable[DemoEvent],
+    *,
+    done: Callable[[], int],
 ) -> Iterator[None]:
-    """Write the events to their domains' topics, in a thread; at the end it writes no more."""
+    """Write the events to their domains' topics, in a thread; at the end it writes no more.
+
+    Only so many are written ahead of those that are `done` that all domains go on side by side.
+    """
     over = threading.Event()
-    more = takewhile(lambda _: not over.is_set(), events)
-    feeder = threading.Thread(target=_feed, args=(bootstrap_servers, topic_of, more), daemon=True)
+
+    def paced() -> Iterator[DemoEvent]:
+        for n, event in enumerate(events):
+            while n - done() >= AHEAD and not over.wait(_PAUSE_S):
+                pass
+            if over.is_set():
+                return
+            yield event
+
+    feeder = threading.Thread(
+        target=_feed, args=(bootstrap_servers, topic_of, paced()), daemon=True
+    )
     feeder.start()
     try:
         yield
@@ -94,17 +116,47 @@ def _feed(
 ) -> None:
     producer = KafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", linger_ms=20)
     try:
-        for n, event in enumerate(events, start=1):
+        for event in events:
             producer.send(topic_of(event.domain), key=event.id.encode(), value=event.value)
-            if n % 500 == 0:  # the client's buffer has no bound
-                producer.flush(timeout=30)
         producer.flush(timeout=30)
     finally:
         producer.close(timeout=10)
 
 
+@contextmanager
+def following(
+    bootstrap_servers: str, topic: str
+) -> Iterator[Callable[[float], list[dict[str, object]]]]:
+    """Yield what returns the records that are committed to a topic within some seconds."""
+    with _reader(bootstrap_servers, topic) as (consumer, _):
+
+        def read(seconds: float) -> list[dict[str, object]]:
+            found: list[dict[str, object]] = []
+            until = time.monotonic() + seconds
+            while (left := until - time.monotonic()) > 0:
+                for rows in consumer.poll(timeout_ms=1 + int(1000 * left)).values():
+                    found.extend(orjson.loads(row.value) for row in rows)
+            return found
+
+        yield read
+
+
 def read_all(bootstrap_servers: str, topic: str) -> list[dict[str, object]]:
     """Return everything committed to a topic so far."""
+    with _reader(bootstrap_servers, topic) as (consumer, partitions):
+        ends = consumer.end_offsets(partitions)
+        found: list[dict[str, object]] = []
+        while any(consumer.position(tp) < ends[tp] for tp in partitions):
+            for rows in consumer.poll(timeout_ms=200).values():
+                found.extend(orjson.loads(row.value) for row in rows)
+        return found
+
+
+@contextmanager
+def _reader(
+    bootstrap_servers: str, topic: str
+) -> Iterator[tuple[KafkaConsumer, list[TopicPartition]]]:
+    """Yield a client that reads a topic from its start, and the topic's partitions."""
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap_servers,
         isolation_level="read_committed",
@@ -116,11 +168,6 @@ def read_all(bootstrap_servers: str, topic: str) -> list[dict[str, object]]:
             TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())
         ]
         consumer.assign(partitions)
-        ends = consumer.end_offsets(partitions)
-        found: list[dict[str, object]] = []
-        while any(consumer.position(tp) < ends[tp] for tp in partitions):
-            for rows in consumer.poll(timeout_ms=200).values():
-                found.extend(orjson.loads(row.value) for row in rows)
-        return found
+        yield consumer, partitions
     finally:
         consumer.close()

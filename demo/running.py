@@ -6,15 +6,18 @@ import json
 import time
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from consumer.errors import ConsumerError
 from consumer.kafka.topics import NewTopic, create_new_topics
 from consumer.settings.sections import KafkaSettings
-from demo.fleet import WorkerDied, check_alive, feeding, read_all, workers
-from demo.texts import Text, draw, read_texts
-from demo.view import DomainSummary, Screen, Summary, live_table, save_picture, summary_panel
+from demo.fleet import WorkerDied, check_alive, feeding, following, threads_each, workers
+from demo.summary import Drift, Predicted, sum_up
+from demo.texts import Text, draw, number_of, read_domains
+from demo.view import Screen, live_table, save_picture, summary_view
 from deploy.local.guarded import GuardedFolder
 from deploy.local.process import ServerError
 from deploy.local.services import Services, local_services
@@ -27,14 +30,31 @@ from policy_state.store.redis.store import RedisStore
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping
 
 PREDICTIONS = "offramp.predictions"
+POLICY = "default"
 PARTITIONS = 4
-FULL_DEPTH_TEXTS = 500  # a domain: enough to compare with, even where a file has 25,000
+HOLDOUT = 0.03  # three times the default: a demo is short, and its figures rest on these texts
 STALLED_S = 120.0
 REFRESH_S = 0.5
+
+
+@dataclass(slots=True)
+class Course:
+    """What has been seen of the stream up to now."""
+
+    predictions: list[Predicted] = field(default_factory=list)
+    reports: dict[str, DomainReport] = field(default_factory=dict)  # by domain, the latest
+    before: dict[str, DomainReport] = field(default_factory=dict)  # the latest before it turned
+    drifts: list[Drift] = field(default_factory=list)
+    first: float | None = None  # when, by the monotonic clock, there were predictions
+    latest: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """From the first prediction to the latest."""
+        return max(REFRESH_S, self.latest - (self.first or self.latest) + REFRESH_S)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,8 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, screen: Screen) -> int:
     """Start everything, stream, show, sum up, stop everything."""
-    labels = read_config(args.model).labels
-    texts = {name: read_texts(path, labels) for name, path in args.input.items()}
+    texts = read_domains(args.input, args.later, read_config(args.model).labels)
     total = args.events * len(texts)
     with ExitStack() as stack:
         logs = stack.enter_context(GuardedFolder("demo"))
@@ -60,22 +79,34 @@ def _run(args: argparse.Namespace, screen: Screen) -> int:
             "OFFRAMP_KAFKA__BOOTSTRAP_SERVERS": services.kafka,
             "OFFRAMP_REDIS__URL": services.redis,
             "OFFRAMP_MODEL__PATH": str(args.model),
+            "OFFRAMP_POLICY__HOLDOUT": str(HOLDOUT),
         }
         screen.say(f"Kafka {services.kafka} · Redis {services.redis} · {args.workers} workers")
         kafka = KafkaSettings(bootstrap_servers=services.kafka)
         create_new_topics(kafka, topics_of(texts, kafka))
         running = stack.enter_context(workers(args.workers, environ, logs))
-        events = draw(texts, args.events, seed=args.seed)
-        stack.enter_context(feeding(services.kafka, _topic, events))
-        seconds, reports = _watch(
-            services, list(texts), total, screen, alive=lambda: check_alive(running, logs.path)
+        events, course = draw(texts, args.events, seed=args.seed), Course()
+        stack.enter_context(
+            feeding(services.kafka, _topic, events, done=lambda: len(course.predictions))
         )
+        _watch(
+            services, texts, total, course, screen, alive=lambda: check_alive(running, logs.path)
+        )
+        torch.set_num_threads(threads_each(args.workers))  # to take as long as a worker does
         with screen.doing("comparing with full depth"):
-            summary = _sum_up(services, texts, reports, total, seconds, args.model)
-        last = live_table(reports, list(texts), total=total, rate=summary.events_per_second)
-        screen.result(last, summary_panel(summary))
+            summary = sum_up(
+                texts,
+                course.predictions,
+                course.reports,
+                course.before,
+                course.drifts,
+                Engine(args.model),
+                total=total,
+                seconds=course.seconds,
+            )
+        screen.result(summary_view(summary))
         if args.picture:
-            save_picture(args.picture, reports, summary)
+            save_picture(args.picture, summary)
         if args.output == "json":
             print(json.dumps(asdict(summary), indent=2), flush=True)
         if args.keep:
@@ -93,88 +124,80 @@ def topics_of(domains: Iterable[str], kafka: KafkaSettings) -> list[NewTopic]:
     ]
 
 
-def _watch(
+def _watch(  # noqa: PLR0913, PLR0917  (everything there is, once)
     services: Services,
-    domains: list[str],
+    texts: Mapping[str, list[Text]],
     total: int,
+    course: Course,
     screen: Screen,
-    *,
     alive: Callable[[], None],
-) -> tuple[float, dict[str, DomainReport]]:
-    """Show the table until every event is counted; return the seconds that took."""
-    reports: dict[str, DomainReport] = {}
-    begun = last_change = time.monotonic()
-    first, done = None, 0
+) -> None:
+    """Show the table until every event has its prediction, and say when something happens."""
     with (
         RedisStore(services.redis) as store,
-        screen.live(live_table({}, domains, total=total, rate=0)) as show,
+        following(services.kafka, PREDICTIONS) as read,
+        screen.live(live_table({}, {}, list(texts), total=total, rate=0)) as show,
     ):
-        while done < total:
+        while len(course.predictions) < total:
             alive()
-            time.sleep(REFRESH_S)
-            try:
-                found = read_reports(store, "default", domains=domains)
-            except PolicyNotFound:  # no worker has started yet
-                found = []
-            reports = {report.domain: report for report in found}
-            counted, now = sum(report.texts for report in found), time.monotonic()
-            if counted > done:
-                done, last_change = counted, now
-                first = first or now - REFRESH_S
-            if now - last_change > STALLED_S:
-                raise WorkerDied(f"no progress for {STALLED_S:.0f} s at {done} of {total} events")
-            rate = done / max(REFRESH_S, now - (first or begun)) if done else 0.0
-            show(live_table(reports, domains, total=total, rate=rate))
-    return last_change - (first or begun), reports
+            found = [_predicted(row) for row in read(REFRESH_S)]
+            now = time.monotonic()
+            if found:
+                course.first, course.latest = course.first or now, now
+            if now - course.latest > STALLED_S:
+                done = f"{len(course.predictions)} of {total}"
+                raise WorkerDied(f"no progress for {STALLED_S:.0f} s at {done} events")
+            course.predictions += found
+            later = Counter(p.domain for p in course.predictions if texts[p.domain][p.number].later)
+            new = Counter(p.domain for p in found if texts[p.domain][p.number].later)
+            for domain in (domain for domain in later if later[domain] == new[domain]):
+                screen.say(f"{domain}: from here on its texts are of another kind", style="bold")
+            for drift in _note(store, texts, course, later):
+                screen.say(drift.in_words, style="bold yellow")
+            counts = Counter(p.domain for p in course.predictions)
+            rate = len(course.predictions) / course.seconds
+            show(live_table(course.reports, counts, list(texts), total=total, rate=rate))
 
 
-def _sum_up(  # noqa: PLR0913, PLR0917  (everything there is, once)
-    services: Services,
-    texts: dict[str, list[Text]],
-    reports: dict[str, DomainReport],
-    total: int,
-    seconds: float,
-    model: Path,
-) -> Summary:
-    predictions = read_all(services.kafka, PREDICTIONS)
-    seen = Counter(str(p["id"]) for p in predictions)
-    engine = Engine(model)
-    last = engine.config.exits - 1
-    domains = []
-    for domain, rows in texts.items():
-        said: dict[int, list[int]] = {}
-        for p in predictions:
-            if p["domain"] == domain:
-                number = int(str(p["id"]).rsplit("-", 2)[1])
-                said.setdefault(number, []).append(int(str(p["label"])))
-        compared = sorted(said)[:FULL_DEPTH_TEXTS]
-        results = engine.run([rows[n].text for n in compared], [last] * len(compared))
-        deepest = {n: r.labels[-1] for n, r in zip(compared, results, strict=True)}
-        pairs = [(label, n) for n in compared for label in said[n]]
-        truth = [(label, n) for label, n in pairs if rows[n].label is not None]
-        report = reports[domain]
-        domains.append(
-            DomainSummary(
-                domain=domain,
-                events=report.texts,
-                exit=report.exit,
-                layer=report.layer,
-                layers_saved=report.layers_saved or 0.0,
-                agreement=_mean([label == deepest[n] for label, n in pairs]) or 0.0,
-                accuracy=_mean([label == rows[n].label for label, n in truth]),
-                accuracy_last=_mean([deepest[n] == rows[n].label for _, n in truth]),
-            )
-        )
-    depth = engine.config.exit_layers[-1]
-    return Summary(
-        events=total,
-        predictions=len(predictions),
-        duplicates=sum(count - 1 for count in seen.values()),
-        events_per_second=total / max(seconds, REFRESH_S),
-        layers_run=sum(int(str(p["layer"])) for p in predictions),
-        layers_at_full_depth=len(predictions) * depth,
-        agreement=sum(d.agreement * d.events for d in domains) / total,
-        domains=tuple(domains),
+def _note(
+    store: RedisStore, domains: Iterable[str], course: Course, later: Mapping[str, int]
+) -> list[Drift]:
+    """Take down what the policy knows of each domain; return the drifts noticed since.
+
+    Args:
+        store: Where the policy is.
+        domains: All of the demo.
+        course: What has been seen before, and is brought up to date.
+        later: How many texts of the later kind each domain has had.
+    """
+    try:
+        reports = read_reports(store, POLICY, domains=list(domains))
+    except PolicyNotFound:  # no worker has started yet
+        return []
+    noticed = []
+    for report in reports:
+        name = report.domain
+        known = course.reports.get(name, report)
+        if report.diagnosis.drifts > known.diagnosis.drifts:
+            reason = store.audit(domain=name, limit=1)[0].reason
+            noticed.append(Drift(name, later[name], reason))
+        if not later[name]:
+            course.before[name] = report
+        course.reports[name] = report
+    course.drifts += noticed
+    return noticed
+
+
+def _predicted(row: Mapping[str, Any]) -> Predicted:
+    chosen, labels = row.get("chosen_exit"), row["exit_labels"]
+    return Predicted(
+        domain=row["domain"],
+        number=number_of(row["id"]),
+        event=row["id"],
+        label=row["label"],
+        exit=row["exit"],
+        layer=row["layer"],
+        same=None if chosen is None else labels[chosen] == labels[-1],
     )
 
 
@@ -200,7 +223,3 @@ def _wait(environ: dict[str, str], domain: str, screen: Screen, alive: Callable[
 
 def _topic(domain: str) -> str:
     return f"texts.{domain}"
-
-
-def _mean(values: list[bool]) -> float | None:
-    return sum(values) / len(values) if values else None

@@ -1,4 +1,4 @@
-"""What the demo streams: the sample reviews, or the user's own files, as numbered events."""
+"""What the demo streams: the sample texts, or the user's own files, as numbered events."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ class Text:
 
     text: str
     label: int | None
+    later: bool = False  # of the kind that the domain has from the middle of the stream on
 
 
 @dataclass(frozen=True, slots=True)
 class DemoEvent:
-    """One event of the stream: a text of a domain, by its number in the domain's file."""
+    """One event of the stream: a text of a domain, by its number among the domain's texts."""
 
     domain: str
     number: int
@@ -44,7 +45,29 @@ def sample_files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SAMPLES.glob("*.jsonl"))}
 
 
-def read_texts(path: Path, labels: Sequence[str] = REVIEW_LABELS) -> list[Text]:
+def later_files() -> dict[str, Path]:
+    """Return the texts of another kind that some of the samples turn to in the middle."""
+    return {path.stem: path for path in sorted((SAMPLES / "later").glob("*.jsonl"))}
+
+
+def read_domains(
+    files: Mapping[str, Path], later: Mapping[str, Path], labels: Sequence[str]
+) -> dict[str, list[Text]]:
+    """Return the texts of each domain, those of the later kind last.
+
+    Raises:
+        InvalidData: naming the file and the line that cannot be read.
+    """
+    return {
+        name: read_texts(path, labels)
+        + (read_texts(later[name], labels, later=True) if name in later else [])
+        for name, path in files.items()
+    }
+
+
+def read_texts(
+    path: Path, labels: Sequence[str] = REVIEW_LABELS, *, later: bool = False
+) -> list[Text]:
     """Return the texts of a file, with their classes where all its labels are those of the model.
 
     Raises:
@@ -57,20 +80,31 @@ def read_texts(path: Path, labels: Sequence[str] = REVIEW_LABELS) -> list[Text]:
         row.label is not None and number is None for row, number in zip(rows, numbers, strict=True)
     )
     return [
-        Text(row.text, None if foreign else number)
+        Text(row.text, None if foreign else number, later)
         for row, number in zip(rows, numbers, strict=True)
     ]
 
 
 def draw(texts: Mapping[str, list[Text]], per_domain: int, *, seed: int) -> Iterator[DemoEvent]:
-    """Yield events of all domains in turn, each text drawn before any is drawn again."""
+    """Yield events of all domains in turn, each text drawn before any is drawn again.
+
+    Texts of the later kind come in the second half, and no others of their domain.
+    """
     rng = random.Random(seed)
-    decks: dict[str, list[int]] = {domain: [] for domain in texts}
+    decks: dict[tuple[str, bool], list[int]] = {}
     for n in range(per_domain):
         for domain, rows in texts.items():
-            if not decks[domain]:
-                decks[domain] = rng.sample(range(len(rows)), len(rows))
-            number = decks[domain].pop()
+            later = 2 * n >= per_domain and rows[-1].later
+            deck = decks.setdefault((domain, later), [])
+            if not deck:
+                deck += [number for number, row in enumerate(rows) if row.later == later]
+                rng.shuffle(deck)
+            number = deck.pop()
             event_id = f"{domain}-{number}-{n}"
             value = orjson.dumps({"id": event_id, "text": rows[number].text})
             yield DemoEvent(domain, number, event_id, value)
+
+
+def number_of(event_id: str) -> int:
+    """Return which of its domain's texts an event has."""
+    return int(event_id.rsplit("-", 2)[1])

@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text as RichText
 
@@ -22,12 +20,18 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from demo.summary import Summary
     from policy_state.reports.domain import DomainReport
 
 _WIDTH = 80  # columns: nothing is cut on a terminal of that width
-_BAR = 16
+_BAR = 15
 _SHADES = "█▓▒░"
 _EVERY_S: Final = 5.0  # between two lines, where nothing can be drawn over
+NEXT_STEPS: Final = (
+    ("make demo ARGS=--keep", "leaves it running, for exploring"),
+    ('make demo ARGS="--input mine=texts.csv"', "streams texts of yours"),
+    (".venv/bin/offramp worker --help", "for a Kafka and a Redis of yours"),
+)
 
 
 class Screen:
@@ -76,113 +80,127 @@ class Screen:
             self._result.print(part)
 
 
-@dataclass(frozen=True, slots=True)
-class DomainSummary:
-    """How one domain fared. Accuracies are None where the texts have no labels."""
-
-    domain: str
-    events: int
-    exit: int
-    layer: int
-    layers_saved: float
-    agreement: float  # of the predictions with the last exit
-    accuracy: float | None
-    accuracy_last: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """How the whole demo fared."""
-
-    events: int
-    predictions: int
-    duplicates: int
-    events_per_second: float
-    layers_run: int
-    layers_at_full_depth: int
-    agreement: float
-    domains: tuple[DomainSummary, ...]
-
-
 def live_table(
-    reports: Mapping[str, DomainReport], domains: Sequence[str], *, total: int, rate: float
+    reports: Mapping[str, DomainReport],
+    counts: Mapping[str, int],
+    domains: Sequence[str],
+    *,
+    total: int,
+    rate: float,
 ) -> Table:
-    """Return the table of the moment: one row a domain."""
-    done = sum(report.texts for report in reports.values())
+    """Return the table of the moment: one row a domain.
+
+    Args:
+        reports: Of the domains that have any texts counted.
+        counts: How many predictions each domain has.
+        domains: All of them.
+        total: Events there will be.
+        rate: Events a second.
+    """
+    done = sum(counts.values())
     pace = f"{rate:,.0f} events/s" if done else "the workers are loading the model"
-    table = Table(
-        title=f"{done:,} of {total:,} events · {pace}",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        header_style="bold",
-        pad_edge=False,
-    )
+    table = _table(title=f"{done:,} of {total:,} events · {pace}")
     for name in ("domain", "events", "exit", "layer", "events per exit", "saved", "differs"):
         left = name in {"domain", "events per exit"}
         table.add_column(name, justify="left" if left else "right", overflow="fold")
     for domain in domains:
-        report = reports.get(domain)
+        report, events = reports.get(domain), f"{counts.get(domain, 0):,}"
         if report is None or not report.texts:
-            table.add_row(domain, "0", "-", "-", RichText("·" * _BAR, "dim"), "-", "-")
+            table.add_row(domain, events, "-", "-", RichText("·" * _BAR, "dim"), "-", "-")
             continue
         table.add_row(
             domain,
-            f"{report.texts:,}",
+            events,
             str(report.exit),
             str(report.layer),
-            _shares([e.share or 0.0 for e in report.exits]),
+            _bar([e.share or 0.0 for e in report.exits]),
             percent(report.layers_saved),
             percent(report.disagreement),
         )
     return table
 
 
-def summary_panel(summary: Summary) -> Panel:
+def summary_view(summary: Summary) -> Group:
     """Return the summary for people."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    figures = _table(title="What was learnt")
     for name in (
         "domain",
-        "learnt",
+        "exit",
+        "layer",
+        "events per exit",
         "layers\nsaved",
-        "same as at\nfull depth",
+        "as at full\ndepth",
         "right",
-        "right at\nfull depth",
+        "at full\ndepth",
     ):
-        table.add_column(name, justify="left" if name == "domain" else "right", overflow="fold")
+        left = name in {"domain", "events per exit"}
+        figures.add_column(name, justify="left" if left else "right", overflow="fold")
+    reasons = Table.grid(padding=(0, 2, 0, 0))
+    for _ in range(2):
+        reasons.add_column(overflow="fold")
     for d in summary.domains:
-        table.add_row(
-            d.domain,
-            f"exit {d.exit} (layer {d.layer})",
+        name = f"{d.domain}, later" if d.later else d.domain
+        figures.add_row(
+            name,
+            str(d.exit),
+            str(d.layer),
+            _bar(d.shares),
             percent(d.layers_saved),
-            percent(d.agreement),
+            f"{d.holdout.share:.0%} ±{100 * d.holdout.within:.0f}" if d.holdout else "-",
             percent(d.accuracy),
             percent(d.accuracy_last),
         )
+        reasons.add_row(name, d.why)
+        for warning in d.warnings:
+            reasons.add_row("", RichText(f"Careful: {warning}.", "yellow"))
+    price = f"Price: all layers may cost as much as {100 * summary.price:.3g} errors in 100 texts."
+    return Group(figures, "", reasons, price, "", _totals(summary), "", _next_steps())
+
+
+def _totals(summary: Summary) -> RichText:
     saved = 1 - summary.layers_run / max(1, summary.layers_at_full_depth)
+    slower = summary.compute_at_full_depth_s / max(1e-9, summary.compute_s)
     lines = RichText.assemble(
-        (f"\n{summary.predictions:,} predictions for {summary.events:,} events", "bold"),
+        (f"{summary.predictions:,} predictions for {summary.events:,} events", "bold"),
         f", {summary.duplicates} twice · {summary.events_per_second:,.0f} events/s\n",
         f"{summary.layers_at_full_depth - summary.layers_run:,} of "
-        f"{summary.layers_at_full_depth:,} transformer layers not run ({saved:.1%}) · "
-        f"{summary.agreement:.1%} of labels the same as at full depth",
+        f"{summary.layers_at_full_depth:,} layers not run ({saved:.0%}) · "
+        f"{summary.agreement:.1%} of labels as at full depth\n",
+        f"{summary.compute_s:.0f} s of computing; full depth would have taken "
+        f"{summary.compute_at_full_depth_s:.0f} s, {slower:.1f} times as long",
     )
-    grid = Table.grid()
-    grid.add_row(table)
-    grid.add_row(lines)
-    return Panel(grid, title="What was learnt", title_align="left", expand=False)
+    for drift in summary.drifts:
+        lines.append(f"\n{drift.in_words}")
+    return lines
 
 
-def save_picture(path: Path, reports: Mapping[str, DomainReport], summary: Summary) -> None:
-    """Write the last table and the summary as an SVG file."""
+def _next_steps() -> Group:
+    steps = Table.grid(padding=(0, 2, 0, 0))
+    steps.add_column(no_wrap=True)
+    for command, what in NEXT_STEPS:
+        steps.add_row(RichText(command, "cyan"), what)
+    return Group(RichText("Try next", "bold"), steps)
+
+
+def save_picture(path: Path, summary: Summary) -> None:
+    """Write the summary as an SVG file."""
     screen = Console(record=True, file=io.StringIO(), width=_WIDTH)
-    names = [d.domain for d in summary.domains]
-    screen.print(live_table(reports, names, total=summary.events, rate=summary.events_per_second))
-    screen.print(summary_panel(summary))
+    screen.print(summary_view(summary))
     screen.save_svg(str(path), title="make demo")
 
 
-def _shares(shares: Sequence[float]) -> RichText:
+def _table(title: str) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+    )
+
+
+def _bar(shares: Sequence[float]) -> RichText:
     """Return a bar: one shade per exit, the shallowest darkest."""
     text = RichText()
     colours = ("green", "cyan", "blue", "magenta", "red", "yellow")

@@ -9,27 +9,35 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 
 import psutil
 import pytest
 
 from consumer.kafka.targets import is_compacted
-from consumer.kafka.topics import connected, create_new_topics, describe_cluster
+from consumer.kafka.topics import NewTopic, connected, create_new_topics, describe_cluster
 from consumer.settings.sections import PRETRAINED, KafkaSettings
+from demo.fleet import AHEAD, feeding, read_all
 from demo.running import PREDICTIONS, topics_of
-from demo.texts import draw, read_texts, sample_files
+from demo.texts import Text, draw, later_files, read_domains, read_texts, sample_files
 from tests.support.waiting import wait_for
 
 
 def test_the_samples_are_enough_and_labelled():
-    """Four domains or more, at least 120 texts each, no text twice, both classes."""
-    files = sample_files()
-    assert len(files) >= 4
-    for path in files.values():
-        texts = read_texts(path)
-        assert len(texts) >= 120
-        assert len({t.text for t in texts}) == len(texts)
-        assert {t.label for t in texts} == {0, 1}
+    """Five domains or more, at least 120 texts each, no text twice, both classes alike often."""
+    files, later = sample_files(), later_files()
+    assert len(files) >= 5
+    assert later
+    assert later.keys() < files.keys()
+    texts = {name: read_texts(path) for name, path in files.items()}
+    assert all(len(rows) >= 120 for rows in texts.values())
+    texts |= {f"{name}, later": read_texts(path) for name, path in later.items()}
+    everything = [text.text for rows in texts.values() for text in rows]
+    assert len(set(everything)) == len(everything)
+    for rows in texts.values():
+        positive = sum(text.label == 1 for text in rows)
+        assert {text.label for text in rows} == {0, 1}
+        assert 0.4 * len(rows) <= positive <= 0.6 * len(rows)
 
 
 def test_labels_of_own_files_count_where_the_model_has_them(tmp_path):
@@ -49,6 +57,29 @@ def test_draws_use_every_text_before_any_again():
     assert len({e.id for e in events}) == 10 * len(texts)
     films = [e.number for e in events if e.domain == "films"]
     assert sorted(films[:5]) == sorted(films[5:]) == list(range(5))
+
+
+def test_a_domain_turns_to_its_later_texts_in_the_middle():
+    """The first half has none of them and the second half has only them; others do not turn."""
+    texts = read_domains(sample_files(), later_files(), ("negative", "positive"))
+    events = list(draw(texts, 20, seed=1))
+    turned = [texts["hotels"][e.number].later for e in events if e.domain == "hotels"]
+    assert turned == [False] * 10 + [True] * 10
+    assert not any(texts["films"][e.number].later for e in events if e.domain == "films")
+
+
+def test_the_feeder_waits_for_what_it_has_written(kafka):
+    """It keeps the domains side by side: a while ahead of what is predicted, and no further."""
+    texts = {"waits": [Text(f"text {i}", None) for i in range(10)]}
+    settings = KafkaSettings(bootstrap_servers=kafka)
+    create_new_topics(settings, [NewTopic("texts.waits", 1)])
+    done = 0
+    with feeding(kafka, "texts.{}".format, draw(texts, 9000, seed=0), done=lambda: done):
+        wait_for(lambda: len(read_all(kafka, "texts.waits")) == AHEAD)
+        time.sleep(0.5)
+        assert len(read_all(kafka, "texts.waits")) == AHEAD
+        done = 10
+        wait_for(lambda: len(read_all(kafka, "texts.waits")) == AHEAD + 10)
 
 
 def test_its_topics_are_all_that_a_fleet_needs(kafka):
@@ -100,15 +131,17 @@ def test_the_result_goes_to_stdout_whole_and_progress_to_stderr():
     result = demo("--events", "60")
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert lines[0].startswith("240 of 240 events")
-    assert sum(line.startswith("╭─ What was learnt") for line in lines) == 1
+    assert lines[0].strip() == "What was learnt"
+    assert any(line.startswith("300 predictions for 300 events, 0 twice") for line in lines)
+    assert [line.split()[0] for line in lines[-3:]] == ["make", "make", ".venv/bin/offramp"]
     assert all(len(line) <= 80 for line in lines)
     assert not {"\x1b", "\r", "…"} & set(result.stdout + result.stderr)
     for domain in sample_files():
-        assert sum(domain in line for line in lines) == 2
-        assert domain not in result.stderr
+        assert sum(line.split()[:1] == [domain] for line in lines) == 2
     assert "starting Kafka" in result.stderr
     assert "starting Kafka" not in result.stdout
+    assert "hotels: from here on its texts are of another kind" in result.stderr
+    assert "from here on" not in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -155,17 +188,31 @@ def test_whatever_ends_the_demo_all_that_it_started_ends_with_it(tmp_path, numbe
 
 REPORT = """
 from types import SimpleNamespace as Some
-from demo.view import DomainSummary, Screen, Summary, live_table, summary_panel
+from demo.summary import DomainSummary, Drift, Summary
+from demo.view import Screen, live_table, summary_view
+from policy_state.reports.shares import Share
 names = ["films", "a-shop-for-household-appliances-and-more"]
-exits = [Some(share=share) for share in (0.1, 0.5, 0.4)]
+shares = (0.1, 0.5, 0.4)
+exits = [Some(share=share) for share in shares]
 report = Some(texts=1_000_000, exit=2, layer=5, exits=exits, layers_saved=0.5, disagreement=0.1)
 screen = Screen(json=False)
-table = live_table(dict.fromkeys(names, report), names, total=2_000_000, rate=99_999)
+reports, counts = dict.fromkeys(names, report), dict.fromkeys(names, 1_000_000)
+table = live_table(reports, counts, names, total=2_000_000, rate=99_999)
 with screen.doing("something"), screen.live(table) as show:
+    screen.say("films: from here on its texts are of another kind")
     show(table)
-domains = tuple(DomainSummary(name, 1_000_000, 2, 5, 0.5, 0.95, 0.9, 0.93) for name in names)
-summary = Summary(2_000_000, 2_000_000, 0, 99_999, 6_000_000, 12_000_000, 0.95, domains)
-screen.result(table, summary_panel(summary))
+said = "Down to layer 7, depth saves 13.4 errors in 100 texts for the price of 5.0"
+domains = tuple(
+    DomainSummary(
+        name, True, 1_000_000, 2, 5, shares, 0.5, Share.of(90, 100), 0.95, 0.9, 0.93, said, (said,)
+    )
+    for name in names
+)
+drifts = (Drift("films", 100, f"drift: {said}"),)
+summary = Summary(
+    2_000_000, 2_000_000, 0, 99_999, 6_000_000, 12_000_000, 0.95, 100, 300, 0.1, domains, drifts
+)
+screen.result(table, summary_view(summary))
 """
 
 
@@ -198,7 +245,10 @@ def test_nothing_is_cut_off_at_80_columns():
     assert "…" not in said
     assert "..." not in said
     assert all(len(line) <= 80 for line in said.splitlines())
-    for words in ("99,999 events/s", "1,000,000", "differs", "right at", "exit 2 (layer 5)"):
+    for words in (
+        *("99,999 events/s", "1,000,000", "differs", "as at full", "90% ±7", "films, later"),
+        *("Careful: Down to layer 7", "3.0 times as long", "films has changed", "Try next"),
+    ):
         assert words in said
 
 

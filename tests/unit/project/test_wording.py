@@ -75,5 +75,5 @@ def test_the_classes_of_dead_letters_are_those_of_the_code_and_of_the_docs() -> 
 
 def test_the_demo_says_why_nothing_is_counted_yet() -> None:
     """Until the first event is counted, the title says what the workers do."""
-    title = str(live_table({}, ["hotels"], total=16_000, rate=0).title)
+    title = str(live_table({}, {}, ["hotels"], total=16_000, rate=0).title)
     assert title == "0 of 16,000 events · the workers are loading the model"
