@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from consumer import __version__
-from consumer.cli import config, dlq, lab, produce, topics, worker
+from consumer.cli import config, dashboard, dlq, lab, produce, topics, worker
 from consumer.cli.commands import DAILY, LAB, MODELS, RUN, TOPICS, Commands, InPanels
 from consumer.cli.model import inspect, prepare, rewrite, train
 from consumer.cli.output import printable
@@ -60,6 +60,7 @@ app.add_typer(config.app, name="config", rich_help_panel=RUN)
 app.command("explain", epilog=look.EXPLAIN_EXAMPLES, rich_help_panel=DAILY)(look.explain)
 app.command("pin", epilog=change.PIN_EXAMPLES, rich_help_panel=DAILY)(change.pin)
 app.command("unpin", epilog=change.UNPIN_EXAMPLES, rich_help_panel=DAILY)(change.unpin)
+app.command("dashboard", epilog=dashboard.EXAMPLES, rich_help_panel=DAILY)(dashboard.dashboard)
 app.add_typer(policy, name="policy", rich_help_panel=DAILY)
 app.add_typer(topics.app, name="topics", rich_help_panel=TOPICS)
 app.add_typer(route, name="route", rich_help_panel=TOPICS)

@@ -243,7 +243,7 @@ def _change(domain: str, change: Change, given: OnPolicy, signed: Signed, output
             done = store.change(domain, change, by=signed.who, reason=signed.reason)
     action = type(change).__name__.lower()
     rows = [
-        {"domain": domain, "action": action, "when": when, **_flat(snapshot)}
+        {"domain": domain, "action": action, "when": when, **flat_record(snapshot)}
         for when, snapshot in (("before", done.before), ("after", done.after))
     ]
     emit(
@@ -256,7 +256,9 @@ def _change(domain: str, change: Change, given: OnPolicy, signed: Signed, output
     )
 
 
-def _flat(snapshot: DomainSnapshot) -> dict[str, Any]:
+def flat_record(snapshot: DomainSnapshot) -> dict[str, Any]:
+    """Return a record, for programs."""
+    """Return a record, for programs."""
     return {
         "texts": snapshot.stats.texts,
         "epoch": snapshot.epoch,
@@ -278,7 +280,7 @@ def _differences(before: DomainSnapshot, after: DomainSnapshot | None, change: C
 
     if after is None:
         return [f"  removed, with {counted(before.stats.texts, 'text')}"]
-    old, new = _flat(before), _flat(after)
+    old, new = flat_record(before), flat_record(after)
     lines = [
         f"  {name}: {said(old[name])} -> {said(new[name])}"
         for name in ("texts", "epoch", "pin", "frozen")

@@ -115,6 +115,7 @@ def test_an_operator_has_all_commands(offramp, kafka, redis_url, tmp_path):
         ("worker", "torch", "worker"),
         ("worker --processes 2", "torch", "worker"),
         ("worker --check", "torch", "worker"),
+        ("dashboard", "starlette", "dashboard"),
         ("model check .", "torch", "worker"),
         ("train a.tsv --new mini --out m", "safetensors", "train"),
         ("produce a.tsv.zst --to x", "zstandard", "worker"),

@@ -1,0 +1,1 @@
+"""The dashboard: web pages and a JSON API that show what the commands show."""

@@ -1,0 +1,95 @@
+"""What all pages of the dashboard are made from, and the questions that requests ask of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from policy_state.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from consumer.dashboard.guard import Access, Asking
+    from consumer.dashboard.index import DomainIndex
+    from consumer.settings.load import Settings
+    from policy_state.store.redis.store import RedisStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """The policy that is shown, and how."""
+
+    settings: Settings
+    store: RedisStore  # with the policy open
+    index: DomainIndex
+    access: Access
+    kafka: bool = False  # whether Kafka is asked for lag and dead letters
+    texts: bool = False  # whether dead letters are shown with their texts
+
+
+def board_of(request: Request) -> Board:
+    """Return the board of the application that got a request."""
+    board: Board = request.app.state.board
+    return board
+
+
+def asking(request: Request) -> Asking:
+    """Return who asks."""
+    found: Asking = request.scope["state"]["asking"]
+    return found
+
+
+def text_of(request: Request, name: str) -> str:
+    """Return a parameter that the address must have.
+
+    Raises:
+        InvalidInput: it is missing.
+    """
+    value = request.query_params.get(name)
+    if value is None:
+        raise InvalidInput(f"the parameter {name} is missing")
+    return value
+
+
+def integer_of(request: Request, name: str, default: int, *, least: int, most: int) -> int:
+    """Return a whole number of the address.
+
+    Raises:
+        InvalidInput: it is none, or out of bounds.
+    """
+    value = request.query_params.get(name, str(default))
+    if not (value.isascii() and value.isdecimal()) or not least <= int(value[:12]) <= most:
+        raise InvalidInput(f"{name} {value[:20]!r}, expected a whole number of {least} to {most}")
+    return int(value)
+
+
+def amount_of(request: Request, name: str) -> float | None:
+    """Return a number of the address, None if it is missing or empty.
+
+    Raises:
+        InvalidInput: it is no finite number.
+    """
+    value = request.query_params.get(name, "")
+    if not value:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidInput(f"{name} {value[:20]!r}, expected a number")
+    return number
+
+
+def choice_of(request: Request, name: str, choices: tuple[str, ...]) -> str:
+    """Return one of some words of the address, the first one by default.
+
+    Raises:
+        InvalidInput: it is another one.
+    """
+    value = request.query_params.get(name) or choices[0]
+    if value not in choices:
+        raise InvalidInput(f"{name} {value[:20]!r}, expected one of {', '.join(choices)}")
+    return value

@@ -1,0 +1,234 @@
+"""What the dashboard knows of all domains: read once, then only those that have changed.
+
+A policy may have 100,000 domains. To search and to sort them, a thread keeps one small row of each.
+It lists the domains by their last activity, reads those whose activity is another than it was, and
+rests nine times as long as that took. What a page shows of a domain is always read afresh.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
+
+from consumer.routes.route import promise_for
+from policy_state.algorithms.arrays import Counters
+from policy_state.algorithms.base import build
+from policy_state.errors import StoreError
+from policy_state.reports.holdout import holdout_of
+from policy_state.reports.states import State, states_of
+from policy_state.store.reading import read_each
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from consumer.routes.route import Route
+    from policy_state.stats import ExitStats
+    from policy_state.store.redis.store import RedisStore
+    from policy_state.store.values import DomainSnapshot, OpenedPolicy
+
+log = logging.getLogger("offramp.dashboard")
+
+SORTS: Final = ("activity", "domain", "texts", "exit", "saved", "agreement", "differs")
+SHOWN: Final = ("all", "alarmed", *State)
+_PAGE: Final = 200
+_REST_S: Final = 3.0  # at least
+_RESTS: Final = 9  # times the time that a round took
+_RATE_S: Final = 60.0  # over which texts per second are counted
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One domain, as it is searched and sorted. None: not known."""
+
+    domain: str
+    texts: int
+    exit: int
+    saved: float | None  # share of layers, by the holdout if it has one
+    agreement: float | None  # with full depth, by the holdout
+    differs: float | None  # share of texts whose label differs from exit 0's
+    state: State
+    alarm: bool  # whether there are warnings about it
+
+
+class DomainIndex:
+    """The rows of all domains; one thread refreshes them, others read them."""
+
+    def __init__(self, store: RedisStore, routes: Callable[[], Sequence[Route]] = tuple) -> None:
+        """Know nothing yet.
+
+        Args:
+            store: Has the policy open.
+            routes: Returns those in force, which may set the gates of domains.
+        """
+        self._store = store
+        self._routes = routes
+        self._scores: dict[str, float] = {}  # activity, of the domains in `rows`
+        self._basis: tuple[int, int] | None = None  # revision of the settings, changes audited
+        self._counted: deque[tuple[float, int]] = deque()  # when how many texts were counted
+        self._sorted: dict[tuple[str, bool], tuple[int, list[str]]] = {}
+        self._round = 0
+        self.names: list[str] = []
+        """All domains, in the order of `policy list`."""
+        self.rows: Mapping[str, Row] = {}
+        """Those that were read so far."""
+        self.trouble: str | None = None
+        """Why the last round failed."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Refresh until told to stop; a failure is noted, and tried again."""
+        while not stop.is_set():
+            began = time.monotonic()
+            try:
+                self.refresh(stop)
+                self.trouble = None
+            except StoreError as error:
+                if self.trouble is None:
+                    log.warning("cannot read the domains error=%s", error)
+                self.trouble = str(error)
+            stop.wait(max(_REST_S, _RESTS * (time.monotonic() - began)))
+
+    def refresh(self, stop: threading.Event | None = None) -> None:
+        """Read what has changed since the last call."""
+        opened = self._store.describe()
+        basis = (opened.revision, opened.changes)
+        scores = self._store.activity()
+        self._count()
+        stale = {name for name, score in scores.items() if self._scores.get(name) != score}
+        if self._basis != basis:
+            stale |= self._touched(opened, scores)
+        rows = {name: row for name, row in self.rows.items() if name in scores}
+        self.names = list(scores)
+        self.rows = rows
+        pool, routes = self._store.totals().stats, self._routes()
+        promise_of = partial(promise_for, routes, policy=opened.meta.settings.gate)
+        wanted = sorted(stale, key=scores.__getitem__, reverse=True)
+        for page in (wanted[at : at + _PAGE] for at in range(0, len(wanted), _PAGE)):
+            if stop is not None and stop.is_set():
+                return
+            began = time.monotonic()
+            found, damaged = read_each(self._store, page)
+            for row in rows_of(found, opened, pool=pool, promise_of=promise_of):
+                rows[row.domain] = row
+            for name in page:
+                self._scores[name] = scores[name]
+                if name in damaged:
+                    rows.pop(name, None)
+            if stop is not None:  # others want to be answered meanwhile
+                stop.wait(time.monotonic() - began)
+        self._scores = {name: self._scores[name] for name in scores}
+        self._basis = basis
+        self._round += bool(stale)
+
+    def _touched(self, opened: OpenedPolicy, scores: Mapping[str, float]) -> set[str]:
+        """Return the domains that a change may concern: its own, or all."""
+        revision, changes = self._basis or (-1, 0)
+        if opened.revision != revision or opened.changes < changes:
+            return set(scores)
+        entries = self._store.audit(limit=max(1, opened.changes - changes))
+        if any(entry.domain is None for entry in entries):
+            return set(scores)
+        return {e.domain for e in entries if e.domain is not None and e.domain in scores}
+
+    def _count(self) -> None:
+        now, texts = time.monotonic(), self._store.totals().stats.texts
+        self._counted.append((now, texts))
+        while len(self._counted) > 2 and self._counted[1][0] < now - _RATE_S:  # noqa: PLR2004
+            self._counted.popleft()
+
+    @property
+    def texts_per_s(self) -> float | None:
+        """How many texts were counted per second, over the last minute or so."""
+        if len(self._counted) < 2:  # noqa: PLR2004
+            return None
+        (first_s, first), (last_s, last) = self._counted[0], self._counted[-1]
+        return max(0, last - first) / (last_s - first_s)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every domain was read once."""
+        return self._basis is not None
+
+    def ordered(self, sort: str, *, down: bool) -> Sequence[str]:
+        """Return the names of all domains in an order; those of which it is not known come last."""
+        if sort not in SORTS or sort == "activity":
+            return self.names if down else self.names[::-1]
+        if sort == "domain":
+            return sorted(self.names, reverse=down)
+        kept = self._sorted.get((sort, down))
+        if kept is None or kept[0] != self._round or not self.complete:
+            known = [row for row in self.rows.values() if getattr(row, sort) is not None]
+            known.sort(key=attrgetter(sort), reverse=down)
+            names = [row.domain for row in known]
+            rest = set(names)
+            kept = (self._round, names + [name for name in self.names if name not in rest])
+            self._sorted[sort, down] = kept
+        return kept[1]
+
+    def found(self, search: str, show: str, sort: str, *, down: bool) -> Sequence[str]:
+        """Return some of the domains, in an order.
+
+        Args:
+            search: What their names contain, in any case.
+            show: One of `SHOWN`.
+            sort: One of `SORTS`.
+            down: The largest first; of the activity, the order of `policy list`.
+        """
+        names, wanted = self.ordered(sort, down=down), search.strip().casefold()
+        if wanted:
+            names = [name for name in names if wanted in name.casefold()]
+        if show == "all":
+            return names
+        rows = ((name, self.rows.get(name)) for name in names)
+        return [
+            n for n, row in rows if row and (row.alarm if show == "alarmed" else row.state == show)
+        ]
+
+
+def rows_of(
+    snapshots: Mapping[str, DomainSnapshot],
+    opened: OpenedPolicy,
+    *,
+    pool: ExitStats,
+    promise_of: Callable[[str], float],
+) -> list[Row]:
+    """Return the rows of some domains, worked out together; `promise_of` gives their gates."""
+    meta = opened.meta
+    if not snapshots:
+        return []
+    rules = build(meta.settings, meta.layers, credits=meta.calibrated)
+    many = Counters.of_many([each.stats for each in snapshots.values()])
+    settled = rules.settled_exits(many, pool=pool)
+    rows = []
+    states = states_of(snapshots, meta, rules, pool=pool, promise_of=promise_of)
+    for learnt, (name, state, alarm) in zip(settled.tolist(), states, strict=True):
+        snapshot = snapshots[name]
+        stats = snapshot.stats
+        stopped = [p + g for p, g in zip(stats.played, stats.gated, strict=True)]
+        texts = sum(stopped)
+        run = sum(n * layer for n, layer in zip(stopped, meta.layers, strict=True))
+        held = holdout_of(stats, meta.layers) if any(stats.held) else None
+        exit_ = learnt if snapshot.pin is None else snapshot.pin
+        seen = stats.observed[learnt]
+        rows.append(
+            Row(
+                domain=name,
+                texts=texts,
+                exit=exit_,
+                saved=(
+                    held.layers_saved.share
+                    if held
+                    else (1 - run / (texts * meta.layers[-1]) if texts else None)
+                ),
+                agreement=held.agreement.share if held else None,
+                differs=stats.disagreed[learnt] / seen if seen else None,
+                state=state,
+                alarm=alarm,
+            )
+        )
+    return rows
