@@ -86,7 +86,7 @@ def worker(
         ),
     ] = LogLevel.INFO,
     report_fd: Annotated[
-        int | None, typer.Option(hidden=True, min=3, help="Pipe to the supervisor.")
+        int | None, typer.Option(hidden=True, min=3, max=1 << 20, help="Pipe to the supervisor.")
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
