@@ -6,7 +6,9 @@ ARGS ?=
 LONG = $(shell grep -rlw long_form tests --include='test_*.py')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos check format bench clean
+DEBIAN := chromium prometheus
+
+.PHONY: help setup debian demo test chaos check format bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,6 +25,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 $(VENV)/.bench: $(VENV)/.ready
 	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev,bench]'
 	touch $@
+
+debian:  ## Install the Debian packages that some tests need, as root
+	apt-get update --quiet
+	DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends $(DEBIAN)
 
 demo: setup  ## Stream texts of five domains through two workers; ARGS=--help tells the options
 	$(BIN)/python -m demo $(ARGS)

@@ -104,13 +104,11 @@ def overview(board: Board) -> Document:
     """Return how the fleet is doing, and what an operator should look at first."""
     opened, totals, alive = board.store.describe(), board.store.totals(), workers(board)["workers"]
     index, meta = board.index, opened.meta
-    states = {state.value: 0 for state in State}
-    for row in index.rows.values():
-        states[row.state.value] += 1
+    states, alarmed = index.states(), index.alarmed()
     holdout = holdout_of(totals.stats, meta.layers)
     return document(
         "dashboard-overview",
-        list(_notices(board, alive)),
+        list(_notices(board, alive, drifted=states[State.DRIFTED], alarmed=alarmed)),
         rows_name="notices",
         policy=meta.name,
         revision=opened.revision,
@@ -122,13 +120,15 @@ def overview(board: Board) -> Document:
         texts_per_s=index.texts_per_s,
         domains=totals.domains,
         domains_read=len(index.rows),
-        states=states,
-        alarmed=sum(row.alarm for row in index.rows.values()),
+        states={state.value: states[state.value] for state in State},
+        alarmed=alarmed,
         holdout=asdict(holdout) if holdout else None,
     )
 
 
-def _notices(board: Board, alive: list[dict[str, Any]]) -> Iterator[Document]:
+def _notices(
+    board: Board, alive: list[dict[str, Any]], *, drifted: int, alarmed: int
+) -> Iterator[Document]:
     """Yield what needs somebody's attention, the worst first."""
     if board.index.trouble:
         yield _notice("problem", f"The domains cannot be read: {board.index.trouble}", "/workers")
@@ -144,11 +144,10 @@ def _notices(board: Board, alive: list[dict[str, Any]]) -> Iterator[Document]:
         if held := _number(worker, "held_texts"):
             said = f"Worker {name} holds {counted(held, 'text')} that Redis has not counted yet."
             yield _notice("note", said, "/workers")
-    rows = board.index.rows.values()
-    if alarmed := sum(row.alarm for row in rows):
+    if alarmed:
         said = f"There are warnings about {counted(alarmed, 'domain')}."
         yield _notice("warning", said, "/domains?show=alarmed")
-    if drifted := sum(row.state is State.DRIFTED for row in rows):
+    if drifted:
         said = f"The texts of {counted(drifted, 'domain')} have changed; learning began again."
         yield _notice("note", said, "/domains?show=drifted")
 

@@ -1,8 +1,9 @@
 """What the dashboard knows of all domains: read once, then only those that have changed.
 
 A policy may have 100,000 domains. To search and to sort them, a thread keeps one small row of each.
-It lists the domains by their last activity, reads those whose activity is another than it was, and
-rests nine times as long as that took. What a page shows of a domain is always read afresh.
+It lists the domains by their last activity and reads those whose activity is another than it was.
+After listing it rests nine times as long as that took, and after each page as long as that took.
+What a page of the dashboard shows of a domain is always read afresh.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -52,7 +53,7 @@ class Row:
     saved: float | None  # share of layers, by the holdout if it has one
     agreement: float | None  # with full depth, by the holdout
     differs: float | None  # share of texts whose label differs from exit 0's
-    state: State
+    state: str  # one of `State`
     alarm: bool  # whether there are warnings about it
 
 
@@ -71,30 +72,30 @@ class DomainIndex:
         self._scores: dict[str, float] = {}  # activity, of the domains in `rows`
         self._basis: tuple[int, int] | None = None  # revision of the settings, changes audited
         self._counted: deque[tuple[float, int]] = deque()  # when how many texts were counted
-        self._sorted: dict[tuple[str, bool], tuple[int, list[str]]] = {}
-        self._round = 0
+        self._sorted: dict[tuple[str, bool], tuple[float, Mapping[str, Row], list[str]]] = {}
         self.names: list[str] = []
         """All domains, in the order of `policy list`."""
-        self.rows: Mapping[str, Row] = {}
-        """Those that were read so far."""
+        self.rows: dict[str, Row] = {}
+        """Those that were read so far; another dictionary whenever one changes."""
         self.trouble: str | None = None
         """Why the last round failed."""
 
     def run(self, stop: threading.Event) -> None:
         """Refresh until told to stop; a failure is noted, and tried again."""
         while not stop.is_set():
-            began = time.monotonic()
+            listing_s = 0.0
             try:
-                self.refresh(stop)
+                listing_s = self.refresh(stop)
                 self.trouble = None
             except StoreError as error:
                 if self.trouble is None:
                     log.warning("cannot read the domains error=%s", error)
                 self.trouble = str(error)
-            stop.wait(max(_REST_S, _RESTS * (time.monotonic() - began)))
+            stop.wait(max(_REST_S, _RESTS * listing_s))
 
-    def refresh(self, stop: threading.Event | None = None) -> None:
-        """Read what has changed since the last call."""
+    def refresh(self, stop: threading.Event | None = None) -> float:
+        """Read what has changed since the last call; return the seconds that listing took."""
+        began = time.monotonic()
         opened = self._store.describe()
         basis = (opened.revision, opened.changes)
         scores = self._store.activity()
@@ -102,28 +103,32 @@ class DomainIndex:
         stale = {name for name, score in scores.items() if self._scores.get(name) != score}
         if self._basis != basis:
             stale |= self._touched(opened, scores)
-        rows = {name: row for name, row in self.rows.items() if name in scores}
         self.names = list(scores)
-        self.rows = rows
+        rows = self.rows
+        if gone := rows.keys() - scores.keys():
+            rows = {name: row for name, row in rows.items() if name not in gone}
+            self.rows = rows
+        listing_s = time.monotonic() - began
         pool, routes = self._store.totals().stats, self._routes()
         promise_of = partial(promise_for, routes, policy=opened.meta.settings.gate)
         wanted = sorted(stale, key=scores.__getitem__, reverse=True)
         for page in (wanted[at : at + _PAGE] for at in range(0, len(wanted), _PAGE)):
             if stop is not None and stop.is_set():
-                return
+                return listing_s
             began = time.monotonic()
             found, damaged = read_each(self._store, page)
-            for row in rows_of(found, opened, pool=pool, promise_of=promise_of):
-                rows[row.domain] = row
+            fresh = rows_of(found, opened, pool=pool, promise_of=promise_of)
+            rows = rows | {row.domain: row for row in fresh}
             for name in page:
                 self._scores[name] = scores[name]
                 if name in damaged:
                     rows.pop(name, None)
+            self.rows = rows
             if stop is not None:  # others want to be answered meanwhile
                 stop.wait(time.monotonic() - began)
         self._scores = {name: self._scores[name] for name in scores}
         self._basis = basis
-        self._round += bool(stale)
+        return listing_s
 
     def _touched(self, opened: OpenedPolicy, scores: Mapping[str, float]) -> set[str]:
         """Return the domains that a change may concern: its own, or all."""
@@ -160,15 +165,24 @@ class DomainIndex:
             return self.names if down else self.names[::-1]
         if sort == "domain":
             return sorted(self.names, reverse=down)
-        kept = self._sorted.get((sort, down))
-        if kept is None or kept[0] != self._round or not self.complete:
-            known = [row for row in self.rows.values() if getattr(row, sort) is not None]
+        began, rows, names = self._sorted.get((sort, down), (0.0, {}, []))
+        if rows is not self.rows and time.monotonic() - began > _REST_S:
+            rows = self.rows
+            known = [row for row in rows.values() if getattr(row, sort) is not None]
             known.sort(key=attrgetter(sort), reverse=down)
             names = [row.domain for row in known]
             rest = set(names)
-            kept = (self._round, names + [name for name in self.names if name not in rest])
-            self._sorted[sort, down] = kept
-        return kept[1]
+            names += [name for name in self.names if name not in rest]
+            self._sorted[sort, down] = (time.monotonic(), rows, names)
+        return names
+
+    def states(self) -> Counter[str]:
+        """Return how many domains are in each state, of those that were read so far."""
+        return Counter(map(attrgetter("state"), self.rows.values()))
+
+    def alarmed(self) -> int:
+        """Return about how many there are warnings, of those that were read so far."""
+        return sum(map(attrgetter("alarm"), self.rows.values()))
 
     def found(self, search: str, show: str, sort: str, *, down: bool) -> Sequence[str]:
         """Return some of the domains, in an order.
@@ -227,7 +241,7 @@ def rows_of(
                 ),
                 agreement=held.agreement.share if held else None,
                 differs=stats.disagreed[learnt] / seen if seen else None,
-                state=state,
+                state=state.value,
                 alarm=alarm,
             )
         )

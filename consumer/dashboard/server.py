@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -44,6 +45,7 @@ _STATUS: Final[list[tuple[type[Exception], int]]] = [
     (StoreUnavailable, 503),
     (StreamUnavailable, 503),
 ]
+_SWITCH_S: Final = 0.0005  # an answer waits no longer for the thread that reads domains
 _NAME_MOST: Final = 100
 
 
@@ -82,6 +84,7 @@ def application(board: Board) -> Starlette:
 
 def serve(board: Board, listening: socket) -> None:
     """Serve the dashboard until Ctrl-C or SIGTERM."""
+    sys.setswitchinterval(_SWITCH_S)
     config = uvicorn.Config(
         application(board),
         log_level="warning",
