@@ -7,6 +7,7 @@ import sys
 
 import orjson
 import pytest
+from kafka import KafkaProducer
 
 from deploy.local.process import free_port
 from policy_state.reports.domain import read_reports
@@ -121,3 +122,22 @@ def test_the_port_of_two_processes_adds_them_up_and_outlives_one(fleet, port, ka
     lags = port.figures()["offramp_partition_lag_records"]
     assert {dict(labels)["worker"] for labels in lags} == {"w-0", "w-1"}
     assert len({(dict(s)["topic"], dict(s)["partition"]) for s in lags}) == len(lags) == 8
+
+
+def test_markers_of_transactions_are_no_lag(fleet, port, kafka):
+    """Behind the last record of a transaction stands its marker, which nobody commits."""
+    start(fleet, 1)
+    producer = KafkaProducer(bootstrap_servers=kafka, transactional_id=fleet.prefix)
+    producer.init_transactions()
+    topic = topic_of(fleet.prefix, "films")
+    for _ in range(3):
+        producer.begin_transaction()
+        for number in range(10):
+            value = b'{"text": "good", "domain": "films"}'
+            producer.send(topic, partition=0, value=value, key=b"%d" % number)
+        producer.commit_transaction()
+    producer.close()
+    wait_for(lambda: port.of("offramp_records_total", outcome="predicted") == 30)
+    lag = "offramp_partition_lag_records"
+    labels = (("partition", "0"), ("topic", topic), ("worker", "w"))
+    wait_for(lambda: port.figures().get(lag, {}).get(labels) == 0)
