@@ -51,7 +51,9 @@ def exits_of(
     if snapshot.pin is not None or snapshot.frozen:
         exit_ = exit_of(snapshot, algorithm, pool=peers.pool)
         return Chosen((exit_,) * count, exit_)
-    return algorithm.decide(snapshot.stats, count, rng=rng, workers=peers.workers, pool=peers.pool)
+    return algorithm.decide(
+        snapshot.corrected, count, rng=rng, workers=peers.workers, pool=peers.pool
+    )
 
 
 def gate_of(snapshot: DomainSnapshot, settled: int, promise: float) -> int:

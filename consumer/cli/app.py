@@ -14,7 +14,7 @@ from consumer.cli import config, dashboard, dlq, lab, produce, topics, worker
 from consumer.cli.commands import DAILY, LAB, MODELS, RUN, TOPICS, Commands, InPanels
 from consumer.cli.model import inspect, prepare, rewrite, train
 from consumer.cli.output import printable
-from consumer.cli.policy import change, doctor, evaluate, history, look, move, rebuild
+from consumer.cli.policy import change, correct, doctor, evaluate, history, look, move, rebuild
 from consumer.cli.policy import set as set_
 from consumer.cli.route import change as route_change
 from consumer.cli.route import look as route_look
@@ -35,7 +35,7 @@ Exit codes: 0 done; 1 an error, with one line on stderr; 2 wrong usage; 3 previe
 confirmed; 4 `test` found that the texts of the topic are not predicted."""
 
 policy = Commands(cls=InPanels, help=_POLICY_HELP, no_args_is_help=True)
-for module in (look, history, evaluate, set_, change, move, doctor, rebuild):
+for module in (look, history, evaluate, set_, change, correct, move, doctor, rebuild):
     policy.add_typer(module.app)
 route = Commands(help=_ROUTE_HELP, no_args_is_help=True)
 route.add_typer(route_look.app)

@@ -114,6 +114,8 @@ def badges(report: DomainReport, snapshot: DomainSnapshot, state: State) -> list
         found[0] = ("pinned", f"pinned to exit {snapshot.pin}{until}")
     if snapshot.frozen and state is not State.FROZEN:
         found.append(("frozen", "frozen"))
+    if report.labels is not None and report.credits:
+        found.append(("plain", "corrected by labels"))
     if report.warnings:
         found.append(("alarm", "warnings"))
     if report.gate is not None:

@@ -216,7 +216,7 @@ def rows_of(
     if not snapshots:
         return []
     rules = build(meta.settings, meta.layers, credits=meta.calibrated)
-    many = Counters.of_many([each.stats for each in snapshots.values()])
+    many = Counters.of_many([each.corrected for each in snapshots.values()])
     settled = rules.settled_exits(many, pool=pool)
     rows = []
     states = states_of(snapshots, meta, rules, pool=pool, promise_of=promise_of)

@@ -117,7 +117,7 @@ def _kind(change: AuditEntry) -> str | None:
     """Return how a change is called in a plot, None if it is not shown."""
     if change.action == "reset":
         return "drift" if change.automatic else "reset"
-    if change.action in {"pin", "unpin", "freeze", "unfreeze"}:
+    if change.action in {"pin", "unpin", "freeze", "unfreeze", "label", "unlabel"}:
         return change.action
     if change.action == "configure" and _PRICES & change.detail.keys():
         return "cost"

@@ -13,10 +13,13 @@ from consumer.events.predictions import read_prediction
 from model.labels import Classes
 from model.texts.formats import Format, shown
 from model.texts.records import no_column, read_records
+from policy_state.labelled import LabelledDuels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from consumer.events.predictions import ReadPrediction
 
 _SHOWN_CHARACTERS: Final = 40
 _CLASSES_MOST: Final = 10_000  # more than a model has: somebody else wrote the prediction
@@ -31,6 +34,13 @@ class JoinedLabels:
 
     exit_labels: list[tuple[int, ...]] = field(default_factory=list)
     truth: list[int] = field(default_factory=list)
+    gated: list[bool] = field(default_factory=list)  # whether it met the gate
+
+    def duels(self, exits: int) -> LabelledDuels:
+        """Return how their duels ended, without texts that met the gate: no fair sample."""
+        rows = zip(self.exit_labels, self.truth, self.gated, strict=True)
+        fair = [(labels, truth) for labels, truth, gated in rows if not gated]
+        return LabelledDuels.of([row[0] for row in fair], [row[1] for row in fair], exits=exits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +136,7 @@ def join(
     Raises:
         InvalidSettings: a prediction has another name for a class than `names`.
     """
-    found: dict[str, list[tuple[tuple[int, ...], str, Label]]] = {}
+    found: dict[str, list[tuple[ReadPrediction, str, Label]]] = {}
     seen: dict[int, str] = {}
     highest = 0
     unlabelled = skipped = 0
@@ -143,21 +153,22 @@ def join(
         highest = max(highest, largest)
         id_ = str(body.id)
         if id_ in labels:
-            found.setdefault(body.domain, []).append((body.exit_labels, id_, labels[id_]))
+            found.setdefault(body.domain, []).append((body, id_, labels[id_]))
         else:
             unlabelled += 1
     classes = _classes(seen, highest, names)
     domains, unknown, example = {}, Counter[str](), ""
     for domain, texts in found.items():
         kept = JoinedLabels()
-        for exit_labels, id_, label in texts:
+        for body, id_, label in texts:
             truth = classes.number(str(label))
             if truth is None:
                 unknown[str(label)] += 1
                 example = example or id_
             else:
-                kept.exit_labels.append(exit_labels)
+                kept.exit_labels.append(body.exit_labels)
                 kept.truth.append(truth)
+                kept.gated.append(body.gate is not None)
         if kept.truth:
             domains[domain] = kept
     return Joined(domains, unlabelled, skipped, unknown, example, classes)

@@ -22,8 +22,8 @@ class Finding:
     """Something that is not as expected."""
 
     severity: Severity
-    check: str  # a short stable word: counters, index, ledger, pin, watermark, gaps, lost, corrupt,
-    # gate, log, kept, meta, settings, audit, routes, memory
+    check: str  # a short stable word: counters, index, ledger, pin, labels, watermark, gaps, lost,
+    # corrupt, gate, log, kept, meta, settings, audit, routes, memory
     subject: str  # a domain, a partition, a topic, "all domains", "index", "watermarks", ..
     text: str
     fix: str = ""  # the command that fixes it, where there is one

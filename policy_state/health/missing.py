@@ -142,9 +142,10 @@ def _setting_findings(entries: Sequence[AuditEntry], in_force: dict[str, Any]) -
 def _pin_findings(
     store: PolicyAdmin, entries: Sequence[AuditEntry], now_ms: int | None
 ) -> Iterator[Finding]:
-    """Yield the domains that are pinned or frozen by the audit, and not by their records."""
+    """Yield the domains that are pinned, frozen or labelled by the audit alone."""
     pins: dict[str, AuditEntry] = {}
     freezes: dict[str, AuditEntry] = {}
+    labels: dict[str, AuditEntry] = {}
     for entry in entries:
         if entry.action in _STARTS_ANEW:
             break
@@ -154,11 +155,17 @@ def _pin_findings(
             pins.setdefault(entry.domain, entry)
         if entry.action in {"freeze", "unfreeze", "remove"}:
             freezes.setdefault(entry.domain, entry)
+        if entry.action in {"label", "unlabel", "reset", "remove"}:
+            labels.setdefault(entry.domain, entry)
     pinned = {d: e for d, e in pins.items() if e.action == "pin" and _lasts(e, now_ms)}
     frozen = {d: e for d, e in freezes.items() if e.action == "freeze"}
-    records, _ = read_each(store, list({**pinned, **frozen}))
+    labelled = {d: e for d, e in labels.items() if e.action == "label"}
+    records, _ = read_each(store, list({**pinned, **frozen, **labelled}))
     for domain, record in records.items():
         yield from _not_held(domain, record, pinned.get(domain), frozen.get(domain))
+        if domain in labelled and record.labels is None:
+            text = "has no labels, though the audit says so: its key was lost meanwhile"
+            yield problem("labels", domain, text, "offramp policy evaluate --apply")
 
 
 def _not_held(

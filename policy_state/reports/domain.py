@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from policy_state.algorithms.base import Algorithm
+    from policy_state.labelled import LabelledDuels
     from policy_state.reports.shares import Share
     from policy_state.stats import ExitStats
     from policy_state.store.admin import PolicyAdmin
@@ -44,6 +45,7 @@ class ExitReport:
     reward: float | None  # what it is thought to gain, minus the cost added, over `anchor`
     index: float | None  # the most that the reward may be, for all that is known
     worth: float | None  # errors saved by a change of label from the exit before; if calibrated
+    credit_worth: float | None  # the same without what labels correct
     accuracy: Share | None  # estimated; if calibrated
 
 
@@ -64,6 +66,7 @@ class DomainReport:
     anchor: int  # the exit that rewards count from: 0, or the last
     algorithm: str
     calibrated: bool  # the model is
+    labels: LabelledDuels | None  # that correct what its steps are worth
     exits: tuple[ExitReport, ...]
     diagnosis: Diagnosis
 
@@ -97,7 +100,13 @@ def exit_of(snapshot: DomainSnapshot, algorithm: Algorithm, *, pool: ExitStats |
     """
     if snapshot.pin is not None:
         return snapshot.pin
-    return algorithm.assess(snapshot.stats, pool=pool).exit
+    return algorithm.assess(snapshot.corrected, pool=pool).exit
+
+
+def worth_of(stats: ExitStats, exit_: int) -> float | None:
+    """Return how many errors a change of label at an exit saves on average, by its credits."""
+    duels = stats.duels[exit_]
+    return stats.credit[exit_] / (THOUSAND * duels) if duels else None
 
 
 def domain_report(
@@ -117,7 +126,7 @@ def domain_report(
         algorithm: What chooses its exits.
         pool: As for `exit_of`.
     """
-    stats, layers = snapshot.stats, meta.layers
+    stats, layers = snapshot.corrected, meta.layers
     assessment = algorithm.assess(stats, pool=pool)
     stopped = tuple(map(add, stats.played, stats.gated))
     texts = sum(stopped)
@@ -133,11 +142,8 @@ def domain_report(
             disagreement=stats.disagreed[j] / stats.observed[j] if stats.observed[j] else None,
             reward=assessment.rewards[j],
             index=assessment.indices[j],
-            worth=(
-                stats.credit[j] / (THOUSAND * stats.duels[j])
-                if meta.calibrated and stats.duels[j]
-                else None
-            ),
+            worth=worth_of(stats, j) if meta.calibrated else None,
+            credit_worth=worth_of(snapshot.stats, j) if meta.calibrated else None,
             accuracy=right[j] if right else None,
         )
         for j, layer in enumerate(layers)
@@ -158,6 +164,7 @@ def domain_report(
         anchor=assessment.anchor,
         algorithm=algorithm.name,
         calibrated=meta.calibrated,
+        labels=snapshot.labels,
         exits=rows,
         diagnosis=diagnose(
             stats,

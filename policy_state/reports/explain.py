@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from policy_state.counting import THOUSAND
+from policy_state.reports.correction import corrected_in_words
 from policy_state.stats import Z_95
 from policy_state.wording import counted
 
@@ -28,13 +29,13 @@ def explain(
     report: DomainReport, snapshot: DomainSnapshot, *, settings: PolicySettings
 ) -> list[str]:
     """Return why the domain is at its exit, how clearly, and what would change it, in lines."""
-    lines = _held(report, snapshot)
+    stats, lines = snapshot.corrected, _held(report, snapshot)
     if settings.algorithm == "default" and settings.tolerance is not None:
-        lines.append(_within(report, snapshot.stats, settings.tolerance))
+        lines.append(_within(report, stats, settings.tolerance))
     else:
-        lines.append(_chosen(report, snapshot.stats))
-        lines += _steps(report, snapshot.stats)
-        lines += _compared(report, snapshot.stats, settings.cost_weight)
+        lines.append(_chosen(report, stats))
+        lines += _steps(report, stats)
+        lines += _compared(report, stats, settings.cost_weight)
     lines += _measured(report)
     lines += report.gate.in_words() if report.gate else []
     lines += findings(report)
@@ -46,6 +47,7 @@ def findings(report: DomainReport) -> list[str]:
     found, diagnosis = [], report.diagnosis
     if report.algorithm == "default" and not report.calibrated:
         found.append(_NOT_CALIBRATED)
+    found += corrected_in_words(report)
     agreement = diagnosis.agreement
     if agreement is not None and report.learnt != report.exits[-1].exit:
         found.append(

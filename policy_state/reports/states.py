@@ -96,7 +96,7 @@ def states_of(
     promise_of: Callable[[str], float] | None = None,
 ) -> Iterator[tuple[str, State, bool]]:
     """Yield each of some domains, its state, and whether there are warnings about it."""
-    counters = Counters.of_many([snapshot.stats for snapshot in found.values()])
+    counters = Counters.of_many([snapshot.corrected for snapshot in found.values()])
     learning = (counters.observed[..., 0] < _FEW) | algorithm.learning(counters, pool=pool)
     alarms = alarmed(counters, algorithm)
     for i, (name, snapshot) in enumerate(found.items()):

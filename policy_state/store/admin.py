@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from policy_state.errors import InvalidInput
+from policy_state.labelled import LabelledDuels
 from policy_state.store.port import StatsStore
 from policy_state.store.values import DomainSnapshot, Limits, OpenedPolicy, PolicyMeta
+from policy_state.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +55,7 @@ class Unfreeze:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Forget what was learnt, all of it or but for a share.
+    """Forget what was learnt, all of it or but for a share, and what labels said.
 
     Keeping nothing starts a new epoch: texts that were decided before it are not counted any more.
     """
@@ -72,7 +74,19 @@ class Remove:
     """Forget the domain as if it had never been seen, pin and epoch included."""
 
 
-Change = Pin | Unpin | Freeze | Unfreeze | Reset | Remove
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Correct what the domain's steps are worth by labels, in place of those it had."""
+
+    labels: LabelledDuels
+
+
+@dataclass(frozen=True, slots=True)
+class Unlabel:
+    """Go by the credits alone again."""
+
+
+Change = Pin | Unpin | Freeze | Unfreeze | Reset | Remove | Label | Unlabel
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +181,7 @@ class PolicyAdmin(StatsStore, Protocol):
     def restart(self, *, by: str, reason: str) -> None:
         """Set all counters to zero and all offsets below the watermarks to not counted.
 
-        Domains keep epoch, pin and freeze. Workers count on above the watermarks meanwhile.
+        Domains keep epoch, pin, freeze and labels. Workers count on above the watermarks meanwhile.
         """
         ...
 
@@ -202,7 +216,11 @@ def changed_settings(
 
 
 def check_change(change: Change, *, exits: int) -> None:
-    """Raise `InvalidInput` for a pin that this policy cannot have."""
+    """Raise `InvalidInput` for a pin, or for labels, that this policy cannot have."""
+    if isinstance(change, Label) and change.labels.exits != exits:
+        raise InvalidInput(
+            f"labels of {counted(change.labels.exits, 'exit')}, the policy has exits 0..{exits - 1}"
+        )
     if isinstance(change, Pin):
         if not 0 <= change.exit < exits:
             raise InvalidInput(

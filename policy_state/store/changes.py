@@ -8,7 +8,17 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from policy_state.stats import MISLED, MOST, ExitStats
-from policy_state.store.admin import Change, Freeze, Pin, Remove, Reset, Unfreeze, Unpin
+from policy_state.store.admin import (
+    Change,
+    Freeze,
+    Label,
+    Pin,
+    Remove,
+    Reset,
+    Unfreeze,
+    Unlabel,
+    Unpin,
+)
 from policy_state.store.values import DomainSnapshot
 
 if TYPE_CHECKING:
@@ -37,8 +47,13 @@ def changed(  # noqa: PLR0911 - one per kind of change
                     stats=ExitStats.zeros(exits),
                     epoch=record.epoch + 1,
                     drifts=record.drifts + automatic,
+                    labels=None,
                 )
-            return replace(record, stats=scaled(record.stats, keep))
+            return replace(record, stats=scaled(record.stats, keep), labels=None)
+        case Label(labels=labels):
+            return replace(record, labels=labels)
+        case Unlabel():
+            return replace(record, labels=None)
         case Remove():
             return None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from policy_state.labelled import LabelledDuels
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -81,4 +83,6 @@ def checked_record(key: Any, value: Any) -> tuple[str, Key, dict[str, str] | Non
     wrong = [n for n in _WHOLE & value.keys() if _COUNT.fullmatch(value[n]) is None]
     if wrong and not kind.endswith("audit"):
         raise ValueError(f"{wrong[0]} {value[wrong[0]]!r:.40}, expected an integer 0..10^15-1")
+    if kind == "domain" and "labels" in value:
+        LabelledDuels.from_text(value["labels"])  # raises for what is none
     return group, (kind, *names), value

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.domains import domain_key
 from policy_state.errors import FingerprintMismatch, InvalidInput
+from policy_state.labelled import LabelledDuels, corrected
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.wording import counted
 
@@ -140,11 +141,17 @@ class DomainSnapshot:
     frozen: bool = False  # counts nothing, so its choice stays
     freeze_reason: str = ""
     drifts: int = 0  # how often it was started afresh because it had drifted
+    labels: LabelledDuels | None = None  # that correct what its steps are worth
 
     @classmethod
     def unseen(cls, exits: int) -> DomainSnapshot:
         """Return the snapshot of a domain that nothing is known about."""
         return cls(ExitStats.zeros(exits), epoch=0, last_seen_ms=None)
+
+    @property
+    def corrected(self) -> ExitStats:
+        """The counters that its exit is chosen by: `stats`, unless labels correct its credits."""
+        return corrected(self.stats, self.labels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from policy_state.algorithms.settings import PolicySettings
 from policy_state.contradictions import contradictions
 from policy_state.domains import domain_key
 from policy_state.errors import InvalidInput
+from policy_state.labelled import LabelledDuels
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store.admin import TEXT_MAX_CHARACTERS
 from policy_state.store.offsets import GAPS_MAX, Counted
@@ -60,9 +61,10 @@ def to_document(document: PolicyDocument) -> dict[str, Any]:
                 **{
                     field.name: value
                     for field in fields(record)
-                    if field.name != "stats"
+                    if field.name not in {"stats", "labels"}
                     and (value := getattr(record, field.name)) not in (None, "", False)
                 },
+                **({} if record.labels is None else {"labels": asdict(record.labels)}),
             }
             for name, record in sorted(document.domains.items())
         },
@@ -146,7 +148,17 @@ def _record(name: str, record: Mapping[str, Any], *, exits: int) -> DomainSnapsh
         pin_reason=text("pin_reason"),
         frozen=_flag(record.get("frozen", False), f"domain {name!a}: frozen"),
         freeze_reason=text("freeze_reason"),
+        labels=_labels(name, record["labels"], exits=exits) if "labels" in record else None,
     )
+
+
+def _labels(name: str, labels: Mapping[str, Any], *, exits: int) -> LabelledDuels:
+    what = f"domain {name!a}: labels"
+    kinds = (labels[kind] for kind in ("duels", "wins", "losses"))
+    counts = [tuple(_whole(count, what) for count in kind) for kind in kinds]
+    if len(counts[0]) != exits:
+        raise InvalidInput(f"{what} of {len(counts[0])} exits, the policy has {exits}")
+    return LabelledDuels(_whole(labels["texts"], what), *counts)
 
 
 def _source(name: str) -> str:

@@ -6,13 +6,16 @@ from typing import Any
 import pytest
 
 from policy_state.errors import SettingsConflict
-from policy_state.store.admin import Freeze, Pin, Remove, Reset, Unpin
+from policy_state.labelled import LabelledDuels
+from policy_state.stats import ExitStats
+from policy_state.store.admin import Freeze, Label, Pin, Remove, Reset, Unlabel, Unpin
 from policy_state.store.redis.keeping import Keeping
 from policy_state.store.redis.store import RedisStore
-from policy_state.store.values import PolicyMeta
+from policy_state.store.values import PartitionDeltas, PolicyMeta
 
 META = PolicyMeta("default", "f1", (1, 3, 7, 12))
 WHO: dict[str, Any] = {"by": "anna", "reason": "a test"}
+LABELS = Label(LabelledDuels(60, (0, 40, 9, 0), (0, 30, 2, 0), (0, 10, 7, 0)))
 SIGNED = {"by": "w0", "reason": "lost"}
 
 
@@ -41,6 +44,11 @@ def copied(keeping, kept):
 def routes(store, *names, revision=0):
     rows = [{"name": name, "topics": name} for name in names]
     store.write_routes("g", rows, revision=revision, action="route-add", detail={}, **WHO)
+
+
+def texts(store, *domains):
+    one = ExitStats.from_labels([0], exits=4)
+    store.apply([PartitionDeltas("t", 0, 0, 1, dict.fromkeys(domains, one))])
 
 
 def empty(store):
@@ -110,6 +118,46 @@ def test_what_was_set_since_the_loss_stays(store, keeping):
     assert store.describe().meta.settings.alpha == 0.2
     assert [route["name"] for route in store.routes("g").routes] == ["mine"]
     assert {entry.action for entry in store.audit()} == {"pin", "configure", "remove", "restore"}
+    assert keeping.lost(copied(keeping, kept)) == {}
+
+
+def test_labels_are_copied_and_come_back(store, keeping):
+    """So are those of an import, which no entry of the audit names; taken back they leave."""
+    texts(store, "a", "b")
+    store.change("a", LABELS, **WHO)
+    kept = copied(keeping, {})
+    store.load({"b": replace(store.read(["b"])["b"], labels=LABELS.labels)}, replace=True)
+    store.note("import", {}, **WHO)
+    copied(keeping, kept)
+    assert kept["domain", "default", "a"] == {"labels": LABELS.labels.to_text()}
+    assert kept["domain", "default", "b"] == kept["domain", "default", "a"]
+    empty(store)
+    store.open(META)
+    keeping.restore(kept, **SIGNED)
+    assert {store.read("ab")[domain].labels for domain in "ab"} == {LABELS.labels}
+    store.change("a", Unlabel(), **WHO)
+    store.change("b", Reset(), **WHO)
+    assert {key[0] for key in copied(keeping, kept)} == {"policy", "audit"}
+
+
+def test_labels_of_before_a_reset_do_not_come_back(store, keeping):
+    """Where a domain was reset since the loss its pin comes back, and its labels do not."""
+    texts(store, *"abc")
+    for domain in "abc":
+        store.change(domain, Pin(1), **WHO)
+        store.change(domain, LABELS, **WHO)
+    kept = copied(keeping, {})
+    empty(store)
+    store.open(META)
+    texts(store, *"abc")
+    store.change("a", Reset(), **WHO)
+    store.change("b", Label(LabelledDuels(1, (0, 1, 0, 0), (0,) * 4, (0,) * 4)), **WHO)
+    keeping.restore(kept, **SIGNED)
+    found = store.read("abc")
+    assert (found["a"].pin, found["c"].pin) == (1, 1)
+    assert found["a"].labels is None
+    assert found["b"].labels.texts == 1
+    assert found["c"].labels == LABELS.labels
     assert keeping.lost(copied(keeping, kept)) == {}
 
 

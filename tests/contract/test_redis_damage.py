@@ -76,7 +76,16 @@ def test_a_key_of_another_type_stops_the_whole_call(
 @pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "1e3", " 1", str(COUNT_MAX + 1), "9" * 30])
 @pytest.mark.parametrize(
     "stored",
-    ["wm t1/0", "agg 0", "agg gone", "d:books 1", "d:books 9", "d:music 0", "d:books epoch"],
+    [
+        "wm t1/0",
+        "agg 0",
+        "agg gone",
+        "d:books 1",
+        "d:books 9",
+        "d:music 0",
+        "d:books epoch",
+        "d:books labels",
+    ],
 )
 def test_a_stored_value_that_is_no_count_stops_the_whole_call(
     store: RedisStore, keys: Keys, stored: str, value: str

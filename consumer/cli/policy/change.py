@@ -109,7 +109,7 @@ def pin(
     from policy_state.store.admin import Pin
 
     for_ms = None if for_ is None else duration_ms(for_)
-    _change(domain, Pin(exit_, for_ms), given, signed, output)
+    change_domain(domain, Pin(exit_, for_ms), given, signed, output)
 
 
 def unpin(
@@ -121,7 +121,7 @@ def unpin(
     """Let the policy choose the exit of a pinned domain again."""
     from policy_state.store.admin import Unpin
 
-    _change(domain, Unpin(), given, signed, output)
+    change_domain(domain, Unpin(), given, signed, output)
 
 
 @app.command("freeze", epilog=FREEZE_EXAMPLES, rich_help_panel=CHANGE)
@@ -134,7 +134,7 @@ def freeze(
     """Stop counting for a domain, so that its exit does not change."""
     from policy_state.store.admin import Freeze
 
-    _change(domain, Freeze(), given, signed, output)
+    change_domain(domain, Freeze(), given, signed, output)
 
 
 @app.command("unfreeze", epilog=UNFREEZE_EXAMPLES, rich_help_panel=CHANGE)
@@ -147,7 +147,7 @@ def unfreeze(
     """Count the texts of a frozen domain again."""
     from policy_state.store.admin import Unfreeze
 
-    _change(domain, Unfreeze(), given, signed, output)
+    change_domain(domain, Unfreeze(), given, signed, output)
 
 
 @app.command("reset", epilog=RESET_EXAMPLES, rich_help_panel=CHANGE)
@@ -161,13 +161,13 @@ def reset(
     ] = 0.0,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Forget what a domain has learnt, or all but a share of it.
+    """Forget what a domain has learnt, or all but a share of it, and its labels.
 
     Without --keep a new epoch begins: texts whose exit was chosen before it are no longer counted.
     """
     from policy_state.store.admin import Reset
 
-    _change(domain, Reset(keep=keep), given, signed, output)
+    change_domain(domain, Reset(keep=keep), given, signed, output)
 
 
 @app.command("remove", epilog=REMOVE_EXAMPLES, rich_help_panel=CHANGE)
@@ -180,7 +180,7 @@ def remove(
     """Remove a domain; its next text adds it again, with nothing learnt."""
     from policy_state.store.admin import Remove
 
-    _change(domain, Remove(), given, signed, output)
+    change_domain(domain, Remove(), given, signed, output)
 
 
 def read_to_change(store: RedisStore, domain: str, change: Change) -> Reading:
@@ -216,7 +216,9 @@ def read_to_change(store: RedisStore, domain: str, change: Change) -> Reading:
     return reading
 
 
-def _change(domain: str, change: Change, given: OnPolicy, signed: Signed, output: Output) -> None:
+def change_domain(
+    domain: str, change: Change, given: OnPolicy, signed: Signed, output: Output
+) -> None:
     """Preview a change of one domain, make it when it is wanted, and show what became of it."""
     from policy_state.store.changes import changed
     from policy_state.store.values import DomainSnapshot
@@ -265,6 +267,7 @@ def flat_record(snapshot: DomainSnapshot) -> dict[str, Any]:
         "pin": snapshot.pin,
         "pin_until_ms": snapshot.pin_until_ms,
         "frozen": snapshot.frozen,
+        "labelled": snapshot.labels.texts if snapshot.labels else None,
         "counters": snapshot.stats.to_fields(),
     }
 
@@ -283,7 +286,7 @@ def _differences(before: DomainSnapshot, after: DomainSnapshot | None, change: C
     old, new = flat_record(before), flat_record(after)
     lines = [
         f"  {name}: {said(old[name])} -> {said(new[name])}"
-        for name in ("texts", "epoch", "pin", "frozen")
+        for name in ("texts", "epoch", "pin", "frozen", "labelled")
         if old[name] != new[name]
     ]
     if isinstance(change, Pin):

@@ -12,16 +12,18 @@ import typer
 from consumer.cli.commands import LOOK, Commands, without_effect
 from consumer.cli.options import FILES, FileFormat
 from consumer.cli.output import Output, OutputOption, emit, percent, printable
-from consumer.cli.session import OnPolicyAndKafka
+from consumer.cli.policy.correct import check_correctable, correct
+from consumer.cli.session import OnPolicyAndKafka, Signed
 from consumer.errors import InvalidSettings
 from model.texts.formats import Format
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from consumer.learning.labels import Joined, Label
     from consumer.settings.sections import KafkaSettings
+    from policy_state.reports.correction import Correction
     from policy_state.reports.labels import Judgement
     from policy_state.store.redis.store import RedisStore
     from policy_state.store.values import DomainSnapshot
@@ -33,6 +35,8 @@ EVALUATE_EXAMPLES = """Examples:
 `offramp policy evaluate --labels-topic labels --topic predictions -o json`
 
 `offramp policy evaluate --labels labels.jsonl --predictions predictions.jsonl`
+
+`offramp policy evaluate --labels labels.tsv --topic predictions.hotels --apply`
 """
 
 _CALL_DOMAINS = 500
@@ -45,6 +49,7 @@ app = Commands()
 def evaluate(
     ctx: typer.Context,
     given: OnPolicyAndKafka,
+    signed: Signed,
     labels: Annotated[
         Path | None, typer.Option(help=f"File of labels with columns id and label: {FILES}")
     ] = None,
@@ -78,6 +83,10 @@ def evaluate(
             help="Model folder; names the classes that no prediction has.",
         ),
     ] = None,
+    apply: Annotated[
+        bool,
+        typer.Option("--apply", help="Correct by the labels what depth is worth in each domain."),
+    ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Measure the true error of every exit from labels, and name the exit they favour.
@@ -85,7 +94,11 @@ def evaluate(
     Labels and predictions are matched by id. A label is the name of a class, or its number unless
     classes are named by numbers. A label that the model does not know is an error in a file; in a
     topic it is skipped and reported. Topics are read from their beginning to the end they have at
-    the start. Nothing is changed: labels only check what was learnt.
+    the start.
+
+    Without --apply nothing is changed: labels only check what was learnt. With it the domains keep
+    how often the deeper of two exits was right where they differ, and choose their exits by it.
+    Labels applied earlier to the same domains are replaced. The model must be calibrated.
     """
     if (labels is None) == (labels_topic is None):
         raise typer.BadParameter("give either --labels or --labels-topic")
@@ -93,7 +106,11 @@ def evaluate(
         raise typer.BadParameter("give either --predictions or --topic")
     if labels is not None and predictions:
         without_effect(ctx, {"bootstrap_servers"}, "because no topic is read")
+    if not apply:
+        without_effect(ctx, {"reason", "by", "yes"}, "without --apply")
     with given.opened() as (settings, store):
+        if apply:
+            check_correctable(store.describe().meta)
         if labels is None:
             known, unreadable = _labels(labels_topic or "", settings.kafka)
         else:
@@ -116,8 +133,8 @@ def evaluate(
             )
         if labels is not None and joined.unknown:
             raise InvalidSettings(f"{labels}: {_strange(joined, all_known=names is not None)}")
-        rows = _rows(store, joined)
         _tell(joined, unreadable)
+        rows = _rows(store, joined, correct(store, joined, signed) if apply else {})
         emit(
             output,
             "policy-evaluate",
@@ -156,7 +173,9 @@ def _values(
         yield from (record.value for record in reader.records())
 
 
-def _rows(store: RedisStore, joined: Joined) -> list[dict[str, Any]]:
+def _rows(
+    store: RedisStore, joined: Joined, corrections: Mapping[str, Correction]
+) -> list[dict[str, Any]]:
     """Return what labels say of every domain, the one with most of them first."""
     from policy_state.algorithms.base import build
     from policy_state.reports.domain import exit_of
@@ -180,7 +199,9 @@ def _rows(store: RedisStore, joined: Joined) -> list[dict[str, Any]]:
                 costs=rules.costs,
                 tolerance=meta.settings.tolerance,
             )
-            rows.append(_row(name, found, snapshot, meta.layers))
+            made = corrections.get(name)
+            row = _row(name, found, snapshot, meta.layers)
+            rows.append(row | {"correction": None if made is None else asdict(made)})
     return rows
 
 

@@ -263,12 +263,22 @@ def _signed(by: str | None, *, automatic: bool | None) -> str | None:
     return f"{by} (by itself)" if automatic else by
 
 
+def _given(name: str, value: Any) -> str:  # noqa: ANN401 - as the entry has it
+    match name:
+        case "for_ms":
+            return f"for {span(value)}"
+        case "labels":
+            duels = counted(sum(value["duels"]), "duel")
+            return f"labels of {counted(value['texts'], 'text')}, {duels}"
+    return f"{name}={value}"
+
+
 def change_detail(entry: AuditEntry) -> str:
     """Return what a change was, in words."""
     parts = [
         f"{name}: {said(value[0])} -> {said(value[1])}"
         if entry.action == "configure"
-        else (f"for {span(value)}" if name == "for_ms" else f"{name}={value}")
+        else _given(name, value)
         for name, value in entry.detail.items()
     ]
     if entry.before is not None:

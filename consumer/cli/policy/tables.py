@@ -64,6 +64,7 @@ def list_row(
         "flags": " ".join(
             ["pinned"] * (snapshot.pin is not None)
             + ["frozen"] * snapshot.frozen
+            + ["labelled"] * (snapshot.labels is not None)
             + ["gate-broken"] * (r.gate is not None and r.gate.broken)
         ),
         "last text": since(r.last_seen_ms),

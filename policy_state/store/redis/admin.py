@@ -14,6 +14,7 @@ from policy_state.store.admin import (
     AuditEntry,
     Change,
     Changed,
+    Label,
     Sample,
     changed_settings,
     check_change,
@@ -52,6 +53,8 @@ class RedisAdmin(RedisGroups):
         given = {name: value for name, value in asdict(change).items() if value is not None}
         action = type(change).__name__.lower()
         arguments = given | {"note": wire.encode_note(reason), "automatic": automatic}
+        if isinstance(change, Label):
+            arguments["labels"] = change.labels.to_text()
         before, after, done = self._change(action, arguments, given, domain, by, reason)
         return Changed(wire.snapshot(before), wire.snapshot(after), bool(done))
 

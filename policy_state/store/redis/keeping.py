@@ -37,8 +37,8 @@ _META: Final = (
     "revision",
     *wire.LIMITS,
 )
-_SET: Final = ("pin", "pin_until", "pin_reason", "frozen", "freeze_reason")
-_BY_HAND: Final = frozenset({"pin", "unpin", "freeze", "unfreeze", "remove"})
+_SET: Final = ("pin", "pin_until", "pin_reason", "frozen", "freeze_reason", "labels")
+_BY_HAND: Final = frozenset({"pin", "unpin", "freeze", "unfreeze", "label", "unlabel", "remove"})
 _DOMAINS: Final = 200  # restored in one call
 
 
@@ -155,6 +155,7 @@ class Keeping:
         missing = audit.missing(kept)
         later = [fields for id_, fields in audit.entries() if ("audit", name, id_) not in kept]
         own = {fields["domain"] for fields in later if fields.get("action") in _BY_HAND}
+        reset = {fields["domain"] for fields in later if fields.get("action") == "reset"}
         names = {key[2] for key in kept if key[:2] == ("domain", name)}
         names |= {fields["domain"] for fields in missing.values() if "domain" in fields}
         settings: dict[str, str] = {}
@@ -171,6 +172,9 @@ class Keeping:
         for first in range(0, max(1, len(wanted)), _DOMAINS):
             page = wanted[first : first + _DOMAINS]
             records = [alive(kept.get(("domain", name, domain), {}), now) for domain in page]
+            for domain, record in zip(page, records, strict=True):
+                if domain in reset:
+                    record.pop("labels", None)
             reply = self._server.script(
                 "restore.lua",
                 [*keys.several("meta", "idx"), *map(keys.domain, page)],

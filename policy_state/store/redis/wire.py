@@ -23,6 +23,7 @@ from policy_state.errors import (
     StoreCorrupt,
     StoreFull,
 )
+from policy_state.labelled import LabelledDuels
 from policy_state.stats import COUNT_MAX, KINDS, ExitStats
 from policy_state.store.offsets import Status, parse_gaps
 from policy_state.store.values import (
@@ -219,8 +220,9 @@ def snapshot(text: str) -> DomainSnapshot:
         counts = orjson.loads(f"[{numbers.replace(' ', ',')}]")
     except ValueError as error:  # what somebody wrote by hand, such as 007
         raise StoreCorrupt(f"counters {numbers:.80}: {error}") from error
+    stats = ExitStats.from_flat(counts)
     return DomainSnapshot(
-        stats=ExitStats.from_flat(counts),
+        stats=stats,
         epoch=int(fields.get("epoch", "0")),
         last_seen_ms=_optional(fields, "t"),
         pin=_optional(fields, "pin"),
@@ -229,7 +231,18 @@ def snapshot(text: str) -> DomainSnapshot:
         frozen="frozen" in fields,
         freeze_reason=unquote(fields.get("freeze_reason", "")),
         drifts=int(fields.get("drifts", "0")),
+        labels=_labels(fields["labels"], stats.exits) if "labels" in fields else None,
     )
+
+
+def _labels(text: str, exits: int) -> LabelledDuels:
+    try:
+        labels = LabelledDuels.from_text(text)
+    except ValueError as error:
+        raise StoreCorrupt(str(error)) from error
+    if labels.exits != exits:
+        raise StoreCorrupt(f"labels of {labels.exits} exits, the policy has {exits}")
+    return labels
 
 
 def record_groups(record: DomainSnapshot) -> list[dict[str, int] | dict[str, str]]:
@@ -243,10 +256,11 @@ def record_groups(record: DomainSnapshot) -> list[dict[str, int] | dict[str, str
         "frozen": 1 if record.frozen else None,
     }
     notes = {"pin_reason": record.pin_reason, "freeze_reason": record.freeze_reason}
+    labels = {} if record.labels is None else {"labels": record.labels.to_text()}
     return [
         {str(j): _text(row) for j, row in enumerate(record.stats.by_exit()) if any(row)},
         {name: value for name, value in numbers.items() if value is not None},
-        {name: encode_note(text) for name, text in notes.items() if text},
+        {name: encode_note(text) for name, text in notes.items() if text} | labels,
     ]
 
 

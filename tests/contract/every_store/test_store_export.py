@@ -10,14 +10,17 @@ import pytest
 
 from policy_state.errors import FingerprintMismatch, InvalidInput
 from policy_state.health.doctor import examine
+from policy_state.labelled import LabelledDuels
 from policy_state.stats import ExitStats
-from policy_state.store.admin import Freeze, Pin, PolicyAdmin
+from policy_state.store.admin import Freeze, Label, Pin, PolicyAdmin
 from policy_state.store.offsets import GAPS_MAX, Counted
 from policy_state.store.values import DomainSnapshot
 from policy_state.transfer.document import PolicyDocument, from_document, to_document
 from policy_state.transfer.transfer import export_policy, import_policy, warm_start
 from tests.support.policies.counted import META, ONE, MakeStore, part
 from tests.support.policies.predicted import count, texts
+
+LABELS = LabelledDuels(60, (0, 40, 9, 0), (0, 30, 2, 0), (0, 10, 7, 0))
 
 
 def test_an_export_reads_back_the_same(make_store: MakeStore) -> None:
@@ -27,6 +30,7 @@ def test_an_export_reads_back_the_same(make_store: MakeStore) -> None:
     count(store, texts(200), 3, 100)
     store.change("hotels", Pin(2, for_ms=10**9), by="anna", reason="ä ö")
     store.change("books", Freeze(), by="anna", reason="")
+    store.change("books", Label(LABELS), by="anna", reason="")
     document = export_policy(store)
     assert document.consistent
     read = from_document(json.loads(json.dumps(to_document(document))))

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from policy_state.errors import FingerprintMismatch, InvalidInput
+from policy_state.labelled import LabelledDuels
 from policy_state.stats import ExitStats
-from policy_state.store.admin import Pin
+from policy_state.store.admin import Label, Pin
 from policy_state.store.changes import scaled
 from policy_state.store.offsets import Counted
 from policy_state.store.values import DomainSnapshot, PolicyMeta
@@ -51,6 +52,22 @@ def test_a_warm_start_takes_no_holdout_along(make_store: MakeStore) -> None:
     store.open(replace(old, name="new", fingerprint="f2"))
     warm_start(store, source, weight=0.5, by="anna", reason="")
     assert held(store) == {"hotels": scaled(learnt, 0.5)}
+
+
+def test_a_warm_start_takes_no_labels_along(make_store: MakeStore) -> None:
+    """They say how exits of the old model did, which is no figure of another one."""
+    store = make_store()
+    store.open(META)
+    store.apply([part(0, 1, {"hotels": ONE + ONE})])
+    labels = Label(LabelledDuels(9, (0, 5, 0, 0), (0, 5, 0, 0), (0, 0, 0, 0)))
+    store.change("hotels", labels, by="anna", reason="")
+    source = export_policy(store)
+    assert source.domains["hotels"].labels == labels.labels
+    store.open(replace(META, name="new", fingerprint="f2"))
+    warm_start(store, source, weight=1, by="anna", reason="")
+    assert store.read(["hotels"])["hotels"] == replace(
+        source.domains["hotels"], labels=None, epoch=0
+    )
 
 
 def test_a_new_model_stops_or_starts_a_policy_of_its_own(make_store: MakeStore) -> None:

@@ -221,7 +221,8 @@ def _takes_sample(before: DomainSnapshot | None, after: DomainSnapshot) -> bool:
 
 
 def _held(record: DomainSnapshot) -> bool:
-    return record.frozen or (record.pin is not None and record.pin_until_ms is None)
+    pinned = record.pin is not None and record.pin_until_ms is None
+    return record.frozen or pinned or record.labels is not None
 
 
 def _rare(record: DomainSnapshot, limits: Limits) -> bool:

@@ -13,6 +13,7 @@ from consumer.events.codec import EventBody
 from consumer.routes.route import Route
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.errors import InvalidInput
+from policy_state.labelled import LabelledDuels
 from policy_state.stats import ExitStats
 from policy_state.store.values import DomainSnapshot
 from tests.support.processors import infer, infer_all_but_poison, make_processor, records
@@ -58,6 +59,23 @@ def test_a_frozen_domain_is_not_explored(processor):
     events, _ = processor.read(records(b"a"))
     assert exits_of(processor.decide(events, {"films": snapshot})) == [2]
     assert exits_of(processor.decide(events, {"films": replace(snapshot, frozen=True)})) == [1]
+
+
+def test_labels_of_a_domain_change_where_its_texts_go(processor):
+    """With the snapshot that first has them, all of its events are decided by them."""
+    credits = ExitStats.from_texts(
+        [(0, 1, 1)] * 900 + [(0, 0, 0)] * 900,
+        exits=3,
+        credits=[(0, 600, 0)] * 900 + [(0,) * 3] * 900,
+    )
+    before = DomainSnapshot(credits, epoch=0, last_seen_ms=1)
+    after = replace(before, labels=LabelledDuels(500, (0, 500, 0), (0, 200, 0), (0, 300, 0)))
+    processor = replace(processor, model=replace(processor.model, calibrated=True))
+    processor = processor.with_policy(PolicySettings(holdout=0), processor.routes)
+    events, _ = processor.read(records(*[b"a"] * 200))
+    for snapshot, exit_ in ((before, 1), (after, 0), (replace(after, frozen=True), 0)):
+        chosen = exits_of(processor.decide(events, {"films": snapshot}))
+        assert max(set(chosen), key=chosen.count) == exit_
 
 
 def test_a_cost_weight_of_a_route_counts_for_its_texts_alone(processor):

@@ -4,8 +4,9 @@
 --   KEYS      meta, wm, gaps, idx, agg, audit (see common.lua); d:<domain> of a domain to change
 --   ARGV[1]   token of this change
 --   ARGV[2]   audit entries to keep
---   ARGV[3]   action: pin, unpin, freeze, unfreeze, reset, remove, configure, restart or a note
---   ARGV[4]   JSON of the arguments: exit, for_ms, keep, epoch; revision, fields (of meta);
+--   ARGV[3]   action: pin, unpin, freeze, unfreeze, reset, remove, label, unlabel,
+--             configure, restart or a note
+--   ARGV[4]   JSON of the arguments: exit, for_ms, keep, epoch, labels; revision, fields (of meta);
 --             note (anything else: only the audit entry is written); automatic: nobody asked for
 --             it; exits, size: see snapshot
 --   ARGV[5..] field, value.. of the audit entry
@@ -118,7 +119,12 @@ elseif action == 'reset' then
     numbers.epoch = (numbers.epoch or 0) + 1
     if given.automatic then numbers.drifts = (numbers.drifts or 0) + 1 end
   end
+  notes.labels = nil
   left = texts - texts_in(record.counters)
+elseif action == 'label' then
+  notes.labels = given.labels
+elseif action == 'unlabel' then
+  notes.labels = nil
 elseif action == 'remove' then
   left = texts_lost(domain_key, meta)
 elseif action == 'configure' then

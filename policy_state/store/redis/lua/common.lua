@@ -12,8 +12,8 @@
 --   offramp:{<pid>}:gaps         HASH    the same -> "5-9 12-20": offsets below it not counted
 --   offramp:{<pid>}:idx          ZSET    encoded domain -> last activity, ms by this server's
 --                                        clock, or the end of its pin; plus CLASS while
---                                        pinned for good or frozen, minus CLASS while hardly
---                                        used
+--                                        pinned for good, frozen or corrected by labels,
+--                                        minus CLASS while hardly used
 --   offramp:{<pid>}:agg          HASH    0 1 ..: sums of all that was counted, growing only;
 --                                        brought, gone, skipped, lost, marks, gapped: see
 --                                        `Totals`
@@ -21,7 +21,8 @@
 --                                        behind the first 9, 15 and 22; t: last text, ms; epoch:
 --                                        how often started afresh, drifts: of these, by drift;
 --                                        gen: that of meta when written;
---                                        pin, pin_until, pin_reason; frozen, freeze_reason
+--                                        pin, pin_until, pin_reason; frozen, freeze_reason;
+--                                        labels: see `LabelledDuels.to_text`
 --   offramp:{<pid>}:audit        STREAM  who changed what and why (capped)
 --   offramp:{<pid>}:samples      STREAM  domains as they were at some numbers of texts (capped)
 --   offramp:{routes:<group>}:table  HASH    revision; routes: JSON list, in order
@@ -52,7 +53,7 @@ local MAX = 9007199254740991 -- 2^53 - 1
 local CLASS = 1e15 -- ms: far more than any time of day
 local NUMBERS = {t = true, epoch = true, drifts = true, gen = true, pin = true, pin_until = true,
                  frozen = true}
-local NOTES = {pin_reason = true, freeze_reason = true}
+local NOTES = {pin_reason = true, freeze_reason = true, labels = true}
 
 local call, concat, tonumber = redis.call, table.concat, tonumber
 local find, format, gmatch, match = string.find, string.format, string.gmatch, string.match

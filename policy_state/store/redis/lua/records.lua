@@ -42,6 +42,7 @@ local function load_record(key, prefix, meta, now, size)
       if not is_count(value) then return nil, {'corrupt', key, field, value} end
       numbers[field] = tonumber(value)
     else
+      if field == 'labels' and not are_counts(value) then return nil, {'corrupt', key, field, value} end
       local group = NOTES[field] and 'notes' or 'others'
       if record[group] == NONE then record[group] = {} end
       record[group][field] = value
@@ -120,7 +121,8 @@ end
 local function index_score(record, meta, texts)
   local numbers, last = record.numbers, record.numbers.t or 0
   local ends = numbers.pin and numbers.pin_until
-  if numbers.frozen or numbers.pin and not ends then return exact(last + CLASS) end
+  local held = numbers.frozen or record.notes.labels or numbers.pin and not ends
+  if held then return exact(last + CLASS) end
   if ends then return exact(math.max(last, ends)) end
   if texts < meta.rare_texts then return exact(last - CLASS) end
   return exact(last)

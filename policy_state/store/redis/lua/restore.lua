@@ -1,9 +1,9 @@
--- Brings back what people have set, of a policy that lost it: settings, pins, freezes. May be repeated.
+-- Brings back what people have set, of a policy that lost it: settings, pins, freezes, labels. May be repeated.
 --
 --   KEYS[1..2]   meta, idx (see common.lua)
 --   KEYS[3..]    d:<domain>
 --   ARGV[1]      fingerprint that meta must hold
---   ARGV[2]      JSON [[{number: value}, {note: text}]..] per domain: its pin and freeze, or none
+--   ARGV[2]      JSON [[{number: value}, {note: text}]..] per domain: its pin, freeze and labels, or none
 --   ARGV[3..]    field, value.. of meta
 --
 -- Returns {'ok', domains written}, or as apply.lua. A domain that there is no room for is left out.
@@ -22,7 +22,7 @@ for d, given in ipairs(cjson.decode(ARGV[2])) do
   local record
   record, problem = load_record(KEYS[FIXED_KEYS + d], prefix, meta, now)
   if problem then return problem end
-  local wanted = next(given[1]) ~= nil
+  local wanted = next(given[1]) ~= nil or next(given[2]) ~= nil
   if record.known or wanted and free > 0 then
     if not record.known then free = free - 1 end
     local numbers, notes = record.numbers, {}

@@ -12,6 +12,7 @@ ENTRY = "1700000000000-0"
     [
         (["g", "routes"], {"revision": "3", "routes": "[]"}),
         (["g", "domain", "default", "hotels/{x}"], {"pin": "1", "pin_reason": "why"}),
+        (["g", "domain", "default", "a"], {"labels": "60 0 0 0 40 30 10"}),
         (["g", "audit", "default", ENTRY], {"action": "pin", "revision": "not ours to read"}),
         (["g", "route-audit", ENTRY], None),
     ],
@@ -41,6 +42,7 @@ def test_what_workers_write_is_read(key, value):
         (["g", "policy", "default"], {"revision": "1"}),
         (["g", "domain", "default", "a"], {"pin": "1e3"}),
         (["g", "domain", "default", "a"], {"pin_until": "9" * 40}),
+        (["g", "domain", "default", "a"], {"labels": "60 0 0 0 40 30 11"}),
     ],
 )
 def test_what_no_worker_wrote_is_refused_in_one_line(key, value):
