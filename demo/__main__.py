@@ -61,7 +61,7 @@ def _arguments() -> argparse.Namespace:
         action="append",
         help="stream this file (as `offramp produce` reads) as a domain, instead of the samples",
     )
-    parser.add_argument("--events", type=int, default=2000, help="events a domain (%(default)s)")
+    parser.add_argument("--events", type=int, default=3000, help="events a domain (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes (%(default)s)")
     parser.add_argument("--model", type=Path, default=PRETRAINED, help="model folder (the shipped)")
     parser.add_argument("--seed", type=int, default=0, help="order of the texts (%(default)s)")
