@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+import sys
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +15,8 @@ from consumer.errors import InvalidSettings
 if TYPE_CHECKING:
     from consumer.metrics.board import Board
     from consumer.settings.sections import MetricsSettings
+
+log = logging.getLogger("offramp.metrics")
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _PATHS: Final = "/live, /ready, /metrics\n"
@@ -53,6 +57,12 @@ class MetricsPort:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False  # a slow reader does not hold up the end of a worker
+
+    def handle_error(self, _request: object, client_address: object) -> None:
+        """Log what failed, unless a reader has just left; the base class writes to stderr."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            log.error("request failed client=%s", client_address, exc_info=error)
 
 
 class _Server6(_Server):

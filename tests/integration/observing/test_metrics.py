@@ -107,7 +107,11 @@ def test_a_run_of_1000_events_is_counted_exactly(fleet, port, kafka):
 
 
 def test_the_port_of_two_processes_adds_them_up_and_outlives_one(fleet, port, kafka, redis_url):
-    """One port has the sums of both, exactly, also after one of them was killed."""
+    """One port has the sums of both, exactly, also after one of them was killed.
+
+    With `log.format` each line of both, and of the supervisor, is an object; none has a text.
+    """
+    fleet.environ["OFFRAMP_LOG__FORMAT"] = "json"
     send(kafka, topic_of(fleet.prefix, "films"), events(EVENTS // 2))
     start(fleet, 2)
     wait_for(lambda: port.total("offramp_records_total") == EVENTS // 2)
@@ -122,6 +126,13 @@ def test_the_port_of_two_processes_adds_them_up_and_outlives_one(fleet, port, ka
     lags = port.figures()["offramp_partition_lag_records"]
     assert {dict(labels)["worker"] for labels in lags} == {"w-0", "w-1"}
     assert len({(dict(s)["topic"], dict(s)["partition"]) for s in lags}) == len(lags) == 8
+    fleet.running["w"].send_signal(signal.SIGTERM)
+    assert fleet.running["w"].wait(60) == 0
+    lines = [orjson.loads(line) for line in fleet.log("w").splitlines()]
+    assert {line["instance"] for line in lines} == {"w", "w-0", "w-1"}
+    batches = [line["events"] for line in lines if line["message"] == "batch"]
+    assert sum(batches) == EVENTS - BAD
+    assert "good film" not in fleet.log("w")
 
 
 def test_markers_of_transactions_are_no_lag(fleet, port, kafka):

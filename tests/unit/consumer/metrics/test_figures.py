@@ -1,6 +1,8 @@
 """What is reported adds up, arrives whole, and is read back as it was, whatever names say."""
 
 import os
+import socket
+import struct
 
 import pytest
 from hypothesis import given
@@ -15,7 +17,11 @@ from consumer.metrics.board import Board
 from consumer.metrics.exposition import exposed
 from consumer.metrics.gpu import gpu_figures
 from consumer.metrics.report import Report, Reporter, ReportReader, ReportWriter, Turn
+from consumer.metrics.server import MetricsPort
 from consumer.metrics.tally import Tally
+from consumer.settings.sections import MetricsSettings
+from deploy.local.process import free_port
+from tests.support.workers.figures import Port
 
 HOSTILE = ['a"b', "a\nb", "a\\n", "a\\", "{x=1}", "# HELP", "é\u2028\x00", "", " "]
 LATENCIES = st.lists(st.floats(0, 1e6))
@@ -136,3 +142,19 @@ def test_every_metric_has_its_type_and_meaning_in_the_answer():
     for metric in m.METRICS:
         family = families[metric.name.removesuffix("_total")]
         assert (family.type, family.documentation) == (metric.kind, metric.meaning)
+
+
+def test_a_reader_that_leaves_or_sends_nonsense_disturbs_nobody(capfd):
+    """Nothing is written to the log of the worker, and the next reader has its answer."""
+    settings = MetricsSettings(port=free_port())
+    with MetricsPort(Board(["w"], stuck_s=1), settings):
+        address = (settings.host, settings.port)
+        for request in (b"GET /metrics HTTP/1.1\r\n\r\n", b"\xff\x00\r\n\r\n", b"x" * 100_000, b""):
+            with socket.create_connection(address) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.sendall(request)
+        port = Port(settings.port)
+        assert port.get("/ready") == (503, "w: starts\n")
+        assert port.get("/live?x=1") == (200, "ok\n")
+        assert port.figures()["offramp_ready"] == {(("worker", "w"),): 0}
+    assert capfd.readouterr() == ("", "")
