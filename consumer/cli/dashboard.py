@@ -72,6 +72,7 @@ def dashboard(
     from consumer.dashboard.board import Board
     from consumer.dashboard.guard import LOOPBACK, Access
     from consumer.dashboard.index import DomainIndex
+    from consumer.dashboard.kafka_view import KafkaView
     from consumer.dashboard.server import serve
     from consumer.errors import InvalidSettings
 
@@ -93,8 +94,9 @@ def dashboard(
             store=store,
             index=DomainIndex(store, lambda: known_routes(settings, store)),
             access=access,
-            kafka=given.bootstrap_servers is not None,
-            texts=allow_texts,
+            kafka=KafkaView(
+                settings, store, asked=given.bootstrap_servers is not None, texts=allow_texts
+            ),
         )
         shown = f"[{host}]" if ":" in host else host
         typer.echo(f"serving http://{shown}:{listening.getsockname()[1]}/", err=True)

@@ -101,7 +101,7 @@ def list_(
     _check_class(chosen.class_, found=bool(found))
     print_data(
         output,
-        [_facts(letter) for letter in found],
+        [letter_facts(letter) for letter in found],
         [
             {
                 "position": letter.position,
@@ -134,7 +134,7 @@ def show(
 
         raise InvalidSettings(f"no dead letter at {printable(position)}; see `offramp dlq list`")
     if output is not Output.TABLE:
-        print_data(output, _facts(letter), [_facts(letter)])
+        print_data(output, letter_facts(letter), [letter_facts(letter)])
         return
     for name, value in letter.error.items():
         shown = printable(value)
@@ -229,7 +229,8 @@ def _check_class(name: str | None, *, found: bool) -> None:
         )
 
 
-def _facts(letter: ReadLetter) -> dict[str, object]:
+def letter_facts(letter: ReadLetter) -> dict[str, object]:
+    """Return a dead letter, for programs."""
     return {
         "position": letter.position,
         **letter.error,

@@ -150,7 +150,7 @@ def list_(given: OnRoutes, output: OutputOption = Output.TABLE, watch: Watch = F
     with given.store(*_LAG) as (settings, store):
 
         def draw() -> None:
-            rows = _listed(settings.kafka, shown_routes(settings, store), store)
+            rows = listed_topics(settings.kafka, shown_routes(settings, store), store)
             table = [row | {"partitions": row["partitions"] or row["state"]} for row in rows]
             unsaid = {"state"}
             if not any(row["deleted"] for row in rows):  # it is rare: programs have it always
@@ -162,7 +162,14 @@ def list_(given: OnRoutes, output: OutputOption = Output.TABLE, watch: Watch = F
         repeat(watch, draw)
 
 
-def _listed(kafka: KafkaSettings, table: RouteTable, store: PositionStore) -> list[dict[str, Any]]:
+def listed_topics(
+    kafka: KafkaSettings, table: RouteTable, store: PositionStore
+) -> list[dict[str, Any]]:
+    """Return the topics of a group, and how far it is behind in each.
+
+    Raises:
+        StreamUnavailable: no broker answers.
+    """
     from consumer.kafka.group.offsets import group_lag
     from consumer.kafka.topic_plan import named_topics
     from consumer.kafka.topics import describe_cluster

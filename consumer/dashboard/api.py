@@ -103,6 +103,8 @@ _FOUND: Final[Mapping[str, Found]] = {
     "audit": lambda request: documents.audit(board_of(request), limit=_limit(request)),
     "workers": lambda request: documents.workers(board_of(request)),
     "routes": lambda request: documents.routes(board_of(request)),
+    "topics": lambda request: board_of(request).kafka.topics(),
+    "dead-letters": lambda request: board_of(request).kafka.dead_letters(),
 }
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from consumer.dashboard.guard import Access, Asking
     from consumer.dashboard.index import DomainIndex
+    from consumer.dashboard.kafka_view import KafkaView
     from consumer.settings.load import Settings
     from policy_state.store.redis.store import RedisStore
 
@@ -25,8 +26,7 @@ class Board:
     store: RedisStore  # with the policy open
     index: DomainIndex
     access: Access
-    kafka: bool = False  # whether Kafka is asked for lag and dead letters
-    texts: bool = False  # whether dead letters are shown with their texts
+    kafka: KafkaView
 
 
 def board_of(request: Request) -> Board:

@@ -198,10 +198,10 @@ class DomainIndex:
             names = [name for name in names if wanted in name.casefold()]
         if show == "all":
             return names
-        rows = ((name, self.rows.get(name)) for name in names)
-        return [
-            n for n, row in rows if row and (row.alarm if show == "alarmed" else row.state == show)
-        ]
+        rows = self.rows
+        if show == "alarmed":
+            return [name for name in names if (row := rows.get(name)) and row.alarm]
+        return [name for name in names if (row := rows.get(name)) and row.state == show]
 
 
 def rows_of(

@@ -150,6 +150,21 @@ def described() -> Schema:
                 "The routes in force, as `offramp route list`.",
                 _document("route-list", "routes", {"topics": _WORD}, group=_WORD, source=_WORD),
             ),
+            "/api/topics": _reads(
+                "The topics of the group and their lag, as `offramp topics list`.",
+                _document("topics-list", "topics", {"topic": _WORD, "role": _WORD}, group=_WORD),
+            ),
+            "/api/dead-letters": _reads(
+                "Dead letters by stage and class; the latest ones, without texts unless allowed.",
+                _document(
+                    "dashboard-dead-letters",
+                    "classes",
+                    {"stage": _WORD, "class": _WORD, "letters": _COUNT},
+                    topic=_WORD,
+                    letters=_COUNT,
+                    latest=_LIST,
+                ),
+            ),
             "/api/change": {"post": _changes()},
         },
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},

@@ -20,10 +20,15 @@ from consumer.dashboard import documents
 from consumer.dashboard.api import answered, page_of_domains
 from consumer.dashboard.board import asking, board_of, choice_of
 from consumer.dashboard.index import SHOWN, SORTS
+from consumer.errors import StreamUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
     from starlette.responses import Response
+
+    from consumer.dashboard.board import Board
 
 FOLDER: Final = Path(__file__).parent
 _ROWS: Final = 50
@@ -85,7 +90,7 @@ def rendered(request: Request, template: str, *, status: int = 200, **values: An
         person=who.person,
         writes=board.access.writes,
         form_key=board.access.form_key(who.session) if who.person is not None else "",
-        kafka=board.kafka,
+        kafka=board.kafka.asked,
         **values,
     )
     return answered(request, body.encode(), "text/html", status=status)
@@ -153,13 +158,30 @@ def domains(request: Request) -> Response:
 
 
 def routes(request: Request) -> Response:
-    """Return the routes in force."""
-    return rendered(request, "routes.html", found=documents.routes(board_of(request)))
+    """Return the routes in force, and how far the group is behind in their topics."""
+    board = board_of(request)
+    topics, trouble = _of_kafka(board, board.kafka.topics)
+    found = documents.routes(board)
+    return rendered(request, "routes.html", found=found, topics=topics, trouble=trouble)
 
 
 def dead_letters(request: Request) -> Response:
-    """Return how many records could not be used."""
-    return rendered(request, "dead_letters.html")
+    """Return how many records could not be used, and why."""
+    board = board_of(request)
+    found, trouble = _of_kafka(board, board.kafka.dead_letters)
+    return rendered(request, "dead_letters.html", found=found, trouble=trouble)
+
+
+def _of_kafka(
+    board: Board, find: Callable[[], documents.Document]
+) -> tuple[documents.Document | None, str]:
+    """Return what Kafka has, or why there is nothing: the rest of the page does not need it."""
+    if not board.kafka.asked:
+        return None, ""
+    try:
+        return find(), ""
+    except StreamUnavailable as error:
+        return None, str(error)
 
 
 def workers(request: Request) -> Response:

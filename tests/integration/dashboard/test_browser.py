@@ -1,69 +1,42 @@
 """The pages in a real browser: what people see, click and type, on a policy that has lived."""
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from urllib.parse import quote
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Dialog, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from policy_state.store.redis.store import RedisStore
 from tests.support.policies.lived import ERRORS, HOSTILE, META, live
 
+OpenPage = Callable[..., AbstractContextManager[Page]]
 PAGES = ("/", "/domains", "/domain?name=hotels", "/routes", "/workers", "/dead-letters", "/audit")
 PHONE: ViewportSize = {"width": 390, "height": 844}
 DESK: ViewportSize = {"width": 1440, "height": 900}
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium; none is downloaded."""
-    found = shutil.which("chromium")
-    if found is None:
-        pytest.skip("needs Debian's package chromium; `make debian` installs it")
-    with sync_playwright() as playwright:
-        # As root there is no sandbox; only pages of the test are opened.
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(browser: Browser, looking: str) -> Iterator[Page]:
+def page(open_page: OpenPage, looking: str) -> Iterator[Page]:
     """A page of the dashboard, on which nothing may go wrong."""
-    context = browser.new_context(base_url=looking, viewport=DESK)
-    yield from watched(context.new_page())
-    context.close()
-
-
-def watched(page: Page) -> Iterator[Page]:
-    wrong: list[str] = []
-
-    def closed(dialog: Dialog) -> None:
-        wrong.append(f"dialog {dialog.message}")
-        dialog.dismiss()
-
-    page.on("console", lambda said: wrong.extend([said.text] * (said.type == "error")))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("dialog", closed)
-    yield page
-    assert wrong == []
+    with open_page(looking) as page:
+        yield page
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", [*PAGES, f"/domain?name={quote(HOSTILE, safe='')}"])
-def test_everybody_can_use_every_page(browser: Browser, looking: str, path: str, scheme) -> None:
+def test_everybody_can_use_every_page(
+    open_page: OpenPage, looking: str, path: str, scheme: str
+) -> None:
     """Axe finds nothing, light or dark, on a phone or a desk, and no page is wider than a phone."""
     for size in (PHONE, DESK):
-        context = browser.new_context(base_url=looking, viewport=size, color_scheme=scheme)
-        for page in watched(context.new_page()):
+        with open_page(looking, viewport=size, color_scheme=scheme) as page:
             page.goto(path)
             wide = page.evaluate("document.documentElement.scrollWidth")
             assert wide <= size["width"], (path, size)
             found = Axe().run(page)
             assert found.violations_count == 0, found.generate_report()
-        context.close()
 
 
 def test_the_overview_shows_what_every_exit_does(page: Page) -> None:
@@ -191,10 +164,9 @@ def test_names_and_reasons_from_outside_are_only_text(page: Page) -> None:
     expect(page.locator("#list")).to_contain_text("No domain matches.")
 
 
-def test_changes_are_made_by_who_has_logged_in(browser: Browser, changing: str, token) -> None:
+def test_changes_are_made_by_who_has_logged_in(open_page: OpenPage, changing: str, token) -> None:
     """The login leads back to the page; a pin is made, shown and signed; then it is taken back."""
-    context = browser.new_context(base_url=changing, viewport=DESK)
-    for page in watched(context.new_page()):
+    with open_page(changing) as page:
         page.goto("/domain?name=support%20tickets")
         page.get_by_label("Token").fill(token)
         page.get_by_label("Your name").fill("bea")
@@ -214,7 +186,6 @@ def test_changes_are_made_by_who_has_logged_in(browser: Browser, changing: str, 
         expect(page.locator(".badges")).not_to_contain_text("pinned")
         page.get_by_role("button", name="Log out").click()
         expect(page.locator("h1")).to_have_text("Log in")
-    context.close()
 
 
 def test_a_dashboard_that_only_looks_offers_no_change(page: Page) -> None:
@@ -224,12 +195,12 @@ def test_a_dashboard_that_only_looks_offers_no_change(page: Page) -> None:
     expect(page.locator(".actions")).to_contain_text("offramp policy reset")
 
 
-def test_without_scripts_pages_are_still_read_and_searched(browser: Browser, looking: str) -> None:
+def test_without_scripts_pages_are_still_read_and_searched(
+    open_page: OpenPage, looking: str
+) -> None:
     """Plots are drawn, the search finds, and the sliders have a button."""
-    context = browser.new_context(base_url=looking, java_script_enabled=False)
-    for page in watched(context.new_page()):
+    with open_page(looking, java_script_enabled=False) as page:
         page.goto("/domains?search=hot")
         page.get_by_role("link", name="hotels").click()
         expect(page.locator("figure.plot polyline").first).to_be_attached()
         expect(page.get_by_role("button", name="Work it out")).to_be_visible()
-    context.close()

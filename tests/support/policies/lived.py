@@ -69,11 +69,15 @@ def fill(store: RedisStore) -> None:
     store.change("films", Pin(2, 7_200_000), by="anna", reason="labels are checked by hand")
     store.change("laptops", Freeze(), by="anna", reason="contract 12")
     live(store, "films", 300, first=upto["films"], seed=9)
+    beat(store)
+
+
+def harm(store: RedisStore) -> None:
+    """Add what somebody might write who means harm: a domain, a person and a reason."""
     live(store, HOSTILE, 40)
     store.change(
         HOSTILE, Pin(1), by='<img src=x onerror="alert(1)">', reason="<script>alert(2)</script>"
     )
-    beat(store)
 
 
 def beat(store: RedisStore) -> None:
