@@ -16,6 +16,7 @@ from tests.support.kafka_records import read_topic, send
 from tests.support.waiting import wait_for
 from tests.support.workers.figures import Port
 from tests.support.workers.fleet import topic_of
+from tests.support.workers.queries import queries, series_in
 
 SERVERS = ("KAFKA__BOOTSTRAP_SERVERS", "REDIS__URL")
 EVENTS, BAD = 1_000, 20
@@ -89,6 +90,9 @@ def check(fleet, port, *, sent, bad):
     wait_for(lambda: port.total("offramp_partition_lag_records") == 0)
     wait_for(lambda: port.total("offramp_pace_records_per_second") > 0)
     assert set(port.figures()["offramp_backlog_seconds"].values()) == {0}
+    asked_for = {series for _, query in queries() for series in series_in(query)}
+    asked_for = {series for series in asked_for if not series.startswith("offramp_gpu_")}
+    assert asked_for <= port.figures().keys()  # the alerts and the dashboard
 
 
 def test_a_run_of_1000_events_is_counted_exactly(fleet, port, kafka):
