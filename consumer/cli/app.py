@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from consumer import __version__
-from consumer.cli import config, dashboard, dlq, lab, produce, topics, worker
+from consumer.cli import config, dashboard, dlq, lab, produce, status, topics, worker
 from consumer.cli.commands import DAILY, LAB, MODELS, RUN, TOPICS, Commands, InPanels
 from consumer.cli.model import inspect, prepare, rewrite, train
 from consumer.cli.output import printable
@@ -57,6 +57,7 @@ app = Commands(
 app.command("worker", epilog=worker.EXAMPLES, rich_help_panel=RUN)(worker.worker)
 app.command("produce", epilog=produce.EXAMPLES, rich_help_panel=RUN)(produce.produce)
 app.add_typer(config.app, name="config", rich_help_panel=RUN)
+app.command("status", epilog=status.EXAMPLES, rich_help_panel=DAILY)(status.status)
 app.command("explain", epilog=look.EXPLAIN_EXAMPLES, rich_help_panel=DAILY)(look.explain)
 app.command("pin", epilog=change.PIN_EXAMPLES, rich_help_panel=DAILY)(change.pin)
 app.command("unpin", epilog=change.UNPIN_EXAMPLES, rich_help_panel=DAILY)(change.unpin)

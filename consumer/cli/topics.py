@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,9 +20,6 @@ from consumer.cli.route.in_force import (
 from consumer.cli.session import OnRoutes, confirm
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from consumer.kafka.group.offsets import TopicLag
     from consumer.kafka.topic_plan import Planned
     from consumer.routes.table import RouteTable
     from consumer.settings.sections import KafkaSettings
@@ -170,43 +168,19 @@ def listed_topics(
     Raises:
         StreamUnavailable: no broker answers.
     """
-    from consumer.kafka.group.offsets import group_lag
-    from consumer.kafka.topic_plan import named_topics
-    from consumer.kafka.topics import describe_cluster
+    from consumer.kafka.group.overview import group_overview
     from consumer.routes.route import route_for
+    from consumer.status.topics import input_routes, topic_rows
 
-    existing = describe_cluster(kafka).partitions
-    routed = {name: route_for(table.routes, name) for name in sorted(existing)}
-    lag = group_lag(kafka, [n for n, route in routed.items() if route is not None], store)
-    for name in (name for route in table.routes for name in named_topics(route.topics)):
-        routed.setdefault(name, route_for(table.routes, name))
-    rows = [
-        _listed_row(name, "input", existing, lag.get(name), route.name)
-        | {"domain": domain_said(route, name)}
-        for name, route in routed.items()
-        if route is not None
+    overview = group_overview(
+        kafka, lambda topic: route_for(table.routes, topic) is not None, store.positions
+    )
+    routes = input_routes(table, overview)
+    domains = {topic: domain_said(route, topic) for topic, route in routes.items()}
+    return [
+        asdict(row) | {"domain": domains[row.topic] if row.role == "input" else None}
+        for row in topic_rows(kafka, table, overview)
     ]
-    written = dict.fromkeys([route.output for route in table.routes], "output")
-    own = {kafka.dead_letters: "dead-letter", kafka.policy_topic: "policy"}
-    for name, role in {**written, **own}.items():
-        names = ",".join(r.name or "" for r in table.routes if r.output == name) or None
-        rows.append(_listed_row(name, role, existing, None, names))
-    return rows
-
-
-def _listed_row(
-    name: str, role: str, existing: Mapping[str, int], lag: TopicLag | None, route: str | None
-) -> dict[str, Any]:
-    return {
-        "topic": name,
-        "role": role,
-        "state": "ready" if name in existing else "missing",
-        "partitions": existing.get(name),
-        "lag": None if lag is None else lag.behind,
-        "deleted": None if lag is None else lag.deleted,
-        "route": route,
-        "domain": None,
-    }
 
 
 def _warnings(planned: list[Planned]) -> list[str]:

@@ -11,7 +11,7 @@ from consumer.kafka.reading.reader import TopicReader
 from consumer.kafka.writing.topic_writer import TopicWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Mapping
 
     from consumer.events.record import Record
     from consumer.settings.sections import KafkaSettings
@@ -121,6 +121,37 @@ def read_letters(
                 letter.error.get("class"),
             }:
                 yield letter
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Dead letters since some time."""
+
+    classes: Mapping[str, int]  # how many there are of each class of error
+    more: bool  # whether there may be others, beyond those that were read
+
+    @property
+    def letters(self) -> int:
+        """How many were read."""
+        return sum(self.classes.values())
+
+
+def recent_letters(settings: KafkaSettings, *, since_ms: int, limit: int) -> Recent:
+    """Return the committed letters since a time, by class; reads these alone, and at most `limit`.
+
+    Raises:
+        TopicMissing: there is no such topic.
+        StreamUnavailable: Kafka does not answer.
+    """
+    classes: Counter[str] = Counter()
+    with TopicReader(settings, [settings.dead_letters]) as reader:
+        for _, record in reader.between(reader.since(since_ms)):
+            if record.timestamp_ms < since_ms:  # whoever writes may say any time
+                continue
+            if classes.total() == limit:
+                return Recent(dict(classes), more=True)
+            classes[_letter(record).error.get("class", "unknown")] += 1
+    return Recent(dict(classes), more=False)
 
 
 def replay(

@@ -112,11 +112,13 @@ def describe_cluster(kafka: KafkaSettings, *, timeout_s: float | None = None) ->
         StreamUnavailable: no broker answers.
     """
     with connected(kafka, timeout_s=timeout_s) as admin:
-        described = _described(admin, _own_names(admin))
-        return Cluster(
-            brokers=len(admin.describe_cluster()["brokers"]),
-            partitions={topic["name"]: len(topic["partitions"]) for topic in described},
-        )
+        brokers = len(admin.describe_cluster()["brokers"])
+        return Cluster(brokers=brokers, partitions=existing_topics(admin))
+
+
+def existing_topics(admin: KafkaAdminClient) -> dict[str, int]:
+    """Return how many partitions every topic has that is not Kafka's own."""
+    return {d["name"]: len(d["partitions"]) for d in _described(admin, _own_names(admin))}
 
 
 def topic_ids(admin: KafkaAdminClient) -> dict[str, str]:
@@ -140,10 +142,13 @@ def partition_sources(
 def log_offsets(
     admin: KafkaAdminClient,
     partitions: Iterable[TopicPartition],
-    which: OffsetSpec = OffsetSpec.LATEST,
+    which: OffsetSpec | int = OffsetSpec.LATEST,
     **options: Any,  # noqa: ANN401  (kafka-python is untyped)
 ) -> dict[TopicPartition, int]:
-    """Return an offset of each log; by default the next one, behind transactions still open."""
+    """Return an offset of each log; by default the next one, behind transactions still open.
+
+    For a time in ms it is that of the first record as young as this, -1 where there is none.
+    """
     if not (wanted := dict.fromkeys(partitions, which)):
         return {}
     found = admin.list_partition_offsets(wanted, **options)

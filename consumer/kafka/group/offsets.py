@@ -15,12 +15,11 @@ from policy_state.errors import StoreUnavailable
 from policy_state.store.groups import ConsumerGroup, StoredPositions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from kafka import TopicPartition
 
     from consumer.settings.sections import KafkaSettings
-    from policy_state.store.groups import PositionStore
 
 log = logging.getLogger("offramp.topics")
 
@@ -120,41 +119,40 @@ def kafka_state(settings: KafkaSettings) -> KafkaState:
     )
 
 
-def group_lag(
-    kafka: KafkaSettings, topics: Iterable[str], store: PositionStore
-) -> dict[str, TopicLag]:
-    """Return how far the group is behind in each topic.
+def partition_lag(
+    admin: KafkaAdminClient,
+    kafka: KafkaSettings,
+    topics: Collection[str],
+    positions: Callable[[ConsumerGroup], StoredPositions],
+) -> dict[TopicPartition, TopicLag]:
+    """Return how far the group is behind in each partition of some topics.
 
-    Where Kafka has no position of the group it is counted from the one that the store has; where
-    that has none, or is away, from where the group would begin. Markers of transactions count as
-    records.
+    Where Kafka has no position of the group it is counted from the one in `positions`; where there
+    is none, or `positions` raises `StoreUnavailable`, from where the group would begin. Markers of
+    transactions count as records.
 
     Raises:
-        StreamUnavailable: the broker does not answer.
+        KafkaError: the broker does not answer.
     """
-    names = list(topics)
-    if not names:
-        return {}
-    with connected(kafka) as admin:
-        sources = partition_sources(admin, names)
-        found = _committed(admin, kafka.group) or {}
-        group = known_group(admin, kafka.group)
-        ends = log_offsets(admin, sources)
-        firsts = log_offsets(admin, sources, OffsetSpec.EARLIEST)
+    sources = partition_sources(admin, topics)
+    found = _committed(admin, kafka.group) or {}
+    group = known_group(admin, kafka.group)
+    ends = log_offsets(admin, sources)
+    firsts = log_offsets(admin, sources, OffsetSpec.EARLIEST)
     try:
-        stored = store.positions(group)
+        stored = positions(group)
     except StoreUnavailable as error:
         log.warning("cannot read the positions in redis error=%s", error)
         stored = StoredPositions(began=False)
     began = stored.began or any(entry.offset >= 0 for entry in found.values())
     at_first = kafka.start == "earliest" or began
-    lag = dict.fromkeys(names, TopicLag())
+    lag = {}
     for tp, source in sources.items():
         first, end = firsts[tp], ends[tp]
         at = offset_in(found.get(tp), source.rpartition("/")[0])
         if at is None:
             at = stored.offsets.get(source, first if at_first else end)
-        lag[tp.topic] += TopicLag(max(0, end - max(at, first)), max(0, first - at))
+        lag[tp] = TopicLag(max(0, end - max(at, first)), max(0, first - at))
     return lag
 
 

@@ -101,6 +101,22 @@ class TopicReader:
             firsts = log_offsets(self.admin, partitions, OffsetSpec.EARLIEST)
         return {tp: (firsts[tp], ends[tp]) for tp in partitions}
 
+    def since(self, time_ms: int) -> dict[TopicPartition, tuple[int, int]]:
+        """Return from where to where records lie that are as young as this; nothing is read.
+
+        What lies behind an open transaction is left out.
+
+        Raises:
+            StreamUnavailable: no broker answers.
+        """
+        with translated("looking for the latest records of " + ", ".join(self._topics)):
+            partitions = self._partitions()
+            ends = log_offsets(
+                self.admin, partitions, isolation_level=IsolationLevel.READ_COMMITTED
+            )
+            firsts = log_offsets(self.admin, partitions, time_ms)
+        return {tp: (first, ends[tp]) for tp, first in firsts.items() if 0 <= first < ends[tp]}
+
     def between(
         self, spans: Mapping[TopicPartition, tuple[int | None, int]]
     ) -> Iterator[tuple[TopicPartition, Record]]:

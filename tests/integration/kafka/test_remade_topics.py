@@ -11,7 +11,7 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from consumer.errors import StreamUnavailable
-from consumer.kafka.group.offsets import group_lag, group_offsets, to_commit
+from consumer.kafka.group.offsets import group_offsets, partition_lag, to_commit
 from consumer.learning.prediction_log import PredictionLog
 from policy_state.reports.domain import read_reports
 from policy_state.store.offsets import Counted
@@ -202,8 +202,8 @@ def test_an_offset_that_was_committed_for_the_topic_before_is_nobodys(members, a
     late = to_commit(EVENTS - 5, before) if of_the_old else OffsetAndMetadata(EVENTS - 5, "", -1)
     set_offsets(admin, members.settings.group, {tp: late})
     left = EVENTS if of_the_old else 5
-    lag = group_lag(members.settings, [members.topic], MemoryPositions())
-    assert lag[members.topic].behind == left
+    lag = partition_lag(admin, members.settings, [members.topic], MemoryPositions().positions)
+    assert lag[tp].behind == left
     with PredictionLog(members.settings, [members.out], fingerprint="f", exits=3) as predicted:
         found = {} if of_the_old else {(after, 0): EVENTS - 5}
         assert group_offsets(predicted.admin, members.settings.group, predicted.ids) == found

@@ -1,0 +1,1 @@
+"""Whether a group of workers is well, and what needs a person."""
