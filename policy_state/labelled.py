@@ -106,12 +106,14 @@ class LabelledDuels:
         return len(self.duels)
 
 
-def corrected(stats: ExitStats, labels: LabelledDuels | None) -> ExitStats:
+def corrected(
+    stats: ExitStats, labels: LabelledDuels | None, *, credited: int = CREDITED_DUELS
+) -> ExitStats:
     """Return the counters of a domain with the credits that its labels speak for.
 
     What a change of label is worth is the mean of what the credits say and of the share of
     labelled duels that the deeper exit won more than it lost. The credits weigh as much as
-    `CREDITED_DUELS`, the labels as the duels that they decided, up to `LABELLED_DUELS_MOST`. Like
+    `credited` duels, the labels as those that they decided, up to `LABELLED_DUELS_MOST`. Like
     credits, it is never below 0. A step without labelled duels keeps its credits.
 
     >>> from policy_state.stats import ExitStats
@@ -129,7 +131,7 @@ def corrected(stats: ExitStats, labels: LabelledDuels | None) -> ExitStats:
         most = THOUSAND * stats.duels[j]
         before, weight = stats.credit[j] / most, min(decided, LABELLED_DUELS_MOST)
         won = (labels.wins[j] - labels.losses[j]) / decided
-        worth = (CREDITED_DUELS * before + weight * won) / (CREDITED_DUELS + weight)
+        worth = (credited * before + weight * won) / (credited + weight)
         worth = min(1.0, max(0.0, worth))
         credit[j] = round(most * worth)
         spread = stats.squares[j] * (worth / before) ** 2 if before else most * worth**2
