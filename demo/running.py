@@ -17,7 +17,7 @@ from consumer.settings.sections import KafkaSettings
 from demo.fleet import WorkerDied, check_alive, feeding, following, threads_each, workers
 from demo.summary import Drift, Predicted, sum_up
 from demo.texts import Text, draw, number_of, read_domains
-from demo.view import Screen, live_table, save_picture, summary_view
+from demo.view import Screen, live_table, next_steps, save_picture, summary_view
 from deploy.local.guarded import GuardedFolder
 from deploy.local.process import ServerError
 from deploy.local.services import Services, local_services
@@ -104,7 +104,7 @@ def _run(args: argparse.Namespace, screen: Screen) -> int:
                 total=total,
                 seconds=course.seconds,
             )
-        screen.result(summary_view(summary))
+        screen.result(summary_view(summary), "", next_steps())
         if args.picture:
             save_picture(args.picture, summary)
         if args.output == "json":

@@ -44,7 +44,10 @@ class Drift:
     def in_words(self) -> str:
         """What has happened, as one line."""
         reason = self.reason.removeprefix("drift: ")
-        return f"{self.domain} has changed and is learnt anew: {reason}"
+        return (
+            f"{self.domain} has changed, noticed within {self.within:,} texts, "
+            f"and is learnt anew: {reason}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 80  # columns: nothing is cut on a terminal of that width
 _BAR = 15
-_SHADES = "█▓▒░"
+_NUMBERS = "0123456789abcdefghijklmnopqrstuvwxyz"  # exits tell apart without colour, too
+_COLOURS = ("green", "cyan", "blue", "magenta", "red", "yellow", "white")
 _EVERY_S: Final = 5.0  # between two lines, where nothing can be drawn over
 NEXT_STEPS: Final = (
     ("make demo ARGS=--keep", "leaves it running, for exploring"),
@@ -154,7 +155,7 @@ def summary_view(summary: Summary) -> Group:
         for warning in d.warnings:
             reasons.add_row("", RichText(f"Careful: {warning}.", "yellow"))
     price = f"Price: all layers may cost as much as {100 * summary.price:.3g} errors in 100 texts."
-    return Group(figures, "", reasons, price, "", _totals(summary), "", _next_steps())
+    return Group(figures, "", reasons, price, "", _totals(summary))
 
 
 def _totals(summary: Summary) -> RichText:
@@ -174,7 +175,8 @@ def _totals(summary: Summary) -> RichText:
     return lines
 
 
-def _next_steps() -> Group:
+def next_steps() -> Group:
+    """Return what to try after the demo."""
     steps = Table.grid(padding=(0, 2, 0, 0))
     steps.add_column(no_wrap=True)
     for command, what in NEXT_STEPS:
@@ -201,12 +203,11 @@ def _table(title: str) -> Table:
 
 
 def _bar(shares: Sequence[float]) -> RichText:
-    """Return a bar: one shade per exit, the shallowest darkest."""
+    """Return a bar of the exits' numbers, each as often as it has events."""
     text = RichText()
-    colours = ("green", "cyan", "blue", "magenta", "red", "yellow")
     ends = [round(sum(shares[: i + 1]) * _BAR) for i in range(len(shares))]
     start = 0
     for i, end in enumerate(ends):
-        text.append(_SHADES[i % len(_SHADES)] * (end - start), colours[i % len(colours)])
+        text.append(_NUMBERS[i % len(_NUMBERS)] * (end - start), _COLOURS[i % len(_COLOURS)])
         start = end
     return text

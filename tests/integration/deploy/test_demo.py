@@ -189,7 +189,7 @@ def test_whatever_ends_the_demo_all_that_it_started_ends_with_it(tmp_path, numbe
 REPORT = """
 from types import SimpleNamespace as Some
 from demo.summary import DomainSummary, Drift, Summary
-from demo.view import Screen, live_table, summary_view
+from demo.view import Screen, live_table, next_steps, summary_view
 from policy_state.reports.shares import Share
 names = ["films", "a-shop-for-household-appliances-and-more"]
 shares = (0.1, 0.5, 0.4)
@@ -212,7 +212,7 @@ drifts = (Drift("films", 100, f"drift: {said}"),)
 summary = Summary(
     2_000_000, 2_000_000, 0, 99_999, 6_000_000, 12_000_000, 0.95, 100, 300, 0.1, domains, drifts
 )
-screen.result(table, summary_view(summary))
+screen.result(table, summary_view(summary), "", next_steps())
 """
 
 
