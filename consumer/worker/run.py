@@ -92,12 +92,11 @@ def _run(
     settings: Settings, engine: Inference, reached: Callable[[str], None], reporter: Reporter
 ) -> None:
     """Connect to everything, waiting for what is unreachable, and run until a signal."""
-    limits = settings.worker
-    reporter.starting("connects to Redis")
     offramp = wait_for(
         f"Redis at {redacted_url(settings.redis.url)}",
         lambda: Offramp(settings, engine=engine),
-        give_up_s=limits.give_up_s,
+        give_up_s=settings.worker.give_up_s,
+        trying=lambda: reporter.starting("connects to Redis"),
     )
     try:
         _run_with(offramp, settings, reached, reporter)
@@ -109,17 +108,20 @@ def _run_with(
     offramp: Offramp, settings: Settings, reached: Callable[[str], None], reporter: Reporter
 ) -> None:
     stop, limits = threading.Event(), settings.worker
-    reporter.starting("connects to Kafka")
-    kafka = f"Kafka at {settings.kafka.bootstrap_servers}"
+    wait_for_kafka = partial(
+        wait_for,
+        f"Kafka at {settings.kafka.bootstrap_servers}",
+        give_up_s=limits.give_up_s,
+        trying=lambda: reporter.starting("connects to Kafka"),
+    )
     keeper = Keeper(
         settings,
         offramp.store,
         policy=offramp.in_force.policy.meta.name,
         leads=lambda: offramp.presence.leads,
     )
-    wait_for(kafka, keeper.begin, give_up_s=limits.give_up_s)
-    stream = wait_for(
-        kafka,
+    wait_for_kafka(keeper.begin)
+    stream = wait_for_kafka(
         lambda: KafkaStream(
             settings.kafka,
             instance=settings.instance,
@@ -127,7 +129,6 @@ def _run_with(
             store=offramp.store,
             reached=reached,
         ),
-        give_up_s=limits.give_up_s,
     )
     log.info("started instance=%s group=%s", settings.instance, settings.kafka.group)
     with Watchdog(stuck_s=limits.stuck_s, drain_s=limits.drain_s) as watchdog:

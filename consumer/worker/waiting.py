@@ -31,15 +31,22 @@ _CUT: Final = (
 _UNREACHABLE: Final = (StoreUnavailable, StreamUnavailable, ServiceUnavailable)
 
 
-def wait_for(what: str, attempt: Callable[[], _T], *, give_up_s: float) -> _T:
+def wait_for(
+    what: str,
+    attempt: Callable[[], _T],
+    *,
+    give_up_s: float,
+    trying: Callable[[], None] = lambda: None,
+) -> _T:
     """Return what `attempt` returns, trying again while the service is unreachable.
 
-    The log says what is waited for, and repeats this.
+    The log says what is waited for, repeats this, and says when the wait is given up.
 
     Args:
         what: the service and its address.
         attempt: may be repeated without harm.
         give_up_s: after this long the last error is raised.
+        trying: called before each attempt.
 
     Raises:
         ConsumerError, PolicyStateError: waiting cannot help, or it took too long.
@@ -48,10 +55,14 @@ def wait_for(what: str, attempt: Callable[[], _T], *, give_up_s: float) -> _T:
     last: list[Exception] = []
     with _told(what, last):
         while True:
+            trying()
             try:
                 return attempt()
             except _UNREACHABLE as error:
-                if _is_final(error) or time.monotonic() + _PAUSE_S > give_up_at:
+                if _is_final(error):
+                    raise
+                if time.monotonic() + _PAUSE_S > give_up_at:
+                    log.error("gives up on %s after worker.give_up_s=%g", what, give_up_s)  # noqa: TRY400
                     raise
                 last[:] = [error]
             time.sleep(_PAUSE_S)

@@ -50,6 +50,23 @@ def test_a_worker_is_live_from_the_start_and_ready_once_it_has_joined(fleet, por
         assert port.status("/elsewhere") == 404
 
 
+def test_a_worker_that_waits_for_redis_lives_however_long_that_takes(fleet, port, server):
+    """Each attempt counts as a turn, so a probe does not restart it; it begins with the server."""
+    server.kill()
+    fleet.environ |= {
+        "OFFRAMP_REDIS__URL": server.url,
+        "OFFRAMP_REDIS__TIMEOUT_S": "1",
+        "OFFRAMP_WORKER__STUCK_S": "5",
+    }
+    fleet.start("a", HANGING_WORKER)
+    waits = f"waiting for Redis at {server.url} waited_s="
+    wait_for(lambda: fleet.log("a").count(waits) == 2)  # after 2 s, and then every 15 s
+    assert port.get("/live") == (200, "ok\n")
+    assert port.get("/ready") == (503, "a: connects to Redis\n")
+    server.restart()
+    wait_for(lambda: health(port) == (200, 200))
+
+
 def test_without_redis_a_worker_stays_ready_and_says_that_it_is_degraded(
     fleet, port, kafka, server
 ):

@@ -75,19 +75,21 @@ def test_kafka_is_waited_for(start):
         assert worker.poll() is None
 
 
-@pytest.mark.parametrize("service", ["REDIS__URL", "KAFKA__BOOTSTRAP_SERVERS"])
-def test_a_start_ends_when_it_has_waited_for_give_up_s(start, service):
-    """With an error that says what did not answer."""
-    address = f"127.0.0.1:{free_port()}"
-    worker, log = start(
-        **{service: address if service.startswith("KAFKA") else f"redis://{address}/0"},
-        KAFKA__REQUEST_TIMEOUT_S="1",
-        WORKER__GIVE_UP_S="3",
-    )
+@pytest.mark.parametrize("host", ["127.0.0.1", "not-there-yet.invalid"])
+@pytest.mark.parametrize("service", ["Redis", "Kafka"])
+def test_a_start_ends_when_it_has_waited_for_give_up_s(start, service, host):
+    """With an error that says what did not answer, also if its name is not known so far."""
+    address = f"{host}:{free_port()}"
+    url = f"redis://{address}/0"
+    own = {"REDIS__URL": url} if service == "Redis" else {"KAFKA__BOOTSTRAP_SERVERS": address}
+    worker, log = start(**own, KAFKA__REQUEST_TIMEOUT_S="1", WORKER__GIVE_UP_S="3")
     assert worker.wait(AT_ONCE_S) == 1
+    what = f"{service} at {url if service == 'Redis' else address}"
+    assert f"waiting for {what} waited_s=2 " in log()
+    assert f"gives up on {what} after worker.give_up_s=3" in log()
     last = log().splitlines()[-1]
     assert "Unavailable" in last
-    assert address.rpartition(":")[2] in last
+    assert address in last
 
 
 @pytest.fixture
@@ -169,6 +171,16 @@ def test_a_kafka_user_without_rights_ends_the_start(start, secured, without, exp
     last = log().splitlines()[-1]
     assert "StreamRefused" in last
     assert expected in last
+
+
+def test_a_wrong_kafka_password_ends_the_start(start, secured):
+    """It is not an outage: the log says what is wrong, and nothing is waited for."""
+    kafka = secured.settings("SCRAM-SHA-512", password_file=secured.file("wrong"))
+    security = kafka.security.model_dump_json(exclude_none=True)
+    worker, log = start(KAFKA__BOOTSTRAP_SERVERS=kafka.bootstrap_servers, KAFKA__SECURITY=security)
+    assert worker.wait(AT_ONCE_S) == 1, log()
+    assert "the login is wrong" in log().splitlines()[-1]
+    assert "gives up" not in log()
 
 
 def test_a_right_that_is_taken_away_meanwhile_is_waited_for(start, kafka, users):
