@@ -8,7 +8,7 @@ LONG = $(shell grep -rlw long_form tests --include='test_*.py')
 .DEFAULT_GOAL := help
 DEBIAN := chromium prometheus
 
-.PHONY: help setup debian demo test chaos check format bench clean
+.PHONY: help setup debian demo test chaos check audit licences format bench sbom dist clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -40,11 +40,20 @@ test: setup check  ## Lint, types, and all tests, with a real Kafka and a real R
 chaos: setup  ## Prove exactly-once the long way: kills, freezes, restarts, outages (forty minutes)
 	OFFRAMP_CHAOS=long $(BIN)/python -m pytest -s $(LONG) $(ARGS)
 
-check: setup  ## Lint, format, types, import directions
+check: setup audit licences  ## Lint, format, types, import directions, workflows, dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/zizmor --quiet --offline --persona pedantic --min-severity low .github
+
+audit: setup  ## Look the pinned versions up in a database of vulnerabilities, if it answers
+	$(BIN)/python -m deploy.release.audit
+
+licences: setup  ## List licences; one that pyproject.toml does not allow is an error
+	$(BIN)/pip-licenses --summary
 
 format: setup  ## Format the code
 	$(BIN)/ruff check --fix-only --quiet .
@@ -56,6 +65,14 @@ bench: $(VENV)/.bench  ## Run all benchmarks, ARGS=--quick for a short look
 		grep -q __main__ $$file || continue; \
 		echo "== $$name"; $(BIN)/python -m $$name $(ARGS) || exit 1; \
 	done
+
+sbom: setup  ## Write what Offramp brings along to build/offramp.cdx.json, as CycloneDX
+	$(BIN)/python -m deploy.release.sbom build/offramp.cdx.json
+
+dist: sbom  ## Build wheel, sources and SBOM into dist
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/uv build --quiet --build-constraint constraints.txt --sdist --wheel
+	cp build/offramp.cdx.json dist
 
 clean:  ## Remove what setup and the tools made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
