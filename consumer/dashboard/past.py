@@ -82,7 +82,8 @@ def _shares(moments: Sequence[Moment]) -> dict[str, list[Band | None]]:
         for count, values in zip(new, found.values(), strict=True):
             values.append((count / texts,) * 3 if texts else None)
         before = played
-    return {name: line for name, line in found.items() if any(v and v[0] for v in line)}
+    unknown: list[Band | None] = [None] * len(moments)
+    return {n: line if any(v and v[0] for v in line) else unknown for n, line in found.items()}
 
 
 def _gain(report: DomainReport, exit_: int) -> Band | None:

@@ -25,7 +25,7 @@ PICTURES: list[tuple[str, str, Literal["light", "dark"], int, int]] = [
     ("domain", "/domain?name=tweets", "light", 1440, 1500),
     ("domain-phone", "/domain?name=tweets", "light", 390, 1500),
 ]
-_COLOURS = 160
+_COLOURS = 256
 
 
 def take(browser: Browser, address: str) -> None:
@@ -40,7 +40,7 @@ def take(browser: Browser, address: str) -> None:
         with tempfile.NamedTemporaryFile(suffix=".png") as file:
             page.screenshot(path=file.name)
             picture = Image.open(file.name).convert("RGB")
-        small = picture.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        small = picture.quantize(_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
         small.save(DOCS / f"dashboard-{name}.png", optimize=True)
         context.close()
 
