@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from consumer import __version__
 from consumer.cli.output import clock, percent, printable, since, span
-from consumer.cli.policy.history import change_detail
+from consumer.cli.policy.history import change_detail, partitions_in_ranges
 from consumer.dashboard import documents
 from consumer.dashboard.api import answered, page_of_domains
 from consumer.dashboard.board import asking, board_of, choice_of
@@ -186,9 +186,9 @@ def _of_kafka(
 
 def workers(request: Request) -> Response:
     """Return the workers that are alive."""
-    return rendered(
-        request, "workers.html", workers=documents.workers(board_of(request))["workers"]
-    )
+    rows = documents.workers(board_of(request))["workers"]
+    shown = [row | partitions_in_ranges(row.get("partitions")) for row in rows]
+    return rendered(request, "workers.html", workers=shown)
 
 
 def audit(request: Request) -> Response:

@@ -198,7 +198,7 @@ def workers(given: OnRedis, output: OutputOption = Output.TABLE, watch: Watch = 
                 "policy-workers",
                 rows,
                 rows_name="workers",
-                table=[{**row, **_in_ranges(row.get("partitions"))} for row in rows],
+                table=[{**row, **partitions_in_ranges(row.get("partitions"))} for row in rows],
                 empty="no workers",
                 columns=["instance"],
                 spare=_WORKERS_SPARE,
@@ -229,10 +229,10 @@ def _field(name: str, fields: Mapping[str, str]) -> str | float | None:
     return value
 
 
-def _in_ranges(partitions: object) -> dict[str, str]:
+def partitions_in_ranges(partitions: object) -> dict[str, str]:
     """Return the partitions of a heartbeat for people, if it has any.
 
-    >>> _in_ranges("hotels[0],hotels[1],hotels[2],hotels[7],shops[4]")
+    >>> partitions_in_ranges("hotels[0],hotels[1],hotels[2],hotels[7],shops[4]")
     {'partitions': 'hotels[0-2,7] shops[4]'}
     """
     numbers: dict[str, list[int]] = {}
