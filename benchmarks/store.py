@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from deploy.local.services import Flavour
 
-EXITS = 6  # of the shipped model
+EXITS = 6
 KNOWN_DOMAINS = 2000
 TEXTS_PER_DOMAIN = 16  # of one domain in one micro-batch
 CALLS_AT_ONCE = (1, 4, 16, 64)

@@ -22,7 +22,7 @@ from consumer.settings.kafka import KafkaSecurity, check_servers
 from consumer.settings.problems import redacted_url
 from policy_state.algorithms.settings import HOLDOUT_MAX
 
-PRETRAINED = Path(__file__).parents[2] / "model" / "pretrained" / "reviews-small"
+PRETRAINED = Path(__file__).parents[2] / "model" / "pretrained" / "reviews"
 
 
 NonNegative = Annotated[float, Field(ge=0)]

@@ -40,7 +40,7 @@ def test_wheel_has_every_file_of_the_packages(wheel):
         "policy_state/store/redis/lua/open.lua",
         *(f"{package}/py.typed" for package in PACKAGES),
     }
-    assert any(name.startswith("model/pretrained/reviews-small/") for name in names)
+    assert any(name.startswith("model/pretrained/reviews/") for name in names)
 
 
 def test_installed_wheel_is_imported_and_finds_its_data(installed, tmp_path):
