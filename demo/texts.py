@@ -42,12 +42,16 @@ class DemoEvent:
 
 def sample_files() -> dict[str, Path]:
     """Return the shipped samples by domain."""
-    return {path.stem: path for path in sorted(SAMPLES.glob("*.jsonl"))}
+    return {path.stem: path for path in _by_name(SAMPLES)}
 
 
 def later_files() -> dict[str, Path]:
     """Return the texts of another kind that some of the samples turn to in the middle."""
-    return {path.stem: path for path in sorted((SAMPLES / "later").glob("*.jsonl"))}
+    return {path.stem: path for path in _by_name(SAMPLES / "later")}
+
+
+def _by_name(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.jsonl"), key=lambda path: path.stem)
 
 
 def read_domains(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from policy_state.reports.domain import DomainReport
 
 _WIDTH = 80  # columns: nothing is cut on a terminal of that width
-_BAR = 15
+_BAR = 12
 _NUMBERS = "0123456789abcdefghijklmnopqrstuvwxyz"  # exits tell apart without colour, too
 _COLOURS = ("green", "cyan", "blue", "magenta", "red", "yellow", "white")
 _EVERY_S: Final = 5.0  # between two lines, where nothing can be drawn over
@@ -130,9 +130,9 @@ def summary_view(summary: Summary) -> Group:
         "layer",
         "events per exit",
         "layers\nsaved",
-        "as at full\ndepth",
+        "same as\nfull depth",
         "right",
-        "at full\ndepth",
+        "right at\nfull depth",
     ):
         left = name in {"domain", "events per exit"}
         figures.add_column(name, justify="left" if left else "right", overflow="fold")
@@ -186,7 +186,7 @@ def next_steps() -> Group:
 
 def save_picture(path: Path, summary: Summary) -> None:
     """Write the summary as an SVG file."""
-    screen = Console(record=True, file=io.StringIO(), width=_WIDTH)
+    screen = Console(record=True, file=io.StringIO(), width=_WIDTH, highlight=False)
     screen.print(summary_view(summary))
     screen.save_svg(str(path), title="make demo")
 

@@ -246,7 +246,15 @@ def test_nothing_is_cut_off_at_80_columns():
     assert "..." not in said
     assert all(len(line) <= 80 for line in said.splitlines())
     for words in (
-        *("99,999 events/s", "1,000,000", "differs", "as at full", "90% ±7", "films, later"),
+        *(
+            "99,999 events/s",
+            "1,000,000",
+            "differs",
+            "same as",
+            "right at",
+            "90% ±7",
+            "films, later",
+        ),
         *("Careful: Down to layer 7", "3.0 times as long", "films has changed", "Try next"),
     ):
         assert words in said
