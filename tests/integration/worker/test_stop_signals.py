@@ -12,13 +12,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from consumer.entry import own_command
+from demo.fleet import read_all
 from deploy.local.services import start_kafka
 from tests.support.topics import create_topics
-from tests.support.waiting import wait_for_output
+from tests.support.waiting import wait_for, wait_for_output
 
 IN, OUT, DEAD = "stops.films", "stops.out", "stops.dead"
 SOON_S = 9.0  # below the ten seconds of `docker stop`; two and a half where the machine is not busy
+OFFRAMP = str(Path(sys.executable).with_name("offramp"))  # process 1 of the image
 NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 
@@ -92,7 +93,7 @@ COMMANDS = [
 @pytest.mark.parametrize(("command", "code"), COMMANDS, ids=[" ".join(c) for c, _ in COMMANDS])
 def test_process_1_heeds_a_signal_before_it_has_imported_anything(command, code):
     """Whatever the command: 143, and a worker its clean 0, for it is told to stop all the time."""
-    with first_process(*own_command(*command)) as (process, outer):
+    with first_process(OFFRAMP, *command) as (process, outer):
         soon(lambda: heeds_sigterm(process))
         assert sum(process.cpu_times()[:2]) < 0.25  # it has loaded next to nothing yet
         process.send_signal(signal.SIGTERM)
@@ -109,10 +110,24 @@ def test_process_1_heeds_a_signal_while_it_waits_for_a_server(command, number, s
         "OFFRAMP_REDIS__URL": f"redis://{silent}/0",
         "OFFRAMP_REDIS__TIMEOUT_S": "60",
     }
-    with first_process(*own_command(*command), **environ) as (process, outer):
+    with first_process(OFFRAMP, *command, **environ) as (process, outer):
         soon(lambda: any(c.raddr for c in process.net_connections()))
         process.send_signal(number)
         assert outer.wait(SOON_S) == 128 + number
+
+
+@as_process_1
+def test_process_1_heeds_a_signal_while_it_produces(kafka, tmp_path):
+    """It says how far it came, as anywhere else."""
+    topic = f"stops.{time.time_ns()}"
+    create_topics(kafka, {topic: 1})
+    (texts := tmp_path / "texts.txt").write_text("good\n" * 1000)
+    command = ["produce", str(texts), "--to", topic, "-b", kafka, "--rate", "20"]
+    with first_process(OFFRAMP, *command) as (process, outer):
+        wait_for(lambda: len(read_all(kafka, topic)) >= 5)
+        process.send_signal(signal.SIGTERM)
+        assert outer.wait(SOON_S) == 143
+        assert "continue with --skip " in outer.stdout.read()
 
 
 def worker(log, **settings):

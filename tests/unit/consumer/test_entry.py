@@ -81,6 +81,21 @@ def test_a_worker_that_is_done_ends_at_once(arguments, code, said):
     assert said in done.stdout + done.stderr
 
 
+def test_next_to_nothing_is_imported_before_signals_are_heeded():
+    """Process 1 of a container ignores a signal until then: each import makes that time longer."""
+    program = (
+        "import sys; old = set(sys.modules); "
+        "import consumer.entry; print(*sys.modules.keys() - old)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = set(said.stdout.split())
+    ours = {name for name in loaded if name.partition(".")[0] == "consumer"}
+    assert ours == {"consumer", "consumer.entry", "consumer.process", "consumer.process.signals"}
+    assert not loaded & {"asyncio", "logging", "pathlib", "subprocess", "typer"}
+
+
 def test_every_child_process_of_python_has_a_safe_path():
     """Whoever starts the interpreter says -P or -I, so that no child imports what lies around."""
     starts = 0
