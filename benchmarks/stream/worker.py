@@ -15,7 +15,6 @@ from consumer.events.outgoing import Outgoing
 from consumer.events.record import BatchOutcome, DeadLetter, Event, Prediction, Record
 from consumer.kafka.reading.batch import Batch
 from consumer.kafka.stream import KafkaStream
-from consumer.metrics.report import Reporter
 from consumer.offramp import Offramp
 from consumer.opening import Inference
 from consumer.predictor import Tokens
@@ -23,7 +22,7 @@ from consumer.processor import Processor
 from consumer.routes.route import subscription
 from consumer.settings.load import Settings, load_settings
 from consumer.settings.sections import BatchSettings
-from consumer.worker.reporting import observer
+from consumer.worker.reporting import Observer
 from consumer.worker.run import loaded_code_spared
 from consumer.worker.worker import Worker
 from deploy.local.services import Services
@@ -232,7 +231,6 @@ class Job:
     pin: int | None = None  # the exit of all texts; None: as learnt
     domains: tuple[str, ...] = ()  # to be pinned
     keep: bool = False  # the answers
-    named: tuple[str, ...] = ()  # domains that metrics name
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +247,9 @@ def run_worker(
     job: Job,
     *,
     until: Callable[[Marks], bool],
-    reporter: Reporter | None = None,
+    observe: Callable[[KafkaStream, Offramp, Settings], Observer] = lambda *_: Observer(),
 ) -> Run:
-    """Run a worker until `until` says so of its commits; it reports to `reporter`.
+    """Run a worker until `until` says so of its commits; `observe` returns who is told of it.
 
     Raises:
         RuntimeError: the worker ended by itself; the log says why.
@@ -267,8 +265,8 @@ def run_worker(
         own["tokenise"] = marks.timed("tokenise", own["tokenise"])
         offramp.processor = TimedProcessor(**own, marks=marks, answers=answers)
         stream = TimedStream(settings, offramp.store, marks)
-        seen = observer(reporter or Reporter(None), stream, offramp, settings)
-        worker = Worker(stream, offramp, settings, observer=seen)
+        observer = observe(stream, offramp, settings)
+        worker = Worker(stream, offramp, settings, observer=observer)
         thread = threading.Thread(target=worker.run, args=(stop,), name="worker")
         with loaded_code_spared():
             thread.start()
@@ -298,7 +296,6 @@ def _settings(services: Services, job: Job) -> Settings:
             "batch.max_tokens": 1 << 20,
             "batch.max_wait_ms": job.max_wait_ms,
             "routes": [{"topics": job.topic, "domain": "field:domain", "output": job.output}],
-            "metrics.domains": list(job.named),
             "instance": "bench",
         }
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
+from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -10,9 +12,10 @@ from consumer.metrics import catalogue as m
 from consumer.metrics.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from consumer.events.record import BatchOutcome, Prediction, Record
+    from consumer.metrics.catalogue import Metric
 
 _Kind = tuple[str, tuple[int, ...], int | None]  # domain, labels of exits, chosen exit
 
@@ -51,8 +54,8 @@ def tally_of(  # noqa: PLR0913  (the facts of a batch, by keyword)
     for stage, spent_s in seconds.items():
         tally.observe(m.STAGE, spent_s, stage)
     _add_latencies(tally, records, taken_at, processing_s)
-    for labels, count in Counter((d.stage, d.error_class) for d in letters).items():
-        tally.add(m.DEAD_LETTERS, count, *labels)
+    for letter in letters:
+        tally.add(m.DEAD_LETTERS, 1, letter.stage, letter.error_class)
     tally.add(m.TRUNCATED, sum([p.truncated for p in predictions]))
     _add_texts(tally, _kinds(predictions, domains), layers)
     return tally
@@ -63,24 +66,43 @@ def _add_latencies(
 ) -> None:
     """Add latencies: none of a record without a timestamp, and no wait of one of the future."""
     tally.observe(m.PROCESSING, processing_s, times=len(records))
-    now_ms = 1000 * taken_at
-    stamps_ms = sorted(map(_written_ms, records), reverse=True)
-    queued_s = [(now_ms - at_ms) / 1000 for at_ms in stamps_ms if at_ms >= 0]
-    if queued_s and queued_s[0] < 0:
-        queued_s = [max(0.0, queued) for queued in queued_s]
-    tally.observe_all(m.QUEUEING, queued_s)
-    tally.observe_all(m.END_TO_END, [queued + processing_s for queued in queued_s])
+    now_ms = round(1000 * taken_at)
+    stamps_ms = list(map(_written_ms, records))
+    if min(stamps_ms, default=0) < 0:
+        stamps_ms = [stamp for stamp in stamps_ms if stamp >= 0]
+    if max(stamps_ms, default=0) > now_ms:
+        stamps_ms = [min(stamp, now_ms) for stamp in stamps_ms]
+    if stamps_ms:
+        _add_ages(tally, m.QUEUEING, stamps_ms, now_ms)
+        _add_ages(tally, m.END_TO_END, stamps_ms, now_ms + 1000 * processing_s)
 
 
-def _kinds(predictions: Iterable[Prediction], domains: frozenset[str]) -> Counter[_Kind]:
+def _add_ages(tally: Tally, metric: Metric, stamps_ms: list[int], until_ms: float) -> None:
+    """Add how old stamps are, and sort them if they do not all fall into one bucket."""
+    bounds, texts = metric.buckets, len(stamps_ms)
+    first = bisect_left(bounds, (until_ms - max(stamps_ms)) / 1000)
+    last = bisect_left(bounds, (until_ms - min(stamps_ms)) / 1000)
+    counts = {last: texts}
+    if first < last:
+        stamps_ms.sort(reverse=True)
+        ages_s = [(until_ms - stamp) / 1000 for stamp in stamps_ms]
+        upto = [bisect_right(ages_s, bound) for bound in bounds[first:last]]
+        edges = enumerate(pairwise([0, *upto, texts]), first)
+        counts = {bucket: after - before for bucket, (before, after) in edges}
+    total_s = (until_ms * texts - sum(stamps_ms)) / 1000
+    tally.spread((metric.name, ())).add(counts, total_s)
+
+
+def _kinds(predictions: Sequence[Prediction], domains: frozenset[str]) -> Counter[_Kind]:
     """Return how many texts are alike in all that is reported of them; there are few kinds."""
-    if not domains:
-        alike = Counter(map(_seen_of, predictions))
-        return Counter({(_NO_DOMAIN, *seen): count for seen, count in alike.items()})
-    return Counter(
-        (p.event.domain if p.event.domain in domains else _NO_DOMAIN, p.exit_labels, p.chosen_exit)
-        for p in predictions
-    )
+    alike = Counter(map(_seen_of, predictions))
+    kinds: Counter[_Kind] = Counter()
+    if domains:
+        named = [p for p in predictions if p.event.domain in domains]
+        kinds.update((p.event.domain, *_seen_of(p)) for p in named)
+        alike.subtract(map(_seen_of, named))
+    kinds.update({(_NO_DOMAIN, *seen): count for seen, count in alike.items() if count})
+    return kinds
 
 
 def _add_texts(tally: Tally, kinds: Counter[_Kind], layers: Sequence[int]) -> None:

@@ -146,7 +146,7 @@ LOST: Final = Metric(
     "offramp_lost_texts_total", "counter", "texts that were held for Redis and given up"
 )
 REBALANCES: Final = Metric(
-    "offramp_rebalances_total", "counter", "new generations of the group that the worker joined"
+    "offramp_rebalances_total", "counter", "new generations of the group since the worker joined it"
 )
 GIVEN_BACK: Final = Metric(
     "offramp_batches_given_back_total",

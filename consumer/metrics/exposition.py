@@ -64,10 +64,11 @@ def _counter(metric: Metric, tally: Tally) -> Family:
 def _histogram(metric: Metric, tally: Tally) -> Family:
     family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
     bounds = [*(str(float(bound)) for bound in metric.buckets), "+Inf"]
-    nothing = Spread([0] * len(bounds))
+    nothing = Spread()
     found = dict.fromkeys(metric.keys(), nothing) | _of(metric, tally.spreads)
     for (_, labels), spread in sorted(found.items(), key=lambda each: each[0]):
-        counts = zip(bounds, accumulate(spread.counts), strict=True)
+        each = (spread.counts.get(bucket, 0) for bucket in range(len(bounds)))
+        counts = zip(bounds, accumulate(each), strict=True)
         family.add_metric(labels, [(bound, float(upto)) for bound, upto in counts], spread.total)
     return family
 

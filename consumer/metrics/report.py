@@ -54,7 +54,10 @@ class Reporter:
         return self._send is not None
 
     def add(self, tally: Tally) -> None:
-        """Report what was counted; what cannot be sent now goes with the next report."""
+        """Report what was counted; what cannot be sent now goes with the next report.
+
+        The tally must not change afterwards.
+        """
         self._report(tally, None)
 
     def starting(self, trouble: str) -> None:
@@ -69,7 +72,10 @@ class Reporter:
         if self._send is None:
             return
         with self._lock:
-            self._unsent.merge(tally)
+            if self._unsent:
+                self._unsent.merge(tally)
+            else:
+                self._unsent = tally  # the caller has no use for it any more
             if self._send(Report(self._unsent, turn)):
                 self._unsent = Tally()
 
@@ -135,7 +141,10 @@ class ReportReader:
 def _encoded(report: Report) -> bytes:
     said: dict[str, Any] = {
         "sums": list(report.added.sums.items()),
-        "spreads": [(key, s.counts, s.total) for key, s in report.added.spreads.items()],
+        "spreads": [
+            (key, list(spread.counts.items()), spread.total)
+            for key, spread in report.added.spreads.items()
+        ],
     }
     if report.turn is not None:
         said["trouble"] = report.turn.trouble
@@ -147,7 +156,7 @@ def _decoded(line: bytes) -> Report:
     said = orjson.loads(line)
     added = Tally(
         {_key(key): amount for key, amount in said["sums"]},
-        {_key(key): Spread(counts, total) for key, counts, total in said["spreads"]},
+        {_key(key): Spread(dict(counts), total) for key, counts, total in said["spreads"]},
     )
     if "trouble" not in said:
         return Report(added)

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from consumer.metrics.catalogue import Key, Metric
 
 
 @dataclass(slots=True)
 class Spread:
-    """How values are spread: how many lie in each bucket, and their sum."""
+    """How values are spread: how many lie in which bucket, and their sum.
 
-    counts: list[int]  # the last one is of values beyond all buckets
+    The bucket behind the last one is of values beyond all bounds. Empty buckets are left out.
+    """
+
+    counts: dict[int, int] = field(default_factory=dict)
     total: float = 0.0
 
-    def add(self, other: Spread) -> None:
-        """Add another one with the same buckets."""
-        self.counts = [mine + more for mine, more in zip(self.counts, other.counts, strict=True)]
-        self.total += other.total
+    def add(self, counts: Mapping[int, int], total: float) -> None:
+        """Add the values of another one with the same buckets."""
+        for bucket, count in counts.items():
+            self.counts[bucket] = self.counts.get(bucket, 0) + count
+        self.total += total
 
 
 @dataclass(slots=True)
@@ -32,6 +35,10 @@ class Tally:
 
     sums: dict[Key, float] = field(default_factory=dict)
     spreads: dict[Key, Spread] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(self.sums or self.spreads)
 
     def add(self, metric: Metric, amount: float = 1, *labels: str) -> None:
         """Add to a counter.
@@ -49,31 +56,25 @@ class Tally:
 
     def observe(self, metric: Metric, value: float, *labels: str, times: int = 1) -> None:
         """Add one value, some times, to a histogram."""
-        counts = [0] * (len(metric.buckets) + 1)
-        counts[bisect_left(metric.buckets, value)] = times
-        self._spread((metric.name, labels), Spread(counts, value * times))
+        bucket = bisect_left(metric.buckets, value)
+        self.spread((metric.name, labels)).add({bucket: times}, value * times)
 
-    def observe_all(self, metric: Metric, ordered: Sequence[float]) -> None:
-        """Add values in ascending order to a histogram without labels."""
-        below = [0, *(bisect_right(ordered, bound) for bound in metric.buckets), len(ordered)]
-        counts = [upto - before for before, upto in pairwise(below)]
-        self._spread((metric.name, ()), Spread(counts, sum(ordered)))
+    def spread(self, key: Key) -> Spread:
+        """Return a histogram, to be added to."""
+        found = self.spreads.get(key)
+        if found is None:
+            found = self.spreads[key] = Spread()
+        return found
 
     def merge(self, other: Tally) -> None:
         """Add all that another one has."""
         for key, amount in other.sums.items():
             self.sums[key] = self.sums.get(key, 0) + amount
         for key, spread in other.spreads.items():
-            self._spread(key, spread)
+            self.spread(key).add(spread.counts, spread.total)
 
     def copy(self) -> Tally:
         """Return a tally that later changes of this one do not reach."""
         copied = Tally()
         copied.merge(self)
         return copied
-
-    def _spread(self, key: Key, spread: Spread) -> None:
-        if key in self.spreads:
-            self.spreads[key].add(spread)
-        else:
-            self.spreads[key] = Spread(list(spread.counts), spread.total)

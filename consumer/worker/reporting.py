@@ -120,11 +120,11 @@ class Reporting(Observer):
         self, *, trouble: str, idle: bool, pace: float, standing: Callable[[], int]
     ) -> None:
         """Report how things are, if it is time for it or if the worker's readiness changed."""
-        trouble = trouble or self._not_in_group(self._stream.standing())
         now = time.monotonic()
         if now < self._next and trouble == self._trouble:
             return
         self._next, self._trouble = now + _EVERY_S, trouble
+        trouble = trouble or self._not_in_group(self._stream.standing())
         if now >= self._next_gpu:
             self._next_gpu = now + _GPU_EVERY_S
             self._gpu = gpu_figures(self._worker)
@@ -143,8 +143,9 @@ class Reporting(Observer):
         Joining anew is no reason: it takes a moment, and all workers of a group do it at once.
         """
         if now.generation is not None and now.generation != self._generation:
+            new = now.generation - (self._generation or 0)
+            self._more.add(m.REBALANCES, new if self._generation and new > 0 else 1)
             self._generation = now.generation
-            self._more.add(m.REBALANCES)
         if self._generation is None:
             return "has not joined its group yet"
         return "no broker answers" if now.silent_s > self._silence_s else ""

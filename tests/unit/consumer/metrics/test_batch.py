@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,10 +32,17 @@ def batch(texts, bad):
     return records, BatchOutcome(predictions, letters)
 
 
-def tally(records, outcome, domains=frozenset("a")):
+def tally(records, outcome, processing_s=0.5):
     """Return what a batch adds."""
-    facts = {"taken_at": NOW, "processing_s": 0.5, "layers": LAYERS, "domains": domains}
-    return tally_of(records, outcome, seconds={"infer": 0.25}, **facts)
+    return tally_of(
+        records,
+        outcome,
+        seconds={"infer": 0.25},
+        taken_at=NOW,
+        processing_s=processing_s,
+        layers=LAYERS,
+        domains=frozenset("a"),
+    )
 
 
 @given(TEXTS, st.integers(0, 3))
@@ -68,14 +76,20 @@ def test_what_is_left_out_is_skipped():
     assert tally(more, outcome).sums[m.RECORDS.name, ("skipped",)] == 1
 
 
-def test_latencies_are_of_records_with_a_timestamp_and_never_negative():
+@given(st.lists(st.integers(-10_000, 10**7), min_size=1), st.floats(0, 100))
+def test_latencies_are_of_records_with_a_timestamp_and_never_negative(ages_ms, processing_s):
     """A record of the future waited for 0 s, and one without a timestamp is left out."""
-    ages_s = (2.0, 0.2, -5.0)
-    stamps = [int(1000 * (NOW - age)) for age in ages_s] + [-1]
+    stamps = [1000 * int(NOW) - age for age in ages_ms] + [-1]
     records = [Record("t", 0, i, stamp, None, b"") for i, stamp in enumerate(stamps)]
-    spreads = tally(records, BatchOutcome((), ())).spreads
-    assert spreads[m.QUEUEING.name, ()].total == 2.2
-    assert spreads[m.END_TO_END.name, ()].total == 2.2 + 3 * 0.5
-    assert sum(spreads[m.QUEUEING.name, ()].counts) == 3
-    assert sum(spreads[m.PROCESSING.name, ()].counts) == 4
-    assert spreads[m.PROCESSING.name, ()].total == 2.0
+    found = tally(records, BatchOutcome((), ()), processing_s=processing_s)
+    waits_s = [max(0, age) / 1000 for age in ages_ms]
+    for metric, more_s in ((m.QUEUEING, 0.0), (m.END_TO_END, processing_s)):
+        spread = found.spreads[metric.name, ()]
+        assert sum(spread.counts.values()) == len(ages_ms)
+        assert spread.total == pytest.approx(sum(waits_s) + more_s * len(ages_ms), abs=1e-3)
+        for bucket, bound in enumerate(metric.buckets):
+            upto = sum(count for number, count in spread.counts.items() if number <= bucket)
+            least = sum(wait + more_s <= bound - 1e-6 for wait in waits_s)
+            assert least <= upto <= sum(wait + more_s <= bound + 1e-6 for wait in waits_s)
+    processing = found.spreads[m.PROCESSING.name, ()]
+    assert sum(processing.counts.values()) == len(records)

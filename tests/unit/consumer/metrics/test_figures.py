@@ -64,22 +64,21 @@ def test_counts_are_there_before_anything_is_counted():
 
 @given(LATENCIES, LATENCIES)
 def test_distributions_add_up(first, second):
-    """Those of two batches, merged, are that of all values at once, each at or below its bound."""
-    parts, whole = Tally(), Tally()
+    """Those of two batches, merged, count all values, each in the buckets at or above it."""
+    whole = Tally()
     for values in (first, second):
         part = Tally()
-        part.observe_all(m.QUEUEING, sorted(values))
-        parts.merge(part)
-    for value in first + second:
-        whole.observe(m.QUEUEING, value)
-    found = parts.spreads[m.QUEUEING.name, ()]
-    expected = whole.spreads.get((m.QUEUEING.name, ()))
-    if expected is not None:
-        assert found.counts == expected.counts
-        assert found.total == pytest.approx(expected.total)
-    for number, bound in enumerate(m.QUEUEING.buckets):
+        for value in values:
+            part.observe(m.PROCESSING, value)
+        whole.merge(part)
+    board = Board(["w"], stuck_s=1)
+    board.take("w", Report(whole))
+    found = figures(board)
+    for bound in m.PROCESSING.buckets:
         below = sum(value <= bound for value in first + second)
-        assert sum(found.counts[: number + 1]) == below
+        assert found["offramp_processing_seconds_bucket", (("le", str(bound)),)] == below
+    assert found["offramp_processing_seconds_count", ()] == len(first + second)
+    assert found["offramp_processing_seconds_sum", ()] == pytest.approx(sum(first + second))
 
 
 def test_a_pipe_that_nobody_reads_loses_no_count():
@@ -98,7 +97,7 @@ def test_a_pipe_that_nobody_reads_loses_no_count():
         for report in reader.read():
             whole.merge(report.added)
     assert whole.sums[m.RECORDS.name, ("predicted",)] == sent
-    assert sum(whole.spreads[m.PROCESSING.name, ()].counts) == sent
+    assert sum(whole.spreads[m.PROCESSING.name, ()].counts.values()) == sent
     assert report.turn == Turn("", {(m.HELD.name, ("w",)): 3.0})
 
 
