@@ -129,9 +129,11 @@ def test_the_port_of_two_processes_adds_them_up_and_outlives_one(fleet, port, ka
     wait_for(lambda: port.status("/ready") == 200)
     send(kafka, topic_of(fleet.prefix, "films"), events(EVENTS // 2, first=EVENTS // 2))
     check(fleet, port, sent=EVENTS, bad=BAD)
-    lags = port.figures()["offramp_partition_lag_records"]
-    assert {dict(labels)["worker"] for labels in lags} == {"w-0", "w-1"}
-    assert len({(dict(s)["topic"], dict(s)["partition"]) for s in lags}) == len(lags) == 8
+    lag = "offramp_partition_lag_records"
+    wait_for(lambda: len(port.figures().get(lag, {})) == 8)
+    lags = [dict(labels) for labels in port.figures()[lag]]
+    assert {labels["worker"] for labels in lags} == {"w-0", "w-1"}
+    assert len({(labels["topic"], labels["partition"]) for labels in lags}) == 8
     fleet.running["w"].send_signal(signal.SIGTERM)
     assert fleet.running["w"].wait(60) == 0
     lines = [orjson.loads(line) for line in fleet.log("w").splitlines()]
