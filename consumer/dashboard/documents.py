@@ -10,18 +10,22 @@ from consumer.cli.policy.history import changed_row, history_rows, worker_rows
 from consumer.cli.policy.look import explained, explanation, known_of, reports_of
 from consumer.cli.policy.tables import domain_row, exit_rows, shown_fields
 from consumer.cli.route.in_force import as_row
+from consumer.errors import ConsumerError
+from consumer.status.findings import findings
+from consumer.status.looking import Looked
 from policy_state.reports.holdout import holdout_of
-from policy_state.reports.states import State
-from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from consumer.dashboard.board import Board
+    from policy_state.health.findings import Finding
     from policy_state.reports.domain import ExitReport
+    from policy_state.reports.states import DomainStates
 
 Document = dict[str, Any]
 
+MAX_BACKLOG_S: Final = 300.0  # as `status` has it by default
 MEASURES: Final = ("share", "disagreement", "error", "texts")
 """What the heat map may show of each exit."""
 
@@ -101,15 +105,14 @@ def routes(board: Board) -> Document:
 
 
 def overview(board: Board) -> Document:
-    """Return how the fleet is doing, and what an operator should look at first."""
-    opened, totals, alive = board.store.describe(), board.store.totals(), workers(board)["workers"]
+    """Return how the fleet is doing, and what `status` finds, what needs somebody first."""
+    opened, totals, alive = board.store.describe(), board.store.totals(), board.store.workers()
     index, meta = board.index, opened.meta
-    states, alarmed = index.states(), index.alarmed()
-    holdout = holdout_of(totals.stats, meta.layers)
+    states, holdout = index.domain_states(), holdout_of(totals.stats, meta.layers)
     return document(
         "dashboard-overview",
-        list(_notices(board, alive, drifted=states[State.DRIFTED], alarmed=alarmed)),
-        rows_name="notices",
+        [asdict(finding) for finding in _findings(board, alive, states)],
+        rows_name="findings",
         policy=meta.name,
         revision=opened.revision,
         layers=meta.layers,
@@ -120,45 +123,38 @@ def overview(board: Board) -> Document:
         texts_per_s=index.texts_per_s,
         domains=totals.domains,
         domains_read=len(index.rows),
-        states={state.value: states[state.value] for state in State},
-        alarmed=alarmed,
+        states={state.value: group.domains for state, group in states.states.items()},
+        alarmed=states.alarmed.domains,
         holdout=asdict(holdout) if holdout else None,
     )
 
 
-def _notices(
-    board: Board, alive: list[dict[str, Any]], *, drifted: int, alarmed: int
-) -> Iterator[Document]:
-    """Yield what needs somebody's attention, the worst first."""
-    if board.index.trouble:
-        yield _notice("problem", f"The domains cannot be read: {board.index.trouble}", "/workers")
-    if not alive:
-        yield _notice("problem", "No worker is alive: no text is predicted.", "/workers")
-    for worker in alive:
-        name = worker["instance"]
-        if still := worker.get("stands_still"):
-            yield _notice("problem", f"Worker {name} stands still: {still}", "/workers")
-        if lost := _number(worker, "lost_texts"):
-            said = f"Worker {name} has lost the counts of {counted(lost, 'text')}."
-            yield _notice("warning", said, "/workers")
-        if held := _number(worker, "held_texts"):
-            said = f"Worker {name} holds {counted(held, 'text')} that Redis has not counted yet."
-            yield _notice("note", said, "/workers")
-    if alarmed:
-        said = f"There are warnings about {counted(alarmed, 'domain')}."
-        yield _notice("warning", said, "/domains?show=alarmed")
-    if drifted:
-        said = f"The texts of {counted(drifted, 'domain')} have changed; learning began again."
-        yield _notice("note", said, "/domains?show=drifted")
-
-
-def _notice(severity: str, text: str, page: str) -> Document:
-    return {"severity": severity, "text": text, "page": page}
-
-
-def _number(worker: Mapping[str, Any], name: str) -> int:
-    value = worker.get(name)
-    return value if isinstance(value, int) else 0
+def _findings(
+    board: Board, alive: Mapping[str, Mapping[str, str]], states: DomainStates
+) -> list[Finding]:
+    """Return what `status` says of the group; of Kafka only if it is to be asked."""
+    settings = board.settings
+    group, policy = settings.kafka.group, settings.policy.name
+    errors: dict[str, Exception] = {}
+    table = None
+    try:
+        table = settings.group_routes.in_force(board.store)
+    except ConsumerError as error:  # the page still shows the rest
+        errors["routes"] = error
+    seen = board.kafka.group(table)
+    errors |= seen.errors
+    if board.index.trouble is not None:
+        errors[f"policy {policy}"] = board.index.trouble
+    looked = Looked(
+        group=group,
+        workers={name: told for name, told in alive.items() if told.get("group") == group},
+        routes=table,
+        policies={policy: states},
+        kafka=seen.overview,
+        letters=seen.letters,
+        errors=errors,
+    )
+    return findings(looked, settings.kafka, max_backlog_s=MAX_BACKLOG_S)
 
 
 def heat_map(board: Board, *, measure: str, offset: int, limit: int) -> Document:

@@ -22,7 +22,7 @@ from policy_state.algorithms.arrays import Counters
 from policy_state.algorithms.base import build
 from policy_state.errors import StoreError
 from policy_state.reports.holdout import holdout_of
-from policy_state.reports.states import State, states_of
+from policy_state.reports.states import DomainStates, Group, State, states_of
 from policy_state.store.reading import read_each
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ log = logging.getLogger("offramp.dashboard")
 SORTS: Final = ("activity", "domain", "texts", "exit", "saved", "agreement", "differs")
 SHOWN: Final = ("all", "alarmed", *State)
 _PAGE: Final = 200
+_NAMED: Final = 5
 _REST_S: Final = 3.0  # at least
 _RESTS: Final = 9  # times the time that a round took
 _RATE_S: Final = 60.0  # over which texts per second are counted
@@ -73,11 +74,18 @@ class DomainIndex:
         self._basis: tuple[int, int] | None = None  # revision of the settings, changes audited
         self._counted: deque[tuple[float, int]] = deque()  # when how many texts were counted
         self._sorted: dict[tuple[str, bool], tuple[float, Mapping[str, Row], list[str]]] = {}
+        self._damaged: set[str] = set()
+        none = {state: Group() for state in State}
+        self._states: tuple[float, Mapping[str, Row], DomainStates] = (
+            0.0,
+            {},
+            DomainStates(0, none, Group(), Group()),
+        )
         self.names: list[str] = []
         """All domains, in the order of `policy list`."""
         self.rows: dict[str, Row] = {}
         """Those that were read so far; another dictionary whenever one changes."""
-        self.trouble: str | None = None
+        self.trouble: StoreError | None = None
         """Why the last round failed."""
 
     def run(self, stop: threading.Event) -> None:
@@ -90,7 +98,7 @@ class DomainIndex:
             except StoreError as error:
                 if self.trouble is None:
                     log.warning("cannot read the domains error=%s", error)
-                self.trouble = str(error)
+                self.trouble = error
             stop.wait(max(_REST_S, _RESTS * listing_s))
 
     def refresh(self, stop: threading.Event | None = None) -> float:
@@ -123,6 +131,7 @@ class DomainIndex:
                 self._scores[name] = scores[name]
                 if name in damaged:
                     rows.pop(name, None)
+            self._damaged = (self._damaged - set(page)) | damaged.keys()
             self.rows = rows
             if stop is not None:  # others want to be answered meanwhile
                 stop.wait(time.monotonic() - began)
@@ -176,13 +185,21 @@ class DomainIndex:
             self._sorted[sort, down] = (time.monotonic(), rows, names)
         return names
 
-    def states(self) -> Counter[str]:
-        """Return how many domains are in each state, of those that were read so far."""
-        return Counter(map(attrgetter("state"), self.rows.values()))
-
-    def alarmed(self) -> int:
-        """Return about how many there are warnings, of those that were read so far."""
-        return sum(map(attrgetter("alarm"), self.rows.values()))
+    def domain_states(self) -> DomainStates:
+        """Return the domains by state, of those that were read so far."""
+        began, rows, found = self._states
+        if rows is not self.rows and time.monotonic() - began > _REST_S:
+            rows = self.rows
+            by_state = Counter(map(attrgetter("state"), rows.values()))
+            alarmed = [row.domain for row in rows.values() if row.alarm]
+            found = DomainStates(
+                domains=len(rows),
+                states={state: Group(by_state[state.value]) for state in State},
+                alarmed=Group(len(alarmed), sorted(alarmed)[:_NAMED]),
+                damaged=Group(len(self._damaged), sorted(self._damaged)[:_NAMED]),
+            )
+            self._states = (time.monotonic(), rows, found)
+        return found
 
     def found(self, search: str, show: str, sort: str, *, down: bool) -> Sequence[str]:
         """Return some of the domains, in an order.

@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.cli.dlq import letter_facts
 from consumer.cli.output import document
 from consumer.cli.topics import listed_topics
-from consumer.kafka.dead_letters import read_letters
+from consumer.errors import StreamUnavailable, TopicMissing
+from consumer.kafka.dead_letters import Recent, read_letters, recent_letters
+from consumer.kafka.group.overview import GroupOverview, group_overview
+from consumer.routes.route import route_for
 from policy_state.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from consumer.routes.table import RouteTable
     from consumer.settings.load import Settings
     from policy_state.store.redis.store import RedisStore
 
 _KEPT_S: Final = 10.0
+_ANSWER_S: Final = 5.0
+_HOUR_MS: Final = 3_600_000
+_RECENT_LETTERS: Final = 1000
 _MOST_LETTERS: Final = 20_000
 _SHOWN_LETTERS: Final = 50
 _OF_A_TEXT: Final = ("key", "value", "headers")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What Kafka knows of a group; None: it was not asked, or `errors` says why not."""
+
+    overview: GroupOverview | None = None
+    letters: Recent | None = None  # of the last hour
+    errors: Mapping[str, Exception] = field(default_factory=dict)
 
 
 class KafkaView:
@@ -42,7 +59,7 @@ class KafkaView:
         self._settings = settings
         self._store = store
         self._texts = texts
-        self._kept: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._kept: dict[str, tuple[float, Any]] = {}
         self._lock = Lock()
         self.asked = asked
 
@@ -53,7 +70,8 @@ class KafkaView:
             InvalidInput: Kafka is not to be asked.
             StreamUnavailable: it does not answer.
         """
-        return self._fresh("topics", self._topics)
+        found: dict[str, Any] = self._fresh("topics", self._topics)
+        return found
 
     def dead_letters(self) -> dict[str, Any]:
         """Return how many dead letters there are of each class, and the latest ones.
@@ -62,19 +80,47 @@ class KafkaView:
             InvalidInput: Kafka is not to be asked.
             StreamUnavailable: it does not answer, or has no such topic.
         """
-        return self._fresh("letters", self._dead_letters)
+        found: dict[str, Any] = self._fresh("letters", self._dead_letters)
+        return found
 
-    def _fresh(self, name: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def _fresh(self, name: str, find: Callable[[], Any]) -> Any:  # noqa: ANN401 - what it finds
         if not self.asked:
             raise InvalidInput(
                 "this dashboard does not ask Kafka; start it with --bootstrap-servers"
             )
         with self._lock:  # the others wait for the one who asks
-            found_s, found = self._kept.get(name, (0.0, {}))
-            if not found or time.monotonic() - found_s > _KEPT_S:
+            found_s, found = self._kept.get(name, (0.0, None))
+            if found is None or time.monotonic() - found_s > _KEPT_S:
                 found = find()
                 self._kept[name] = (time.monotonic(), found)
             return found
+
+    def group(self, table: RouteTable | None) -> Seen:
+        """Return what `status` asks of Kafka; nothing if it is not to be asked."""
+        if not self.asked:
+            return Seen()
+        found: Seen = self._fresh("group", lambda: self._group(table))
+        return found
+
+    def _group(self, table: RouteTable | None) -> Seen:
+        kafka = self._settings.kafka
+        try:
+            overview = group_overview(
+                kafka,
+                None if table is None else lambda topic: route_for(table.routes, topic) is not None,
+                self._store.positions,
+                timeout_s=_ANSWER_S,
+            )
+        except StreamUnavailable as error:
+            return Seen(errors={"kafka": error})
+        since_ms = time.time_ns() // 1_000_000 - _HOUR_MS
+        try:
+            letters = recent_letters(kafka, since_ms=since_ms, limit=_RECENT_LETTERS)
+        except TopicMissing:
+            return Seen(overview)  # which is a finding about topics
+        except StreamUnavailable as error:
+            return Seen(overview, errors={"letters": error})
+        return Seen(overview, letters)
 
     def _topics(self) -> dict[str, Any]:
         settings = self._settings

@@ -69,11 +69,11 @@ def described() -> Schema:
         },
         "paths": {
             "/api/overview": _reads(
-                "How the fleet is doing, and what needs attention, the worst first.",
+                "How the fleet is doing, and what `offramp status` finds, the worst first.",
                 _document(
                     "dashboard-overview",
-                    "notices",
-                    {"severity": _WORD, "text": _WORD, "page": _WORD},
+                    "findings",
+                    {"severity": _WORD, "check": _WORD, "text": _WORD, "fix": _WORD},
                     policy=_WORD,
                     workers=_COUNT,
                     texts=_COUNT,

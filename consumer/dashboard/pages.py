@@ -37,6 +37,18 @@ _SHADES: Final = 9
 _LEAST: Final = 20  # texts of the holdout, with fewer a share says nothing
 _AUDIT: Final = 200
 _COMMAND: Final = re.compile("`([^`]+)`")
+_LOOKS: Final = {
+    "domains": "/domains?show=alarmed",
+    "policy": "/domains",
+    "kafka": "/routes",
+    "lag": "/routes",
+    "routes": "/routes",
+    "standstill": "/workers",
+    "topics": "/routes",
+    "dead letters": "/dead-letters",
+}
+"""The page that shows more of a finding, by its check."""
+
 _MEASURES: Final = {
     "share": "Share of texts that stopped there",
     "disagreement": "Labels that differ from exit 0",
@@ -105,6 +117,7 @@ def overview(request: Request) -> Response:
         request,
         "overview.html",
         overview=documents.overview(board),
+        looks=_LOOKS,
         heat=_shaded(heat),
         measures={k: v for k, v in _MEASURES.items() if k != "error" or heat["calibrated"]},
         changes=[(e, change_detail(e)) for e in board.store.audit(limit=6)],

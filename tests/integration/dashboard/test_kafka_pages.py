@@ -1,5 +1,6 @@
 """The pages of routes and dead letters, on a real broker."""
 
+import json
 import time
 
 import httpx
@@ -7,9 +8,12 @@ import jsonschema_rs
 import pytest
 from kafka import KafkaProducer
 from playwright.sync_api import expect
+from typer.testing import CliRunner
 
+from consumer.cli.app import app
 from tests.support.servers.dashboard import dashboard
 from tests.support.topics import create_topics
+from tests.support.waiting import wait_for
 
 SCRIPT = "<script>alert(4)</script>"
 TEXT = "the text of a letter"
@@ -32,17 +36,23 @@ def names(kafka):
 
 
 @pytest.fixture(scope="module")
-def shown(lived, kafka, names, tmp_path_factory):
-    """A function that serves a dashboard of this group."""
+def settings(names, tmp_path_factory):
+    """The settings of this group, in a file."""
     file = tmp_path_factory.mktemp("settings") / "offramp.toml"
     file.write_text(
         f'[kafka]\ngroup = "{names["in"]}"\ndead_letters = "{names["dead"]}"\n'
         f"[[routes]]\ntopics = '{names['in']}'\nname = 'shops'\ndomain = 'fixed:hotels'\n"
         f"output = '{names['out']}'\n"
     )
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def shown(lived, kafka, settings):
+    """A function that serves a dashboard of this group."""
 
     def serve(*options, servers=kafka):
-        return dashboard(lived, "-c", str(file), "--bootstrap-servers", servers, *options)
+        return dashboard(lived, "-c", settings, "--bootstrap-servers", servers, *options)
 
     return serve
 
@@ -65,6 +75,29 @@ def test_routes_show_what_waits_in_their_topics(address, names, open_page):
         expect(page.locator("#lag .badge.alarm")).to_have_text("missing")  # the policy topic
         row.get_by_role("link", name="hotels").click()
         expect(page.locator("h1")).to_have_text("hotels")
+
+
+def test_the_overview_finds_what_the_status_finds(address, lived, kafka, settings, open_page):
+    """Nobody works here, three records wait, and three letters are young: in the same words."""
+    servers = ("-c", settings, "-b", kafka, "--redis-url", lived)
+    done = CliRunner().invoke(app, ["status", *servers, "-o", "json"])
+    assert done.exit_code == 4, done.output
+    wanted = json.loads(done.stdout)["findings"]
+    assert len(wanted) > 2
+    found = wait_for(
+        lambda: (
+            (now := httpx.get(f"{address}/api/overview", timeout=30).json())["domains_read"]
+            == now["domains"]
+            and now["findings"]
+        )
+    )
+    assert found == wanted
+    with open_page(address) as page:
+        page.goto("/")
+        shown = page.locator("#notices .problem")
+        expect(shown.first).to_contain_text("no worker of group")
+        expect(shown.first.locator("code")).to_contain_text("offramp worker --group")
+        expect(page.locator("#notices")).not_to_contain_text("All is well")
 
 
 def test_dead_letters_are_counted_by_class_and_their_texts_stay_away(address, open_page):
