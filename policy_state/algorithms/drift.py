@@ -104,8 +104,8 @@ class DriftWindow:
 
     def _called(self, rate: int) -> str:
         if rate == self._exits:
-            return "share of labels 2 and 3 (6, 7 ..) at exit 0"
-        return f"disagreement of exit {rate}" if rate else "share of odd labels at exit 0"
+            return "share of labels 2, 3 (6, 7 ..) at exit 0"
+        return f"disagreement of exit {rate}" if rate else "share of labels 1 (3, 5 ..) at exit 0"
 
 
 class DriftWatch:
