@@ -219,7 +219,7 @@ def _out_of_reach(rows: Sequence[Text], deepest: Mapping[int, int]) -> tuple[str
     if right.low > always:
         return ()
     found = f"{right.share:.0%} of these texts, and one label for all would be about {always:.0%}"
-    return (f"even full depth is right about only {found}; no exit of this model fits them",)
+    return (f"even full depth is right about only {found}; the model may not fit them at any exit",)
 
 
 def _mean(values: Sequence[bool]) -> float | None:
