@@ -22,7 +22,7 @@ from consumer.dashboard.board import (
 from consumer.dashboard.changes import make_change
 from consumer.dashboard.index import SHOWN, SORTS
 from consumer.dashboard.openapi import described
-from consumer.dashboard.what_if import what_if as worked_out
+from consumer.dashboard.what_if import Instead, what_if
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -61,11 +61,9 @@ def page_of_domains(request: Request, *, limit: int) -> documents.Document:
     )
 
 
-def asked_what_if(request: Request, board: Board, name: str) -> documents.Document:
-    """Return what the settings in an address would change."""
-    return worked_out(
-        board,
-        name,
+def settings_to_try(request: Request) -> Instead:
+    """Return the settings in an address, which are to be tried instead of the policy's."""
+    return Instead(
         cost_weight=amount_of(request, "cost_weight"),
         tolerance=amount_of(request, "tolerance"),
         gate=amount_of(request, "gate"),
@@ -98,7 +96,9 @@ _FOUND: Final[Mapping[str, Found]] = {
     "history": lambda request: documents.history(
         board_of(request), text_of(request, "name"), limit=_limit(request)
     ),
-    "what-if": lambda request: asked_what_if(request, board_of(request), text_of(request, "name")),
+    "what-if": lambda request: what_if(
+        board_of(request), text_of(request, "name"), settings_to_try(request)
+    ),
     "heat-map": _heat_map,
     "audit": lambda request: documents.audit(board_of(request), limit=_limit(request)),
     "workers": lambda request: documents.workers(board_of(request)),

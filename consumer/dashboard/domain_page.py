@@ -15,11 +15,12 @@ from consumer.cli.policy.history import change_detail
 from consumer.cli.policy.look import explained, known_of
 from consumer.cli.policy.tables import exit_rows
 from consumer.cli.route.in_force import gated, known_routes
-from consumer.dashboard.api import asked_what_if
+from consumer.dashboard.api import settings_to_try
 from consumer.dashboard.board import board_of, text_of
 from consumer.dashboard.pages import rendered
 from consumer.dashboard.past import Moment, plots
 from consumer.dashboard.plots import HEIGHT, WIDTH
+from consumer.dashboard.what_if import tried
 from policy_state.algorithms.base import build
 from policy_state.reports.domain import domain_report
 from policy_state.reports.states import State, states_of
@@ -89,7 +90,7 @@ def domain(request: Request) -> Response:
         plots=plots(moments, changes),
         width=WIDTH,
         height=HEIGHT,
-        what_if=asked_what_if(request, board, name),
+        what_if=tried(report, snapshot, opened.meta, settings_to_try(request), pool=pool),
         settings=meta.settings,
         calibrated=meta.calibrated,
         changes=[(e, change_detail(e)) for e in changes if e.domain == name][:20],

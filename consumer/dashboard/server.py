@@ -23,7 +23,9 @@ from policy_state.errors import (
     DomainNotFound,
     InvalidInput,
     PolicyStateError,
+    StoreCorrupt,
     StoreFull,
+    StoreRefused,
     StoreUnavailable,
 )
 
@@ -41,6 +43,8 @@ _STATUS: Final[list[tuple[type[Exception], int]]] = [
     (InvalidSettings, 400),
     (ChangeRefused, 403),
     (DomainNotFound, 404),
+    (StoreCorrupt, 500),
+    (StoreRefused, 403),
     (StoreFull, 409),
     (StoreUnavailable, 503),
     (StreamUnavailable, 503),

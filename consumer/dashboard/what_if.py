@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from consumer.cli.output import document
@@ -17,41 +17,48 @@ if TYPE_CHECKING:
     from consumer.dashboard.documents import Document
     from policy_state.reports.domain import DomainReport
     from policy_state.stats import ExitStats
+    from policy_state.store.values import DomainSnapshot, PolicyMeta
 
 
-def what_if(
-    board: Board,
-    name: str,
-    *,
-    cost_weight: float | None,
-    tolerance: float | None,
-    gate: float | None,
-) -> Document:
+@dataclass(frozen=True, slots=True)
+class Instead:
+    """Settings to be tried; None: those of the policy. 0 is no tolerance, or no gate."""
+
+    cost_weight: float | None = None
+    tolerance: float | None = None
+    gate: float | None = None
+
+
+def what_if(board: Board, name: str, instead: Instead) -> Document:
     """Return what a domain's counters choose with other settings. Nothing is changed.
-
-    Args:
-        board: Of the policy.
-        name: Of the domain.
-        cost_weight: Instead of the policy's; None: as it is.
-        tolerance: The same; 0 for none.
-        gate: The same; 0 for none.
 
     Raises:
         InvalidInput: the settings are none that a policy can have.
         DomainNotFound: nothing is known of the domain.
     """
     now, snapshot, opened, _ = known_of(board.settings, board.store, name)
-    settings = opened.meta.settings
-    if cost_weight is not None:
-        settings = replace(settings, cost_weight=cost_weight)
-    if tolerance is not None:
-        settings = replace(settings, tolerance=tolerance or None)
-    if gate is not None:
-        settings = replace(settings, gate=gate)
-    meta = replace(opened.meta, settings=settings)
+    return tried(now, snapshot, opened.meta, instead, pool=board.store.totals().stats)
+
+
+def tried(
+    now: DomainReport,
+    snapshot: DomainSnapshot,
+    meta: PolicyMeta,
+    instead: Instead,
+    *,
+    pool: ExitStats,
+) -> Document:
+    """Return the same of a domain that has been read; `now` is its report."""
+    settings, name = meta.settings, now.domain
+    if instead.cost_weight is not None:
+        settings = replace(settings, cost_weight=instead.cost_weight)
+    if instead.tolerance is not None:
+        settings = replace(settings, tolerance=instead.tolerance or None)
+    if instead.gate is not None:
+        settings = replace(settings, gate=instead.gate)
+    meta = replace(meta, settings=settings)
     rules = build(settings, meta.layers, credits=meta.calibrated)
     free = replace(snapshot, pin=None, pin_until_ms=None)
-    pool = board.store.totals().stats
     report = domain_report(name, free, meta, rules, pool=pool)
     agreement = _as_full_depth(snapshot.stats, report.learnt)
     return document(

@@ -11,6 +11,7 @@ from policy_state.domains import domain_key, encode_domain
 from policy_state.errors import StoreCorrupt
 from policy_state.store.admin import (
     AUDIT_ENTRIES,
+    SAMPLES,
     AuditEntry,
     Change,
     Changed,
@@ -140,17 +141,17 @@ class RedisAdmin(RedisGroups):
         name = encode_domain(domain)
         samples = (
             Sample(int(id_.partition("-")[0]), wire.snapshot(fields["record"]))
-            for id_, fields in self._latest("samples")
+            for id_, fields in self._latest("samples", page=SAMPLES)
             if fields.get("domain") == name
         )
         return tuple(islice(samples, limit))
 
-    def _latest(self, stream: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    def _latest(self, stream: str, *, page: int = _PAGE) -> Iterator[tuple[str, Mapping[str, str]]]:
         """Yield the entries of a stream, the newest first, read page by page."""
         key, last = self.bound()[0].key(stream), "+"
-        while page := self.server.command("XREVRANGE", key, last, "-", "COUNT", _PAGE):
-            yield from page
-            last = f"({page[-1][0]}"
+        while entries := self.server.command("XREVRANGE", key, last, "-", "COUNT", page):
+            yield from entries
+            last = f"({entries[-1][0]}"
 
     def _change(  # noqa: PLR0913, PLR0917 - private: what the script takes, in its order
         self,

@@ -1,0 +1,65 @@
+"""The dashboard and its Redis: with the rights of a viewer, and while the server is away."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+import redis
+
+from deploy.local.services import start_redis
+from policy_state.store.redis.store import RedisStore
+from tests.support.policies.lived import META, fill
+from tests.support.servers.dashboard import dashboard
+from tests.support.servers.proxies import proxy
+from tests.support.waiting import wait_for
+
+USERS = Path(__file__).parents[3] / "deploy" / "redis" / "users.acl"
+PAGES = ("/", "/domains", "/domain?name=hotels", "/routes", "/workers", "/audit")
+
+
+@pytest.fixture
+def filled():
+    """A Redis of the test alone, with the policy and the users of the shipped file."""
+    with start_redis() as server:
+        with RedisStore(server.url) as store:
+            fill(store)
+        with redis.Redis.from_url(server.url) as raw:
+            for line in USERS.read_text().splitlines():
+                _, name, *rules = line.split()
+                if name != "default":
+                    raw.execute_command("ACL", "SETUSER", name, "reset", *rules)
+        yield server
+
+
+def test_a_viewer_sees_every_page_and_changes_nothing(filled, tmp_path):
+    """All pages are answered, all domains read; a change is refused by Redis, and said so."""
+    (tmp_path / "token").write_text("x" * 40)
+    url = f"redis://offramp-viewer:change-me-viewer@{filled.address}/0"
+    told = {"authorization": f"Bearer {'x' * 40}"}
+    options = ("--token-file", str(tmp_path / "token"), "--allow-writes")
+    with dashboard(url, *options) as address, httpx.Client(headers=told, base_url=address) as asked:
+        wait_for(lambda: asked.get("/api/overview").json()["domains_read"] == len(META.layers))
+        for page in PAGES:
+            assert asked.get(page).status_code == 200, page
+        form = {"domain": "hotels", "action": "freeze", "reason": "r", "by": "b"}
+        answer = asked.post("/api/change", data=form)
+        assert answer.status_code == 403
+        assert "lets this user not do that" in answer.json()["error"]
+
+
+def test_a_redis_that_is_away_is_said_and_waited_for(filled):
+    """Pages say so with the status 503, and are back with the server."""
+    with (
+        proxy(filled.port) as between,
+        dashboard(f"redis://127.0.0.1:{between.port}/0") as address,
+    ):
+        assert httpx.get(f"{address}/domains").status_code == 200
+        between.refuse()
+        for page in PAGES:
+            answer = httpx.get(address + page, timeout=30)
+            assert answer.status_code == 503, page
+            assert "redis did not answer" in answer.text
+        assert httpx.get(f"{address}/api/domains", timeout=30).status_code == 503
+        between.heal()
+        for page in PAGES:
+            assert httpx.get(address + page, timeout=30).status_code == 200, page
