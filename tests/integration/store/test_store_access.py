@@ -1,6 +1,8 @@
 """Rights, secrets and encryption: what the shipped users may do, and how a store logs in."""
 
+import re
 import ssl
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -48,7 +50,8 @@ def server(request: pytest.FixtureRequest, _servers: dict[Flavour, RedisServer])
         for line in USERS.read_text().splitlines():
             _, name, *rules = line.split()
             if name != "default":
-                raw.execute_command("ACL", "SETUSER", name, "reset", *rules)
+                password = ">" + name.replace("offramp", "change-me")
+                raw.execute_command("ACL", "SETUSER", name, "reset", *rules, password)
     return started
 
 
@@ -65,6 +68,38 @@ def part(first: int, upto: int, *domains: str) -> PartitionDeltas:
 def write_routes(store: RedisStore) -> None:
     """Write one route."""
     store.write_routes("g", [ROUTE], revision=0, action="add", detail={}, by="anna", reason="")
+
+
+def test_the_file_has_no_password_until_its_hashes_are_put_in(tmp_path: Path) -> None:
+    """As shipped nobody can log in; the commands of the page put hashes in, which the server takes.
+
+    The default user stays on here, because the server's start is awaited with it.
+    """
+    page = (USERS.parents[2] / "docs" / "policy-operations.md").read_text(encoding="utf-8")
+    (commands,) = re.findall(r"^    for user in (?:.*\n)(?:    .*\n)+", page, re.MULTILINE)
+    rules = USERS.read_text()
+    assert not re.search(r"[ ][><#]|nopass", rules)
+    file = tmp_path / "users.acl"
+    for on in (False, True):
+        file.write_text(rules.replace("default off", "default on nopass ~* &* +@all"))
+        if on:
+            for left in tmp_path.glob("*.password"):
+                left.unlink()
+            subprocess.run(["sh", "-euc", commands], cwd=tmp_path, check=True, timeout=60)
+        with start_redis(args=("--aclfile", str(file))) as server:
+            for role in ("worker", "viewer"):
+                password = tmp_path / f"{role}.password"
+                if not on:
+                    password.write_text("")
+                url = f"redis://offramp-{role}@{server.address}/0"
+                with RedisStore(url, password_file=password) as store:
+                    if on:
+                        assert store.policies() == ()
+                        assert password.read_text().strip() not in file.read_text()
+                        assert password.stat().st_mode & 0o077 == 0
+                    else:
+                        with pytest.raises((StoreRefused, InvalidInput)):
+                            store.policies()
 
 
 def test_every_user_of_the_file_is_limited_to_our_keys() -> None:

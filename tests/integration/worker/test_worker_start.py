@@ -99,7 +99,8 @@ def users():
         for line in USERS.read_text().splitlines():
             _, name, *rules = line.split()
             if name != "default":
-                raw.execute_command("ACL", "SETUSER", name, "reset", *rules)
+                password = ">" + name.replace("offramp", "change-me")
+                raw.execute_command("ACL", "SETUSER", name, "reset", *rules, password)
         yield server, raw
 
 

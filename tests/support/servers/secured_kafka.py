@@ -134,6 +134,20 @@ class SecuredKafka:
             ((_, _, error),) = admin.delete_acls([every])
         assert error is NoError, error
 
+    def forget(self, kind: str, prefix: str) -> None:
+        """Take back every rule about a kind whose names begin so, whoever gave it."""
+        pattern = ResourcePatternFilter(ResourceType[kind], None, PatternType.ANY)
+        every = ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY, pattern)
+        with self.admin() as admin:
+            found, _ = admin.describe_acls(every)
+            names = {acl.resource_pattern.resource_name for acl in found}
+            for name in names:
+                if name.startswith(prefix):
+                    pattern = ResourcePatternFilter(ResourceType[kind], name, PatternType.ANY)
+                    one = ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY, pattern)
+                    ((_, _, error),) = admin.delete_acls([one])
+                    assert error is NoError, error
+
     def allow_all(self, prefix: str) -> None:
         """Let the user do what a worker does, with names that begin so."""
         self.allow("TOPIC", prefix, "READ", "WRITE", "DESCRIBE")

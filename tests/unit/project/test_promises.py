@@ -58,3 +58,14 @@ def test_every_promise_of_a_page_names_a_test_that_exists(page):
         named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", tests)
         assert named, f"{promise}: no test is named"
         assert [name for file, name in named if name not in names_in(file)] == [], promise
+
+
+def test_every_protection_of_the_threat_model_names_a_test_that_exists():
+    """No row of the page's tables of threats is without one, and no test has another name."""
+    page = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    table = rows("docs/threat-model.md", "## Boundaries")
+    assert len(table) >= page.count("### ") * 2
+    for threat, _, tests, _ in table:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", tests)
+        assert named, f"{threat}: no test is named"
+        assert [name for file, name in named if name not in names_in(file)] == [], threat

@@ -137,3 +137,13 @@ def test_updates_are_proposed_for_every_kind_of_pin() -> None:
         assert places.pop(ecosystem) == folder
         assert all((ROOT / folder.strip("/") / file).is_file() for file in files)
     assert places == {}
+
+
+def test_the_way_to_report_is_private_and_has_dates() -> None:
+    """SECURITY.md names the host's private form, no address, dates, and the threat model."""
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    assert "https://docs.github.com/" in text
+    assert "@" not in text
+    assert len(re.findall(r"within \d+ days", text)) == 3
+    for link in re.findall(r"\]\(([\w/.-]+\.md)\)", text):
+        assert (ROOT / link).is_file()
