@@ -60,11 +60,15 @@ def test_the_sbom_says_who_needs_whom(sbom: dict[str, Any]) -> None:
     assert any(ref.startswith("redis==") for ref in edges["root-component"])
 
 
-def test_the_sbom_has_the_model_of_the_wheel(sbom: dict[str, Any]) -> None:
-    """The shipped weights are listed by the digest of their file."""
-    (model,) = [c for c in sbom["components"] if c["type"] == "machine-learning-model"]
-    weights = ROOT / "model" / "pretrained" / model["name"] / "model.safetensors"
-    assert model["hashes"][0]["content"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+def test_the_sbom_has_the_models_of_the_wheel(sbom: dict[str, Any]) -> None:
+    """All shipped weights are listed by the digests of their files."""
+    models = [c for c in sbom["components"] if c["type"] == "machine-learning-model"]
+    files = (ROOT / "model" / "pretrained").glob("*/model.safetensors")
+    shipped_models = {
+        file.parent.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files
+    }
+    assert shipped_models
+    assert {m["name"]: m["hashes"][0]["content"] for m in models} == shipped_models
 
 
 def test_an_sbom_that_was_made_is_in_the_wheel(sbom: dict[str, Any], tmp_path: Path) -> None:
