@@ -11,6 +11,7 @@ import numpy as np
 from policy_state.algorithms.arrays import Counters, constant_exits
 from policy_state.algorithms.bounds import certain_rest, certain_upper_bound, last_best
 from policy_state.reports.shares import Share
+from policy_state.stats import COUNT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -245,4 +246,5 @@ def _confidence(
     if margin < 0:
         return None
     texts = stats.observed[max(runner_up, exit_, assessment.anchor)]
-    return Confidence(runner_up, margin, math.ceil(margin * texts / against[runner_up]))
+    needed = min(margin * texts / against[runner_up], COUNT_MAX)
+    return Confidence(runner_up, margin, math.ceil(needed))

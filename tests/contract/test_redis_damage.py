@@ -100,6 +100,32 @@ def test_a_stored_value_that_is_no_count_stops_the_whole_call(
     assert keys.dump() == before
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "5",
+        "5  5",
+        "5 0 0 0 ",
+        "5 0 0 0 1 0",
+        "5" + " 0" * 3 * (META.exits + 1),
+        "5 1 0 0" + " 0" * 3 * (META.exits - 1),
+        "5 0 0 0" + " 1 1 1" * (META.exits - 1),
+        "5 0 0 0" + " 6 1 1" * (META.exits - 1),
+        f"{10**15}" + " 0" * 3 * META.exits,
+    ],
+)
+def test_stored_labels_that_cannot_be_stop_the_whole_call(
+    store: RedisStore, keys: Keys, value: str
+) -> None:
+    """Nothing is counted that the caller is told was not, and it learns which domain it is."""
+    store.apply([part(0, 1, {"music": ONE})])
+    keys.put("d:music", "labels", value)
+    before = keys.dump()
+    with pytest.raises(StoreCorrupt, match=r"d:music field labels holds .*nothing was written"):
+        store.apply([part(1, 2, {"hotels": ONE})], also_read=["music"])
+    assert keys.dump() == before
+
+
 def configure(store: RedisStore) -> None:
     """Change a setting."""
     store.configure(PolicySettings(alpha=2), Limits(), revision=1, by="anna", reason="")

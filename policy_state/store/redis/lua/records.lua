@@ -1,9 +1,9 @@
 -- The meta of a policy and the records of its domains: read, shown, written.
 
--- Returns {fingerprint, revision, settings, gen, domains, idle_ms, rare_idle_ms, rare_texts} by
--- name, or nil and what to answer where there is no policy, or none of the model that is asked for.
+-- Returns {fingerprint, revision, settings, layers, gen, domains, idle_ms, rare_idle_ms, rare_texts}
+-- by name, or nil and what to answer where there is no policy, or none of the model that is asked for.
 local function load_meta(key, fingerprint)
-  local names = {'fingerprint', 'revision', 'settings', 'gen',
+  local names = {'fingerprint', 'revision', 'settings', 'layers', 'gen',
                  'domains', 'idle_ms', 'rare_idle_ms', 'rare_texts'}
   local values, found = call('HMGET', key, unpack(names)), {}
   if not values[1] then return nil, {'no-policy'} end
@@ -21,6 +21,21 @@ local function load_meta(key, fingerprint)
 end
 
 local NONE = {} -- never written to
+
+-- Returns whether a text is what `LabelledDuels` reads, for as many exits as there are layers: what the
+-- client refuses must be refused before texts are counted.
+local function are_labels(text, layers)
+  if not are_counts(text) or find(text, '  ') or find(text, ' $') then return false end
+  local numbers = {}
+  for number in gmatch(text, '%d+') do numbers[#numbers + 1] = tonumber(number) end
+  local exits = 1 + select(2, string.gsub(layers, ',', ''))
+  if #numbers ~= 1 + 3 * exits or numbers[1] >= 1e15 then return false end
+  for at = 2, #numbers, 3 do
+    local duels, decided = numbers[at], numbers[at + 1] + numbers[at + 2]
+    if decided > duels or duels > numbers[1] or at == 2 and duels > 0 then return false end
+  end
+  return true
+end
 
 -- Returns {key, name, known, counters, parsed, numbers, notes, others, stale} of a domain. Counters of
 -- an older generation are as good as gone, readable or not: they are in stale. A pin whose time is over is none.
@@ -42,7 +57,9 @@ local function load_record(key, prefix, meta, now, size)
       if not is_count(value) then return nil, {'corrupt', key, field, value} end
       numbers[field] = tonumber(value)
     else
-      if field == 'labels' and not are_counts(value) then return nil, {'corrupt', key, field, value} end
+      if field == 'labels' and not are_labels(value, meta.layers) then
+        return nil, {'corrupt', key, field, value}
+      end
       local group = NOTES[field] and 'notes' or 'others'
       if record[group] == NONE then record[group] = {} end
       record[group][field] = value

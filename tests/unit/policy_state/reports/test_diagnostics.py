@@ -10,7 +10,7 @@ from policy_state.algorithms.arrays import Assessment, Counters
 from policy_state.algorithms.base import build
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.reports.diagnosis import Diagnosis, diagnose, falling_disagreement
-from policy_state.stats import ExitStats
+from policy_state.stats import COUNT_MAX, ExitStats
 
 LAYERS = (1, 3, 7, 12)
 CLEAN = [(0, 1, 1, 1)] * 300 + [(1, 1, 1, 1)] * 400 + [(0, 0, 0, 0)] * 300
@@ -173,3 +173,13 @@ def test_no_confidence_in_rewards_that_do_not_choose() -> None:
     stats = ExitStats.from_texts(CLEAN, exits=4)
     other = Assessment(exit=2, rewards=(0.0, 0.3, 0.2, 0.1), indices=(0.0, 0.3, 0.2, 0.1))
     assert diagnose(stats, other, (0.0, 0.0, 0.0, 0.0)).confidence is None
+
+
+def test_a_cost_that_is_next_to_nothing_can_be_diagnosed() -> None:
+    """However many texts it would take to change the choice, their number is one that can be."""
+    texts = [(0, 1)] * 500 + [(0, 0)] * 500
+    stats = ExitStats.from_texts(texts, exits=2, credits=[(0, 600)] * 500 + [(0, 0)] * 500)
+    policy = build(PolicySettings(cost_weight=1e-320), (6, 12), credits=True)
+    confidence = diagnose(stats, policy.assess(stats), policy.costs, credits=True).confidence
+    assert confidence is not None
+    assert confidence.texts_to_flip == COUNT_MAX
