@@ -31,7 +31,10 @@ def exposed(board: Board, *, accept: str) -> tuple[bytes, str]:
     """Return all metrics and their content type, in the format that a reader accepts."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Figures(board))
-    encode, content_type = choose_encoder(accept)
+    try:
+        encode, content_type = choose_encoder(accept)
+    except TypeError:  # a version that is not made of numbers
+        encode, content_type = choose_encoder("")
     return encode(registry), content_type
 
 

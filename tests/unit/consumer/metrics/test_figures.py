@@ -3,6 +3,8 @@
 import os
 import socket
 import struct
+import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -134,6 +136,27 @@ def test_a_process_without_a_gpu_reports_none():
     assert gpu_figures("w") == {}
 
 
+def test_a_gpu_that_does_not_tell_its_use_still_reports_its_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A part of a GPU (MIG) refuses with an error of NVML, which ends no worker."""
+
+    class NVMLErrorNotSupported(Exception):
+        """As `pynvml` has it: an error of its own kind."""
+
+    def utilization() -> int:
+        raise NVMLErrorNotSupported
+
+    cuda = SimpleNamespace(
+        is_initialized=lambda: True,
+        mem_get_info=lambda: (1, 4),
+        memory_reserved=lambda: 3,
+        utilization=utilization,
+    )
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert gpu_figures("w") == {(m.GPU_USED.name, ("w",)): 3, (m.GPU_TOTAL.name, ("w",)): 4}
+
+
 def test_every_metric_has_its_type_and_meaning_in_the_answer():
     """Readers of the port need no page."""
     body, _ = exposed(Board(["w"], stuck_s=1), accept="")
@@ -156,4 +179,6 @@ def test_a_reader_that_leaves_or_sends_nonsense_disturbs_nobody(capfd):
         assert port.get("/ready") == (503, "w: starts\n")
         assert port.get("/live?x=1") == (200, "ok\n")
         assert port.figures()["offramp_ready"] == {(("worker", "w"),): 0}
+        status, body = port.get("/metrics", Accept="text/plain; version=x")
+        assert (status, "offramp_ready" in body) == (200, True)
     assert capfd.readouterr() == ("", "")
