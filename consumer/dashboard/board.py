@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from policy_state.errors import InvalidInput
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from consumer.dashboard.kafka_view import KafkaView
     from consumer.settings.load import Settings
     from policy_state.store.redis.store import RedisStore
+
+_DIGITS_MOST: Final = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,8 @@ def integer_of(request: Request, name: str, default: int, *, least: int, most: i
         InvalidInput: it is none, or out of bounds.
     """
     value = request.query_params.get(name, str(default))
-    if not (value.isascii() and value.isdecimal()) or not least <= int(value[:12]) <= most:
+    whole = value.isascii() and value.isdecimal() and len(value) <= _DIGITS_MOST
+    if not (whole and least <= int(value) <= most):
         raise InvalidInput(f"{name} {value[:20]!r}, expected a whole number of {least} to {most}")
     return int(value)
 

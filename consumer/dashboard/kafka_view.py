@@ -91,9 +91,14 @@ class KafkaView:
         with self._lock:  # the others wait for the one who asks
             found_s, found = self._kept.get(name, (0.0, None))
             if found is None or time.monotonic() - found_s > _KEPT_S:
-                found = find()
+                try:
+                    found = find()
+                except StreamUnavailable as error:  # so that they do not wait in turn for nothing
+                    found = error
                 self._kept[name] = (time.monotonic(), found)
-            return found
+        if isinstance(found, StreamUnavailable):
+            raise found.with_traceback(None)
+        return found
 
     def group(self, table: RouteTable | None) -> Seen:
         """Return what `status` asks of Kafka; nothing if it is not to be asked."""
@@ -132,8 +137,8 @@ class KafkaView:
         classes: Counter[tuple[str, str]] = Counter()
         latest: deque[dict[str, Any]] = deque(maxlen=_SHOWN_LETTERS)
         more = False
-        for letter in read_letters(self._settings.kafka):
-            if more := classes.total() == _MOST_LETTERS:
+        for letters, letter in enumerate(read_letters(self._settings.kafka)):
+            if more := letters == _MOST_LETTERS:
                 break
             error = letter.error
             classes[error.get("stage", "unknown"), error.get("class", "unknown")] += 1

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from consumer.status.looking import Looked
+
+_JSON_END: Final = 2**53  # from here on numbers in JSON are not exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def _row(name: str, fields: Mapping[str, str] | None, looked: Looked) -> WorkerR
 def _number(fields: Mapping[str, str], name: str) -> float | None:
     """Return a number of a heartbeat; anybody may have written another thing there."""
     with suppress(KeyError, ValueError):
-        if 0 <= (value := float(fields[name])) < float("inf"):
+        if 0 <= (value := float(fields[name])) < _JSON_END:
             return value
     return None
 

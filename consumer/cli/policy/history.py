@@ -126,6 +126,7 @@ _WORKER_FIELDS: Final[Mapping[str, type]] = {
 }
 """Fields of a heartbeat in the order of their columns; others come behind, by name."""
 
+_JSON_END: Final = 2**53  # from here on numbers in JSON are not exact
 _CHANGE: Final = ("time_ms", "action", "domain", "by", "automatic", "reason", "detail", "before")
 
 
@@ -225,7 +226,8 @@ def _field(name: str, fields: Mapping[str, str]) -> str | float | None:
     value, kind = fields.get(name), _WORKER_FIELDS.get(name, str)
     if kind is not str and value and value.isascii() and value.replace(".", "", 1).isdecimal():
         with suppress(ValueError):
-            return float(value) if kind is float else int(value)
+            number = float(value) if kind is float else int(value)
+            return number if number < _JSON_END else value
     return value
 
 

@@ -86,6 +86,8 @@ def test_what_if_works_the_choice_out_again(looking, lived):
     [
         ("domains", {"limit": "0"}),
         ("domains", {"limit": "9" * 5000}),
+        ("domains", {"limit": f"{10:012}" + "0" * 5}),
+        ("domains", {"limit": f"{10:012}" + "0" * 5000}),
         ("domains", {"sort": "salary"}),
         ("domains", {"offset": "-1"}),
         ("domain", {}),

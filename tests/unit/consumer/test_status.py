@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from consumer.cli.policy.history import worker_rows as listed_workers
 from consumer.kafka.group.offsets import TopicLag
 from consumer.kafka.group.overview import GroupOverview
 from consumer.routes.route import Route
@@ -89,3 +90,11 @@ def test_topics_that_are_missing_are_told() -> None:
     there = {name: many for name, many in THERE.items() if name in {"films", KAFKA.dead_letters}}
     (text,) = needs(looked(overview(partitions=there)))
     assert text == "output topic out does not exist: texts of route films stand still"
+
+
+def test_a_number_of_a_heartbeat_that_no_worker_writes_is_none() -> None:
+    """Anybody may write to Redis: what does not fit into JSON is no number."""
+    (row,) = worker_rows(looked(overview(), last_commit_s="9" * 40, texts_per_s="1e300"))
+    assert (row.last_commit_s, row.texts_per_s) == (None, None)
+    (shown,) = listed_workers({"w1": {"events": "9" * 40, "batches": "3"}})
+    assert (shown["events"], shown["batches"]) == ("9" * 40, 3)
