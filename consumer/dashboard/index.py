@@ -99,6 +99,8 @@ class DomainIndex:
                 if self.trouble is None:
                     log.warning("cannot read the domains error=%s", error)
                 self.trouble = error
+            except Exception:  # the thread must not end: what is shown would age unnoticed
+                log.exception("cannot read the domains")
             stop.wait(max(_REST_S, _RESTS * listing_s))
 
     def refresh(self, stop: threading.Event | None = None) -> float:
