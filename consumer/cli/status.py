@@ -138,7 +138,7 @@ def _print(
         typer.echo(_wrapped(printable(text), f"{label:<{_LABEL}}", " " * _LABEL))
     notes = [each for each in found if each.severity != "problem"]
     for label, finding in zip(["Notes", *[""] * len(notes)], notes, strict=False):
-        text = f"{printable(finding.text)}: {printable(finding.fix)}"
+        text = printable(": ".join(filter(None, (finding.text, finding.fix))))
         typer.echo(_wrapped(text, f"{label:<{_LABEL}}", " " * _LABEL))
     tables = ([_worker_cells(row) for row in rows], [_topic_cells(row) for row in _topics(looked)])
     for cells in tables:

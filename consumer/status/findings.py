@@ -62,7 +62,7 @@ def _unanswered(looked: Looked, kafka: KafkaSettings) -> Iterator[Finding]:
         elif what == "letters":
             yield problem("dead letters", kafka.dead_letters, str(error), "offramp dlq list")
         elif isinstance(error, PolicyNotFound) and not looked.workers:
-            yield note("policy", what, f"{error}: no worker has created it yet")
+            yield note("policy", what, f"{error}; the first worker creates it")
         else:
             yield problem("policy", what, str(error), "offramp policy doctor")
 

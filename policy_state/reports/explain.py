@@ -244,9 +244,10 @@ def _compared(report: DomainReport, stats: ExitStats, cost_weight: float) -> lis
         )
     else:
         behind += "That may be chance."
+    number = confidence.texts_to_flip
     change = (
-        f"{counted(confidence.texts_to_flip, 'more text')} would change the choice if all of them "
-        "spoke against it."
+        f"{counted(number, 'more text')} would change the choice if "
+        f"{'it' if number == 1 else 'all of them'} spoke against it."
     )
     dearer = best.cost - rival.cost
     if cost_weight > 0 and dearer:

@@ -112,9 +112,9 @@ def trim(
 ) -> None:
     """Write a smaller model without the word pieces that the texts hardly use.
 
-    All of each file is read. Single characters and special tokens stay, so a word whose piece went
-    is split into smaller pieces. With --eval, of texts other than these, the command counts the
-    labels that differ between the new folder and the old one at each exit.
+    All of each file is read. Single characters and special tokens stay, so a word whose piece is
+    dropped is split into smaller pieces. With --eval, of texts other than these, the command
+    counts the labels that differ between the new folder and the old one at each exit.
     """
     from model.checkpoint.rewrite import Opened, check_new
     from model.checkpoint.trim import Choice
