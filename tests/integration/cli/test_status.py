@@ -15,6 +15,7 @@ import yaml
 from kafka import KafkaProducer
 
 from benchmarks.free_model import FreeModel
+from deploy.local.services import local_services
 from policy_state.stats import ExitStats
 from policy_state.store.admin import Freeze, Pin, Reset
 from policy_state.store.redis.store import RedisStore
@@ -93,6 +94,13 @@ class Group:
 
     def wait_until_well(self):
         return wait_for(lambda: (found := self.status())["well"] and not found["lag"] and found)
+
+
+@pytest.fixture(scope="module")
+def kafka():
+    """Return the broker of this file: what a status says covers all topics of a broker."""
+    with local_services(redis=False) as services:
+        yield services.kafka
 
 
 @pytest.fixture
