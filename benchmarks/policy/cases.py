@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _PUBLISHED = "Exit_Predictions_TrainDevTest_IMDb_{exits}exits.csv"
 _LAYERS = {4: (1, 3, 7, 12), 6: (1, 3, 5, 7, 9, 12)}
+_ALL = 100  # domains of a model, at most
 _DOMAIN_TEXTS = 10_000
 _DRIFT_PAIRS = 4  # per model: those whose change costs most
 _LEAST_DRIFT = 0.02
@@ -134,6 +136,25 @@ def domain_cases(folder: Path | None, most: int) -> list[Case]:
                 )
             )
     return found
+
+
+def calibrated_cases(
+    arguments: ArgumentParser, given: Sequence[str] | None, *, quick: int = _ALL
+) -> tuple[list[Case], Namespace]:
+    """Return the cases of the calibrated models in `--matrices`, and all options.
+
+    A quick run has at most `quick` domains of each model. The process ends with an error if the
+    folder has no such model, and with success if no folder is given.
+    """
+    arguments.add_argument("--matrices", type=Path, metavar="FOLDER")
+    options = arguments.parse_args(given)
+    if options.matrices is None:
+        arguments.exit(message="without --matrices there is nothing to measure\n")
+    most = quick if options.quick else _ALL
+    cases = [case for case in domain_cases(options.matrices, most) if case.credits is not None]
+    if not cases:
+        arguments.error(f"{options.matrices}: there is no matrix of a calibrated model")
+    return cases, options
 
 
 def drift_cases(domains: Sequence[Case]) -> list[Case]:

@@ -9,12 +9,16 @@ labels tell. Where a domain changes, each half has its own.
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from benchmarks.policy.cases import MISLEADING, Case, cold_start_cases, domain_cases, drift_cases
+from benchmarks.policy.cases import (
+    MISLEADING,
+    Case,
+    calibrated_cases,
+    cold_start_cases,
+    drift_cases,
+)
 from benchmarks.policy.drift import RECOVERED, recovery
 from benchmarks.policy.duels import play
 from benchmarks.policy.estimates import mean_and_worst
@@ -22,7 +26,6 @@ from benchmarks.policy.regret import STARTS
 from benchmarks.report import Goal, Report, Table, hand_in, parser
 
 ALGORITHMS = {"credits": "with credits", "default": "without", "uee-ucb": "UEE-UCB"}
-_ALL = 100  # domains of a model, at most
 _DRIFT = (
     "drift: of each model the four changes that cost most if the old exit stays; 5,000 texts of "
     "each domain, its texts again and again, each trial in another order"
@@ -33,16 +36,7 @@ Regrets = Mapping[str, Sequence[float]]  # by algorithm, a case each
 
 def main(given: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, write."""
-    arguments = parser("policy.changing", __doc__)
-    arguments.add_argument("--matrices", type=Path, metavar="FOLDER")
-    options = arguments.parse_args(given)
-    if options.matrices is None:
-        print("without --matrices there is nothing to measure", file=sys.stderr)
-        return
-    most = 2 if options.quick else _ALL
-    cases = [case for case in domain_cases(options.matrices, most) if case.credits is not None]
-    if not cases:
-        arguments.error(f"{options.matrices}: there is no matrix of a calibrated model")
+    cases, options = calibrated_cases(parser("policy.changing", __doc__), given, quick=2)
     hand_in(measure(cases, 2 if options.quick else 10), options)
 
 

@@ -8,15 +8,13 @@ exit. Regret is in errors per 10,000 texts, compared with the best exit by the t
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.policy.cases import Case, domain_cases
+from benchmarks.policy.cases import Case, calibrated_cases
 from benchmarks.policy.estimates import OFTEN, WEIGHTS, mean_and_worst
 from benchmarks.report import Goal, Report, Table, hand_in, parser
 from policy_state.algorithms.base import build
@@ -29,21 +27,11 @@ if TYPE_CHECKING:
 
 LABELLED = (0, 50, 100, 200, 300)
 CREDITED = (10, CREDITED_DUELS, 50, 100)
-_ALL = 100  # domains of a model, at most
 
 
 def main(given: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, write."""
-    arguments = parser("policy.labelled", __doc__)
-    arguments.add_argument("--matrices", type=Path, metavar="FOLDER")
-    options = arguments.parse_args(given)
-    if options.matrices is None:
-        print("without --matrices there is nothing to measure", file=sys.stderr)
-        return
-    most = 2 if options.quick else _ALL
-    cases = [case for case in domain_cases(options.matrices, most) if case.credits is not None]
-    if not cases:
-        arguments.error(f"{options.matrices}: there is no matrix of a calibrated model")
+    cases, options = calibrated_cases(parser("policy.labelled", __doc__), given, quick=2)
     hand_in(measure(cases, 2 if options.quick else 20), options)
 
 

@@ -9,14 +9,12 @@ first half, and all goals are worked out on both.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.policy.cases import Case, domain_cases
+from benchmarks.policy.cases import Case, calibrated_cases
 from benchmarks.policy.duels import play
 from benchmarks.policy.estimates import (
     RULES,
@@ -50,22 +48,14 @@ _GATE = (
 )
 _WORTH = "shares of the worth: mean regret at the three cost weights, added up; credits have half"
 Groups = Mapping[str, Sequence[Found]]
-_ALL = 100  # domains of a model, at most
 
 
 def main(given: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, write."""
     arguments = parser("policy.worth", __doc__)
-    arguments.add_argument("--matrices", type=Path, metavar="FOLDER")
     arguments.add_argument("--name", default="worth", help="of the report; default: %(default)s")
-    options = arguments.parse_args(given)
-    if options.matrices is None:
-        print("without --matrices there is nothing to measure", file=sys.stderr)
-        return
+    cases, options = calibrated_cases(arguments, given)
     trials, texts = (2, 500) if options.quick else (10, None)
-    cases = [case for case in domain_cases(options.matrices, _ALL) if case.credits is not None]
-    if not cases:
-        arguments.error(f"{options.matrices}: there is no matrix of a calibrated model")
     if options.quick:
         cases = cases[:: max(1, len(cases) // 4)]
     hand_in(measure(cases, trials, texts, name=options.name), options)
