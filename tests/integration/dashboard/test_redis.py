@@ -1,7 +1,5 @@
 """The dashboard and its Redis: with the rights of a viewer, and while the server is away."""
 
-from pathlib import Path
-
 import httpx
 import pytest
 import redis
@@ -11,9 +9,9 @@ from policy_state.store.redis.store import RedisStore
 from tests.support.policies.lived import META, fill
 from tests.support.servers.dashboard import dashboard
 from tests.support.servers.proxies import proxy
+from tests.support.servers.redis_users import add_shipped_users
 from tests.support.waiting import wait_for
 
-USERS = Path(__file__).parents[3] / "deploy" / "redis" / "users.acl"
 PAGES = ("/", "/domains", "/domain?name=hotels", "/routes", "/workers", "/audit")
 
 
@@ -24,10 +22,7 @@ def filled():
         with RedisStore(server.url) as store:
             fill(store)
         with redis.Redis.from_url(server.url) as raw:
-            for line in USERS.read_text().splitlines():
-                _, name, *rules = line.split()
-                if name != "default":
-                    raw.execute_command("ACL", "SETUSER", name, "reset", *rules)
+            add_shipped_users(raw)
         yield server
 
 

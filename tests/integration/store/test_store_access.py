@@ -28,8 +28,8 @@ from policy_state.transfer.transfer import export_policy, import_policy
 from tests.support.policies.counted import META, ONE
 from tests.support.servers.flavours import FLAVOURS
 from tests.support.servers.proxies import proxy
+from tests.support.servers.redis_users import USERS, add_shipped_users
 
-USERS = Path(__file__).parents[3] / "deploy" / "redis" / "users.acl"
 GROUP = ConsumerGroup("c1", "g")
 ROUTE = {"name": "x", "topics": "x"}
 OTHER = PolicySettings(alpha=2)
@@ -47,11 +47,7 @@ def server(request: pytest.FixtureRequest, _servers: dict[Flavour, RedisServer])
     started = _servers[request.param]
     with redis.Redis.from_url(started.url) as raw:
         raw.flushall()
-        for line in USERS.read_text().splitlines():
-            _, name, *rules = line.split()
-            if name != "default":
-                password = ">" + name.replace("offramp", "change-me")
-                raw.execute_command("ACL", "SETUSER", name, "reset", *rules, password)
+        add_shipped_users(raw)
     return started
 
 

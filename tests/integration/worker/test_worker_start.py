@@ -5,7 +5,6 @@ import ssl
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import redis
@@ -18,12 +17,12 @@ from policy_state.store.redis.store import RedisStore
 from policy_state.store.values import PolicyMeta
 from tests.support.kafka_records import good, ids, send
 from tests.support.servers.proxies import proxy
+from tests.support.servers.redis_users import add_shipped_users
 from tests.support.started import workers
 from tests.support.topics import create_topics
 from tests.support.waiting import wait_for
 
 IN, OUT, DEAD = "starts.films", "starts.out", "starts.dead"
-USERS = Path(__file__).parents[3] / "deploy" / "redis" / "users.acl"
 AT_ONCE_S = 30.0  # beside the 120 s that it waits for what may come back
 
 
@@ -96,11 +95,7 @@ def test_a_start_ends_when_it_has_waited_for_give_up_s(start, service, host):
 def users():
     """A Redis with the users of the shipped file."""
     with start_redis() as server, redis.Redis.from_url(server.url) as raw:
-        for line in USERS.read_text().splitlines():
-            _, name, *rules = line.split()
-            if name != "default":
-                password = ">" + name.replace("offramp", "change-me")
-                raw.execute_command("ACL", "SETUSER", name, "reset", *rules, password)
+        add_shipped_users(raw)
         yield server, raw
 
 
