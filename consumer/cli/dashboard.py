@@ -111,12 +111,9 @@ def _token(file: Path) -> str:
     """
     from consumer.dashboard.guard import TOKEN_LEAST
     from consumer.errors import InvalidSettings
+    from consumer.http import read_secret
 
-    try:
-        token = file.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        said = getattr(error, "strerror", None) or "not UTF-8"
-        raise InvalidSettings(f"--token-file {file}: {said}") from error
+    token = read_secret(file)
     if len(token) < TOKEN_LEAST:
         raise InvalidSettings(
             f"--token-file {file}: the token has {len(token)} characters, at least {TOKEN_LEAST} "

@@ -34,6 +34,7 @@ _USES: Final = (*OnRoutes.uses, "kafka.start", "policy.name")
 _ROWS: Final = 10  # workers, and topics, that a screen has room for
 _LABEL: Final = 14  # columns
 
+MAX_BACKLOG: Final = "5min"
 EXAMPLES = """Examples:
 
 `offramp status`
@@ -49,7 +50,7 @@ def status(
     max_backlog: Annotated[
         str,
         typer.Option(metavar="TIME", help="Longest time that workers may need for what waits."),
-    ] = "5min",
+    ] = MAX_BACKLOG,
     output: OutputOption = Output.TABLE,
     watch: Watch = False,
 ) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer.cli.output import document
+from consumer.cli.output import document, duration_ms
 from consumer.cli.policy.history import changed_row, history_rows, worker_rows
 from consumer.cli.policy.look import explained, explanation, known_of, reports_of
 from consumer.cli.policy.tables import domain_row, exit_rows, shown_fields
 from consumer.cli.route.in_force import as_row
+from consumer.cli.status import MAX_BACKLOG
 from consumer.errors import ConsumerError
 from consumer.status.findings import findings
-from consumer.status.looking import Looked
+from consumer.status.looking import Looked, workers_of
 from policy_state.reports.holdout import holdout_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
-MAX_BACKLOG_S: Final = 300.0  # as `status` has it by default
 MEASURES: Final = ("share", "disagreement", "error", "texts")
 """What the heat map may show of each exit."""
 
@@ -147,14 +147,14 @@ def _findings(
         errors[f"policy {policy}"] = board.index.trouble
     looked = Looked(
         group=group,
-        workers={name: told for name, told in alive.items() if told.get("group") == group},
+        workers=workers_of(group, alive),
         routes=table,
         policies={policy: states},
         kafka=seen.overview,
         letters=seen.letters,
         errors=errors,
     )
-    return findings(looked, settings.kafka, max_backlog_s=MAX_BACKLOG_S)
+    return findings(looked, settings.kafka, max_backlog_s=duration_ms(MAX_BACKLOG) / 1000)
 
 
 def heat_map(board: Board, *, measure: str, offset: int, limit: int) -> Document:

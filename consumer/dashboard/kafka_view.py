@@ -11,23 +11,21 @@ from typing import TYPE_CHECKING, Any, Final
 from consumer.cli.dlq import letter_facts
 from consumer.cli.output import document
 from consumer.cli.topics import listed_topics
-from consumer.errors import StreamUnavailable, TopicMissing
-from consumer.kafka.dead_letters import Recent, read_letters, recent_letters
-from consumer.kafka.group.overview import GroupOverview, group_overview
-from consumer.routes.route import route_for
+from consumer.errors import StreamUnavailable
+from consumer.kafka.dead_letters import read_letters
+from consumer.status.looking import letters_of_the_hour, overview_of
 from policy_state.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from consumer.kafka.dead_letters import Recent
+    from consumer.kafka.group.overview import GroupOverview
     from consumer.routes.table import RouteTable
     from consumer.settings.load import Settings
     from policy_state.store.redis.store import RedisStore
 
 _KEPT_S: Final = 10.0
-_ANSWER_S: Final = 5.0
-_HOUR_MS: Final = 3_600_000
-_RECENT_LETTERS: Final = 1000
 _MOST_LETTERS: Final = 20_000
 _SHOWN_LETTERS: Final = 50
 _OF_A_TEXT: Final = ("key", "value", "headers")
@@ -110,22 +108,13 @@ class KafkaView:
     def _group(self, table: RouteTable | None) -> Seen:
         kafka = self._settings.kafka
         try:
-            overview = group_overview(
-                kafka,
-                None if table is None else lambda topic: route_for(table.routes, topic) is not None,
-                self._store.positions,
-                timeout_s=_ANSWER_S,
-            )
+            overview = overview_of(kafka, table, self._store.positions)
         except StreamUnavailable as error:
             return Seen(errors={"kafka": error})
-        since_ms = time.time_ns() // 1_000_000 - _HOUR_MS
         try:
-            letters = recent_letters(kafka, since_ms=since_ms, limit=_RECENT_LETTERS)
-        except TopicMissing:
-            return Seen(overview)  # which is a finding about topics
+            return Seen(overview, letters_of_the_hour(kafka))
         except StreamUnavailable as error:
             return Seen(overview, errors={"letters": error})
-        return Seen(overview, letters)
 
     def _topics(self) -> dict[str, Any]:
         settings = self._settings

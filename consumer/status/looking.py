@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from consumer.routes.route import Route
     from consumer.routes.table import RouteTable
     from consumer.settings.load import Settings
+    from consumer.settings.sections import KafkaSettings
     from policy_state.store.redis.store import RedisStore
 
 Answer = TypeVar("Answer")
@@ -76,34 +77,20 @@ class Looker:
             if table is not None and "redis" not in errors:
                 found = table
                 _asked("routes", errors, lambda: check_in_force(settings, store, found))
-            letters = _asked("letters", errors, self._letters)
+            letters = _asked("letters", errors, lambda: letters_of_the_hour(settings.kafka))
         if workers is not None:
             self._count_domains(workers, table.routes if table else (), errors)
         states = {} if workers is None else dict(self._states)
         return Looked(settings.kafka.group, workers, table, states, kafka, letters, errors)
 
     def _workers(self) -> dict[str, Mapping[str, str]]:
-        group = self._settings.kafka.group
-        alive = self._store.workers()
-        return {name: fields for name, fields in alive.items() if fields.get("group") == group}
+        return workers_of(self._settings.kafka.group, self._store.workers())
 
     def _kafka(self, table: RouteTable | None, *, redis: bool) -> GroupOverview:
         def positions(group: ConsumerGroup) -> StoredPositions:
             return self._store.positions(group) if redis else StoredPositions(began=True)
 
-        return group_overview(
-            self._settings.kafka,
-            None if table is None else lambda topic: route_for(table.routes, topic) is not None,
-            positions,
-            timeout_s=_ANSWER_S,
-        )
-
-    def _letters(self) -> Recent | None:
-        since_ms = int(time.time() * 1000) - _HOUR_MS
-        try:
-            return recent_letters(self._settings.kafka, since_ms=since_ms, limit=_LETTERS_MOST)
-        except TopicMissing:
-            return None  # which the list of topics says
+        return overview_of(self._settings.kafka, table, positions)
 
     def _count_domains(
         self,
@@ -130,6 +117,38 @@ class Looker:
             raise PolicyNotFound(f"no policy has the name {policy}")
         gate = self._store.open(meta).meta.settings.gate
         return count_states(self._store, partial(promise_for, routes, policy=gate))
+
+
+def workers_of(group: str, alive: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
+    """Return the heartbeats of a group, of those of all workers."""
+    return {name: fields for name, fields in alive.items() if fields.get("group") == group}
+
+
+def overview_of(
+    kafka: KafkaSettings,
+    table: RouteTable | None,
+    positions: Callable[[ConsumerGroup], StoredPositions],
+) -> GroupOverview:
+    """Return what Kafka knows of a group; without routes, of the topics that it has read.
+
+    Raises:
+        StreamUnavailable: Kafka does not answer within five seconds.
+    """
+    reads = None if table is None else lambda topic: route_for(table.routes, topic) is not None
+    return group_overview(kafka, reads, positions, timeout_s=_ANSWER_S)
+
+
+def letters_of_the_hour(kafka: KafkaSettings) -> Recent | None:
+    """Return the dead letters of the last hour; None without a topic, which the topics show.
+
+    Raises:
+        StreamUnavailable: Kafka does not answer.
+    """
+    since_ms = time.time_ns() // 1_000_000 - _HOUR_MS
+    try:
+        return recent_letters(kafka, since_ms=since_ms, limit=_LETTERS_MOST)
+    except TopicMissing:
+        return None
 
 
 def _asked(what: str, errors: dict[str, Exception], ask: Callable[[], Answer]) -> Answer | None:
