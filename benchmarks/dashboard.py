@@ -108,7 +108,7 @@ def _count(
 
 
 def _stream(url: str, domains: int, kinds: Sequence[ExitStats], over: Event) -> None:
-    """Count texts of ever other domains until it is over."""
+    """Count texts of ever more domains until it is over."""
     with RedisStore(url, timeout_s=20) as store:
         store.open(META)
         offset = domains

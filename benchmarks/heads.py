@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
-from benchmarks.models import sample_domains
+from benchmarks.models import joined, sample_domains
 from benchmarks.report import Report, Table, hand_in, parser
 from consumer.settings.sections import PRETRAINED
 from model.batches import encode, pad
@@ -59,14 +59,6 @@ def halves(parts: Sequence[LabelledTexts]) -> tuple[LabelledTexts, list[Labelled
     """Return every other text of the samples, and the rest."""
     one, other = joined(parts).split(0.5, most=1 << 20, seed=0)
     return one, [other]
-
-
-def joined(parts: Sequence[LabelledTexts]) -> LabelledTexts:
-    """Return the texts of several sets as one."""
-    return LabelledTexts(
-        tuple(text for part in parts for text in part.texts),
-        tuple(label for part in parts for label in part.labels),
-    )
 
 
 def measure(folder: Path, train: LabelledTexts, other: LabelledTexts) -> Report:

@@ -130,15 +130,19 @@ def read_domains(
         ]
         if not paths:
             continue
-        parts = [read_labelled(path) for path in paths]
-        everything = LabelledTexts(
-            tuple(text for part in parts for text in part.texts),
-            tuple(label for part in parts for label in part.labels),
-        )
+        everything = joined([read_labelled(path) for path in paths])
         sample = everything if most is None else everything.sample(most, seed=_SEED)
         classes = max(everything.labels) + 1
         domains.append(Domain(folder.name, sample, len(everything.texts), classes))
     return domains
+
+
+def joined(parts: Sequence[LabelledTexts]) -> LabelledTexts:
+    """Return the texts of several sets as one."""
+    return LabelledTexts(
+        tuple(text for part in parts for text in part.texts),
+        tuple(label for part in parts for label in part.labels),
+    )
 
 
 def measure(folder: Path, domains: Sequence[Domain], out: Path, settings: Settings) -> Measured:

@@ -118,7 +118,7 @@ def sum_up(  # noqa: PLR0913, PLR0917  (everything there is, once)
             if not of_it:
                 continue
             sample = list({p.number: p for p in of_it}.values())[:_SAMPLE]
-            said, own = _timed(engine, rows, sample, [p.exit for p in sample])
+            _, own = _timed(engine, rows, sample, [p.exit for p in sample])
             said, full = _timed(engine, rows, sample, [engine.config.exits - 1] * len(sample))
             own_s += own * len(of_it)
             full_s += full * len(of_it)

@@ -63,7 +63,7 @@ RULES: dict[str, Callable[[Case], Estimate]] = {
 
 def exit_of(case: Case, settings: PolicySettings, *, credits: bool) -> int:
     """Return where the default algorithm sends a domain of which it has seen all texts."""
-    return build(settings, case.layers, credits=credits).assess(_counters(case)).exit
+    return build(settings, case.layers, credits=credits).assess(counted_often(case)).exit
 
 
 def exits_at_infinity(case: Case) -> tuple[int, int, int]:
@@ -112,7 +112,7 @@ def accuracy_error(case: Case) -> float:
 def _default(case: Case, *, credits: bool) -> Estimate:
     algorithm = build(PolicySettings(), case.layers, credits=credits)
     assert isinstance(algorithm, DefaultAlgorithm)
-    gains = algorithm.view(Counters.of(_counters(case))).bounds.gain
+    gains = algorithm.view(Counters.of(counted_often(case))).bounds.gain
     exits = {w: exit_of(case, PolicySettings(cost_weight=w), credits=credits) for w in WEIGHTS}
     certain = exit_of(case, PolicySettings(tolerance=TOLERANCE), credits=credits)
     return _estimate(case, gains - gains[0], exits, certain)
@@ -144,7 +144,7 @@ def _depth(case: Case) -> NDArray[np.float64]:
     return np.array(case.layers) / case.layers[-1]
 
 
-def _counters(case: Case) -> ExitStats:
+def counted_often(case: Case) -> ExitStats:
     """Return the counters after all texts of a domain have come often."""
     once = ExitStats.from_matrix(case.labels, credits=case.credits)
     return ExitStats(*(tuple(OFTEN * n for n in getattr(once, kind.name)) for kind in fields(once)))

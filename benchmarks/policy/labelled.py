@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.policy.cases import Case, calibrated_cases
-from benchmarks.policy.estimates import OFTEN, WEIGHTS, mean_and_worst
+from benchmarks.policy.estimates import WEIGHTS, counted_often, mean_and_worst
 from benchmarks.report import Goal, Report, Table, hand_in, parser
 from policy_state.algorithms.base import build
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.labelled import CREDITED_DUELS, LabelledDuels, corrected
-from policy_state.stats import KINDS, ExitStats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,8 +78,7 @@ def _regrets(case: Case, weight: float, halves: int, credited: int) -> list[floa
 def _on_a_half(labelled: Case, seen: Case, weight: float, credited: int) -> list[float]:
     layers = seen.layers
     rules = build(PolicySettings(cost_weight=weight), layers, credits=True)
-    stats = ExitStats.from_matrix(seen.labels, credits=seen.credits)
-    stats = replace(stats, **{k: tuple(OFTEN * n for n in getattr(stats, k)) for k in KINDS})
+    stats = counted_often(seen)
     reward = (seen.labels == seen.truth[:, None]).mean(axis=0) - np.array(rules.costs)
     texts, truth = labelled.labels.tolist(), labelled.truth.tolist()
     found = []

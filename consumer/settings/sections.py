@@ -239,7 +239,7 @@ class ErrorSettings(Section):
 
 
 class WorkerSettings(Section):
-    """How long the worker keeps trying, and how it shows that it lives."""
+    """How long the worker keeps trying."""
 
     drain_s: Seconds = Field(
         20.0,

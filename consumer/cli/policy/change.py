@@ -260,7 +260,6 @@ def change_domain(
 
 def flat_record(snapshot: DomainSnapshot) -> dict[str, Any]:
     """Return a record, for programs."""
-    """Return a record, for programs."""
     return {
         "texts": snapshot.stats.texts,
         "epoch": snapshot.epoch,

@@ -118,11 +118,18 @@ def reports_of(
     settings: Settings, store: RedisStore, names: Sequence[str]
 ) -> tuple[Reading, list[DomainReport], dict[str, list[dict[str, Any]]]]:
     """Return what is known of some domains of the open policy, and their exits by route."""
-    from policy_state.algorithms.base import build
-    from policy_state.reports.domain import domain_report
     from policy_state.store.reading import read_domains
 
     reading = read_domains(store, names)
+    return reading, *_reported(settings, store, reading)
+
+
+def _reported(
+    settings: Settings, store: RedisStore, reading: Reading
+) -> tuple[list[DomainReport], dict[str, list[dict[str, Any]]]]:
+    from policy_state.algorithms.base import build
+    from policy_state.reports.domain import domain_report
+
     meta = reading.opened.meta
     rules = build(meta.settings, meta.layers, credits=meta.calibrated)
     in_force = known_routes(settings, store)
@@ -131,7 +138,7 @@ def reports_of(
         for domain, found in reading.snapshots.items()
     ]
     routes = {domain: exits_by_route(in_force, domain, reading) for domain in reading.snapshots}
-    return reading, reports, routes
+    return reports, routes
 
 
 @app.command("show", epilog=SHOW_EXAMPLES, rich_help_panel=LOOK)
@@ -223,15 +230,7 @@ def known_of(
     Raises:
         DomainNotFound: nothing is.
     """
-    from policy_state.algorithms.base import build
-    from policy_state.reports.domain import domain_report
-
     open_named(store, settings.policy.name)
     reading = read_known(store, domain)
-    meta, snapshot = reading.opened.meta, reading.snapshots[domain]
-    rules = build(meta.settings, meta.layers, credits=meta.calibrated)
-    routes = known_routes(settings, store)
-    of_domain = gated(meta, routes, domain)
-    report = domain_report(domain, snapshot, of_domain, rules, pool=reading.pool)
-    by_route = exits_by_route(routes, domain, reading)
-    return report, snapshot, reading.opened, by_route
+    (report,), routes = _reported(settings, store, reading)
+    return report, reading.snapshots[domain], reading.opened, routes[domain]

@@ -75,7 +75,7 @@ class Keeping:
             found["routes"] = len(self._route_audit.missing(kept))
         if self._is_of_another_model(kept):
             return found
-        audit = self._audit
+        audit = self._audit(self._keys())
         if not audit.has_latest(kept):
             found["policy"] = len(audit.missing(kept))
         return found
@@ -147,7 +147,7 @@ class Keeping:
     def _restore_policy(
         self, kept: Records, keys: PolicyKeys, entry: Mapping[str, str]
     ) -> Restored:
-        audit, name = self._audit, self._policy
+        audit, name = self._audit(keys), self._policy
         stored = self._server.command("HGETALL", keys.key("meta"))
         old = kept.get(("policy", name), {})
         if not stored or not old:  # nobody has made it anew yet
@@ -224,7 +224,7 @@ class Keeping:
         name, keys = self._policy, self._keys()
         if keys is None:
             return {}
-        entries = self._audit.news(kept)
+        entries = self._audit(keys).news(kept)
         fields = self._server.command("HGETALL", keys.key("meta"))  # behind them: never older
         if not fields:
             return {}
@@ -251,9 +251,7 @@ class Keeping:
             found["domain", name, domain] = alive(record, now) or None
         return found | entries
 
-    @property
-    def _audit(self) -> Audit:
-        keys = self._keys()
+    def _audit(self, keys: PolicyKeys | None) -> Audit:
         stream = "" if keys is None else keys.key("audit")
         return Audit(self._server, stream, ("audit", self._policy))
 
