@@ -61,7 +61,7 @@ class Observer:
         """Take note of a turn of the main loop.
 
         Args:
-            trouble: why the worker is not ready, as far as the worker itself knows.
+            trouble: why the worker is not ready, for reasons other than its group.
             idle: whether no batch is open.
             pace: how many records it takes in a second of work; 0 if that is not known yet.
             standing: returns how many partitions stand still.
@@ -121,10 +121,10 @@ class Reporting(Observer):
     ) -> None:
         """Report how things are, if it is time for it or if the worker's readiness changed."""
         now = time.monotonic()
+        trouble = trouble or self._not_in_group(self._stream.standing())
         if now < self._next and trouble == self._trouble:
             return
         self._next, self._trouble = now + _EVERY_S, trouble
-        trouble = trouble or self._not_in_group(self._stream.standing())
         if now >= self._next_gpu:
             self._next_gpu = now + _GPU_EVERY_S
             self._gpu = gpu_figures(self._worker)
