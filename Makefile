@@ -8,7 +8,7 @@ LONG = $(shell grep -rlw long_form tests --include='test_*.py')
 .DEFAULT_GOAL := help
 DEBIAN := chromium prometheus
 
-.PHONY: help setup debian demo test chaos check audit licences format bench sbom dist clean
+.PHONY: help setup debian demo test chaos fuzz check audit licences format bench sbom dist clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -39,6 +39,10 @@ test: setup check  ## Lint, types, and all tests, with a real Kafka and a real R
 
 chaos: setup  ## Prove exactly-once the long way: kills, freezes, restarts, outages (forty minutes)
 	OFFRAMP_CHAOS=long $(BIN)/python -m pytest -s $(LONG) $(ARGS)
+
+fuzz: setup  ## Throw bytes at what reads records, for a minute; ARGS=-max_total_time=3600 for longer
+	@mkdir -p build/fuzz
+	$(BIN)/python -m tests.fuzz.fuzz_records build/fuzz tests/fuzz/seeds -dict=tests/fuzz/records.dict -timeout=5 -max_total_time=60 $(ARGS)
 
 check: setup audit licences  ## Lint, format, types, import directions, workflows, dependencies
 	$(BIN)/ruff check .
