@@ -41,6 +41,8 @@ EXAMPLES = """Examples:
 `offramp worker --config offramp.toml --processes 4`
 
 `offramp worker --config offramp.toml --check`
+
+`offramp worker --config offramp.toml --check --wait`
 """
 
 
@@ -77,6 +79,10 @@ def worker(
     check: Annotated[
         bool, typer.Option("--check", help="Check everything a worker needs, then end.")
     ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="With --check, wait for services that are unreachable."),
+    ] = False,
     log_level: Annotated[
         LogLevel,
         typer.Option(
@@ -103,15 +109,17 @@ def worker(
     unexpectedly is started again.
 
     --check tests the model, Redis, Kafka, the topics and the rights. It changes nothing, and ends
-    with exit code 4 if something is wrong.
+    with exit code 4 if something is wrong. A service that is unreachable fails its check at once.
+    With --wait, as in an init container, the check first waits for each service as long as a worker
+    does, up to worker.give_up_s.
     """
     if check:
         without_effect(ctx, {"processes", "log_level"}, "with --check")
     else:
-        without_effect(ctx, {"output"}, "without --check")
+        without_effect(ctx, {"output", "wait"}, "without --check")
     settings = given.settings()
     if check:
-        _check(settings, output)
+        _check(settings, output, wait=wait)
         return
     if processes == 1:
         from consumer.worker.run import run_worker
@@ -136,11 +144,16 @@ def worker(
     raise typer.Exit(code)
 
 
-def _check(settings: Settings, output: Output) -> None:
+def _check(settings: Settings, output: Output, *, wait: bool) -> None:
     from dataclasses import asdict
 
-    from consumer.worker.preflight import check
+    from consumer.worker.preflight import check, wait_for_services
 
+    if wait:
+        from consumer.process.log_lines import log_to_stderr
+
+        log_to_stderr("warning", form=settings.log.format, instance=settings.instance)
+        wait_for_services(settings)
     findings = list(check(settings))
     rows = [
         {"check": f.check, "result": "ok" if f.ok else "FAILED", "said": f.said, "advice": f.advice}

@@ -15,7 +15,7 @@ from consumer.errors import ConsumerError, StreamUnavailable
 from consumer.kafka.client import connect, translated
 from consumer.kafka.group.member import ADVICE, foreign
 from consumer.kafka.targets import allow, described_refusal, is_compacted, keyless
-from consumer.kafka.topics import insisted
+from consumer.kafka.topics import ANSWER_S, insisted
 from consumer.kafka.writing.transactions import Transactions
 from consumer.routes.route import subscription
 from policy_state.wording import counted
@@ -57,8 +57,10 @@ def check_kafka(
     Raises:
         StreamUnavailable: the broker stopped answering.
     """
+    answer_s = min(ANSWER_S, kafka.request_timeout_s)
+    patience = kafka.model_copy(update={"request_timeout_s": answer_s})
     try:
-        client = connect(kafka, name=f"offramp-{instance}-check")
+        client = connect(patience, name=f"offramp-{instance}-check")
     except ConsumerError as error:
         yield CheckResult(
             "kafka", False, str(error), "check kafka.bootstrap_servers and kafka.security"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _READY_S: Final = 30.0
 _RETRY_S: Final = 0.2
-_ANSWER_S: Final = 10.0  # who asks at a prompt does not wait as long as a worker does
+ANSWER_S: Final = 10.0  # who asks at a prompt does not wait as long as a worker does
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def connected(
     Raises:
         StreamUnavailable: no broker answers, or it refuses.
     """
-    timeout_s = min(timeout_s or _ANSWER_S, kafka.request_timeout_s)
+    timeout_s = min(timeout_s or ANSWER_S, kafka.request_timeout_s)
     client = connect(kafka.model_copy(update={"request_timeout_s": timeout_s}))
     doing = doing or f"kafka at {kafka.bootstrap_servers}"
     with translated(doing), KafkaAdminClient(**client) as admin:

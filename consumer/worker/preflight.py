@@ -17,9 +17,12 @@ from consumer.events.formats import FORMS
 from consumer.events.registry import Registry
 from consumer.kafka.check import CheckResult, check_kafka
 from consumer.kafka.predicted_to import former_routes
+from consumer.kafka.topics import connected
 from consumer.keeping.check import check_known
 from consumer.keeping.policy_topic import PolicyTopic
 from consumer.opening import load_engine, open_store, prove_rights
+from consumer.settings.problems import redacted_url
+from consumer.worker.waiting import wait_for
 from model.errors import ModelError
 from policy_state.errors import FingerprintMismatch, PolicyStateError, StoreRefused
 from policy_state.health.findings import Severity
@@ -28,7 +31,7 @@ from policy_state.store.values import PolicyMeta, check_same_model
 from policy_state.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from consumer.opening import Inference
     from consumer.routes.table import RouteTable
@@ -40,6 +43,34 @@ if TYPE_CHECKING:
 _TEXT = "This is a text to see whether the model runs."
 _LISTED = 5
 _LOGIN_REFUSED = {401, 403}  # HTTP
+
+
+def wait_for_services(settings: Settings) -> None:
+    """Wait for Redis, Kafka and the registry, for each as long as a worker that starts.
+
+    What still does not answer then, or is wrong, is what `check` reports.
+    """
+
+    def redis() -> None:
+        with open_store(settings) as store:
+            prove_rights(settings, store)
+
+    def kafka() -> None:
+        with connected(settings.kafka):
+            pass
+
+    registry = settings.kafka.registry
+    wanted: dict[str, Callable[[], None]] = {
+        f"Redis at {redacted_url(settings.redis.url)}": redis,
+        f"Kafka at {settings.kafka.bootstrap_servers}": kafka,
+    }
+    if settings.kafka.format in FORMS:
+        wanted[f"the registry at {registry.url}"] = lambda: Registry(
+            registry, form=settings.kafka.format
+        ).try_out()
+    for what, attempt in wanted.items():
+        with suppress(ConsumerError, PolicyStateError):
+            wait_for(what, attempt, give_up_s=settings.worker.give_up_s)
 
 
 def check(settings: Settings) -> Iterator[CheckResult]:
