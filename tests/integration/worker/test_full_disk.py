@@ -11,6 +11,7 @@ import pytest
 from deploy.local.kafka_files import find_kafka
 from deploy.local.kafka_server import KafkaServer
 from deploy.local.services import start_redis
+from tests.support.long_form import IS_LONG
 from tests.support.waiting import wait_for
 from tests.support.workers.arena import Arena, Storm
 from tests.support.workers.loaded import doctor, loaded, settle
@@ -84,6 +85,7 @@ def test_a_worker_without_space_for_its_log_goes_on(kafka, redis_url, tmp_path):
         wait_for(lambda: arena.fleet.log("w0"), 20)
 
 
+@pytest.mark.skipif(not IS_LONG, reason="a minute; `make chaos` runs it")
 def test_a_broker_whose_disk_was_full_costs_no_event(redis_url, tmp_path):
     """It ends; started with space it continues, each text predicted and counted once."""
     with disk(tmp_path, "64m") as small:

@@ -34,7 +34,7 @@ DOMAINS = ("a", "b", "c")
 class Storm:
     """What is to happen. Times are in seconds."""
 
-    events: int = 3_000
+    events: int = 1_500
     partitions: int = 8
     workers: int = 3
     kills: int = 6
