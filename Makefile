@@ -8,7 +8,7 @@ LONG = $(shell grep -rlw long_form tests --include='test_*.py')
 .DEFAULT_GOAL := help
 DEBIAN := chromium prometheus
 
-.PHONY: help setup debian demo test chaos fuzz check audit licences format bench sbom dist clean
+.PHONY: help setup debian tools demo test chaos fuzz check audit licences format bench sbom dist clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,6 +29,9 @@ $(VENV)/.bench: $(VENV)/.ready
 debian:  ## Install the Debian packages that some tests need, as root
 	apt-get update --quiet
 	DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends $(DEBIAN)
+
+tools: setup  ## Build the Go tools that some tests need, once: helm, kubeconform, kube-score
+	$(BIN)/python -m tests.support.chart.go_tools
 
 demo: setup  ## Stream texts of five domains through two workers; ARGS=--help tells the options
 	$(BIN)/python -m demo $(ARGS)
