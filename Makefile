@@ -8,7 +8,7 @@ LONG = $(shell grep -rlw long_form tests --include='test_*.py')
 .DEFAULT_GOAL := help
 DEBIAN := chromium prometheus
 
-.PHONY: help setup debian tools demo test chaos fuzz check audit licences format bench sbom dist clean
+.PHONY: help setup debian tools demo test chaos fuzz check audit licences format bench docs sbom dist clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -72,6 +72,10 @@ bench: $(VENV)/.bench  ## Run all benchmarks, ARGS=--quick for a short look
 		grep -q __main__ $$file || continue; \
 		echo "== $$name"; $(BIN)/python -m $$name $(ARGS) || exit 1; \
 	done
+
+docs: setup  ## Build the site of the docs into build/site; every link is checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "open build/site/index.html, or serve it: python -m http.server --directory build/site"
 
 sbom: setup  ## Write what Offramp brings along to build/offramp.cdx.json, as CycloneDX
 	$(BIN)/python -m deploy.release.sbom build/offramp.cdx.json

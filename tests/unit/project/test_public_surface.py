@@ -1,6 +1,7 @@
 """What users import: the package `offramp`, and nothing behind it."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,10 @@ PAGE = (DOCS / "plugin.md").read_text(encoding="utf-8")
 PROGRAMS = {path.name: path.read_text(encoding="utf-8") for path in DOCS.glob("examples/*.py")}
 PROGRAMS["plugin.md"] = "\n".join(
     re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+)
+NOTEBOOK = json.loads((DOCS / "concepts" / "exits.ipynb").read_text(encoding="utf-8"))
+PROGRAMS["exits.ipynb"] = "\n".join(
+    "".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"
 )
 INTERNAL = {"consumer", "model", "policy_state"}
 

@@ -12,7 +12,7 @@
 --   offramp:{<pid>}:gaps         HASH    the same -> "5-9 12-20": offsets below it not counted
 --   offramp:{<pid>}:idx          ZSET    encoded domain -> last activity, ms by this server's
 --                                        clock, or the end of its pin; plus CLASS while
---                                        pinned for good, frozen or corrected by labels,
+--                                        pinned without an end, frozen or corrected by labels,
 --                                        minus CLASS while hardly used
 --   offramp:{<pid>}:agg          HASH    0 1 ..: sums of all that was counted, growing only;
 --                                        brought, gone, skipped, lost, marks, gapped: see
