@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from consumer import __version__
-from consumer.cli import config, dashboard, dlq, lab, produce, status, topics, worker
+from consumer.cli import config, dashboard, dlq, lab, plan, produce, status, topics, worker
 from consumer.cli.commands import DAILY, LAB, MODELS, RUN, TOPICS, Commands, InPanels
-from consumer.cli.model import inspect, prepare, rewrite, train
+from consumer.cli.model import bench, inspect, prepare, rewrite, train
 from consumer.cli.output import printable
 from consumer.cli.policy import change, correct, doctor, evaluate, history, look, move, rebuild
 from consumer.cli.policy import set as set_
@@ -44,6 +44,7 @@ model = Commands(help="Check, convert, run and measure models.", no_args_is_help
 model.add_typer(rewrite.app)
 model.add_typer(prepare.app)
 model.add_typer(inspect.app)
+model.add_typer(bench.app)
 
 app = Commands(
     name="offramp",
@@ -56,6 +57,7 @@ app = Commands(
 )
 app.command("worker", epilog=worker.EXAMPLES, rich_help_panel=RUN)(worker.worker)
 app.command("produce", epilog=produce.EXAMPLES, rich_help_panel=RUN)(produce.produce)
+app.command("plan", epilog=plan.EXAMPLES, rich_help_panel=RUN)(plan.plan)
 app.add_typer(config.app, name="config", rich_help_panel=RUN)
 app.command("status", epilog=status.EXAMPLES, rich_help_panel=DAILY)(status.status)
 app.command("explain", epilog=look.EXPLAIN_EXAMPLES, rich_help_panel=DAILY)(look.explain)

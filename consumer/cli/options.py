@@ -52,6 +52,16 @@ Limit = Annotated[
     int,
     typer.Option("--limit", min=1, max=MOST_ROWS, metavar="N", help="Show at most this many."),
 ]
+PricePerHour = Annotated[
+    float | None,
+    typer.Option(
+        "--price-per-hour",
+        min=0,
+        max=1_000_000,
+        metavar="PRICE",
+        help="Price of this machine for an hour, in any currency.",
+    ),
+]
 FileFormat = Annotated[
     Format,
     typer.Option(

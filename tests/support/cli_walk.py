@@ -57,6 +57,7 @@ NEEDED = {
     "files": "texts.tsv",
     "texts_file": "texts.tsv",
     "place": "0@1",
+    "events_per_second": "1000",
 }
 QUICK = {"trials": "1", "texts": "20"}  # where a command has these, and something else is tried
 

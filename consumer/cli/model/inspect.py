@@ -1,4 +1,4 @@
-"""`offramp model`: look at a model folder, run it on files, measure its speed."""
+"""`offramp model`: look at a model folder, and run it on files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from consumer.cli.options import (
     MaxTokens,
     Model,
     Precision,
-    TextFiles,
     engine_for,
 )
 from consumer.cli.output import Output, OutputOption, print_data, print_table
@@ -48,12 +47,6 @@ PREDICT_EXAMPLES = """Examples:
 `offramp model predict */test.tsv --model ./model --out matrices -o json`
 
 `offramp model predict texts.txt --model ./model > matrix.tsv`
-"""
-BENCH_EXAMPLES = """Examples:
-
-`offramp model bench ./model`
-
-`offramp model bench ./model --texts-file reviews.txt --precision fp32 --precision bf16`
 """
 _CHUNK = 512  # texts handed to the engine at once
 
@@ -118,65 +111,6 @@ def predict(
         reports = {str(row["texts of"]): report for row, report in predicted if report is not None}
         rows = exit_rows(reports, engine.config.exit_layers)
         print_table(rows, empty="there are no labels, so nothing was measured")
-
-
-@app.command("bench", epilog=BENCH_EXAMPLES)
-def bench(
-    ctx: typer.Context,
-    folder: Folder,
-    read: TextFiles,
-    texts_file: Annotated[
-        Path | None, typer.Option(help="Texts to run; default: generated texts of --words words.")
-    ] = None,
-    words: Annotated[int, typer.Option(min=1, max=100_000, help="Words in a generated text.")] = 25,
-    texts: Annotated[int, typer.Option(min=1, max=1_000_000, help="Texts per run.")] = 128,
-    precision: Annotated[
-        list[Precision] | None,
-        typer.Option(
-            "--precision", metavar="PRECISION", help="fp32, bf16, int8 or auto; may be repeated."
-        ),
-    ] = None,
-    repeat: Annotated[
-        int, typer.Option(min=1, max=1000, help="Number of runs, of which the median is shown.")
-    ] = 3,
-    device: DeviceOption = Device.AUTO,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Measure texts per second for every exit and precision, with tokenising."""
-    import statistics
-    import time
-
-    from model.texts.data import read_texts
-
-    if texts_file is None:
-        without_effect(ctx, {"form", "text_column"}, "without --texts-file")
-        sample = ["the " * (words - 1) + f"end{i}" for i in range(texts)]
-    else:
-        without_effect(ctx, {"words"}, "with --texts-file")
-        sample = list(read_texts(texts_file, read.layout)[:texts])
-    rows: list[dict[str, object]] = []
-    for kind in precision or [Precision.FP32, Precision.BF16]:
-        engine = engine_for(folder, device, kind, None)
-        for exit_, layer in enumerate(engine.config.exit_layers):
-            asked = [exit_] * len(sample)
-            tokens = sum(result.tokens for result in engine.run(sample, asked))
-            seconds = []
-            for _ in range(repeat):
-                start = time.perf_counter()
-                engine.run(sample, asked)
-                seconds.append(time.perf_counter() - start)
-            took = statistics.median(seconds)
-            rows.append(
-                {
-                    "precision": engine.precision,
-                    "exit": exit_,
-                    "layer": layer,
-                    "texts/s": round(len(sample) / took, 1),
-                    "tokens/s": round(tokens / took),
-                    "tokens a text": round(tokens / len(sample), 1),
-                }
-            )
-    print_data(output, rows, rows)
 
 
 def _targets(files: list[Path], out: Path | None) -> list[Path | None]:

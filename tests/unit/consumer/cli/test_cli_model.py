@@ -192,12 +192,22 @@ def test_bench(tmp_path):
     """Speed is reported for every exit and precision asked for; of `auto` for what it chose."""
     model = write_tiny_model(tmp_path / "model")
     result = offramp(
-        "model", "bench", model, "--texts", "4", "--words", "5", "--repeat", "1",
+        "model", "bench", model, "--texts", "4", "--tokens", "7", "--repeat", "1",
         "--precision", "fp32", "-o", "json",
     )  # fmt: skip
-    rows = json.loads(result.stdout)
+    found = json.loads(result.stdout)
+    rows = found["exits"]
     assert [(row["exit"], row["layer"]) for row in rows] == [(0, 1), (1, 2), (2, 4)]
-    assert all(row["texts/s"] > 0 for row in rows)
+    assert all(row["texts_per_s"] > 0 for row in rows)
+    assert (found["kind"], found["texts"], found["few_texts"]) == ("model-bench", 4, 1)
+    assert 5 <= found["tokens_per_text"] <= 12
+    assert {row["price_per_million"] for row in rows} == {None}
+    priced = offramp(
+        "model", "bench", model, "--texts", "4", "--repeat", "1", "--precision", "fp32",
+        "--price-per-hour", "3.6", "-o", "json",
+    )  # fmt: skip
+    for row in json.loads(priced.stdout)["exits"]:
+        assert row["price_per_million"] == pytest.approx(1000 / row["texts_per_s"], rel=0.01)
     chosen = offramp(
         "model",
         "bench",
@@ -211,7 +221,8 @@ def test_bench(tmp_path):
         "-o",
         "json",
     )
-    assert {row["precision"] for row in json.loads(chosen.stdout)} <= {"fp32", "bf16"}
+    precisions = {row["precision"] for row in json.loads(chosen.stdout)["exits"]}
+    assert precisions <= {"fp32", "bf16"}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -84,7 +84,7 @@ def test_every_command_opens_a_model_in_8_bits(tmp_path, model, labelled):
     assert "stored in 8 bits" in " ".join(checked.split())
     offramp("model", "int8", out, labelled)
     offramp("model", "calibrate", out, labelled)
-    offramp("model", "bench", out, "--texts", "4", "--words", "5", "--repeat", "1")
+    offramp("model", "bench", out, "--texts", "4", "--tokens", "7", "--repeat", "1")
     fast = ["--epochs", "1", "--hold-out", "0", "--exits", "1,2,4", "--max-tokens", "16"]
     offramp("train", labelled, "--from", out, *fast, "--out", tmp_path / "t")
     offramp("model", "export", out, "--out", tmp_path / "back")

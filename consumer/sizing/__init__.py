@@ -1,0 +1,1 @@
+"""How much hardware a stream needs, worked out from measured times."""
