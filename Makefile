@@ -7,8 +7,9 @@ LONG = $(shell grep -rlw long_form tests --include='test_*.py')
 
 .DEFAULT_GOAL := help
 DEBIAN := chromium prometheus
+CLUSTER := conntrack containerd containernetworking-plugins dnsmasq-base etcd-server iproute2 iptables nftables runc
 
-.PHONY: help setup debian tools demo test chaos fuzz check audit licences format bench docs sbom dist clean
+.PHONY: help setup debian debiancluster tools demo test chaos cluster fuzz check audit licences format bench docs sbom dist clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +31,9 @@ debian:  ## Install the Debian packages that some tests need, as root
 	apt-get update --quiet
 	DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends $(DEBIAN)
 
+debiancluster:  ## Install the Debian packages with which `make cluster` makes a cluster, as root
+	$(MAKE) debian DEBIAN="$(CLUSTER)"
+
 tools: setup  ## Build the Go tools that some tests need, once: helm, kubeconform, kube-score
 	$(BIN)/python -m tests.support.chart.go_tools
 
@@ -42,6 +46,9 @@ test: setup check  ## Lint, types, and all tests, with a real Kafka and a real R
 
 chaos: setup  ## Prove exactly-once the long way: kills, freezes, restarts, outages (forty minutes)
 	OFFRAMP_CHAOS=long $(BIN)/python -m pytest -s $(LONG) $(ARGS)
+
+cluster: tools  ## Prove the chart on a cluster: that of KUBECONFIG, or one that it makes (half an hour)
+	OFFRAMP_CLUSTER_RESULTS=build $(BIN)/python -m pytest -v -s tests/cluster $(ARGS)
 
 fuzz: setup  ## Throw bytes at what reads records, for a minute; ARGS=-max_total_time=3600 for longer
 	@mkdir -p build/fuzz

@@ -60,12 +60,13 @@ class Report:
     goals: list[Goal] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    made_by: str | None = None  # default: how this process was started
 
     def to_json(self) -> str:
         """Return the report with command, machine and date."""
         content = {
             "benchmark": self.name,
-            "command": command(),
+            "command": self.made_by or command(),
             "machine": machine(),
             "date": dt.datetime.now(dt.UTC).date().isoformat(),
             "goals": [asdict(goal) for goal in self.goals],
@@ -86,7 +87,7 @@ class Report:
         parts = [
             f"# {self.name}",
             "",
-            f"`{command()}`, {date}. Machine: {machine_text}.",
+            f"`{self.made_by or command()}`, {date}. Machine: {machine_text}.",
             "",
             *(table.markdown() for table in ([goals] if self.goals else []) + self.tables),
         ]
