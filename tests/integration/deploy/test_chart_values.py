@@ -99,9 +99,11 @@ def test_rules_and_dashboards_are_those_of_the_repository():
     assert shipped == {file.name: file.read_text() for file in (OBSERVE / "grafana").iterdir()}
 
 
-GUIDE = (OBSERVE.parents[1] / "docs" / "deploy.md").read_text()
+DOCS = OBSERVE.parents[1] / "docs"
+GUIDE = (DOCS / "deploy.md").read_text()
+TUTORIAL = (DOCS / "tutorial" / "cluster.md").read_text()
 BLOCK = re.compile(r"^ *```yaml\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-VALUES = [dedent(block) for block in BLOCK.findall(GUIDE)]
+VALUES = [dedent(block) for page in (GUIDE, TUTORIAL) for block in BLOCK.findall(page)]
 
 
 @pytest.mark.parametrize("number", range(len(VALUES)))

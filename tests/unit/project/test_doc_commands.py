@@ -34,8 +34,9 @@ def accepted(words):
         command.make_context("offramp", list(rest))
     except typer.Exit:
         return  # --help, --version
-    except typer.BadParameter as error:
-        pytest.fail(f"offramp {' '.join(words)}: {error}")
+    except Exception as error:
+        error.add_note(f"offramp {' '.join(words)}")
+        raise
     known = setting_names(Settings)
     for option, value in pairwise(rest):
         if option == "--set":
