@@ -6,7 +6,6 @@ import stat
 import subprocess
 from pathlib import Path
 
-import pytest
 import redis
 import yaml
 
@@ -118,15 +117,6 @@ def test_the_values_render_and_name_the_secrets_that_there_are():
     (backup, _) = documents("backup.yaml")
     volumes = backup["spec"]["jobTemplate"]["spec"]["template"]["spec"]["volumes"]
     assert {v["configMap"]["name"] for v in volumes if "configMap" in v} <= configured
-
-
-@pytest.mark.parametrize("name", ["backup.yaml", "redis.yaml"])
-def test_objects_of_kubernetes_are_what_it_takes(name):
-    """Every field of them is one of the API."""
-    kubernetes_validate = pytest.importorskip("kubernetes_validate")
-    for thing in documents(name):
-        if "opstreelabs" not in thing["apiVersion"]:
-            kubernetes_validate.validate(thing, "1.37.0", strict=True)
 
 
 def test_a_real_redis_takes_the_configuration_and_the_users(tmp_path):

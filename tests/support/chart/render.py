@@ -56,7 +56,7 @@ Objects = Mapping[tuple[str, str], dict[str, Any]]
 @cache
 def objects(case: str, *more: str) -> Objects:
     """Return the objects of a render, by kind and name."""
-    found = filter(None, yaml.safe_load_all(rendered(case, *more)))
+    found = filter(None, yaml.load_all(rendered(case, *more), yaml.CSafeLoader))
     return {(thing["kind"], thing["metadata"]["name"]): thing for thing in found}
 
 
