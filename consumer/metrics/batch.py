@@ -2,128 +2,159 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections import Counter
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from itertools import pairwise
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumer.metrics import catalogue as m
-from consumer.metrics.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from consumer.events.record import BatchOutcome, Prediction, Record
     from consumer.metrics.catalogue import Metric
+    from consumer.metrics.tally import Tally
 
-_Kind = tuple[str, tuple[int, ...], int | None]  # domain, labels of exits, chosen exit
+_Labels = tuple[int, ...]  # of the exits that a text computed
 
 _NO_DOMAIN: Final = ""
-_seen_of = attrgetter("exit_labels", "chosen_exit")
+_labels_of = attrgetter("exit_labels")
 _written_ms = attrgetter("timestamp_ms")
 
 
-def tally_of(  # noqa: PLR0913  (the facts of a batch, by keyword)
+class Seen(NamedTuple):
+    """What the figures need of a committed batch: nothing that holds its records in memory."""
+
+    records: int
+    truncated: int
+    labels: Mapping[str, Counter[_Labels]]  # by domain: how many texts have the same ones
+    chosen: Sequence[tuple[_Labels, int]]  # of texts that ran to another exit than the chosen one
+    letters: Sequence[tuple[str, str]]  # stage and class of each dead letter
+    written_ms: list[int]  # the timestamps of the records in Kafka
+    taken_at: float  # when the batch was taken, in seconds since 1970
+    processing_s: float  # how long it took from then on
+    stages_s: Mapping[str, float]
+
+
+def seen(  # noqa: PLR0913  (the facts of a batch, by keyword)
     records: Sequence[Record],
     outcome: BatchOutcome,
     *,
-    seconds: Mapping[str, float],
+    truncated: int,
+    stages_s: Mapping[str, float],
     taken_at: float,
     processing_s: float,
-    layers: Sequence[int],
     domains: frozenset[str],
-) -> Tally:
-    """Return what a batch adds.
+) -> Seen:
+    """Return what the figures need of a batch; only these domains are named."""
+    predictions = outcome.predictions
+    return Seen(
+        len(records),
+        truncated,
+        _by_domain(predictions, domains),
+        [(p.exit_labels, p.chosen_exit) for p in predictions if p.chosen_exit is not None],
+        [(letter.stage, letter.error_class) for letter in outcome.dead_letters],
+        sorted(map(_written_ms, records)),
+        taken_at,
+        processing_s,
+        stages_s,
+    )
 
-    Args:
-        records: all records of the batch.
-        outcome: what became of them, as it was written.
-        seconds: how long each stage took.
-        taken_at: when the batch was taken, in seconds since 1970.
-        processing_s: how long it took from then on.
-        layers: the layer of each exit.
-        domains: the domains that may be named.
-    """
-    tally = Tally()
-    predictions, letters = outcome.predictions, outcome.dead_letters
-    tally.add(m.RECORDS, len(predictions), "predicted")
-    tally.add(m.RECORDS, len(letters), "dead_letter")
-    tally.add(m.RECORDS, len(records) - len(predictions) - len(letters), "skipped")
-    tally.observe(m.BATCH_RECORDS, len(records))
-    for stage, spent_s in seconds.items():
+
+def add_batch(tally: Tally, batch: Seen, layers: Sequence[int]) -> None:
+    """Add a batch to a tally; `layers` says the layer of each exit."""
+    predicted = sum([count for alike in batch.labels.values() for count in alike.values()])
+    letters = len(batch.letters)
+    tally.add(m.RECORDS, predicted, "predicted")
+    tally.add(m.RECORDS, letters, "dead_letter")
+    tally.add(m.RECORDS, batch.records - predicted - letters, "skipped")
+    tally.observe(m.BATCH_RECORDS, batch.records)
+    for stage, spent_s in batch.stages_s.items():
         tally.observe(m.STAGE, spent_s, stage)
-    _add_latencies(tally, records, taken_at, processing_s)
-    for letter in letters:
-        tally.add(m.DEAD_LETTERS, 1, letter.stage, letter.error_class)
-    tally.add(m.TRUNCATED, sum([p.truncated for p in predictions]))
-    _add_texts(tally, _kinds(predictions, domains), layers)
-    return tally
+    for labels in batch.letters:
+        tally.add(m.DEAD_LETTERS, 1, *labels)
+    tally.add(m.TRUNCATED, batch.truncated)
+    _add_latencies(tally, batch)
+    _add_texts(tally, batch.labels, layers)
+    _add_chosen(tally, batch.chosen)
 
 
-def _add_latencies(
-    tally: Tally, records: Sequence[Record], taken_at: float, processing_s: float
-) -> None:
+def _add_latencies(tally: Tally, batch: Seen) -> None:
     """Add latencies: none of a record without a timestamp, and no wait of one of the future."""
-    tally.observe(m.PROCESSING, processing_s, times=len(records))
-    now_ms = round(1000 * taken_at)
-    stamps_ms = list(map(_written_ms, records))
-    if min(stamps_ms, default=0) < 0:
-        stamps_ms = [stamp for stamp in stamps_ms if stamp >= 0]
-    if max(stamps_ms, default=0) > now_ms:
+    tally.observe(m.PROCESSING, batch.processing_s, times=batch.records)
+    now_ms = round(1000 * batch.taken_at)
+    stamps_ms = batch.written_ms
+    if stamps_ms and stamps_ms[0] < 0:
+        stamps_ms = stamps_ms[bisect_left(stamps_ms, 0) :]
+    if stamps_ms and stamps_ms[-1] > now_ms:
         stamps_ms = [min(stamp, now_ms) for stamp in stamps_ms]
     if stamps_ms:
-        _add_ages(tally, m.QUEUEING, stamps_ms, now_ms)
-        _add_ages(tally, m.END_TO_END, stamps_ms, now_ms + 1000 * processing_s)
+        sum_ms = sum(stamps_ms)
+        _add_ages(tally, m.QUEUEING, stamps_ms, sum_ms, now_ms)
+        _add_ages(tally, m.END_TO_END, stamps_ms, sum_ms, now_ms + 1000 * batch.processing_s)
 
 
-def _add_ages(tally: Tally, metric: Metric, stamps_ms: list[int], until_ms: float) -> None:
-    """Add how old stamps are, and sort them if they do not all fall into one bucket."""
+def _add_ages(
+    tally: Tally, metric: Metric, stamps_ms: list[int], sum_ms: int, until_ms: float
+) -> None:
+    """Add how old stamps are, which are in order; usually all fall into one bucket or two."""
     bounds, texts = metric.buckets, len(stamps_ms)
-    first = bisect_left(bounds, (until_ms - max(stamps_ms)) / 1000)
-    last = bisect_left(bounds, (until_ms - min(stamps_ms)) / 1000)
-    counts = {last: texts}
-    if first < last:
-        stamps_ms.sort(reverse=True)
-        ages_s = [(until_ms - stamp) / 1000 for stamp in stamps_ms]
-        upto = [bisect_right(ages_s, bound) for bound in bounds[first:last]]
-        edges = enumerate(pairwise([0, *upto, texts]), first)
-        counts = {bucket: after - before for bucket, (before, after) in edges}
-    total_s = (until_ms * texts - sum(stamps_ms)) / 1000
-    tally.spread((metric.name, ())).add(counts, total_s)
+    first = bisect_left(bounds, (until_ms - stamps_ms[-1]) / 1000)
+    last = bisect_left(bounds, (until_ms - stamps_ms[0]) / 1000)
+    older = [bisect_left(stamps_ms, until_ms - 1000 * bound) for bound in bounds[first:last]]
+    edges = pairwise([texts, *older, 0])
+    counts = {bucket: upto - beyond for bucket, (upto, beyond) in enumerate(edges, first)}
+    tally.spread((metric.name, ())).add(counts, (until_ms * texts - sum_ms) / 1000)
 
 
-def _kinds(predictions: Sequence[Prediction], domains: frozenset[str]) -> Counter[_Kind]:
-    """Return how many texts are alike in all that is reported of them; there are few kinds."""
-    alike = Counter(map(_seen_of, predictions))
-    kinds: Counter[_Kind] = Counter()
-    if domains:
-        named = [p for p in predictions if p.event.domain in domains]
-        kinds.update((p.event.domain, *_seen_of(p)) for p in named)
-        alike.subtract(map(_seen_of, named))
-    kinds.update({(_NO_DOMAIN, *seen): count for seen, count in alike.items() if count})
-    return kinds
+def _by_domain(
+    predictions: Sequence[Prediction], domains: frozenset[str]
+) -> dict[str, Counter[_Labels]]:
+    """Return how many texts have the same labels, by the name that is reported of their domain."""
+    if not domains:
+        return {_NO_DOMAIN: Counter(map(_labels_of, predictions))}
+    labels = defaultdict(list)
+    for prediction in predictions:
+        domain = prediction.event.domain
+        labels[domain if domain in domains else _NO_DOMAIN].append(prediction.exit_labels)
+    return {domain: Counter(found) for domain, found in labels.items()}
 
 
-def _add_texts(tally: Tally, kinds: Counter[_Kind], layers: Sequence[int]) -> None:
-    stopped = Counter[tuple[str, int]]()  # domain, exit
-    disagreed = [0] * len(layers)
-    for (domain, labels, chosen), count in kinds.items():
-        last = len(labels) - 1
-        stopped[domain, last] += count
-        for exit_, label in enumerate(labels):
-            if label != labels[0]:
-                disagreed[exit_] += count
-        if chosen is not None and chosen > last:
-            tally.add(m.GATED, count)
-        elif chosen is not None:
-            tally.add(m.HOLDOUT, count)
-            tally.add(m.HOLDOUT_AGREED, count if labels[chosen] == labels[last] else 0)
-    for (domain, exit_), count in stopped.items():
-        tally.add(m.TEXTS, count, domain, str(exit_))
-        tally.add(m.LAYERS, count * layers[exit_], domain)
-        tally.add(m.FULL_LAYERS, count * layers[-1], domain)
-    for exit_, count in enumerate(disagreed):
-        reached = sum(texts for (_, last), texts in stopped.items() if last >= exit_)
+def _add_texts(
+    tally: Tally, by_domain: Mapping[str, Counter[_Labels]], layers: Sequence[int]
+) -> None:
+    """Add where texts stopped, and how often exits named another label than the first one."""
+    exits = range(len(layers))
+    stopped, disagreed = [0] * len(layers), [0] * len(layers)
+    for domain, alike in by_domain.items():
+        here = [0] * len(layers)
+        for labels, count in alike.items():
+            here[len(labels) - 1] += count
+            first = labels[0]
+            if labels.count(first) < len(labels):
+                for exit_, label in enumerate(labels):
+                    if label != first:
+                        disagreed[exit_] += count
+        for exit_ in exits:
+            tally.add(m.TEXTS, here[exit_], domain, str(exit_))
+            stopped[exit_] += here[exit_]
+        run = sum([count * layer for count, layer in zip(here, layers, strict=True)])
+        tally.add(m.LAYERS, run, domain)
+        tally.add(m.FULL_LAYERS, sum(here) * layers[-1], domain)
+    reached = sum(stopped)
+    for exit_ in exits:
         tally.add(m.OBSERVED, reached, str(exit_))
-        tally.add(m.DISAGREED, count, str(exit_))
+        tally.add(m.DISAGREED, disagreed[exit_], str(exit_))
+        reached -= stopped[exit_]
+
+
+def _add_chosen(tally: Tally, found: Sequence[tuple[_Labels, int]]) -> None:
+    """Add the texts of the holdout, and those that a gate let stop."""
+    for (labels, chosen), count in Counter(found).items():
+        if chosen >= len(labels):
+            tally.add(m.GATED, count)
+        else:
+            tally.add(m.HOLDOUT, count)
+            tally.add(m.HOLDOUT_AGREED, count if labels[chosen] == labels[-1] else 0)

@@ -56,8 +56,9 @@ class Tally:
 
     def observe(self, metric: Metric, value: float, *labels: str, times: int = 1) -> None:
         """Add one value, some times, to a histogram."""
-        bucket = bisect_left(metric.buckets, value)
-        self.spread((metric.name, labels)).add({bucket: times}, value * times)
+        spread, bucket = self.spread((metric.name, labels)), bisect_left(metric.buckets, value)
+        spread.counts[bucket] = spread.counts.get(bucket, 0) + times
+        spread.total += value * times
 
     def spread(self, key: Key) -> Spread:
         """Return a histogram, to be added to."""

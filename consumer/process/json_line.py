@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from datetime import UTC, datetime
+import time
 from functools import lru_cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # `key=%s` with the space before it, or another place for a value.
 _PLACE: Final = re.compile(r"(?:(?:^| )(\w+)=)?(%(?:[-#0 +]*\d*(?:\.\d+)?[sdrfx]|%))")
+_PLAIN: Final = (int, type(None))  # a bool is an int, too
 
 
 class JsonLine(logging.Formatter):
@@ -28,10 +29,9 @@ class JsonLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         message, fields = split(str(record.msg), record.args)
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         said: dict[str, Any] = {
             **fields,
-            "time": time,
+            "time": f"{_second(int(record.created))}.{int(record.msecs):03d}+00:00",
             "level": record.levelname.lower(),
             "logger": record.name,
             "instance": self._instance,
@@ -40,6 +40,11 @@ class JsonLine(logging.Formatter):
         if record.exc_info:
             said["exception"] = self.formatException(record.exc_info)
         return json.dumps(said)  # ASCII: no name from outside can break it
+
+
+@lru_cache(maxsize=1)
+def _second(since_1970_s: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since_1970_s))
 
 
 def split(template: str, args: Any) -> tuple[str, dict[str, Any]]:  # noqa: ANN401  (logging's)
@@ -77,5 +82,5 @@ def _value(form: str, value: Any) -> Any:  # noqa: ANN401
     """Return a value as JSON can have it, with the digits that its form asks for."""
     if form[-1] == "f" and isfinite(value):
         return float(form % value)
-    plain = isinstance(value, bool | int | None) or (isinstance(value, float) and isfinite(value))
+    plain = isinstance(value, _PLAIN) or (isinstance(value, float) and isfinite(value))
     return value if plain and form[-1] != "r" else form % (value,)

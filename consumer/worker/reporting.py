@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
 from consumer import __version__
 from consumer.metrics import catalogue as m
-from consumer.metrics.batch import tally_of
+from consumer.metrics.batch import Seen, add_batch, seen
 from consumer.metrics.gpu import gpu_figures
 from consumer.metrics.tally import Tally
 
@@ -28,29 +28,32 @@ if TYPE_CHECKING:
 log = logging.getLogger("offramp.worker")
 
 _EVERY_S: Final = 1.0
+_COUNT_EVERY_S: Final = 0.2
 _GPU_EVERY_S: Final = 5.0
 _ANSWER_S: Final = 5.0  # within which a broker answers that is asked for metadata
 
 
-def log_batch(outcome: BatchOutcome, *, truncated: int, commit_s: float) -> None:
-    """Log the one line of a committed batch."""
-    predictions = outcome.predictions
-    log.info(
-        "batch events=%d truncated=%d dead_letters=%d domains=%d depth=%.2f commit_ms=%.0f",
-        len(predictions),
-        truncated,
-        len(outcome.dead_letters),
-        len({p.event.domain for p in predictions}),
-        sum(p.layer for p in predictions) / max(1, len(predictions)),
-        commit_s * 1000,
-    )
-
-
 class Observer:
-    """Is told what a worker does. This one reports nothing."""
+    """Is told what a worker does. This one logs batches, and reports nothing."""
 
-    def committed(self, batch: Batch, outcome: BatchOutcome, seconds: Mapping[str, float]) -> None:
-        """Take note of a committed batch, and how long the steps of its commit took."""
+    def committed(
+        self,
+        batch: Batch,  # noqa: ARG002  (others report it)
+        outcome: BatchOutcome,
+        seconds: Mapping[str, float],
+        *,
+        truncated: int,
+    ) -> None:
+        """Log the one line of a committed batch.
+
+        Args:
+            batch: what was read.
+            outcome: what became of it, as it was written.
+            seconds: how long each step of its commit took.
+            truncated: how many texts were longer than the model reads.
+        """
+        if log.isEnabledFor(logging.INFO):
+            _log(outcome, truncated=truncated, commit_s=sum(seconds.values()))
 
     def given_back(self) -> None:
         """Take note that open batches were given back because of an error."""
@@ -72,7 +75,7 @@ class Observer:
 
 
 class Reporting(Observer):
-    """Reports each committed batch at once, and all else once a second."""
+    """Reports committed batches a moment later, and all else once a second."""
 
     def __init__(
         self, reporter: Reporter, stream: KafkaStream, offramp: Offramp, settings: Settings
@@ -87,6 +90,8 @@ class Reporting(Observer):
         policy = offramp.counting.known.policy.meta
         self._info = (self._worker, __version__, policy.name, policy.fingerprint)
         self._reported: Counter[Key] = Counter()
+        self._uncounted: deque[Seen] = deque()
+        self._next_count = 0.0
         self._more = Tally()  # counted by the main loop since its last report
         self._generation: int | None = None
         self._silence_s = settings.kafka.metadata_max_age_s + _ANSWER_S
@@ -97,20 +102,26 @@ class Reporting(Observer):
         self._lag = stream.lag_watch()
         self._lag.start()
 
-    def committed(self, batch: Batch, outcome: BatchOutcome, seconds: Mapping[str, float]) -> None:
-        """Report a committed batch."""
-        stages = {"poll": batch.taken - batch.begun, **outcome.seconds, **seconds}
-        self._reporter.add(
-            tally_of(
-                batch.records,
-                outcome,
-                seconds=stages,
-                taken_at=batch.taken_at,
-                processing_s=time.monotonic() - batch.taken,
-                layers=self._layers,
-                domains=self._domains,
-            )
+    def committed(
+        self,
+        batch: Batch,
+        outcome: BatchOutcome,
+        seconds: Mapping[str, float],
+        *,
+        truncated: int,
+    ) -> None:
+        """Log a committed batch, and count it soon."""
+        facts = seen(
+            batch.records,
+            outcome,
+            truncated=truncated,
+            stages_s={"poll": batch.taken - batch.begun, **outcome.seconds, **seconds},
+            taken_at=batch.taken_at,
+            processing_s=time.monotonic() - batch.taken,
+            domains=self._domains,
         )
+        self._uncounted.append(facts)
+        super().committed(batch, outcome, seconds, truncated=truncated)
 
     def given_back(self) -> None:
         """Count it."""
@@ -121,6 +132,11 @@ class Reporting(Observer):
     ) -> None:
         """Report how things are, if it is time for it or if the worker's readiness changed."""
         now = time.monotonic()
+        if now >= self._next_count:
+            self._next_count = now + _COUNT_EVERY_S
+            self._count()
+        if now < self._next and not trouble and not self._trouble:
+            return  # asking the group at every turn costs more than all that is reported
         trouble = trouble or self._not_in_group(self._stream.standing())
         if now < self._next and trouble == self._trouble:
             return
@@ -134,8 +150,17 @@ class Reporting(Observer):
         self._reporter.turn(trouble, gauges, more)
 
     def close(self) -> None:
-        """Follow the lag no longer."""
+        """Count the rest, and follow the lag no longer."""
+        self._count()
         self._lag.close()
+
+    def _count(self) -> None:
+        """Report the batches committed since the last call: counted together they cost half."""
+        tally = Tally()
+        while self._uncounted:
+            add_batch(tally, self._uncounted.popleft(), self._layers)
+        if tally:
+            self._reporter.add(tally)
 
     def _not_in_group(self, now: Standing) -> str:
         """Return why the worker is not ready as a member of its group, and count generations.
@@ -188,3 +213,16 @@ def observer(
     if not reporter.wanted:
         return Observer()
     return Reporting(reporter, stream, offramp, settings)
+
+
+def _log(outcome: BatchOutcome, *, truncated: int, commit_s: float) -> None:
+    predictions = outcome.predictions
+    log.info(
+        "batch events=%d truncated=%d dead_letters=%d domains=%d depth=%.2f commit_ms=%.0f",
+        len(predictions),
+        truncated,
+        len(outcome.dead_letters),
+        len({p.event.domain for p in predictions}),
+        sum([p.layer for p in predictions]) / max(1, len(predictions)),
+        commit_s * 1000,
+    )

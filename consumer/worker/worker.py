@@ -27,7 +27,7 @@ from consumer.metrics.laps import Laps
 from consumer.routes.route import subscription
 from consumer.worker.pace import Pace
 from consumer.worker.pipeline import Abandoned, Pipeline
-from consumer.worker.reporting import Observer, log_batch
+from consumer.worker.reporting import Observer
 from consumer.worker.standstill import Standstill
 from consumer.worker.waiting import Trouble
 from policy_state.errors import StoreUnavailable
@@ -205,7 +205,7 @@ class Worker:
         laps.lap("commit")
         self._counting.committed()
         self._still.committed(batch)
-        truncated = sum(p.truncated for p in predictions)
+        truncated = sum([p.truncated for p in predictions])
         self._done.update(
             events=len(predictions),
             truncated=truncated,
@@ -213,8 +213,7 @@ class Worker:
             batches=1,
         )
         self._committed_at = time.monotonic()
-        log_batch(outcome, truncated=truncated, commit_s=sum(laps.seconds.values()))
-        self._observer.committed(batch, outcome, laps.seconds)
+        self._observer.committed(batch, outcome, laps.seconds, truncated=truncated)
 
     def _recover(self, error: Exception, stop: threading.Event) -> None:
         """Give back all open batches and wait a little; end if errors have lasted too long."""

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from consumer.events.record import BatchOutcome, DeadLetter, Event, Prediction, Record
 from consumer.metrics import catalogue as m
-from consumer.metrics.batch import tally_of
+from consumer.metrics.batch import add_batch, seen
+from consumer.metrics.tally import Tally
 
 LAYERS = (1, 3, 7, 12)
 NOW = 1_000_000.0
@@ -34,15 +35,18 @@ def batch(texts, bad):
 
 def tally(records, outcome, processing_s=0.5):
     """Return what a batch adds."""
-    return tally_of(
+    found = Tally()
+    facts = seen(
         records,
         outcome,
-        seconds={"infer": 0.25},
+        truncated=sum(prediction.truncated for prediction in outcome.predictions),
+        stages_s={"infer": 0.25},
         taken_at=NOW,
         processing_s=processing_s,
-        layers=LAYERS,
         domains=frozenset("a"),
     )
+    add_batch(found, facts, LAYERS)
+    return found
 
 
 @given(TEXTS, st.integers(0, 3))
