@@ -7,6 +7,7 @@ from typing import Final
 _EXTRAS: Final = {
     "worker": ("huggingface_hub", "safetensors", "tokenizers", "torch", "zstandard"),
     "train": ("accelerate", "matplotlib", "transformers"),
+    "traces": ("opentelemetry",),
     "dashboard": ("jinja2", "starlette", "uvicorn"),
     "registry": ("fastavro", "google", "grpc_tools", "jsonschema_rs"),
 }

@@ -13,7 +13,7 @@ from consumer.decision import ALONE, exits_of, gate_of, with_holdout
 from consumer.errors import InvalidEvent, blamed
 from consumer.events.codec import EventBody, parse
 from consumer.events.record import BatchOutcome, DeadLetter, Event, Record
-from consumer.metrics.laps import Laps
+from consumer.laps import Laps
 from consumer.predictor import ModelFacts, Predictor
 from consumer.routes.route import Route, route_for
 from policy_state.algorithms.base import build
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from consumer.decision import Decision, Peers
+    from consumer.laps import Lap
     from consumer.predictor import TextResult, Tokens
     from policy_state.algorithms.base import Algorithm
 
@@ -43,7 +44,7 @@ class Prepared:
     events: tuple[Event, ...]
     letters: tuple[DeadLetter, ...]
     tokens: Tokens  # of the events' texts; None: the tokeniser failed, `predict` finds out on what
-    seconds: Mapping[str, float] = field(default_factory=dict)  # that each stage took
+    laps: Mapping[str, Lap] = field(default_factory=dict)  # the stages so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class Processor:
         with contextlib.suppress(Exception):  # a text may make the tokeniser raise anything
             tokens = self.tokenise([event.text for event in events])
         laps.lap("tokenise")
-        return Prepared(tuple(events), tuple(letters), tokens, laps.seconds)
+        return Prepared(tuple(events), tuple(letters), tokens, laps.done)
 
     def run(
         self,
@@ -130,8 +131,8 @@ class Processor:
         laps.lap("infer")
         epochs = {domain: snapshot.epoch for domain, snapshot in snapshots.items()}
         letters = (*prepared.letters, *outcome.dead_letters)
-        seconds = {**prepared.seconds, **laps.seconds}
-        return replace(outcome, dead_letters=letters, epochs=epochs, seconds=seconds)
+        done = {**prepared.laps, **laps.done}
+        return replace(outcome, dead_letters=letters, epochs=epochs, laps=done)
 
     def with_policy(self, settings: PolicySettings, routes: Sequence[Route]) -> Processor:
         """Return the processor with other settings of its policy, and other routes.

@@ -10,6 +10,7 @@ from consumer import __version__
 from consumer.errors import InvalidEvent, StoppedByError, blamed
 from consumer.events.predictions import encode_prediction
 from consumer.events.record import DeadLetter, Headers, headers_bytes
+from consumer.events.trace_context import passed_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -70,7 +71,8 @@ def encoded(
             continue
         predictions.append(prediction)
         target = prediction.event.output
-        outgoing.append(Outgoing(target, record.key, value, (), record.partition))
+        headers = passed_on(record.headers) if record.headers else ()
+        outgoing.append(Outgoing(target, record.key, value, headers, record.partition))
     for letter in letters:
         record = letter.record
         headers = dead_letter_headers(letter, instance=instance)

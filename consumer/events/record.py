@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from consumer.laps import Lap
 
 _OVERHEAD_BYTES = 64
 
@@ -146,4 +149,4 @@ class BatchOutcome:
     predictions: tuple[Prediction, ...]
     dead_letters: tuple[DeadLetter, ...]
     epochs: Mapping[str, int] = field(default_factory=dict)  # of the counters decided with
-    seconds: Mapping[str, float] = field(default_factory=dict)  # that each stage took
+    laps: Mapping[str, Lap] = field(default_factory=dict)  # the stages so far

@@ -1,1 +1,1 @@
-"""What a worker reports about itself: its figures, its health, and the port that serves both."""
+"""What a worker reports about itself: its figures, its health, the port that serves both, and traces."""

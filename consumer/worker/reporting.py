@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
 from consumer import __version__
+from consumer.errors import InvalidSettings
+from consumer.extras import needs
+from consumer.laps import Lap
 from consumer.metrics import catalogue as m
 from consumer.metrics.batch import Seen, add_batch, seen
 from consumer.metrics.gpu import gpu_figures
 from consumer.metrics.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from consumer.events.record import BatchOutcome
     from consumer.kafka.group.lag import Standing
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from consumer.kafka.stream import KafkaStream
     from consumer.metrics.catalogue import Key, Metric
     from consumer.metrics.report import Reporter
+    from consumer.metrics.traces import Traces
     from consumer.offramp import Offramp
     from consumer.settings.load import Settings
 
@@ -30,33 +35,47 @@ log = logging.getLogger("offramp.worker")
 _EVERY_S: Final = 1.0
 _COUNT_EVERY_S: Final = 0.2
 _GPU_EVERY_S: Final = 5.0
+_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _ANSWER_S: Final = 5.0  # within which a broker answers that is asked for metadata
 
 
 class Observer:
-    """Is told what a worker does. This one logs batches, and reports nothing."""
+    """Is told what a worker does. This one logs and traces batches, and reports nothing."""
+
+    def __init__(self, traces: Traces | None = None) -> None:
+        """Send spans of batches to these traces, if there are any."""
+        self._traces = traces
 
     def committed(
         self,
-        batch: Batch,  # noqa: ARG002  (others report it)
+        batch: Batch,
         outcome: BatchOutcome,
-        seconds: Mapping[str, float],
+        laps: Mapping[str, Lap],
         *,
         truncated: int,
     ) -> None:
-        """Log the one line of a committed batch.
+        """Log the one line of a committed batch, and send its trace.
 
         Args:
             batch: what was read.
             outcome: what became of it, as it was written.
-            seconds: how long each step of its commit took.
+            laps: the stages of its commit.
             truncated: how many texts were longer than the model reads.
         """
         if log.isEnabledFor(logging.INFO):
-            _log(outcome, truncated=truncated, commit_s=sum(seconds.values()))
+            times = list(laps.values())
+            _log(outcome, truncated=truncated, commit_s=times[-1].ended - times[0].begun)
+        if self._traces is not None:
+            offset_s = batch.taken_at - batch.taken
+            done = _stages(batch, outcome, laps)
+            self._traces.committed(batch.records, outcome, done, since_1970_s=offset_s)
 
-    def given_back(self) -> None:
+    def given_back(self, batches: Sequence[Batch], error: Exception) -> None:
         """Take note that open batches were given back because of an error."""
+        if self._traces is not None:
+            for batch in batches:
+                begun_at = batch.taken_at - (batch.taken - batch.begun)
+                self._traces.given_back(batch.records, error, begun_at=begun_at)
 
     def came_round(
         self, *, trouble: str, idle: bool, pace: float, standing: Callable[[], int]
@@ -72,15 +91,23 @@ class Observer:
 
     def close(self) -> None:
         """Report no more."""
+        if self._traces is not None:
+            self._traces.close()
 
 
 class Reporting(Observer):
     """Reports committed batches a moment later, and all else once a second."""
 
     def __init__(
-        self, reporter: Reporter, stream: KafkaStream, offramp: Offramp, settings: Settings
+        self,
+        reporter: Reporter,
+        stream: KafkaStream,
+        offramp: Offramp,
+        settings: Settings,
+        traces: Traces | None = None,
     ) -> None:
         """Begin to follow the lag."""
+        super().__init__(traces)
         self._reporter = reporter
         self._stream = stream
         self._counting = offramp.counting
@@ -106,7 +133,7 @@ class Reporting(Observer):
         self,
         batch: Batch,
         outcome: BatchOutcome,
-        seconds: Mapping[str, float],
+        laps: Mapping[str, Lap],
         *,
         truncated: int,
     ) -> None:
@@ -115,16 +142,20 @@ class Reporting(Observer):
             batch.records,
             outcome,
             truncated=truncated,
-            stages_s={"poll": batch.taken - batch.begun, **outcome.seconds, **seconds},
+            stages_s={
+                stage: ended - begun
+                for stage, (begun, ended) in _stages(batch, outcome, laps).items()
+            },
             taken_at=batch.taken_at,
             processing_s=time.monotonic() - batch.taken,
             domains=self._domains,
         )
         self._uncounted.append(facts)
-        super().committed(batch, outcome, seconds, truncated=truncated)
+        super().committed(batch, outcome, laps, truncated=truncated)
 
-    def given_back(self) -> None:
-        """Count it."""
+    def given_back(self, batches: Sequence[Batch], error: Exception) -> None:
+        """Count it, too."""
+        super().given_back(batches, error)
         self._more.add(m.GIVEN_BACK)
 
     def came_round(
@@ -153,6 +184,7 @@ class Reporting(Observer):
         """Count the rest, and follow the lag no longer."""
         self._count()
         self._lag.close()
+        super().close()
 
     def _count(self) -> None:
         """Report the batches committed since the last call: counted together they cost half."""
@@ -210,9 +242,36 @@ def observer(
     reporter: Reporter, stream: KafkaStream, offramp: Offramp, settings: Settings
 ) -> Observer:
     """Return what reports a worker's doings, if anybody wants reports."""
+    traces = traces_to(settings)
     if not reporter.wanted:
-        return Observer()
-    return Reporting(reporter, stream, offramp, settings)
+        return Observer(traces)
+    return Reporting(reporter, stream, offramp, settings, traces)
+
+
+def traces_to(settings: Settings) -> Traces | None:
+    """Return what sends traces, if a standard variable says where to.
+
+    Raises:
+        InvalidSettings: another one of these variables has a value that it cannot have.
+    """
+    if not (name := next(filter(os.environ.get, _ENDPOINTS), None)):
+        return None
+    try:
+        from consumer.metrics.traces import Traces
+
+        return Traces(group=settings.kafka.group, instance=settings.instance)
+    except ModuleNotFoundError as error:
+        # Platforms give such variables to all containers, so a worker runs without the package.
+        log.warning("no traces are sent: %s", needs(name, error, extra="traces") or error)
+        return None
+    except ValueError as error:
+        raise InvalidSettings(
+            f"a variable OTEL_... has a value that it cannot have: {error}"
+        ) from error
+
+
+def _stages(batch: Batch, outcome: BatchOutcome, laps: Mapping[str, Lap]) -> dict[str, Lap]:
+    return {"poll": Lap(batch.begun, batch.taken), **outcome.laps, **laps}
 
 
 def _log(outcome: BatchOutcome, *, truncated: int, commit_s: float) -> None:

@@ -22,8 +22,8 @@ from consumer.errors import (
 from consumer.events.outgoing import encoded, set_aside
 from consumer.kafka.reading.batch import Batch
 from consumer.kafka.stream import KafkaStream
+from consumer.laps import Laps
 from consumer.learning.repair import FIXES, Repairs
-from consumer.metrics.laps import Laps
 from consumer.routes.route import subscription
 from consumer.worker.pace import Pace
 from consumer.worker.pipeline import Abandoned, Pipeline
@@ -213,7 +213,7 @@ class Worker:
             batches=1,
         )
         self._committed_at = time.monotonic()
-        self._observer.committed(batch, outcome, laps.seconds, truncated=truncated)
+        self._observer.committed(batch, outcome, laps.done, truncated=truncated)
 
     def _recover(self, error: Exception, stop: threading.Event) -> None:
         """Give back all open batches and wait a little; end if errors have lasted too long."""
@@ -223,10 +223,10 @@ class Worker:
         ):
             raise error
         log.warning("batches given back times=%d error=%s", self._trouble.times, error)
-        self._observer.given_back()
         left_s = max(0.0, self._settings.worker.stuck_s - self._pipeline.oldest_s)
         try:
             batches = self._pipeline.abandon(timeout_s=left_s)
+            self._observer.given_back(batches, error)
             self._came_round()
             self._stream.rewind(batches)
         except TimeoutError as stuck:

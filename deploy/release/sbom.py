@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = ("worker", "train", "dashboard", "registry")
+EXTRAS = ("worker", "train", "dashboard", "registry", "traces")
 
 
 def shipped(name: str, extras: tuple[str, ...]) -> set[str]:
