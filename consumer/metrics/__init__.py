@@ -1,1 +1,1 @@
-"""What a worker reports about itself: its figures, its health, the port that serves both, and traces."""
+"""What a worker reports about itself: its figures, its health, the port of both, and traces."""
