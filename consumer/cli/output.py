@@ -175,16 +175,23 @@ def print_table(
     console = Console()
     cells = {name: [printable(row[name]) for row in rows] for name in rows[0]}
     left_out = []
+    widths = {name: _least_width(name, cells[name], prose) for name in cells}
     for name in spare:
-        if name in cells and _least_width(cells, prose) > console.width:
+        if name in cells and _together(widths) > console.width:
             left_out.append(name)
-            del cells[name]
-    fits = _least_width(cells, prose) <= console.width
+            del cells[name], widths[name]
+    fits = _together(widths) <= console.width
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name, column in cells.items():
         numeric = _is_numeric(column)
         justify: Literal["left", "right"] = "right" if numeric else "left"
-        table.add_column(name, justify=justify, overflow="fold", no_wrap=numeric and fits)
+        table.add_column(
+            name,
+            justify=justify,
+            overflow="fold",
+            no_wrap=numeric and fits,
+            min_width=widths[name] if fits else None,  # or words are broken where others have room
+        )
     for row in zip(*cells.values(), strict=True):
         table.add_row(*map(Text, row))
     console.print(table)
@@ -196,20 +203,21 @@ def _is_numeric(column: Sequence[str]) -> bool:
     return all(_NUMERIC.issuperset(cell) for cell in column)
 
 
-def _least_width(cells: Mapping[str, Sequence[str]], prose: str | None) -> int:
-    """Return how wide a table of these columns must be for people to read it."""
+def _least_width(name: str, column: Sequence[str], prose: str | None) -> int:
+    """Return how wide a column must be for people to read it."""
     from rich.cells import cell_len
 
-    widths = []
-    for name, column in cells.items():
-        if _is_numeric(column):
-            widths.append(max(map(cell_len, [name, *column])))
-        elif name == prose:
-            widths.append(min(_PROSE_WIDTH, max(map(cell_len, [name, *column]))))
-        else:
-            words = [word for text in (name, *column) for word in text.split()]
-            widths.append(min(_TEXT_WIDTH, max(map(cell_len, words), default=0)))
-    return sum(widths) + _GAP * (len(widths) - 1)
+    whole = max(map(cell_len, [name, *column]))
+    if _is_numeric(column):
+        return whole
+    if name == prose:
+        return min(_PROSE_WIDTH, whole)
+    words = [word for text in (name, *column) for word in text.split()]
+    return min(_TEXT_WIDTH, max(map(cell_len, words), default=0))
+
+
+def _together(widths: Mapping[str, int]) -> int:
+    return sum(widths.values()) + _GAP * (len(widths) - 1)
 
 
 def repeat(watch: bool, draw: Callable[[], None]) -> None:

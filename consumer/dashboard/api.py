@@ -22,7 +22,7 @@ from consumer.dashboard.board import (
 from consumer.dashboard.changes import make_change
 from consumer.dashboard.index import SHOWN, SORTS
 from consumer.dashboard.openapi import described
-from consumer.dashboard.what_if import Instead, what_if
+from consumer.dashboard.what_if import NO_GATE, Instead, what_if
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -63,10 +63,11 @@ def page_of_domains(request: Request, *, limit: int) -> documents.Document:
 
 def settings_to_try(request: Request) -> Instead:
     """Return the settings in an address, which are to be tried instead of the policy's."""
+    gate = amount_of(request, "gate")
     return Instead(
         cost_weight=amount_of(request, "cost_weight"),
         tolerance=amount_of(request, "tolerance"),
-        gate=amount_of(request, "gate"),
+        gate=0.0 if gate == NO_GATE else gate,
     )
 
 

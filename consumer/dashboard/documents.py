@@ -14,6 +14,7 @@ from consumer.cli.status import MAX_BACKLOG
 from consumer.errors import ConsumerError
 from consumer.status.findings import findings
 from consumer.status.looking import Looked, workers_of
+from policy_state.errors import StoreCorrupt
 from policy_state.reports.holdout import holdout_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
+_OF_POLICY: Final = (
+    *("revision", "layers", "calibrated", "settings", "texts", "texts_per_s", "domains"),
+    *("domains_read", "states", "alarmed", "holdout"),
+)
 MEASURES: Final = ("share", "disagreement", "error", "texts")
 """What the heat map may show of each exit."""
 
@@ -105,8 +110,23 @@ def routes(board: Board) -> Document:
 
 
 def overview(board: Board) -> Document:
-    """Return how the fleet is doing, and what `status` finds, what needs somebody first."""
-    opened, totals, alive = board.store.describe(), board.store.totals(), board.store.workers()
+    """Return how the fleet is doing, and what `status` finds, what needs somebody first.
+
+    Of a policy that somebody has damaged it says so; what is then not known is None.
+    """
+    alive = board.store.workers()
+    try:
+        opened, totals = board.store.describe(), board.store.totals()
+    except StoreCorrupt as error:
+        found = _findings(board, alive, board.index.domain_states(), damage=error)
+        return document(
+            "dashboard-overview",
+            [asdict(finding) for finding in found],
+            rows_name="findings",
+            policy=board.settings.policy.name,
+            workers=len(alive),
+            **dict.fromkeys(_OF_POLICY),
+        )
     index, meta = board.index, opened.meta
     states, holdout = index.domain_states(), holdout_of(totals.stats, meta.layers)
     return document(
@@ -130,7 +150,11 @@ def overview(board: Board) -> Document:
 
 
 def _findings(
-    board: Board, alive: Mapping[str, Mapping[str, str]], states: DomainStates
+    board: Board,
+    alive: Mapping[str, Mapping[str, str]],
+    states: DomainStates,
+    *,
+    damage: StoreCorrupt | None = None,
 ) -> list[Finding]:
     """Return what `status` says of the group; of Kafka only if it is to be asked."""
     settings = board.settings
@@ -143,8 +167,8 @@ def _findings(
         errors["routes"] = error
     seen = board.kafka.group(table)
     errors |= seen.errors
-    if board.index.trouble is not None:
-        errors[f"policy {policy}"] = board.index.trouble
+    if (trouble := damage or board.index.trouble) is not None:
+        errors[f"policy {policy}"] = trouble
     looked = Looked(
         group=group,
         workers=workers_of(group, alive),

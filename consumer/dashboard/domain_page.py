@@ -20,7 +20,7 @@ from consumer.dashboard.board import board_of, text_of
 from consumer.dashboard.pages import rendered
 from consumer.dashboard.past import Moment, plots
 from consumer.dashboard.plots import HEIGHT, WIDTH
-from consumer.dashboard.what_if import tried
+from consumer.dashboard.what_if import NO_GATE, tried
 from policy_state.algorithms.base import build
 from policy_state.reports.domain import domain_report
 from policy_state.reports.states import State, states_of
@@ -83,6 +83,7 @@ def domain(request: Request) -> Response:
         sentence=first,
         why=[line for line in why if line not in warnings],
         warnings=report.warnings,
+        no_gate=NO_GATE,
         badges=badges(report, snapshot, state),
         figures=figures(report),
         report=report,

@@ -52,6 +52,10 @@ _EXIT: Final[Schema] = {
 _CHANGE: Final[Schema] = {"time_ms": _COUNT, "action": _WORD, "by": _WORD, "reason": _WORD}
 
 
+def _unless_damaged(kind: str) -> Schema:
+    return {"type": [kind, "null"], "description": "null: the policy is damaged."}
+
+
 def described() -> Schema:
     """Return the OpenAPI document."""
     name = _asked("name", _WORD, "Name of the domain.", needed=True)
@@ -76,10 +80,10 @@ def described() -> Schema:
                     {"severity": _WORD, "check": _WORD, "text": _WORD, "fix": _WORD},
                     policy=_WORD,
                     workers=_COUNT,
-                    texts=_COUNT,
-                    domains=_COUNT,
-                    states=_OBJECT,
-                    texts_per_s={"type": ["number", "null"]},
+                    texts=_unless_damaged("integer"),
+                    domains=_unless_damaged("integer"),
+                    states=_unless_damaged("object"),
+                    texts_per_s=_unless_damaged("number"),
                 ),
             ),
             "/api/domains": _reads(

@@ -112,14 +112,17 @@ def overview(request: Request) -> Response:
     """Return the first page: what needs attention, what is saved, and the heat map."""
     board = board_of(request)
     measure = choice_of(request, "measure", documents.MEASURES)
-    heat = documents.heat_map(board, measure=measure, offset=0, limit=_HEAT_ROWS)
+    overview = documents.overview(board)
+    calibrated, heat = overview["calibrated"], None
+    if calibrated is not None:
+        heat = _shaded(documents.heat_map(board, measure=measure, offset=0, limit=_HEAT_ROWS))
     return rendered(
         request,
         "overview.html",
-        overview=documents.overview(board),
+        overview=overview,
         looks=_LOOKS,
-        heat=_shaded(heat),
-        measures={k: v for k, v in _MEASURES.items() if k != "error" or heat["calibrated"]},
+        heat=heat,
+        measures={k: v for k, v in _MEASURES.items() if k != "error" or calibrated},
         changes=[(e, change_detail(e)) for e in board.store.audit(limit=6)],
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from consumer.cli.output import document
 from consumer.cli.policy.look import known_of
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from policy_state.reports.domain import DomainReport
     from policy_state.stats import ExitStats
     from policy_state.store.values import DomainSnapshot, PolicyMeta
+
+
+NO_GATE: Final = 0.889
+"""The lowest place of the slider, just below what a gate may promise: no gate."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumer.metrics import catalogue as m
+from consumer.metrics.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from consumer.events.record import BatchOutcome, Prediction, Record
-    from consumer.metrics.catalogue import Metric
-    from consumer.metrics.tally import Tally
+    from consumer.metrics.catalogue import Key, Metric
 
 _Labels = tuple[int, ...]  # of the exits that a text computed
 
@@ -61,6 +61,17 @@ def seen(  # noqa: PLR0913  (the facts of a batch, by keyword)
         processing_s,
         stages_s,
     )
+
+
+def nothing_yet(domains: frozenset[str], exits: int) -> Tally:
+    """Return zeros of the counters by domain and exit, so that a rate is right from the start."""
+    named, numbers = (_NO_DOMAIN, *domains), [str(exit_) for exit_ in range(exits)]
+    keys: list[Key] = [
+        (metric.name, (at,)) for metric in (m.OBSERVED, m.DISAGREED) for at in numbers
+    ]
+    keys += [(metric.name, (name,)) for metric in (m.LAYERS, m.FULL_LAYERS) for name in named]
+    keys += [(m.TEXTS.name, (name, at)) for name in named for at in numbers]
+    return Tally(dict.fromkeys(keys, 0.0))
 
 
 def add_batch(tally: Tally, batch: Seen, layers: Sequence[int]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import sys
 import threading
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from consumer.errors import InvalidSettings
 
@@ -21,6 +23,8 @@ log = logging.getLogger("offramp.metrics")
 _TEXT: Final = "text/plain; charset=utf-8"
 _PATHS: Final = "/live, /ready, /metrics\n"
 _SILENCE_S: Final = 5.0  # of a client, after which its connection is closed
+_WHOLE_S: Final = 10.0  # after which it is closed however it goes on
+_MOST: Final = 32  # connections at once; the oldest one makes room
 
 
 class MetricsPort:
@@ -55,8 +59,44 @@ class MetricsPort:
 
 
 class _Server(ThreadingHTTPServer):
+    """Has a thread for each connection, for a short time, and a limited number of them."""
+
     daemon_threads = True
+    request_queue_size = 128  # the kernel keeps that many; Python's 5 let a burst wait for seconds
     block_on_close = False  # a slow reader does not hold up the end of a worker
+
+    def __init__(self, *args: Any, **more: Any) -> None:  # noqa: ANN401  (the base class's)
+        self._open: dict[socket.socket, float] = {}  # since when, the oldest first
+        self._changes = threading.Lock()
+        super().__init__(*args, **more)
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Answer in a thread; if there are too many, the oldest connection is over."""
+        with self._changes:
+            for oldest in list(self._open)[: max(0, len(self._open) - _MOST + 1)]:
+                self._end(oldest)
+            self._open[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401
+        """Close a connection that is answered."""
+        with self._changes:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End connections that take too long; this is called twice a second."""
+        now = time.monotonic()
+        with self._changes:
+            for request, since in list(self._open.items()):
+                if now - since > _WHOLE_S:
+                    self._end(request)
+
+    def _end(self, request: socket.socket) -> None:
+        """Have the thread of a connection find it at its end."""
+        del self._open[request]
+        with contextlib.suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, _request: object, client_address: object) -> None:
         """Log what failed, unless a reader has just left; the base class writes to stderr."""

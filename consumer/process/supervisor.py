@@ -132,7 +132,9 @@ class _Fleet:
         for process in running:
             process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + within_s
-        return {self._wait(process, deadline, at_once) for process in running}
+        codes = {self._wait(process, deadline, at_once) for process in running}
+        self.listen()  # what they reported just before they ended
+        return codes
 
     def _keep_running(self, child: _Child) -> None:
         now = time.monotonic()

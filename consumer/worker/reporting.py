@@ -13,7 +13,7 @@ from consumer.errors import InvalidSettings
 from consumer.extras import needs
 from consumer.laps import Lap
 from consumer.metrics import catalogue as m
-from consumer.metrics.batch import Seen, add_batch, seen
+from consumer.metrics.batch import Seen, add_batch, nothing_yet, seen
 from consumer.metrics.gpu import gpu_figures
 from consumer.metrics.tally import Tally
 
@@ -119,7 +119,8 @@ class Reporting(Observer):
         self._reported: Counter[Key] = Counter()
         self._uncounted: deque[Seen] = deque()
         self._next_count = 0.0
-        self._more = Tally()  # counted by the main loop since its last report
+        # What the main loop has counted since its last report.
+        self._more = nothing_yet(self._domains, len(self._layers))
         self._generation: int | None = None
         self._silence_s = settings.kafka.metadata_max_age_s + _ANSWER_S
         self._trouble = ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from policy_state.algorithms.costs import cost_vector
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.domains import domain_key
 from policy_state.errors import FingerprintMismatch, InvalidInput
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from policy_state.store.offsets import Range, Status
+
+LAYERS_MAX: Final = 10_000
+"""The most layers that a model of a policy may have."""
 
 _HOUR_MS: Final = 3_600_000
 
@@ -57,6 +61,12 @@ class PolicyMeta:
         domain_key(self.name)
         if not self.fingerprint or not self.layers:
             raise InvalidInput(f"policy {self.name!r} has no fingerprint or no layers")
+        if not all(type(layer) is int and layer <= LAYERS_MAX for layer in self.layers):
+            raise InvalidInput(
+                f"policy {self.name!r} has the layers {str(self.layers)[:100]}, expected numbers "
+                f"of layers, {LAYERS_MAX} at most"
+            )
+        cost_vector(self.settings.cost, self.layers, weight=self.settings.cost_weight)
         if not 2 <= self.classes <= COUNT_MAX:  # noqa: PLR2004
             raise InvalidInput(
                 f"policy {self.name!r} has {self.classes} classes, expected 2 or more"

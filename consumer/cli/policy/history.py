@@ -272,6 +272,10 @@ def _given(name: str, value: Any) -> str:  # noqa: ANN401 - as the entry has it
         case "labels":
             duels = counted(sum(value["duels"]), "duel")
             return f"labels of {counted(value['texts'], 'text')}, {duels}"
+        case "keep" if isinstance(value, int | float):
+            return f"keeps {value:.0%} of its counts" if value else "keeps none of its counts"
+        case "exit":
+            return f"exit {value}"
     return f"{name}={value}"
 
 
@@ -284,5 +288,5 @@ def change_detail(entry: AuditEntry) -> str:
         for name, value in entry.detail.items()
     ]
     if entry.before is not None:
-        parts.append(f"before: {counted(entry.before.stats.texts, 'text')}")
-    return " ".join(parts)
+        parts.append(f"it had counted {counted(entry.before.stats.texts, 'text')}")
+    return ", ".join(parts)

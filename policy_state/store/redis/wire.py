@@ -47,6 +47,7 @@ SIZE: Final = len(KINDS)
 """How many counters an exit has."""
 
 _NOTHING: Final = (0,) * SIZE
+_NOT_OURS: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 LIMITS: Final = tuple(field.name for field in fields(Limits))
 _SETTINGS: Final = frozenset(field.name for field in fields(PolicySettings))
 
@@ -103,7 +104,7 @@ def meta_from_fields(fields: Mapping[str, str], *, name: str, key: str) -> Polic
             calibrated=bool(int(fields.get("calibrated", "0"))),
             classes=int(fields.get("classes", "2")),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _NOT_OURS as error:
         raise StoreCorrupt(f"{key} is not a policy: {type(error).__name__} {error}") from error
 
 

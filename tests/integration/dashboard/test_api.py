@@ -74,6 +74,7 @@ def test_what_if_works_the_choice_out_again(looking, lived):
     assert free["exit"] > now
     strict = got(looking, "what-if", name="hotels", tolerance=0.001)
     assert strict["exit"] == META.exits - 1
+    assert got(looking, "what-if", name="hotels", gate=0.889)["gate"] is None  # none is set
     gated = got(looking, "what-if", name="hotels", gate=0.95)
     assert gated["gate"]["promise"] == 0.95
     with RedisStore(lived) as store:

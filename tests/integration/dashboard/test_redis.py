@@ -58,3 +58,20 @@ def test_a_redis_that_is_away_is_said_and_waited_for(filled):
         between.heal()
         for page in PAGES:
             assert httpx.get(address + page, timeout=30).status_code == 200, page
+
+
+def test_a_damaged_policy_is_said_where_all_is_seen(filled):
+    """The first page and its document name the key, and still show workers and changes."""
+    with redis.Redis.from_url(filled.url, decode_responses=True) as raw:
+        (key,) = raw.keys("offramp:{*}:meta")
+        with dashboard(filled.url) as address:
+            raw.hset(key, "layers", "[]")
+            overview = httpx.get(f"{address}/api/overview").json()
+            assert (overview["texts"], overview["workers"]) == (None, 1)
+            (damage,) = (f for f in overview["findings"] if key in f["text"])
+            assert damage["severity"] == "problem"
+            page = httpx.get(address)
+            assert page.status_code == 200
+            assert "is not a policy" in page.text
+            assert "contract 12" in page.text
+            assert key in httpx.get(f"{address}/domains").text

@@ -1,9 +1,11 @@
 """What is reported adds up, arrives whole, and is read back as it was, whatever names say."""
 
+import contextlib
 import os
 import socket
 import struct
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -23,6 +25,7 @@ from consumer.metrics.server import MetricsPort
 from consumer.metrics.tally import Tally
 from consumer.settings.sections import MetricsSettings
 from deploy.local.process import free_port
+from tests.support.waiting import wait_for
 from tests.support.workers.figures import Port
 
 HOSTILE = ['a"b', "a\nb", "a\\n", "a\\", "{x=1}", "# HELP", "é\u2028\x00", "", " "]
@@ -164,6 +167,19 @@ def test_every_metric_has_its_type_and_meaning_in_the_answer():
     for metric in m.METRICS:
         family = families[metric.name.removesuffix("_total")]
         assert (family.type, family.documentation) == (metric.kind, metric.meaning)
+
+
+def test_clients_that_never_finish_take_few_threads_and_hold_up_nobody():
+    """A probe is answered while many connections send nothing, or a little."""
+    settings = MetricsSettings(port=free_port())
+    before = threading.active_count()
+    with MetricsPort(Board(["w"], stuck_s=300), settings), contextlib.ExitStack() as stack:
+        for number in range(100):
+            client = stack.enter_context(socket.create_connection((settings.host, settings.port)))
+            with contextlib.suppress(OSError):
+                client.sendall(b"GET /metrics HTTP/1.1\r\nX: " if number % 2 else b"")
+        assert Port(settings.port).get("/live") == (200, "ok\n")
+        wait_for(lambda: threading.active_count() - before <= 33)
 
 
 def test_a_reader_that_leaves_or_sends_nonsense_disturbs_nobody(capfd):
