@@ -62,3 +62,11 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: Path) -> None:
 def test_links_are_found() -> None:
     """A search that finds nothing would accept everything."""
     assert sum(len(LINK.findall(prose(page))) for page in PAGES) > 200
+
+
+def test_the_start_leads_to_every_page() -> None:
+    """A page that nobody links is found by nobody."""
+    docs = ROOT / "docs"
+    start = (docs / "index.md").read_text(encoding="utf-8")
+    pages = {page.name for page in docs.glob("*.md")} - {"index.md"}
+    assert {page for page in pages if f"({page})" not in start} == set()

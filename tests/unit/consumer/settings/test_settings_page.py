@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from consumer.settings.load import Settings
 from consumer.settings.sections import PRETRAINED
+from deploy.helm.derived import CHART, described
 
 DOCS = Path(__file__).parents[4] / "docs"
 PAGE = (DOCS / "configuration.md").read_text(encoding="utf-8")
@@ -74,8 +75,11 @@ def test_a_sample_can_be_used(sample):
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
 def test_settings_that_the_docs_name_exist(page):
-    """A name such as `kafka.group` is that of a setting or of a section."""
-    known = {part for name in fields() for part in (name, name.rpartition(".")[0])}
+    """A name such as `kafka.group` belongs to a setting, a section, or a value of the chart."""
+    values = (CHART / "values.yaml").read_text(encoding="utf-8")
+    known = {name for name, _, _ in described(values)} | {
+        part for name in fields() for part in (name, name.rpartition(".")[0])
+    }
     sections = "|".join(Settings.model_fields)
     named = re.findall(rf"`((?:{sections})\.[a-z0-9_.]+)(?=[` ])", page.read_text(encoding="utf-8"))
     assert {name for name in named if not name.endswith((".json", ".safetensors"))} <= known
