@@ -8,8 +8,13 @@ LONG = $(shell grep -rlw long_form tests --include='test_*.py')
 .DEFAULT_GOAL := help
 DEBIAN := chromium prometheus
 CLUSTER := conntrack containerd containernetworking-plugins dnsmasq-base etcd-server iproute2 iptables nftables runc
+TARGET ?= cpu
+IMAGE ?= offramp
+BASE ?= python:3.11-slim
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' consumer/__init__.py)
+LABEL = --label org.opencontainers.image.
 
-.PHONY: help setup debian debiancluster tools demo test chaos cluster fuzz check audit licences format bench docs sbom dist clean
+.PHONY: help setup debian debiancluster tools demo test chaos cluster fuzz check audit licences format bench docs lock image sbom dist clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -83,6 +88,16 @@ bench: $(VENV)/.bench  ## Run all benchmarks, ARGS=--quick for a short look
 docs: setup  ## Build the site of the docs into build/site; every link is checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	@echo "open build/site/index.html, or serve it: python -m http.server --directory build/site"
+
+lock: setup  ## Write what the images install, with digests, to deploy/locked
+	$(BIN)/python -m deploy.release.lock
+
+image:  ## Build TARGET=control, cpu or cuda on BASE=python:3.11-slim@sha256:.., as IMAGE=registry/name
+	DOCKER_BUILDKIT=1 docker build --file deploy/Dockerfile --target $(TARGET) --build-arg PYTHON=$(BASE) \
+		--tag offramp:$(TARGET) --tag $(IMAGE):$(VERSION)-$(TARGET) \
+		$(LABEL)version=$(VERSION) $(LABEL)base.name=$(BASE) $(if $(SOURCE),$(LABEL)source=$(SOURCE)) \
+		$(LABEL)revision=$$(git describe --always --dirty --abbrev=40 --exclude='*') \
+		$(LABEL)created=$$(git log -1 --format=%cI) $(ARGS) .
 
 sbom: setup  ## Write what Offramp brings along to build/offramp.cdx.json, as CycloneDX
 	$(BIN)/python -m deploy.release.sbom build/offramp.cdx.json

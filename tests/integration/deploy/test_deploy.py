@@ -6,6 +6,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,11 +19,17 @@ from consumer.settings.load import Settings, load_settings
 from deploy.helm.derived import CHART
 from deploy.local.kafka_files import kafka_version
 from deploy.local.kafka_server import broker_settings
-from deploy.local.process import free_port
 from policy_state.store.redis.store import RedisStore
 
 ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "deploy"
+OURS = {  # the services of compose that run an image of ours
+    "topics": "control",
+    "generator": "control",
+    "dashboard": "control",
+    "worker-0": "cpu",
+    "worker-1": "cpu",
+}
 
 
 def run(*command, **more):
@@ -75,45 +84,108 @@ def test_probes_ask_the_port_that_the_worker_opens(services, instructions):
     assert "OFFRAMP_METRICS__HOST=0.0.0.0" in image
     assert dict(instructions)["EXPOSE"] == str(port)
     for name in ("worker-0", "worker-1"):
-        *_, asked = services[name]["healthcheck"]["test"]
-        assert f"http://127.0.0.1:{port}/ready" in asked
+        assert "healthcheck" not in services[name]  # the image has one
 
 
-def test_the_health_check_of_compose_fails_where_nobody_is_ready(services):
+@pytest.mark.parametrize(("ready", "code"), [(HTTPStatus.OK, 0), (HTTPStatus.NOT_FOUND, 1)])
+def test_the_health_check_of_the_image_says_whether_a_worker_is_ready(instructions, ready, code):
     """It is a program that ends with 1 as long as the port does not answer with 200."""
-    _, program, option, code = services["worker-0"]["healthcheck"]["test"]
-    asked = code.replace("9464", str(free_port()))
-    assert program == "python"
-    assert run(sys.executable, option, asked).returncode == 1
+    program, *arguments = json.loads(dict(instructions)["HEALTHCHECK"].partition("CMD ")[2])
+    asked = []
+
+    class Port(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(ready)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Port) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        environ = {**os.environ, "OFFRAMP_METRICS__PORT": str(server.server_port)}
+        assert program == "python"
+        assert run(sys.executable, *arguments, env=environ).returncode == code
+        server.shutdown()
+        thread.join()
+    assert asked == ["/ready"]
+    assert run(sys.executable, *arguments, env=environ).returncode == 1  # nobody is there
 
 
 def test_images_are_the_ones_that_are_built(services, instructions):
     """Every image is a target of the Dockerfile or pinned, Kafka's to the version of the tests."""
     stages = [rest.split()[-1] for name, rest in instructions if name == "FROM"]
     assert stages[-1] == "cpu"  # what a build without a target gives
-    for name in ("topics", "worker-0", "worker-1", "generator"):
-        assert services[name]["image"] == "offramp:cpu"
-        assert services[name]["build"]["target"] == "cpu"
+    for name, target in OURS.items():
+        assert services[name]["image"] == f"offramp:{target}"
+        assert services[name]["build"]["target"] == target
+        assert target in stages
     assert services["kafka"]["image"] == f"apache/kafka:{kafka_version()}"
     assert re.fullmatch(r"redis:7\.\d+-alpine", services["redis"]["image"])
 
 
-@pytest.mark.parametrize("name", ["worker-0", "worker-1", "generator"])
+@pytest.mark.parametrize("name", OURS)
 def test_compose_settings_are_settings_of_the_worker(services, name, monkeypatch):
     """Every variable in the compose file is a setting; each worker has its own name."""
     settings = settings_under(services[name]["environment"], monkeypatch)
     assert settings.kafka.bootstrap_servers == "kafka:9092"
-    assert name in {"generator", settings.instance}
+    assert settings.instance == name or OURS[name] == "control"
 
 
 def test_compose_services_have_no_rights_they_do_not_need(services):
-    """No capability, no new privilege, no port; our own and Redis cannot write their root."""
+    """No capability, no new privilege; most cannot write their root, no port is open to others."""
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
-        assert "ports" not in service, name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
+    assert {name for name, service in services.items() if "ports" in service} == {
+        "dashboard", "prometheus", "grafana",
+    }  # fmt: skip
     read_only = {name for name, service in services.items() if service.get("read_only")}
-    assert read_only == {"redis", "topics", "worker-0", "worker-1", "generator"}
+    assert services.keys() - read_only == {"kafka", "grafana"}
+
+
+def test_compose_services_leave_the_machine_its_memory_and_its_disk(services):
+    """Each has a limit of memory and of its log, and is started again when it ends."""
+    for name, service in services.items():
+        assert re.fullmatch(r"\d+[mg]", service["mem_limit"]), name
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
+        again = "on-failure" if name == "topics" else "unless-stopped"
+        assert service["restart"] == again, name
+
+
+def test_only_what_is_asked_for_is_observed(services):
+    """Prometheus and Grafana start under a profile; Prometheus finds the port of each worker."""
+    assert {name for name, service in services.items() if "profiles" in service} == {
+        "prometheus", "grafana",
+    }  # fmt: skip
+    settings = yaml.safe_load((DEPLOY / "observe" / "prometheus.yaml").read_text())
+    (job,) = settings["scrape_configs"]
+    workers = [name for name, target in OURS.items() if target == "cpu"]
+    assert job["static_configs"] == [{"targets": [f"{name}:9464" for name in workers]}]
+    assert "offramp" in job["job_name"]  # as the rules expect
+
+
+def test_what_compose_mounts_is_there_and_is_where_grafana_looks(services):
+    """A file that is missing would be made a folder by the engine, and Grafana would be empty."""
+    mounts = {}
+    for name, service in services.items():
+        for volume in service.get("volumes", ()):
+            source, target, *_ = volume.split(":")
+            mounts[name, target] = source
+            assert not source.startswith(".") or (DEPLOY / source).exists(), volume
+    provisioning = DEPLOY / mounts["grafana", "/etc/grafana/provisioning"]
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "offramp.yaml").read_text())[
+        "providers"
+    ]
+    home = services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert Path(home).parent == Path(provider["options"]["path"])
+    assert (DEPLOY / mounts["grafana", home]).resolve().parent.name == "grafana"
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text())[
+        "datasources"
+    ]
+    assert source["url"] == "http://prometheus:9090"
+    assert source["isDefault"]
 
 
 def test_compose_services_start_in_order(services):
@@ -124,7 +196,7 @@ def test_compose_services_start_in_order(services):
     ):
         assert needed in services, service
         if how["condition"] == "service_healthy":
-            assert "healthcheck" in services[needed], service
+            assert "healthcheck" in services[needed] or OURS.get(needed) == "cpu", service
 
 
 def test_compose_kafka_has_settings_that_a_real_broker_has_run_with(services):
@@ -134,7 +206,7 @@ def test_compose_kafka_has_settings_that_a_real_broker_has_run_with(services):
         for name, value in services["kafka"]["environment"].items()
     }
     proven = broker_settings(port=9092, controller_port=9093, advertise="kafka")
-    addresses = {"listeners", "controller.quorum.voters", "log.dirs"}
+    addresses = {"listeners", "controller.quorum.voters", "log.dirs", "heap.opts"}
     assert {name: proven.get(name) for name in given.keys() - addresses} == {
         name: given[name] for name in given.keys() - addresses
     }

@@ -81,6 +81,7 @@ COMMANDS = [
     (["topics", "list"], 143),
     (["route", "list"], 143),
     (["dlq", "list"], 143),
+    (["dashboard"], 143),
     (["produce", "/dev/zero", "--to", "t"], 143),
     (["model", "check", "."], 143),
     (["worker", "--check"], 143),

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.release.lock import EXTRAS
+
 ROOT = Path(__file__).resolve().parents[3]
 GITHUB = ROOT / ".github"
 FILES = sorted((GITHUB / "workflows").glob("*"))
@@ -66,7 +68,7 @@ def test_a_workflow_may_only_read_and_a_job_says_why_it_may_more(file: Path) -> 
     assert "pull_request_target" not in workflow(file)[True]
     writes = re.findall(r"^ +[\w-]+: write(.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
     assert [reason for reason in writes if not reason.startswith(" # ")] == []
-    expected = {"codeql": 1, "release": 4, "scorecard": 2}
+    expected = {"codeql": 1, "release": 7, "scorecard": 2}
     assert len(writes) == expected.get(file.stem, 0)
 
 
@@ -113,6 +115,21 @@ def test_a_release_is_attested_before_it_is_published() -> None:
     )
     assert "dist/offramp.intoto.jsonl" in publish[-1]["run"]
     assert workflow(workflow_file("release"))[True] == {"push": {"tags": ["v*"]}}
+
+
+def test_images_of_a_release_are_on_a_base_with_a_digest_and_are_attested() -> None:
+    """Each target is built on what the base is that day, by its digest, pushed and signed."""
+    images = workflow(workflow_file("release"))["jobs"]["images"]
+    assert images["needs"] == "build"
+    assert images["strategy"]["matrix"] == {"target": list(EXTRAS)}
+    *_, build, attest = images["steps"]
+    assert re.search(r'make image .*BASE="python:3.11-slim@\$\{base#\*@\}"', build["run"])
+    assert "BASE ?= python:3.11-slim\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert attest["with"] == {
+        "subject-name": "${{ steps.image.outputs.name }}",
+        "subject-digest": "${{ steps.image.outputs.digest }}",
+        "push-to-registry": True,
+    }
 
 
 def test_code_and_scores_are_looked_at_by_tools() -> None:
