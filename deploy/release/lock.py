@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from deploy.release.sbom import EXTRAS as ALL
+
 ROOT: Final = Path(__file__).parents[2]
 LOCKED: Final = ROOT / "deploy" / "locked"
-ALL: Final = ("worker", "train", "dashboard", "registry", "traces")
 EXTRAS: Final = {"control": ("dashboard",), "cpu": ALL, "cuda": ALL}
 BUILD: Final = ("hatchling", "uv")
 OF_TORCH: Final = re.compile(r"torch|triton|cuda-.*|nvidia-.*")
