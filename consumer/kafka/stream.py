@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.structs import MemberState
 
 from consumer.errors import StreamUnavailable, WorkerFenced
 from consumer.kafka.client import bounded, connect, translated
@@ -107,18 +106,29 @@ class KafkaStream:
                 or self._buffer.events >= limits.max_events
                 or self._buffer.tokens >= limits.max_tokens
             ):
-                membership = self._member.consumer.group_metadata()
-                lost = self._member.take_lost()
-                if lost or membership.state != MemberState.STABLE:
+                membership, lost = self._member.take_membership()
+                if membership is None:
                     self._give_back(lost)
                     self.keep_up(0)
                     continue
                 taken = self._buffer.take(
                     max_events=limits.max_events, max_tokens=limits.max_tokens
                 )
-                return Batch(tuple(taken), membership, self._member.start.take(taken), begun)
+                return Batch(tuple(taken), membership, self._member.start.take(taken), begun=begun)
             self.keep_up(left_ms)
         return None
+
+    def passed(self) -> Batch | None:
+        """Return a batch without records, up to where reading has come; None: there is nothing.
+
+        No batch may be under way. So up to there is only what no reader gets, such as markers.
+        """
+        membership, lost = self._member.take_membership()
+        self._give_back(lost)
+        if membership is None or self._buffer.events or self._member.joining:
+            return None
+        begins, passed = self._member.start.pass_on()
+        return Batch((), membership, begins, passed=passed) if passed else None
 
     def keep_up(self, timeout_ms: int) -> None:
         """Read ahead until the buffers are full, and take part in the group.
@@ -218,11 +228,9 @@ class KafkaStream:
             StreamUnavailable: it is not known to be committed; `rewind`, then collect again. Also
                 where the group had let this worker go, and it has joined again since.
         """
-        self._member.check_topics(batch.records)
-        last = {(r.topic, r.partition): r for r in batch.records}  # they are in order
-        offsets = {
-            TopicPartition(*key): to_commit(r.next_offset, r.topic_id) for key, r in last.items()
-        }
+        ends = batch.ends
+        self._member.check_topics({(topic, found) for (topic, _), (found, _) in ends.items()})
+        offsets = {TopicPartition(*key): to_commit(at, found) for key, (found, at) in ends.items()}
         try:
             self._transactions.commit(
                 outgoing, offsets, batch.membership, before_commit=before_commit
@@ -235,8 +243,8 @@ class KafkaStream:
             msg = "the batch was read before this worker left the group and joined it again"
             raise StreamUnavailable(msg) from error
         self._committed = True
-        for r in last.values():
-            self.positions.note(f"{r.topic_id}/{r.partition}", r.next_offset)
+        for (_, number), (found, at) in ends.items():
+            self.positions.note(f"{found}/{number}", at)
 
     def rewind(self, batches: Iterable[Batch]) -> None:
         """Give batches back: what is still assigned here is read again from where it is committed.
@@ -246,7 +254,7 @@ class KafkaStream:
         Raises:
             WorkerFenced, StreamUnavailable: a new producer was needed and could not be made.
         """
-        self._give_back({TopicPartition(r.topic, r.partition) for b in batches for r in b.records})
+        self._give_back({TopicPartition(*key) for batch in batches for key in batch.ends})
         self._transactions.recover()
         with translated("rewinding"):
             self._member.start.begin()

@@ -83,7 +83,17 @@ class Counting:
         Raises:
             StoreError: the store refuses for good; nothing was counted.
         """
-        batch = _at_hand(records, predictions, epochs, begins=begins or {}, ids=ids or {})
+        self._bring(_at_hand(records, predictions, epochs, begins=begins or {}, ids=ids or {}))
+
+    def pass_over(self, spans: Mapping[Partition, Range]) -> None:
+        """Enter offsets that are known to have no texts as counted, by topic id and partition.
+
+        Raises:
+            StoreError: the store refuses for good; nothing was entered.
+        """
+        self._bring({key: _AtHand(span, (), {}) for key, span in spans.items()})
+
+    def _bring(self, batch: Mapping[Partition, _AtHand]) -> None:
         self._counted = {f"{topic}/{part}": one.span for (topic, part), one in batch.items()}
         for key, one in batch.items():
             self._hold(key, [one.span], one)

@@ -46,12 +46,18 @@ class Standstill:
 
     def follow(self) -> None:
         """Take note of other routes: what stands still may have another output now."""
+        self.give_back()
         self._written = {self._dead_letters, *(route.output for route in self._routes())}
         self._obstacles.clear()
         self._watch.follow(self._written)
 
+    def give_back(self) -> None:
+        """Have read again what was left out of batches."""
+        self._stream.stand_still(self._obstacles.standing())
+
     def keep_up(self, under_way: Sequence[Batch]) -> None:
         """Let the stream stand still where there is something in the way, and try that again."""
+        self.give_back()  # before any of it may be read on
         if self._obstacles:
             busy = {(r.topic, r.partition) for batch in under_way for r in batch.records}
             self._obstacles.try_again(busy=busy)
@@ -59,7 +65,7 @@ class Standstill:
             found = {topic: route_for(routes, topic) for topic, _ in assigned}
             outputs = {tp: route.output if (route := found[tp[0]]) else None for tp in assigned}
             self._obstacles.keep(outputs, busy=busy, written=self._written)
-        self._stream.stand_still(self._obstacles.standing())
+            self.give_back()
 
     def prepare(self, processor: Processor, records: Sequence[Record]) -> Prepared:
         """Prepare the records that can be read now; what cannot stands still."""

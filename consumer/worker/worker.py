@@ -25,6 +25,7 @@ from consumer.kafka.stream import KafkaStream
 from consumer.laps import Laps
 from consumer.learning.repair import FIXES, Repairs
 from consumer.routes.route import subscription
+from consumer.worker.idle import IdleCommits
 from consumer.worker.pace import Pace
 from consumer.worker.pipeline import Abandoned, Pipeline
 from consumer.worker.reporting import Observer
@@ -72,6 +73,7 @@ class Worker:
         self._counting = offramp.counting
         self._settings = settings
         self._still = Standstill(stream, self._routes, dead_letters=settings.kafka.dead_letters)
+        self._idle_commits = IdleCommits(stream, offramp.counting, self._still)
         self._pipeline: Pipeline[Batch, Prepared, BatchOutcome] = Pipeline(
             self._prepare, self._compute, self._commit
         )
@@ -140,6 +142,7 @@ class Worker:
             self._pipeline.submit(batch)
         elif self._pipeline.idle:
             self._trouble.idle()
+            self._idle_commits.keep_up()
 
     def _prepare(self, batch: Batch) -> Prepared:
         return self._still.prepare(self._offramp.processor, batch.records)

@@ -104,14 +104,13 @@ class Member(ConsumerRebalanceListener):
         """Return the id of a topic as a broker tells it now; see `described_ids`."""
         return described_ids(self._admin, [topic])[topic]
 
-    def check_topics(self, records: Iterable[Record]) -> None:
-        """Return if the topics of records are those that they were read of, as far as is known.
+    def check_topics(self, read: Iterable[tuple[str, str | None]]) -> None:
+        """Return if topics have still the ids that they were read by, as far as is known.
 
         Raises:
             SourceGone: one was deleted.
             StreamUnavailable: one was deleted and made anew, or the broker does not tell.
         """
-        read = {(record.topic, record.topic_id) for record in records}
         doubted = {topic: found for topic, found in read if self.topic_id(topic) != found}
         told = described_ids(self._admin, doubted)
         if made_anew := [topic for topic, found in doubted.items() if told[topic] != found]:
@@ -145,6 +144,17 @@ class Member(ConsumerRebalanceListener):
             self.start.astray(error.args[0])
         else:
             self.resting.add(partition, error)
+
+    def take_membership(self) -> tuple[ConsumerGroupMetadata | None, set[TopicPartition]]:
+        """Return what the offsets of what is taken now are committed under, and what was lost.
+
+        Offsets of partitions that go to another worker after this are refused. It is None if
+        something was lost before, or while the member joins.
+        """
+        membership = self.consumer.group_metadata()
+        lost = self.take_lost()
+        stays = not lost and membership.state == MemberState.STABLE
+        return (membership if stays else None), lost
 
     def take_lost(self) -> set[TopicPartition]:
         """Return the partitions that may have been another member's since the last call."""

@@ -85,6 +85,22 @@ class StartOffsets:
             self._ends[key] = record.next_offset
         return begins
 
+    def pass_on(self) -> tuple[dict[tuple[str, int], int], dict[tuple[str, int], tuple[str, int]]]:
+        """Take what was read without a record; nothing that was read may be open.
+
+        Returns:
+            By topic id and partition, where what was taken before ended; by topic and partition,
+            the topic id and up to where reading has come.
+        """
+        begins: dict[tuple[str, int], int] = {}
+        passed: dict[tuple[str, int], tuple[str, int]] = {}
+        for tp, topic_id in self.topics.fetched.items():
+            key, at = (topic_id, tp.partition), private.position(self._consumer, tp)
+            if at is not None and at > self._ends[key]:
+                begins[key], self._ends[key] = self._ends[key], at
+                passed[tp.topic, tp.partition] = topic_id, at
+        return begins, passed
+
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
         """Have the start of partitions looked for again, if they are still, or again, assigned."""
         partitions = list(partitions)

@@ -21,10 +21,21 @@ class Batch:
     records: tuple[Record, ...]
     membership: ConsumerGroupMetadata
     begins: Mapping[tuple[str, int], int]
-    """By partition: where the batch before ended. From there to its record there are no texts."""
+    """By topic id and partition: where the batch before ended. From there to its record there are
+    no texts."""
+    passed: Mapping[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
+    """Of a batch without records, by topic and partition: topic id, and up to where there are no
+    texts."""
     begun: float = field(default_factory=time.monotonic)
     """When collecting it began, on a clock that only grows."""
     taken: float = field(default_factory=time.monotonic)
     """When it was full, on the same clock."""
     taken_at: float = field(default_factory=time.time)
     """The same in seconds since 1970."""
+
+    @property
+    def ends(self) -> Mapping[tuple[str, int], tuple[str | None, int]]:
+        """By topic and partition: topic id and the offset that follows."""
+        return self.passed or {
+            (r.topic, r.partition): (r.topic_id, r.next_offset) for r in self.records
+        }
