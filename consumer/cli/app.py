@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING
 import typer
 
 from consumer import __version__
-from consumer.cli import config, dashboard, dlq, lab, plan, produce, status, topics, worker
+from consumer.cli import (
+    config,
+    dashboard,
+    dlq,
+    lab,
+    plan,
+    produce,
+    status,
+    topics,
+    version,
+    worker,
+)
 from consumer.cli.commands import DAILY, LAB, MODELS, RUN, TOPICS, Commands, InPanels
 from consumer.cli.model import bench, inspect, prepare, rewrite, train
 from consumer.cli.output import printable
@@ -59,6 +70,7 @@ app.command("worker", epilog=worker.EXAMPLES, rich_help_panel=RUN)(worker.worker
 app.command("produce", epilog=produce.EXAMPLES, rich_help_panel=RUN)(produce.produce)
 app.command("plan", epilog=plan.EXAMPLES, rich_help_panel=RUN)(plan.plan)
 app.add_typer(config.app, name="config", rich_help_panel=RUN)
+app.command("version", epilog=version.EXAMPLES, rich_help_panel=RUN)(version.version)
 app.command("status", epilog=status.EXAMPLES, rich_help_panel=DAILY)(status.status)
 app.command("explain", epilog=look.EXPLAIN_EXAMPLES, rich_help_panel=DAILY)(look.explain)
 app.command("pin", epilog=change.PIN_EXAMPLES, rich_help_panel=DAILY)(change.pin)
@@ -82,7 +94,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(
+    _: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
     ),
 ) -> None:

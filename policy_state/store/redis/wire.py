@@ -92,8 +92,9 @@ def meta_from_fields(fields: Mapping[str, str], *, name: str, key: str) -> Polic
     try:
         if fields["schema"] != SCHEMA:
             raise FingerprintMismatch(
-                f"policy {name}: counters of schema {fields['schema']}, "
-                f"this version knows schema {SCHEMA}; use another policy name"
+                f"policy {name}: its counters are of schema {fields['schema']}, and this version "
+                f"of Offramp knows schema {SCHEMA}: install the version that wrote them, or set "
+                "another policy.name"
             )
         return PolicyMeta(
             name=name,
