@@ -34,9 +34,10 @@ def version(
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Show the versions of Offramp, Python and packages, and of the formats.
+    """Show which versions are installed here.
 
-    Workers with the same model fingerprint share counters. Counters of another schema are refused.
+    They are those of Offramp, Python, packages and formats, and the fingerprint of a model. Workers
+    with the same fingerprint share counters. Counters of another schema are refused.
     """
     from policy_state.store.redis.wire import SCHEMA
     from policy_state.transfer.document import VERSION as EXPORT

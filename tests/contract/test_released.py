@@ -12,7 +12,7 @@ from policy_state.store.redis.wire import SCHEMA
 from policy_state.store.values import PartitionDeltas
 from policy_state.transfer.document import from_document, to_document
 from policy_state.transfer.transfer import export_policy
-from tests.support.released import GROUP, META, ROUTE, restore, text
+from tests.support.policies.released import GROUP, META, ROUTE, restore, text
 
 RELEASED = Path(__file__).with_name("released")
 
