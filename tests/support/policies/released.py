@@ -1,7 +1,7 @@
 """What a version of Offramp keeps in Redis, as a file: every later version reads it.
 
-`python -m tests.support.policies.released FILE` writes the file of the schema at hand. A file is never
-written again once its schema is released: another schema gets another file.
+`python -m tests.support.policies.released FILE` writes the file of the schema at hand. A file is
+never written again once its schema is released: another schema gets another file.
 """
 
 import json

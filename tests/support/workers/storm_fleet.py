@@ -29,7 +29,8 @@ class Fleet:
         own: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._environ = environ
-        self._own = own or {}  # by worker, on top of that
+        self.own = dict(own or {})
+        """Variables of single workers, from their next start on."""
         self._logs = logs
         self._begins: dict[str, int] = {}  # where in its log a worker's last start is
         self.running: dict[str, subprocess.Popen[bytes]] = {}
@@ -48,7 +49,7 @@ class Fleet:
                 env={
                     **os.environ,
                     **self._environ,
-                    **self._own.get(name, {}),
+                    **self.own.get(name, {}),
                     "OFFRAMP_INSTANCE": name,
                     "OMP_NUM_THREADS": "1",
                     "CRASH_AT": crash_at,
