@@ -187,11 +187,11 @@ def _processor(settings: Settings, engine: Inference, opened: OpenedPolicy) -> P
             engine.fingerprint, config.exit_layers, config.labels, calibrated=meta.calibrated
         ),
         algorithm=build(meta.settings, meta.layers, credits=meta.calibrated),
-        parse=partial(_parse_or_wait, _parser(settings.kafka)),
+        parse=partial(_parse_or_wait, parser_of(settings.kafka)),
     )
 
 
-def _parser(settings: KafkaSettings) -> Callable[[Record], EventBody]:
+def parser_of(settings: KafkaSettings) -> Callable[[Record], EventBody]:
     """Return what reads values of the format that the settings name."""
     decode = None
     if settings.format in FORMS:

@@ -23,7 +23,7 @@ from consumer.cli import (
     worker,
 )
 from consumer.cli.commands import DAILY, LAB, MODELS, RUN, TOPICS, Commands, InPanels
-from consumer.cli.model import bench, inspect, prepare, rewrite, train
+from consumer.cli.model import bench, inspect, prepare, rewrite, shadow, train
 from consumer.cli.output import printable
 from consumer.cli.policy import change, correct, doctor, evaluate, history, look, move, rebuild
 from consumer.cli.policy import set as set_
@@ -69,6 +69,7 @@ app = Commands(
 app.command("worker", epilog=worker.EXAMPLES, rich_help_panel=RUN)(worker.worker)
 app.command("produce", epilog=produce.EXAMPLES, rich_help_panel=RUN)(produce.produce)
 app.command("plan", epilog=plan.EXAMPLES, rich_help_panel=RUN)(plan.plan)
+app.command("shadow", epilog=shadow.EXAMPLES, rich_help_panel=RUN)(shadow.shadow)
 app.add_typer(config.app, name="config", rich_help_panel=RUN)
 app.command("version", epilog=version.EXAMPLES, rich_help_panel=RUN)(version.version)
 app.command("status", epilog=status.EXAMPLES, rich_help_panel=DAILY)(status.status)

@@ -12,6 +12,8 @@ from policy_state.domains import domain_key
 from policy_state.errors import InvalidDomain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from consumer.events.record import Prediction
 
 VERSION: Final = 1
@@ -94,12 +96,18 @@ class ReadPrediction(BaseModel):
 
 def read_prediction(value: bytes | None, *, fingerprint: str, exits: int) -> ReadPrediction | None:
     """Return a prediction of one model; None for whatever else the bytes are."""
+    return prediction_of_any(value, {fingerprint: exits})
+
+
+def prediction_of_any(value: bytes | None, exits: Mapping[str, int]) -> ReadPrediction | None:
+    """Return a prediction of some models, named by their fingerprints; None for anything else."""
     try:
         found = ReadPrediction.model_validate_json(value or b"")
     except ValidationError:
         return None
-    ours = found.model == fingerprint and len(found.exit_labels) <= exits
-    return found if ours and _credits_fit(found) and _chosen_fits(found, exits) else None
+    most = exits.get(found.model, 0)
+    ours = len(found.exit_labels) <= most
+    return found if ours and _credits_fit(found) and _chosen_fits(found, most) else None
 
 
 def _credits_fit(found: ReadPrediction) -> bool:

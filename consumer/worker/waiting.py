@@ -28,7 +28,7 @@ _CUT: Final = (
     ssl.SSLZeroReturnError,
     ssl.SSLSyscallError,
 )  # the other end closed the connection
-_UNREACHABLE: Final = (StoreUnavailable, StreamUnavailable, ServiceUnavailable)
+UNREACHABLE: Final = (StoreUnavailable, StreamUnavailable, ServiceUnavailable)
 
 
 def wait_for(
@@ -58,8 +58,8 @@ def wait_for(
             trying()
             try:
                 return attempt()
-            except _UNREACHABLE as error:
-                if _is_final(error):
+            except UNREACHABLE as error:
+                if is_final(error):
                     raise
                 if time.monotonic() + _PAUSE_S > give_up_at:
                     log.error("gives up on %s after worker.give_up_s=%g", what, give_up_s)  # noqa: TRY400
@@ -89,7 +89,7 @@ def _told(what: str, last: list[Exception]) -> Iterator[None]:
         over.set()
 
 
-def _is_final(error: Exception) -> bool:
+def is_final(error: Exception) -> bool:
     """Return whether waiting cannot help, because a login, a right or a certificate is wrong."""
     if isinstance(error, StreamRefused | UntrustedService):
         return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from consumer.cli.output import (
     repeat,
 )
 from consumer.cli.policy.domain import Domain, read_known
+from consumer.cli.policy.shadowed import emit_shadow
 from consumer.cli.policy.tables import (
     HELD,
     domain_row,
@@ -53,6 +54,8 @@ SHOW_EXAMPLES = """Examples:
 `offramp policy show hotels`
 
 `offramp policy show hotels -o json`
+
+`offramp policy show hotels --shadow`
 """
 
 EXPLAIN_EXAMPLES = """Examples:
@@ -147,6 +150,10 @@ def show(
     given: OnPolicy,
     output: OutputOption = Output.TABLE,
     watch: Watch = False,
+    shadow: Annotated[
+        bool,
+        typer.Option("--shadow", help="Show what `offramp shadow` has compared in the domain."),
+    ] = False,
 ) -> None:
     """Show the counters of one domain for each exit, and which exit is best.
 
@@ -161,6 +168,9 @@ def show(
     Flags: best has the best reward; prior is used instead while texts are few, because of what
     other domains have shown; pinned is where an operator sends all texts; unseen was never reached;
     constant gives (nearly) all texts the same label.
+
+    With --shadow: how often a new model gives the answers of the live one, at which exit it would
+    stop, and how often both are right, estimated. The intervals are of 95 %.
     """
 
     def draw(settings: Settings, store: RedisStore) -> None:
@@ -181,8 +191,12 @@ def show(
             **shown_fields(report, snapshot, opened, routes),
         )
 
+    def draw_shadow(settings: Settings, store: RedisStore) -> None:
+        report, _, opened, _ = known_of(settings, store, domain)
+        emit_shadow(output, store, report, opened.meta)
+
     with given.store(*_USES) as (settings, store):
-        repeat(watch, lambda: draw(settings, store))
+        repeat(watch, lambda: (draw_shadow if shadow else draw)(settings, store))
 
 
 def explain(domain: Domain, given: OnPolicy, output: OutputOption = Output.TABLE) -> None:

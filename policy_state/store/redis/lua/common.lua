@@ -25,6 +25,12 @@
 --                                        labels: see `LabelledDuels.to_text`
 --   offramp:{<pid>}:audit        STREAM  who changed what and why (capped)
 --   offramp:{<pid>}:samples      STREAM  domains as they were at some numbers of texts (capped)
+--   offramp:{<pid>}:shadow       ZSET    "<live>/<new>", two models that a shadow compares -> last text,
+--                                        ms; this key and those below expire
+--   offramp:{<pid>}:shadow:<new> HASH    "<topic id>/<partition>" of predictions -> next offset to compare
+--   offramp:{<pid>}:shadow:<live>/<new>             HASH  models: both as JSON; begun, ms
+--   offramp:{<pid>}:shadow:<live>/<new>:idx         ZSET  encoded domain -> last text, ms
+--   offramp:{<pid>}:shadow:<live>/<new>:d:<domain>  HASH  counts by name: see `ShadowCounts.to_fields`
 --   offramp:{routes:<group>}:table  HASH    revision; routes: JSON list, in order
 --   offramp:{routes:<group>}:audit  STREAM  who changed the routes of that group and why (capped);
 --                                        revision: the one that the change made
