@@ -9,11 +9,12 @@
 #
 # Users: offramp-worker runs the workers, offramp-producer writes texts, offramp-reader reads
 # predictions in the group offramp-reader, offramp-operator runs `topics init`, `policy rebuild`,
-# `dlq list` and `dlq show`. Set WORKER, PRODUCER, READER or OPERATOR to use other names.
+# `dlq list` and `dlq show`, offramp-shadow runs `shadow`. Set WORKER, PRODUCER, READER, OPERATOR or
+# SHADOW to use other names.
 set -euf
 : "${DEAD_LETTERS:=offramp.dead-letters}" "${POLICY_TOPIC:=offramp.policy}"
 : "${WORKER:=offramp-worker}" "${PRODUCER:=offramp-producer}"
-: "${READER:=offramp-reader}" "${OPERATOR:=offramp-operator}"
+: "${READER:=offramp-reader}" "${OPERATOR:=offramp-operator}" "${SHADOW:=offramp-shadow}"
 
 topics() { for topic in $1; do printf -- '--topic %s ' "$topic"; done; }
 
@@ -36,6 +37,7 @@ allow() { # USER "OPERATIONS" RESOURCES..
 
   allow "$PRODUCER" "Write Describe" $(topics "$INPUTS")
   allow "$READER" "Read Describe" $(topics "$OUTPUTS") --group "$READER"
+  allow "$SHADOW" "Read Describe" $(topics "$INPUTS $OUTPUTS")
 
   allow "$OPERATOR" "Create Describe DescribeConfigs" $(topics "$INPUTS")
   allow "$OPERATOR" "Create Describe DescribeConfigs Read" \

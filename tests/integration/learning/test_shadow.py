@@ -72,6 +72,7 @@ def test_a_new_model_is_compared_on_every_text_once_and_nothing_else_changes(
         predict(fleet, kafka, wave=1)
         fleet.stop()
         meta = store.find("default")
+        assert meta is not None
         store.open(meta)
         before = export_policy(store)
         settings = load_settings(
@@ -136,8 +137,8 @@ def _good(kafka, topic):
 def predict(fleet, kafka, *, wave):
     """Write a wave of texts, some bad records after them, and wait for the predictions."""
     rows = [{"text": text, "domain": domain} for text, domain in texts_of(wave)]
-    rows = [(b"k", orjson.dumps(row)) for row in rows]
-    send(kafka, topic_of(fleet.prefix, "films"), rows + BAD)
+    records = [(b"k", orjson.dumps(row)) for row in rows]
+    send(kafka, topic_of(fleet.prefix, "films"), records + BAD)
     out, want = f"{fleet.prefix}-out", (wave + 1) * WAVE
     wait_for(lambda: len(committed_records(kafka, out)) == want)
 

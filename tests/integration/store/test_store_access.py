@@ -18,10 +18,13 @@ from deploy.local.services import Flavour, RedisServer, start_redis
 from policy_state.algorithms.settings import PolicySettings
 from policy_state.errors import InvalidInput, StoreRefused, StoreUnavailable
 from policy_state.health.doctor import examine
+from policy_state.shadowed import ComparedModel, ShadowCounts
 from policy_state.store.admin import Freeze, Pin, Remove, Reset
 from policy_state.store.groups import ConsumerGroup, StoredRoutes
 from policy_state.store.offsets import Counted
 from policy_state.store.redis.keeping import Keeping
+from policy_state.store.redis.keys import policy_id
+from policy_state.store.redis.shadow import RedisShadow
 from policy_state.store.redis.store import RedisStore
 from policy_state.store.values import Limits, PartitionDeltas, PolicyMeta
 from policy_state.transfer.transfer import export_policy, import_policy
@@ -166,6 +169,52 @@ def test_a_viewer_may_look_at_everything(server: RedisServer) -> None:
         assert viewer.routes("g").routes == (ROUTE,)
         assert viewer.route_history("g")[0].by == "anna"
         assert Keeping(viewer, group="g", policy=META.name).news({})
+
+
+def test_a_shadow_may_write_what_it_compares_and_nothing_else(server: RedisServer) -> None:
+    """It needs a server that distinguishes reading from writing, as all since Redis 7 do."""
+    rules = (USERS.parent / "shadow.acl").read_text(encoding="utf-8").split()[2:]
+    with redis.Redis.from_url(server.url) as raw:
+        if raw.info("server")["redis_version"].startswith("6."):
+            pytest.skip("rights to read keys and not to write them came with Redis 7")
+        raw.execute_command(
+            "ACL", "SETUSER", "offramp-shadow", "reset", *rules, ">change-me-shadow"
+        )
+    with RedisStore(url_of(server, "worker")) as store:
+        store.open(META)
+        store.apply([part(0, 3, "a")])
+        write_routes(store)
+        before = export_policy(store)
+    model = ComparedModel("new", (1, 2))
+    one = ShadowCounts.zeros(exits=2, live_exits=2)
+    with RedisStore(url_of(server, "shadow")) as store:
+        assert store.find(META.name) == META
+        assert store.policies() == (META,)
+        assert store.routes("g").routes == (ROUTE,)
+        shadow = RedisShadow(store.server, META.name)
+        assert shadow.positions("new") == {}
+        counts = {replace(model, fingerprint="live"): {"a": replace(one, stopped=(1, 0))}}
+        assert shadow.count(model, {"t/0": (-1, 5)}, counts) == ()
+        assert shadow.positions("new") == {"t/0": 5}
+        for attempt in (
+            lambda: store.open(META),
+            lambda: write_routes(store),
+            lambda: store.server.command(
+                "HSET", f"offramp:{{{policy_id(META.name)}}}:meta", "x", "1"
+            ),
+            lambda: store.heartbeat("w", {"a": 1}, ttl_s=1),
+            lambda: store.server.command("DEL", "offramp:policies"),
+        ):
+            with pytest.raises(StoreRefused) as caught:
+                attempt()
+            assert caught.value.cause == "permission"
+    with RedisStore(url_of(server, "viewer")) as viewer:
+        viewer.open(META)
+        assert export_policy(viewer) == before
+        shadow = RedisShadow(viewer.server, META.name)
+        assert [shadow.read(pair, "a").texts for pair in shadow.pairs()] == [1]
+        with pytest.raises(StoreRefused):
+            shadow.count(model, {"t/0": (5, 6)}, counts)
 
 
 def test_a_viewer_can_change_nothing(server: RedisServer) -> None:

@@ -12,7 +12,10 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetad
 from kafka import errors as kafka_errors
 from kafka.admin import NewTopic
 
+from benchmarks.free_model import FreeModel
 from consumer.kafka.client import connect
+from consumer.settings.load import load_settings
+from consumer.shadow.run import Shadow, ShadowOptions
 from policy_state.store.redis.store import RedisStore
 from policy_state.store.values import PolicyMeta
 from tests.support.kafka_records import good, ids, send
@@ -81,7 +84,9 @@ def give(secured, prefix, tmp_path):
     program = tmp_path / "kafka-acls"
     program.write_text(f"#!{sys.executable} -P\n{ACLS}")
     program.chmod(0o755)
-    others = dict.fromkeys(("WORKER", "PRODUCER", "READER", "OPERATOR"), "nobody-of-this-test")
+    others = dict.fromkeys(
+        ("WORKER", "PRODUCER", "READER", "OPERATOR", "SHADOW"), "nobody-of-this-test"
+    )
 
     def run(role):
         subprocess.run(
@@ -185,6 +190,31 @@ def test_a_reader_can_read_predictions_only(give, secured, prefix):
     for topic in (topic_of(prefix, "films"), f"{prefix}-out"):
         with pytest.raises(kafka_errors.TopicAuthorizationFailedError):
             write(secured, topic)
+
+
+def test_a_shadow_can_read_texts_and_predictions_only(give, secured, prefix, fleet):
+    """It compares a text, and writes nowhere."""
+    give("SHADOW")
+    topic, out = topic_of(prefix, "films"), f"{prefix}-out"
+    send(secured.plain, topic, good(1))
+    source = {"topic": topic, "partition": 0, "offset": 0}
+    row = {"domain": "films", "exit_labels": [1], "label_name": "positive", "model": "f1"}
+    send(secured.plain, out, [(b"k", orjson.dumps({**row, "source": source}))])
+    options = {
+        "kafka": secured.settings("SCRAM-SHA-512").model_dump() | {"group": prefix},
+        "redis.url": fleet.environ["OFFRAMP_REDIS__URL"],
+        "routes": [{"topics": topic, "output": out}],
+    }
+    with RedisStore(fleet.environ["OFFRAMP_REDIS__URL"]) as store:
+        store.open(PolicyMeta("default", "f1", (1, 3, 12)))
+        shadow = Shadow(
+            load_settings(options=options), ShadowOptions(share=1, texts=1), store, FreeModel()
+        )
+        shadow.follow(for_s=30)
+        assert shadow.done
+    for name in (topic, out):
+        with pytest.raises(kafka_errors.TopicAuthorizationFailedError):
+            write(secured, name)
 
 
 def test_an_operator_can_make_topics_and_look_at_dead_letters(give, secured, prefix, fleet):
