@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("offramp.shadow")
 
-_BATCH: Final = 64  # texts compared at once
-_WAIT_S: Final = 1.0  # for so many
+_BATCH: Final = 256  # texts compared at once, about
 _POLL_S: Final = 0.2
 _LOOK_S: Final = 60.0  # until routes, topics and live models are looked for again
 
@@ -51,6 +50,7 @@ class ShadowOptions:
     since_ms: int = 0  # a partition that was never read begins with predictions as young as this
     texts: int | None = None  # the shadow ends after so many; None: at a signal
     names: Mapping[str, str] = field(default_factory=dict)  # see `Comparison`
+    wait_s: float = 5.0  # for the texts of a batch: fewer and larger ones cost brokers less
 
 
 def run_shadow(
@@ -183,7 +183,7 @@ class Shadow:
         """Return the next predictions of the share."""
         exits = {fingerprint: model.exits for fingerprint, model in models.items()}
         found: list[ReadPrediction] = []
-        until = time.monotonic() + _WAIT_S
+        until = time.monotonic() + self._options.wait_s
         while len(found) < _BATCH and time.monotonic() < until:
             for record in predictions.poll(timeout_s=_POLL_S):
                 if not is_sampled(record, predictions.ids[record.topic], self._options.share):

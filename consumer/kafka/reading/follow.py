@@ -21,6 +21,11 @@ Place = tuple[str, int]  # topic, partition
 UNKNOWN: Final = -1
 """Stands for the position of a partition of which none is known."""
 
+# Nobody waits for what is followed, and each answer costs the broker time that writers need.
+_LEAST_BYTES: Final = 1 << 20
+_MOST_WAIT_MS: Final = 1_000
+_LOOKED_UP_BYTES: Final = 128 << 10  # what is beyond the offsets in question is fetched in vain
+
 
 class FollowedTopics(TopicReader):
     """All committed records of some topics from known positions on, without a group."""
@@ -31,7 +36,9 @@ class FollowedTopics(TopicReader):
         Raises:
             StreamUnavailable: no broker answers, or one of the topics does not exist.
         """
-        super().__init__(settings, topics)
+        super().__init__(
+            settings, topics, fetch_min_bytes=_LEAST_BYTES, fetch_max_wait_ms=_MOST_WAIT_MS
+        )
         self._counted: dict[TopicPartition, int] = {}
 
     def begin(self, known: Mapping[str, int], *, since_ms: int) -> None:
@@ -101,7 +108,7 @@ class RecordLookup(TopicReader):
         Raises:
             StreamUnavailable: no broker answers.
         """
-        super().__init__(settings, ())
+        super().__init__(settings, (), max_partition_fetch_bytes=_LOOKED_UP_BYTES)
         self._ends: dict[TopicPartition, int] = {}
 
     def known(self, topic: str, topic_id: str | None) -> bool:

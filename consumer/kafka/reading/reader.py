@@ -31,8 +31,18 @@ _SILENCE_S: Final = 60.0
 class TopicReader:
     """All committed records of some topics, without a group: nobody else is disturbed."""
 
-    def __init__(self, settings: KafkaSettings, topics: Sequence[str]) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topics: Sequence[str],
+        **options: int,
+    ) -> None:
         """Connect; nothing is read before `values` or `records`.
+
+        Args:
+            settings: addresses and logins.
+            topics: those to read.
+            options: of kafka-python's consumer, such as how much a fetch returns.
 
         Raises:
             StreamUnavailable: no broker answers.
@@ -47,6 +57,7 @@ class TopicReader:
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
+                **options,
             )
             undo.callback(self._consumer.close)
             self._fetching = Fetching(self._consumer)

@@ -83,7 +83,7 @@ def test_a_new_model_is_compared_on_every_text_once_and_nothing_else_changes(
                 "routes": orjson.loads(fleet.environ["OFFRAMP_ROUTES"]),
             }
         )
-        Shadow(settings, ShadowOptions(share=1), store, engine).follow(for_s=4)
+        Shadow(settings, ShadowOptions(share=1, wait_s=0.5), store, engine).follow(for_s=4)
         assert export_policy(store) == before
         assert before.domains["films"].stats.texts == WAVE
         predictions = [orjson.loads(r.value) for r in committed_records(kafka, out)]
@@ -184,7 +184,7 @@ def prediction(topic, offset, *, model="a1", **more):
 
 def follow(settings, store, *, for_s=3.0, **options):
     """Let a shadow run for a while."""
-    shadow = Shadow(settings, ShadowOptions(share=1, **options), store, NewModel())
+    shadow = Shadow(settings, ShadowOptions(share=1, wait_s=0.5, **options), store, NewModel())
     shadow.follow(for_s=for_s)
     return shadow
 
@@ -223,7 +223,7 @@ def test_what_cannot_be_compared_is_left_out_and_the_rest_is_compared(stream, ka
     assert found["a1", "films"].same == (1, 1, 1)
     assert (found["b2", "films"].full, found["b2", "films"].full_same) == (1, 0)
     assert "unreadable=6 not_live=5 behind=0" in caplog.text
-    follow(settings, store, for_s=0.5)
+    follow(settings, store, for_s=1.5)
     assert compared(store) == found
 
 
@@ -234,7 +234,7 @@ def test_a_shadow_begins_now_unless_it_is_told_otherwise_and_continues_where_it_
     send(kafka, into, [(b"k", b"a")] * 4)
     send(kafka, out, [prediction(into, 0)])
     now_ms = int(time.time() * 1000) + 1
-    follow(settings, store, for_s=0.5, since_ms=now_ms)
+    follow(settings, store, for_s=1.5, since_ms=now_ms)
     assert compared(store) == {}
     send(kafka, out, [prediction(into, 1), prediction(into, 2)])
     shadow = follow(settings, store, for_s=30, texts=2, since_ms=now_ms + 10**9)
@@ -259,7 +259,7 @@ def test_a_shadow_that_cannot_compare_says_why(stream, kafka):
     assert compared(store) == {}
     follow(settings, store, for_s=1.5, names={"good": "positive"})
     assert compared(store)["a1", "films"].same[-1] == 1
-    first = Shadow(settings, ShadowOptions(share=1), store, NewModel())
+    first = Shadow(settings, ShadowOptions(share=1, wait_s=0.5), store, NewModel())
 
     def second():
         send(kafka, out, [prediction(into, 1)])

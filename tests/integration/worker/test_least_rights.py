@@ -208,7 +208,10 @@ def test_a_shadow_can_read_texts_and_predictions_only(give, secured, prefix, fle
     with RedisStore(fleet.environ["OFFRAMP_REDIS__URL"]) as store:
         store.open(PolicyMeta("default", "f1", (1, 3, 12)))
         shadow = Shadow(
-            load_settings(options=options), ShadowOptions(share=1, texts=1), store, FreeModel()
+            load_settings(options=options),
+            ShadowOptions(share=1, texts=1, wait_s=0.5),
+            store,
+            FreeModel(),
         )
         shadow.follow(for_s=30)
         assert shadow.done
