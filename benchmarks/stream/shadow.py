@@ -35,10 +35,10 @@ from policy_state.store.values import PolicyMeta
 
 _SHARE = 0.05
 _GOAL = 0.03
-_RATE = 2_000.0  # texts a second
+_RATE = 1_000.0  # texts a second
 _WARM_UP_S = 2.0
 _TEXTS = 4_096
-_PATIENCE_S = 120.0
+_PATIENCE_S = 600.0
 _ALONE, _BESIDE = "without a shadow", "with a shadow"
 
 
@@ -60,7 +60,7 @@ class Run:
 def main() -> None:
     """Measure, print, and write the results where asked."""
     options = parser("stream.shadow", __doc__).parse_args()
-    seconds, rounds = (6.0, 3) if options.quick else (15.0, 8)
+    seconds, rounds = (6.0, 3) if options.quick else (12.0, 8)
     logging.getLogger("kafka").setLevel(logging.ERROR)
     logging.getLogger("offramp").setLevel(logging.ERROR)
     report = Report("shadow")

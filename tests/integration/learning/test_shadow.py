@@ -14,7 +14,6 @@ from consumer.errors import InvalidSettings
 from consumer.settings.load import load_settings
 from consumer.shadow.run import Shadow, ShadowOptions
 from model.engine.engine import Engine
-from policy_state.errors import SettingsConflict
 from policy_state.store.redis.shadow import RedisShadow
 from policy_state.store.redis.store import RedisStore
 from policy_state.store.values import PolicyMeta
@@ -243,7 +242,7 @@ def test_a_shadow_begins_now_unless_it_is_told_otherwise_and_continues_where_it_
 
 
 def test_a_shadow_that_cannot_compare_says_why(stream, kafka):
-    """The live model itself, a label without a match, a second shadow."""
+    """The live model itself, and a label without a match, until it is mapped."""
     settings, store, prefix = stream
 
     class LiveModel(FreeModel):
@@ -259,17 +258,3 @@ def test_a_shadow_that_cannot_compare_says_why(stream, kafka):
     assert compared(store) == {}
     follow(settings, store, for_s=1.5, names={"good": "positive"})
     assert compared(store)["a1", "films"].same[-1] == 1
-    first = Shadow(settings, ShadowOptions(share=1, wait_s=0.5), store, NewModel())
-
-    def second():
-        send(kafka, out, [prediction(into, 1)])
-        follow(settings, store, for_s=30, texts=1)
-        send(kafka, out, [prediction(into, 1)])
-
-    rounds = iter([lambda: None, second])
-
-    def counted():
-        next(rounds, lambda: None)()
-
-    with pytest.raises(SettingsConflict, match="Stop one of them"):
-        first.follow(for_s=20, counted=counted)
