@@ -16,7 +16,7 @@ from deploy.helm.derived import CHART
 from tests.support.chart.go_tools import go_tool
 
 CASES = sorted(file.name.removesuffix("-values.yaml") for file in (CHART / "ci").iterdir())
-RENDERS = Path(__file__).parents[2] / "integration" / "deploy" / "renders"
+RENDERS = Path(__file__).parents[2] / "integration" / "chart" / "renders"
 KUBERNETES = "1.34.0"
 _SPECIAL = ("claims", "gpu")
 _LONG = ("PrometheusRule", "reviews-grafana")  # these hold whole files of deploy/observe
