@@ -10,7 +10,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """Version of the JSON and YAML documents; it rises when a field changes its meaning or goes."""
 
-_NUMERIC: Final = frozenset("0123456789.%-:± ")  # numbers, lists of them, times
-_TEXT_WIDTH: Final = 16  # longer words are folded, so that fewer columns are left out
-_PROSE_WIDTH: Final = 32  # sentences, likewise
-_GAP: Final = 2  # between two columns
 _WATCH_S: Final = 2.0
 _CLEAR: Final = "\x1b[H\x1b[2J"
 _DURATION: Final = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
@@ -115,6 +111,8 @@ def print_data(
         prose: As in `print_table`.
     """
     if output is Output.TABLE:
+        from consumer.cli.columns import print_table  # which takes `printable` from here
+
         print_table(rows, empty=empty, spare=spare, prose=prose)
     elif output is Output.CSV:
         typer.echo(_as_csv(rows), nl=False)
@@ -147,77 +145,6 @@ def _cell(value: object) -> object:
     # A spreadsheet runs what begins like a formula; a quote keeps it text.
     quote = "'" if value[:1] in {"=", "+", "-", "@"} else ""
     return quote + printable(value)
-
-
-def print_table(
-    rows: Sequence[Mapping[str, object]],
-    *,
-    empty: str,
-    spare: Sequence[str] = (),
-    prose: str | None = None,
-) -> None:
-    """Write rows as a table on stdout.
-
-    Args:
-        rows: The rows, all with the same columns.
-        empty: What stderr says if there are no rows.
-        spare: Columns to leave out, in this order, while the terminal is too narrow. Numbers are
-            not wrapped if this makes enough room for them.
-        prose: A column of sentences, which are wrapped and need more room than names.
-    """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    if not rows:
-        typer.echo(empty, err=True)
-        return
-    console = Console()
-    cells = {name: [printable(row[name]) for row in rows] for name in rows[0]}
-    left_out = []
-    widths = {name: _least_width(name, cells[name], prose) for name in cells}
-    for name in spare:
-        if name in cells and _together(widths) > console.width:
-            left_out.append(name)
-            del cells[name], widths[name]
-    fits = _together(widths) <= console.width
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, column in cells.items():
-        numeric = _is_numeric(column)
-        justify: Literal["left", "right"] = "right" if numeric else "left"
-        table.add_column(
-            name,
-            justify=justify,
-            overflow="fold",
-            no_wrap=numeric and fits,
-            min_width=widths[name] if fits else None,  # or words are broken where others have room
-        )
-    for row in zip(*cells.values(), strict=True):
-        table.add_row(*map(Text, row))
-    console.print(table)
-    if left_out:
-        typer.echo(f"no room on this terminal for: {', '.join(left_out)}", err=True)
-
-
-def _is_numeric(column: Sequence[str]) -> bool:
-    return all(_NUMERIC.issuperset(cell) for cell in column)
-
-
-def _least_width(name: str, column: Sequence[str], prose: str | None) -> int:
-    """Return how wide a column must be for people to read it."""
-    from rich.cells import cell_len
-
-    whole = max(map(cell_len, [name, *column]))
-    if _is_numeric(column):
-        return whole
-    if name == prose:
-        return min(_PROSE_WIDTH, whole)
-    words = [word for text in (name, *column) for word in text.split()]
-    return min(_TEXT_WIDTH, max(map(cell_len, words), default=0))
-
-
-def _together(widths: Mapping[str, int]) -> int:
-    return sum(widths.values()) + _GAP * (len(widths) - 1)
 
 
 def repeat(watch: bool, draw: Callable[[], None]) -> None:

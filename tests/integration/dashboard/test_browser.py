@@ -203,4 +203,6 @@ def test_without_scripts_pages_are_still_read_and_searched(
         page.goto("/domains?search=hot")
         page.get_by_role("link", name="hotels").click()
         expect(page.locator("figure.plot polyline").first).to_be_attached()
-        expect(page.get_by_role("button", name="Work it out")).to_be_visible()
+        page.get_by_role("button", name="Work it out").click()
+        expect(page.locator("#what-if-text")).not_to_contain_text("gate")  # there was none
+        expect(page.get_by_label("Gate")).to_have_value("0.889")
