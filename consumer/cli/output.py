@@ -10,9 +10,11 @@ import sys
 import time
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
+
+from consumer.columns import is_numeric, least_width, shared_out, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -111,8 +113,6 @@ def print_data(
         prose: As in `print_table`.
     """
     if output is Output.TABLE:
-        from consumer.cli.columns import print_table  # which takes `printable` from here
-
         print_table(rows, empty=empty, spare=spare, prose=prose)
     elif output is Output.CSV:
         typer.echo(_as_csv(rows), nl=False)
@@ -145,6 +145,57 @@ def _cell(value: object) -> object:
     # A spreadsheet runs what begins like a formula; a quote keeps it text.
     quote = "'" if value[:1] in {"=", "+", "-", "@"} else ""
     return quote + printable(value)
+
+
+def print_table(
+    rows: Sequence[Mapping[str, object]],
+    *,
+    empty: str,
+    spare: Sequence[str] = (),
+    prose: str | None = None,
+) -> None:
+    """Write rows as a table on stdout.
+
+    Args:
+        rows: The rows, all with the same columns.
+        empty: What stderr says if there are no rows.
+        spare: Columns to leave out, in this order, while the terminal is too narrow. Numbers are
+            not wrapped if this makes enough room for them.
+        prose: A column of sentences, which are wrapped and need more room than names.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        typer.echo(empty, err=True)
+        return
+    console = Console()
+    cells = {name: [printable(row[name]) for row in rows] for name in rows[0]}
+    left_out = []
+    least = {name: least_width(name, cells[name], prose) for name in cells}
+    for name in spare:
+        if name in cells and together(least) > console.width:
+            left_out.append(name)
+            del cells[name], least[name]
+    fits = together(least) <= console.width
+    widths = shared_out(cells, least, console.width) if fits else {}
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name, column in cells.items():
+        numeric = is_numeric(column)
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        table.add_column(
+            name,
+            justify=justify,
+            overflow="fold",
+            no_wrap=numeric and fits,
+            width=widths.get(name),  # or words are broken where others have room
+        )
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*map(Text, row))
+    console.print(table)
+    if left_out:
+        typer.echo(f"no room on this terminal for: {', '.join(left_out)}", err=True)
 
 
 def repeat(watch: bool, draw: Callable[[], None]) -> None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from consumer.cli.columns import print_table
 from consumer.cli.options import Watch
 from consumer.cli.output import (
     Output,
     OutputOption,
     duration_ms,
     emit,
+    print_table,
     printable,
     repeat,
 )

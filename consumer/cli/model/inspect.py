@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.columns import print_table
 from consumer.cli.commands import Commands, without_effect
 from consumer.cli.model.progress import exit_rows, progress_bars
 from consumer.cli.options import (
@@ -23,7 +22,7 @@ from consumer.cli.options import (
     Precision,
     engine_for,
 )
-from consumer.cli.output import Output, OutputOption, print_data
+from consumer.cli.output import Output, OutputOption, print_data, print_table
 from policy_state.wording import counted
 
 if TYPE_CHECKING:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consumer.cli.columns import print_table
 from consumer.cli.commands import Commands
 from consumer.cli.model.progress import progress_bars
 from consumer.cli.options import FILES, AllowBin, Folder, LabelledFiles, MaxTokens, Out
-from consumer.cli.output import Output, OutputOption, print_data
+from consumer.cli.output import Output, OutputOption, print_data, print_table
 from model.folder_files import CALIBRATION, Store
 
 if TYPE_CHECKING:

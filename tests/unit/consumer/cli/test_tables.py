@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumer.cli.columns import print_table
+from consumer.cli.output import print_table
 from consumer.cli.policy.history import change_detail
 from policy_state.stats import ExitStats
 from policy_state.store.admin import AuditEntry
