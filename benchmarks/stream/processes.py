@@ -41,7 +41,7 @@ def shared(  # noqa: PLR0913, PLR0917  (what runs, and where)
     for count in _counts(most):
         group = f"processes-{count}"
         with _running(services, model, device, count, group):
-            rate = _rate(services.kafka, group, count, seconds=size.job_seconds)
+            rate = committed_rate(services.kafka, group, count, seconds=size.job_seconds)
         rows.append((count, round(rate), round(rate / count)))
     columns = ("processes", "events a second", "events a second and process")
     title = f"Processes that share one machine, {model.name}, {device}"
@@ -87,7 +87,7 @@ def _running(
             process.wait()
 
 
-def _rate(bootstrap: str, group: str, count: int, *, seconds: float) -> float:
+def committed_rate(bootstrap: str, group: str, count: int, *, seconds: float) -> float:
     """Return the committed events a second, from when all processes had joined and committed.
 
     Raises:

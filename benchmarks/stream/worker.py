@@ -228,6 +228,8 @@ class Job:
     max_wait_ms: int = 50
     buffer_bytes: int = 16 << 20
     policy: str = "bench"
+    group: str = ""  # a new one
+    instance: str = "bench"
     pin: int | None = None  # the exit of all texts; None: as learnt
     domains: tuple[str, ...] = ()  # to be pinned
     keep: bool = False  # the answers
@@ -287,7 +289,7 @@ def _settings(services: Services, job: Job) -> Settings:
     return load_settings(
         options={
             "kafka.bootstrap_servers": services.kafka,
-            "kafka.group": f"worker-{time.time_ns()}",
+            "kafka.group": job.group or f"worker-{time.time_ns()}",
             "kafka.dead_letters": DEAD_LETTERS,
             "kafka.buffer_bytes": job.buffer_bytes,
             "redis.url": services.redis,
@@ -296,6 +298,6 @@ def _settings(services: Services, job: Job) -> Settings:
             "batch.max_tokens": 1 << 20,
             "batch.max_wait_ms": job.max_wait_ms,
             "routes": [{"topics": job.topic, "domain": "field:domain", "output": job.output}],
-            "instance": "bench",
+            "instance": job.instance,
         }
     )

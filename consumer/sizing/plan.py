@@ -154,17 +154,21 @@ def _flow(
     # Fixed and proportional seconds of each step; processes take turns on the device.
     compute = (processes * times.batch_s, processes * times.text_s)
     prepare = (PLUMBING_BATCH_S, measured.tokenise_s + PLUMBING_TEXT_S)
-    every_s = wanted.max_wait_s
-    for fixed_s, text_s in (compute, prepare, (wanted.commit_s, 0.0)):
+    commit = (wanted.commit_s, 0.0)
+    every_s = wanted.max_wait_s  # also where batches are full sooner: at night they are not
+    for fixed_s, text_s in (compute, prepare, commit):
         if (free := 1 - events_per_s * text_s) > 0:  # else full batches, which `_rate` allows
             every_s = max(every_s, fixed_s / free)
     batch = min(float(wanted.max_events), max(1.0, events_per_s * every_s))
-    compute_s = compute[0] + batch * compute[1]
-    busy = min(1.0, events_per_s / batch * compute_s)
+    steps = [fixed_s + batch * text_s for fixed_s, text_s in (compute, prepare, commit)]
+    queue_s = max(_queue_s(step_s, events_per_s * step_s / batch) for step_s in steps)
+    return _Flow(batch, every_s + queue_s + sum(steps))
+
+
+def _queue_s(step_s: float, busy: float) -> float:
+    """Return how long a batch waits for the batches before it at one step."""
     ahead = busy / (2 * (1 - busy)) if busy < 1 else math.inf
-    queue_s = min(ahead, _PIPELINE_AHEAD) * compute_s
-    prepare_s = prepare[0] + batch * prepare[1]
-    return _Flow(batch, every_s + prepare_s + queue_s + compute_s + wanted.commit_s)
+    return min(ahead, _PIPELINE_AHEAD) * step_s
 
 
 def _fast_enough(least: int, flow: Callable[[int], _Flow], wanted: Wanted) -> int:

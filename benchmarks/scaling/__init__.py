@@ -1,0 +1,1 @@
+"""Fleets too large for one machine: simulated, and compared with real workers."""
