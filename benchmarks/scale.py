@@ -37,8 +37,7 @@ from policy_state.simulation.synthetic import SyntheticDomain
 DOMAINS, EXITS = 10, 4
 LAYERS = (1, 3, 7, 12)
 FLEETS = (1, 4, 16, 64, 256, 500)
-SLOW = "slow device"
-DEVICES = {SLOW: (64, Device(0.3, 0.0005)), "quick device": (128, Device(0.1, 0.0002))}
+BATCH, DEVICE = 64, Device(0.3, 0.0005)  # of real workers
 # BERT-base on an H200, texts of 50 tokens at mixed exits: benchmarks/results/gpu.md.
 GPU = Pace(
     compute_s=(0.9e-3, 11e-6),
@@ -69,7 +68,7 @@ class Size:
     hours: int  # of autoscaling
 
 
-FULL = Size((1, 2, 3, 4), 10.0, 15.0, 100, 10.0, 50_000, 1, 24)
+FULL = Size((1, 2, 4), 8.0, 8.0, 100, 10.0, 20_000, 1, 12)
 QUICK = Size((1, 2), 3.0, 4.0, 20, 3.0, 5_000, 1, 2)
 
 
@@ -94,54 +93,52 @@ def main() -> None:
 
 def real_part(report: Report, services: Services, size: Size) -> None:
     """Compare real workers with the simulation, which knows one of them."""
-    rows, worst = [], 0.0
-    for name, (batch, device) in DEVICES.items():
-        pace = None
-        for count in size.workers if name == SLOW else size.workers[:: len(size.workers) - 1]:
-            topic = f"{name.replace(' ', '-')}-{count}"
-            events = [(f"d{i % DOMAINS}", f"text {i}") for i in range(100)]
-            ask = 1.5 * count * batch / (device.batch_s + batch * device.text_s)
-            amount = int(ask * (size.seconds + 40))
-            fill(services.kafka, topic, cycled(events, amount), partitions=2 * count)
-            job = Job(topic, batch=batch, group=topic, policy=topic)
-            found = measured(services, job, device, count, seconds=size.seconds)
-            pace = pace or _pace(found, batch, device)
-            told = simulate(pace, count, seconds=60)
-            apart = told.texts_per_s / found.texts_per_s - 1
-            worst = max(worst, abs(apart))
-            rows.append(_compared(name, count, found, told, apart))
+    rows, worst, pace = [], 0.0, None
+    for count in size.workers:
+        topic = f"scale-{count}"
+        events = [(f"d{i % DOMAINS}", f"text {i}") for i in range(100)]
+        rate = count * BATCH / (DEVICE.batch_s + BATCH * DEVICE.text_s)
+        amount = int(1.5 * rate * (size.seconds + 40))
+        fill(services.kafka, topic, cycled(events, amount), partitions=2 * count)
+        job = Job(topic, batch=BATCH, group=topic, policy=topic)
+        found = measured(services, job, DEVICE, count, seconds=size.seconds)
+        pace = pace or _pace(found)
+        told = simulate(pace, count, seconds=60)
+        apart = told.texts_per_s / found.texts_per_s - 1
+        worst = max(worst, abs(apart))
+        rows.append(_compared(count, found, told, apart))
     report.goals.append(
         Goal.at_most(
             "simulated texts a second against real ones, furthest apart", _DEVIATION, worst
         )
     )
-    columns = ("model", "workers", "texts/s", "simulated", "apart", "texts a batch")
+    columns = ("workers", "texts/s", "simulated", "apart", "texts a batch")
     more = ("commit, ms", "of that Redis, ms", "age of counters, ms", "simulated")
     report.tables.append(Table("Real workers and simulated ones", (*columns, *more), tuple(rows)))
     report.notes.append(
         "Real workers: processes with Kafka, Redis and all of a worker's Python; the model waits "
         "as long as a made-up device would compute. The simulation knows the times of one worker "
-        "(the first row of each device) and tells the others. This holds as long as the cores of "
+        "(the first row) and tells the others. This holds as long as the cores of "
         "the machine are not the limit: workers on separate machines, each with a device."
     )
 
 
-def _pace(found: Window, batch: int, device: Device) -> Pace:
+def _pace(found: Window) -> Pace:
     """Return the times of one worker, as it was measured alone."""
     apply_s = found.redis_cpu_s / len(found.commits)
-    over_s = max(0.0, found.compute_s - device.batch_s - found.batch * device.text_s)
+    over_s = max(0.0, found.compute_s - DEVICE.batch_s - found.batch * DEVICE.text_s)
     return Pace(
-        compute_s=(device.batch_s + over_s, device.text_s),
+        compute_s=(DEVICE.batch_s + over_s, DEVICE.text_s),
         prepare_s=(PLUMBING_BATCH_S, PLUMBING_TEXT_S),
         commit_s=max(0.0, found.mean("commit_s") - apply_s),
         apply_s=apply_s,
-        max_events=batch,
+        max_events=BATCH,
     )
 
 
-def _compared(name: str, count: int, found: Window, told: Run, apart: float) -> tuple[object, ...]:
+def _compared(count: int, found: Window, told: Run, apart: float) -> tuple[object, ...]:
     return (
-        *(name, count, round(found.texts_per_s), round(told.texts_per_s), f"{apart:+.1%}"),
+        *(count, round(found.texts_per_s), round(told.texts_per_s), f"{apart:+.1%}"),
         *(round(found.batch), round(1e3 * found.mean("commit_s"), 1)),
         *(round(1e3 * found.mean("apply_s"), 1), round(1e3 * found.age_s)),
         round(1e3 * told.age_s),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from consumer.events.record import BatchOutcome
     from consumer.kafka.reading.batch import Batch
+    from consumer.laps import Lap
     from consumer.learning.snapshots import Snapshots
     from deploy.local.services import Services
 
@@ -100,19 +101,22 @@ class WaitingModel(FreeModel):
         return results
 
 
-@dataclass
 class _Noting(Observer):
-    commits: list[Commit]
+    def __init__(self) -> None:
+        super().__init__()
+        self.commits: list[Commit] = []
 
-    def committed(self, _: Batch, outcome: BatchOutcome, seconds: Mapping[str, float]) -> None:
-        self.commits.append(
-            Commit(
-                time.monotonic(),
-                len(outcome.predictions),
-                sum(seconds.values()),
-                seconds["apply"],
-            )
-        )
+    def committed(
+        self,
+        batch: Batch,  # noqa: ARG002
+        outcome: BatchOutcome,
+        laps: Mapping[str, Lap],
+        *,
+        truncated: int,  # noqa: ARG002
+    ) -> None:
+        seconds = sum(lap.ended - lap.begun for lap in laps.values())
+        apply, texts = laps["apply"], len(outcome.predictions)
+        self.commits.append(Commit(time.monotonic(), texts, seconds, apply.ended - apply.begun))
 
 
 def measured(
@@ -203,7 +207,7 @@ def _work(  # noqa: PLR0913, PLR0917  (the arguments of a process)
     answer: Connection,
 ) -> None:
     logging.disable(logging.WARNING)  # a group that forms gives batches back
-    model, noting, told = WaitingModel(device), _Noting([]), threading.Event()
+    model, noting, told = WaitingModel(device), _Noting(), threading.Event()
 
     def observe(_: Any, offramp: Any, __: Any) -> Observer:  # noqa: ANN401
         model.known = offramp.counting.known
