@@ -107,7 +107,7 @@ def scaled(load: Load, rules: Rules, pods: Pods, *, seconds: int) -> Outcome:
     turns = sum(a * b < 0 for a, b in pairwise(changes))
     return Outcome(
         turns_per_hour=3600 * turns / seconds,
-        worst_wait_s=max(waits),
+        worst_wait_s=float(max(waits)),
         mean_wait_s=float(np.mean(waits)),
         pod_hours=sum(counts) / 3600,
         pod_hours_needed=sum(needed) / 3600,

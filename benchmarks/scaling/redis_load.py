@@ -57,7 +57,8 @@ def apply_costs(exits: Sequence[int], domains: Sequence[int], *, calls: int) -> 
                         store.apply(_parts(batches[i % _BATCHES], offset + i))
                     offset += calls
                     spent = (usage(raw) - before) / calls
-                    found.append(Cost(count, many, 1e6 * spent[0], *spent[1:]))
+                    cpu_s, bytes_in, bytes_out = spent.tolist()
+                    found.append(Cost(count, many, 1e6 * cpu_s, bytes_in, bytes_out))
     return found
 
 

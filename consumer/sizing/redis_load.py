@@ -8,7 +8,7 @@ from typing import Final
 APPLY_S: Final = 210e-6
 APPLY_COUNTER_S: Final = 23e-6
 APPLY_BYTES: Final = 750
-APPLY_COUNTER_BYTES: Final = 160
+APPLY_COUNTER_BYTES: Final = 225
 """Redis's CPU time and bytes for a counted batch of two partitions, and for each of its
 domains at each exit of a calibrated model."""
 

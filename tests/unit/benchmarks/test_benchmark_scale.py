@@ -1,14 +1,18 @@
 """`benchmarks.scale`: simulated fleets and autoscaling, against what can be worked out by hand."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from benchmarks.scaling.autoscaler import CHART, Pods, Rules, loads, scaled
 from benchmarks.scaling.fleet import Pace, simulate
+from consumer.sizing import redis_load as load
 from consumer.sizing.measured import Measured, Times
 from consumer.sizing.plan import PLUMBING_BATCH_S, PLUMBING_TEXT_S, Wanted, plan
 
+RESULTS = Path(__file__).parents[3] / "benchmarks" / "results" / "scale.json"
 SLOW = Pace(compute_s=(0.09, 0.001), prepare_s=(0, 0), commit_s=0.01, apply_s=0.001, max_events=10)
 
 
@@ -103,3 +107,17 @@ def test_a_plan_promises_no_less_latency_than_a_simulated_fleet_has(
     assert told.latency_p99_s < found.latency_s
     if told.batch < asked.max_events - 1:
         assert told.latency_p99_s > 0.5 * found.latency_s
+
+
+def test_what_a_plan_takes_for_measured_is_what_was_measured() -> None:
+    """The costs of Redis in `offramp plan` are those of the committed report, within a quarter."""
+    report = json.loads(RESULTS.read_text())
+    goals = {goal["name"]: goal for goal in report["goals"]}
+    of_a_plan = [goal for name, goal in goals.items() if "of a plan" in name]
+    assert len(of_a_plan) == 3
+    assert all(goal["met"] for goal in of_a_plan)
+    (costs,) = (t for t in report["tables"] if t["title"].startswith("What a counted batch"))
+    for exits, domains, _, planned_us, size in costs["rows"]:
+        assert planned_us == round(1e6 * (load.APPLY_S + load.APPLY_COUNTER_S * domains * exits))
+        planned_bytes = load.APPLY_BYTES + load.APPLY_COUNTER_BYTES * domains * exits
+        assert size < 2 * planned_bytes

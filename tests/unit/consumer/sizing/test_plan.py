@@ -91,7 +91,7 @@ def test_redis_is_charged_for_batches_and_for_workers() -> None:
     """10 workers, 100 batches/s of 1 domain with 4 exits: 100 + 10 x (4 + 0.1 x 10) commands/s."""
     load = redis_load(10, batches_per_s=100, batch=256, domains=1, exits=4)
     assert load.commands_per_s == pytest.approx(150)
-    assert load.bytes_per_s == pytest.approx(100 * (750 + 4 * 160))
+    assert load.bytes_per_s == pytest.approx(100 * (750 + 4 * 225))
     idle = 40 * 33e-6 + 10 * 15e-6
     assert load.busy == pytest.approx(100 * (210e-6 + 4 * 23e-6) + idle)
     assert load.memory_bytes == 4 * 157
