@@ -16,6 +16,8 @@ from consumer.cli.session import KAFKA, POLICY, ROUTES, OnPolicy, open_named
 if TYPE_CHECKING:
     from socket import socket
 
+    from policy_state.errors import StoreError
+
 EXAMPLES = """Examples:
 
 `offramp dashboard --redis-url redis://localhost:6379/0`
@@ -75,6 +77,7 @@ def dashboard(
     from consumer.dashboard.kafka_view import KafkaView
     from consumer.dashboard.server import serve
     from consumer.errors import InvalidSettings
+    from policy_state.errors import PolicyNotFound, StoreUnavailable
 
     token = None if token_file is None else _token(token_file)
     if token is None and not _is_loopback(host):
@@ -88,18 +91,25 @@ def dashboard(
     named = [name.lower() for name in (host, *(allow_host or ()))]
     access = Access(hosts=LOOPBACK | {*named}, token=token, writes=allow_writes)
     with given.store() as (settings, store), _listening(host, port) as listening:
-        open_named(store, settings.policy.name)
         board = Board(
             settings=settings,
             store=store,
+            opening=lambda: open_named(store, settings.policy.name),
             index=DomainIndex(store, lambda: known_routes(settings, store)),
             access=access,
             kafka=KafkaView(
                 settings, store, asked=given.bootstrap_servers is not None, texts=allow_texts
             ),
         )
+        missing: StoreError | None = None
+        try:
+            board.open()
+        except (PolicyNotFound, StoreUnavailable) as error:  # may yet come
+            missing = error
         shown = f"[{host}]" if ":" in host else host
         typer.echo(f"serving http://{shown}:{listening.getsockname()[1]}/", err=True)
+        if missing is not None:
+            typer.echo(f"nothing to show yet: {missing}", err=True)
         serve(board, listening)
 
 

@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from policy_state.errors import InvalidInput
+from policy_state.errors import InvalidInput, PolicyNotOpen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
 
     from consumer.dashboard.guard import Access, Asking
@@ -25,15 +27,33 @@ class Board:
     """The policy that is shown, and how."""
 
     settings: Settings
-    store: RedisStore  # with the policy open
+    store: RedisStore
+    opening: Callable[[], None]  # opens the policy on the store
     index: DomainIndex
     access: Access
     kafka: KafkaView
 
+    def open(self) -> None:
+        """Open the policy, unless that was done.
+
+        Raises:
+            PolicyNotFound: no worker has made it yet.
+            StoreUnavailable: Redis does not answer.
+        """
+        try:
+            self.store.bound()
+        except PolicyNotOpen:
+            self.opening()
+
 
 def board_of(request: Request) -> Board:
-    """Return the board of the application that got a request."""
+    """Return the board of the application that got a request, with its policy open.
+
+    Raises:
+        StoreError: the policy cannot be opened, for now; see `Board.open`.
+    """
     board: Board = request.app.state.board
+    board.open()
     return board
 
 

@@ -65,7 +65,7 @@ class DomainIndex:
         """Know nothing yet.
 
         Args:
-            store: Has the policy open.
+            store: Has the policy open when rows are read.
             routes: Returns those in force, which may set the gates of domains.
         """
         self._store = store
@@ -88,11 +88,12 @@ class DomainIndex:
         self.trouble: StoreError | None = None
         """Why the last round failed."""
 
-    def run(self, stop: threading.Event) -> None:
-        """Refresh until told to stop; a failure is noted, and tried again."""
+    def run(self, stop: threading.Event, begin: Callable[[], None]) -> None:
+        """Begin a round and refresh until told to stop; a failure is noted, and tried again."""
         while not stop.is_set():
             listing_s = 0.0
             try:
+                begin()
                 listing_s = self.refresh(stop)
                 self.trouble = None
             except StoreError as error:

@@ -91,8 +91,8 @@ def _worded(text: str) -> Markup:
 
 def rendered(request: Request, template: str, *, status: int = 200, **values: Any) -> Response:  # noqa: ANN401
     """Return a page."""
-    board, who = board_of(request), asking(request)
-    page = _templates().get_template(template)
+    board: Board = request.app.state.board
+    who, page = asking(request), _templates().get_template(template)
     body = page.render(
         path=request.url.path,
         query=dict(request.query_params),

@@ -22,6 +22,7 @@ from consumer.errors import ConsumerError, InvalidSettings, StreamUnavailable
 from policy_state.errors import (
     DomainNotFound,
     InvalidInput,
+    PolicyNotFound,
     PolicyStateError,
     StoreCorrupt,
     StoreFull,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from consumer.dashboard.board import Board
+    from consumer.dashboard.guard import Access
 
 _STATUS: Final[list[tuple[type[Exception], int]]] = [
     (InvalidInput, 400),
@@ -46,6 +48,7 @@ _STATUS: Final[list[tuple[type[Exception], int]]] = [
     (StoreCorrupt, 500),
     (StoreRefused, 403),
     (StoreFull, 409),
+    (PolicyNotFound, 503),
     (StoreUnavailable, 503),
     (StreamUnavailable, 503),
 ]
@@ -59,7 +62,9 @@ def application(board: Board) -> Starlette:
     @asynccontextmanager
     async def kept_up(_: Starlette) -> AsyncIterator[None]:
         stop = threading.Event()
-        keeper = threading.Thread(target=board.index.run, args=(stop,), name="domains", daemon=True)
+        keeper = threading.Thread(
+            target=board.index.run, args=(stop, board.open), name="domains", daemon=True
+        )
         keeper.start()
         yield
         stop.set()
@@ -100,7 +105,7 @@ def serve(board: Board, listening: socket) -> None:
 
 
 async def _login(request: Request) -> Response:
-    access = board_of(request).access
+    access: Access = request.app.state.board.access
     if access.token is None:
         return RedirectResponse("/", 303)
     if request.method != "POST":

@@ -202,7 +202,6 @@ def test_a_dashboard_that_only_looks_changes_nothing(lived, looking):
         (["--allow-writes"], "--allow-writes needs --token-file"),
         (["--token-file", "short"], "the token has 5 characters, at least 16"),
         (["--token-file", "missing"], "No such file"),
-        (["--policy", "nothing"], "nothing"),
         (["--host", "203.0.113.7", "--token-file", "long"], "cannot listen on 203.0.113.7"),
     ],
 )

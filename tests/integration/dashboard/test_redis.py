@@ -75,3 +75,23 @@ def test_a_damaged_policy_is_said_where_all_is_seen(filled):
             assert "is not a policy" in page.text
             assert "contract 12" in page.text
             assert key in httpx.get(f"{address}/domains").text
+
+
+def test_a_dashboard_may_come_before_redis_and_the_policy():
+    """Pages say what is missing, the login answers, and all is shown once workers have made it."""
+    with start_redis() as server, proxy(server.port) as between:
+        between.refuse()
+        with dashboard(f"redis://127.0.0.1:{between.port}/0") as address:
+            answer = httpx.get(f"{address}/domains", timeout=30)
+            assert answer.status_code == 503
+            assert "redis did not answer" in answer.text
+            between.heal()
+            answer = httpx.get(f"{address}/api/overview", timeout=30)
+            assert answer.status_code == 503
+            assert "no policy" in answer.json()["error"]
+            assert httpx.get(f"{address}/login").status_code == 303
+            assert "no policy" in httpx.get(address).text
+            with RedisStore(server.url) as store:
+                fill(store)
+            wait_for(lambda: "hotels" in httpx.get(f"{address}/domains", timeout=30).text)
+            assert httpx.get(f"{address}/domain?name=hotels", timeout=30).status_code == 200
