@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report import Report, Table
-from tests.support.cluster.fleet import INPUTS, Fleet
+from tests.support.cluster.fleet import INPUTS, Fleet, eventually
 from tests.support.cluster.found import Cluster, cluster
 from tests.support.cluster.kubectl import Refused
 from tests.support.cluster.node import Nodes
 from tests.support.cluster.programs import MissingError
-from tests.support.waiting import wait_for
 
 ROUTE = {"topics": r"texts\.(?P<domain>.+)", "output": "offramp.predictions"}
 
@@ -39,6 +38,7 @@ class Trial:
     nodes: Nodes
     rows: list[tuple[object, ...]] = field(default_factory=list)
     steps: list[tuple[object, ...]] = field(default_factory=list)
+    texts: int = 0  # that were sent before
 
     @contextmanager
     def event(self, name: str, *, streamed: bool = True) -> Iterator[None]:
@@ -46,7 +46,6 @@ class Trial:
 
         Every text has one answer and no second one, and every prediction is counted once.
         """
-        before = self.fleet.outcome()
         since = time.time()
         if streamed:
             with self.fleet.stream():
@@ -60,11 +59,11 @@ class Trial:
         found = self.fleet.settled()
         settled_s = time.time() - until
         assert (found.twice, found.missing, found.unknown, found.dead_letters) == (0, 0, 0, 0)
-        wait_for(self._is_well, timeout_s=90)
-        found = self.fleet.outcome()
-        wait_for(lambda: self.fleet.counted() == found.predictions, timeout_s=60)
+        eventually(self._is_well)
+        assert self.fleet.counted() == found.predictions
         gap = round(found.longest_gap_s(since, until), 1) if streamed else "not streamed"
-        texts = found.texts - before.texts
+        texts = found.texts - self.texts
+        self.texts = found.texts
         self.rows.append((name, round(took_s, 1), texts, gap, round(settled_s, 1), 0, 0))
 
     def _is_well(self) -> bool:

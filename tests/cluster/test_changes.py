@@ -6,9 +6,8 @@ import time
 
 import pytest
 
-from tests.support.cluster.fleet import DOMAINS, WORKERS, worker
+from tests.support.cluster.fleet import DOMAINS, WORKERS, eventually, worker
 from tests.support.cluster.kubectl import Refused
-from tests.support.waiting import wait_for
 
 
 def fewest_ready(fleet, until):
@@ -61,7 +60,7 @@ def test_a_bad_image_stops_the_rollout_and_is_undone(trial):
     tag = fleet.values["image"]["tag"]
     with trial.event("an image that is missing, and its rollback"):
         fleet.deploy(wait=False, image={"tag": "0.1.0-missing"})
-        wait_for(lambda: waits_for_image(fleet.pod(1)))
+        eventually(lambda: waits_for_image(fleet.pod(1)))
         time.sleep(5)
         assert fleet.ready() == [worker(0)]
         assert fleet.pod(0)["metadata"]["uid"] == first
@@ -88,12 +87,12 @@ def test_a_backlog_shows_and_more_workers_share_it(trial):
         assert lag > 100
         assert backlog > 0
         fleet.scale(3)
-        wait_for(lambda: all(partitions(fleet, number) for number in (0, 1, 2)))
+        eventually(lambda: all(partitions(fleet, number) for number in (0, 1, 2)))
         fleet.scale(1)
-        wait_for(lambda: partitions(fleet, 0) == 4 * len(DOMAINS))
-        wait_for(lambda: fleet.gauge(0, "offramp_backlog_seconds") < 5, timeout_s=300)
+        eventually(lambda: partitions(fleet, 0) == 4 * len(DOMAINS))
+        eventually(lambda: fleet.gauge(0, "offramp_backlog_seconds") < 5)
     fleet.scale(2)
-    wait_for(lambda: partitions(fleet, 1) == 2 * len(DOMAINS))
+    eventually(lambda: partitions(fleet, 1) == 2 * len(DOMAINS))
 
 
 def partitions(fleet, number):
@@ -107,7 +106,7 @@ def test_a_wrong_password_stops_the_rollout(trial):
     url = fleet.values["settings"]["redis"]["url"]
     with trial.event("settings with a login that Redis refuses, and their rollback"):
         fleet.deploy(wait=False, settings={"redis": {"url": "redis://nobody@redis:6379/0"}})
-        wait_for(lambda: refused(fleet.pod(1)))
+        eventually(lambda: refused(fleet.pod(1)))
         assert fleet.ready() == [worker(0)]
         fleet.rollback()
         fleet.values["settings"]["redis"]["url"] = url
@@ -124,7 +123,7 @@ def test_a_secret_that_is_missing_is_waited_for(trial):
     fleet = trial.fleet
     with trial.event("a secret that is missing for a while"):
         fleet.deploy(wait=False, secrets={"later": "later"})
-        wait_for(lambda: "FailedMount" in fleet.kubectl("get", "events"))
+        eventually(lambda: "FailedMount" in fleet.kubectl("get", "events"))
         assert fleet.ready() == [worker(0)]
         fleet.kubectl("create", "secret", "generic", "later", "--from-literal=password=x")
         fleet.wait_until_rolled_out()
@@ -163,7 +162,7 @@ def test_draining_a_node_lets_the_others_take_over(trial):
             assert len(fleet.ready()) == 1
             (last,) = fleet.ready()
             number = int(last.rpartition("-")[2])
-            wait_for(lambda: partitions(fleet, number) == 4 * len(DOMAINS))
+            eventually(lambda: partitions(fleet, number) == 4 * len(DOMAINS))
         finally:
             for node in nodes:
                 fleet.kubectl("uncordon", node)

@@ -2,12 +2,11 @@
 
 import time
 from contextlib import contextmanager
+from functools import partial
 
-from tests.support.cluster.fleet import worker
+from tests.support.cluster.fleet import eventually, worker
 from tests.support.cluster.kubectl import Refused
-from tests.support.waiting import wait_for
 
-GIVE_UP_S = 30  # as the fleet of these tests is set
 CUT = {
     "apiVersion": "networking.k8s.io/v1",
     "kind": "NetworkPolicy",
@@ -70,8 +69,8 @@ def test_a_killed_worker_returns_and_reads_its_batch_again(trial):
     before = restarts(fleet, 0)
     with trial.event("kill -9 of one worker"):
         trial.nodes.signal(fleet.pod(0), "KILL")
-        wait_for(lambda: restarts(fleet, 0) > before)
-        wait_for(lambda: worker(0) in fleet.ready())
+        eventually(lambda: restarts(fleet, 0) > before)
+        eventually(lambda: worker(0) in fleet.ready())
 
 
 def test_a_worker_that_does_not_end_is_killed(trial):
@@ -88,14 +87,13 @@ def test_a_worker_that_does_not_end_is_killed(trial):
 def test_a_worker_ends_at_once_while_it_starts(trial):
     """SIGTERM during loading ends a worker within seconds: no rollout waits for it."""
     fleet = trial.fleet
+    old = fleet.pod(1)["metadata"]["uid"]
     with trial.event("a worker is asked to end while it starts"):
-        for _ in range(2):
-            uid = fleet.pod(1)["metadata"]["uid"]
-            begun = time.monotonic()
-            fleet.kubectl("delete", "pod", worker(1))
-            took_s = time.monotonic() - begun
-            wait_for(lambda uid=uid: is_another(fleet.pod(1), uid))
-        assert took_s < 15
+        fleet.kubectl("delete", "pod", worker(1))
+        eventually(lambda: is_another(fleet.pod(1), old))
+        begun = time.monotonic()
+        fleet.kubectl("delete", "pod", worker(1))
+        assert time.monotonic() - begun < 25  # of 60 that it may take
         fleet.wait_until_rolled_out()
 
 
@@ -128,9 +126,9 @@ def test_of_two_workers_with_one_name_one_is_fenced(trial):
 
     with trial.event("a second worker has the name of the first"):
         fleet.kubectl.apply(twin)
-        wait_for(one_was_fenced, timeout_s=180)
+        eventually(one_was_fenced)
         fleet.kubectl("delete", "pod", "twin")
-        wait_for(lambda: worker(0) in fleet.ready(), timeout_s=180)
+        eventually(lambda: worker(0) in fleet.ready())
 
 
 def test_without_redis_workers_predict_and_count_later(trial):
@@ -138,12 +136,12 @@ def test_without_redis_workers_predict_and_count_later(trial):
     fleet = trial.fleet
     with trial.event("workers are cut from Redis"):
         with redis_cut_off(trial):
+            eventually(lambda: [fleet.gauge(n, "offramp_degraded") for n in (0, 1)] == [1, 1])
             for number in (0, 1):
-                wait_for(lambda n=number: fleet.gauge(n, "offramp_degraded") == 1)
                 assert fleet.ask(number, "/live")[0] == 200
                 assert fleet.ask(number, "/ready")[0] == 200
-            wait_for(lambda: fleet.gauge(0, "offramp_held_texts") > 0)
-        wait_for(lambda: fleet.gauge(0, "offramp_degraded") == 0)
+            eventually(lambda: fleet.gauge(0, "offramp_held_texts") > 0)
+        eventually(lambda: fleet.gauge(0, "offramp_degraded") == 0)
     assert fleet.ready() == [worker(0), worker(1)]
     assert trial.rows[-1][3] < 15, "a cut from Redis stops predictions"
 
@@ -154,15 +152,15 @@ def test_a_worker_killed_without_redis_waits_for_it_and_gives_up_in_time(trial):
     before = restarts(fleet, 1)
     with trial.event("kill -9 of a worker that is cut from Redis"):
         with redis_cut_off(trial):
-            wait_for(lambda: fleet.gauge(1, "offramp_held_texts") > 0)
+            eventually(lambda: fleet.gauge(1, "offramp_held_texts") > 0)
             trial.nodes.signal(fleet.pod(1), "KILL")
-            wait_for(lambda: restarts(fleet, 1) == before + 1)
-            wait_for(lambda: "waiting for Redis at" in fleet.log(1))
+            eventually(lambda: restarts(fleet, 1) == before + 1)
+            eventually(lambda: "waiting for Redis at" in fleet.log(1))
             assert fleet.ask(1, "/live")[0] == 200
             assert fleet.ask(1, "/ready")[0] == 503
-            wait_for(lambda: restarts(fleet, 1) == before + 2, timeout_s=GIVE_UP_S + 60)
+            eventually(lambda: restarts(fleet, 1) == before + 2)
             assert "gives up on Redis at" in fleet.log(1, previous=True)
-        wait_for(lambda: worker(1) in fleet.ready(), timeout_s=240)
+        eventually(lambda: worker(1) in fleet.ready())
 
 
 def test_a_worker_that_ends_without_redis_leaves_nothing_uncounted(trial):
@@ -170,10 +168,10 @@ def test_a_worker_that_ends_without_redis_leaves_nothing_uncounted(trial):
     fleet = trial.fleet
     with trial.event("a worker that is cut from Redis is asked to end"):
         with redis_cut_off(trial):
-            wait_for(lambda: fleet.gauge(1, "offramp_held_texts") > 0)
+            eventually(lambda: fleet.gauge(1, "offramp_held_texts") > 0)
             uid = fleet.pod(1)["metadata"]["uid"]
             fleet.kubectl("delete", "pod", worker(1))
-            wait_for(lambda: fleet.pod(1) and fleet.pod(1)["metadata"]["uid"] != uid)
+            eventually(lambda: fleet.pod(1) and fleet.pod(1)["metadata"]["uid"] != uid)
             assert worker(1) not in fleet.ready()
         fleet.wait_until_rolled_out()
 
@@ -182,12 +180,12 @@ def test_redis_without_memory_costs_no_prediction(trial):
     """Workers hold their counts while Redis refuses writes, and bring them when it has memory."""
     fleet = trial.fleet
     with trial.event("Redis reaches its `maxmemory`"):
-        redis_cli(fleet, "config", "set", "maxmemory", "1mb")
+        redis_cli(fleet, "config", "set", "maxmemory", "1kb")
         try:
-            wait_for(lambda: fleet.gauge(0, "offramp_held_texts") > 0)
+            eventually(lambda: fleet.gauge(0, "offramp_held_texts") > 0)
         finally:
             redis_cli(fleet, "config", "set", "maxmemory", "0")
-        wait_for(lambda: fleet.gauge(0, "offramp_held_texts") < 50)
+        eventually(lambda: fleet.gauge(0, "offramp_held_texts") < 50)
 
 
 def test_an_emptied_redis_is_filled_from_the_predictions(trial):
@@ -203,14 +201,14 @@ def test_a_killed_redis_and_a_killed_broker_cost_nothing(trial):
         with trial.event(f"kill -9 of {name.title()}", streamed=name == "redis"):
             fleet.produce(200)
             trial.nodes.signal(fleet.kubectl.json("get", "pod", name), "KILL")
-            wait_for(lambda name=name: restarts_of(fleet, name) == 1)
+            eventually(partial(was_restarted, fleet, name))
             fleet.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=120s")
         assert fleet.ready() == [worker(0), worker(1)]
 
 
-def restarts_of(fleet, name):
+def was_restarted(fleet, name):
     (state,) = fleet.kubectl.json("get", "pod", name)["status"]["containerStatuses"]
-    return state["restartCount"]
+    return state["restartCount"] == 1
 
 
 def test_workers_end_when_the_broker_stays_away(trial):
@@ -223,7 +221,7 @@ def test_workers_end_when_the_broker_stays_away(trial):
         trial.nodes.signal(kafka, "STOP")
         try:
             assert fleet.ask(0, "/live")[0] == 200
-            wait_for(lambda: restarts(fleet, 0) > before, timeout_s=GIVE_UP_S + 60)
+            eventually(lambda: restarts(fleet, 0) > before)
         finally:
             trial.nodes.signal(kafka, "CONT")
-        wait_for(lambda: fleet.ready() == [worker(0), worker(1)], timeout_s=240)
+        eventually(lambda: fleet.ready() == [worker(0), worker(1)])

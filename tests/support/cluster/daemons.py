@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from deploy.local.process import wait_until
-from tests.support.cluster.images import PAUSE, images, machine_mounts, write
+from tests.support.cluster.images import PAUSE, compile_sources, images, machine_mounts, write
 from tests.support.cluster.programs import require
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def start_containerd(cluster: OwnCluster) -> None:
         timeout_s=30,
         what="containerd",
     )
+    compile_sources()
     for image in images(cluster.programs):
         file = home / "image.tar"
         write(image, file)

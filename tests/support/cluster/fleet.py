@@ -19,7 +19,7 @@ from tests.support.cluster.kubectl import Kubectl, Refused, run
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.support.cluster.found import Cluster
 
@@ -178,7 +178,7 @@ class Fleet:
             self.offramp(*_produce(domain), said=said, timeout_s=600)
 
     @contextmanager
-    def stream(self, rate: float = 8) -> Iterator[None]:
+    def stream(self, rate: float = 3) -> Iterator[None]:
         """Write this many reviews a second to each input while the body runs."""
         command = [*self.kubectl.command, "exec", "--stdin", "client", "--", "offramp"]
         writers = [
@@ -210,7 +210,7 @@ class Fleet:
             stop.set()
             thread.join()
             complaints = [writer.communicate(timeout=120)[1] for writer in writers]
-        assert [w.returncode for w in writers] == [0] * len(writers), complaints
+        assert [writer.returncode for writer in writers] == [0] * len(writers), complaints
 
     def outcome(self) -> Outcome:
         """Return what stands in the topics now."""
@@ -255,6 +255,11 @@ class Fleet:
         except Refused:
             return False
         return True
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    """Return once this holds; a test machine may have a lot to do besides."""
+    wait_for(condition, timeout_s=_SETTLE_S)
 
 
 def worker(number: int) -> str:

@@ -8,6 +8,7 @@ container the machine's `/usr`, its Python, the virtual environment and this che
 import hashlib
 import io
 import json
+import subprocess
 import sys
 import sysconfig
 import tarfile
@@ -107,6 +108,13 @@ def machine_mounts() -> list[dict[str, object]]:
         {"destination": str(folder), "type": "bind", "source": str(folder), "options": options}
         for folder in folders
     ]
+
+
+def compile_sources() -> None:
+    """Compile what containers import: they cannot keep it, and would compile it at each start."""
+    packages = [CHECKOUT / name for name in ("consumer", "model", "offramp", "policy_state")]
+    command = [sys.executable, "-m", "compileall", "-q", "-j0", sysconfig.get_path("purelib")]
+    subprocess.run([*command, *packages], check=False, capture_output=True, timeout=1800)
 
 
 def write(image: Image, file: Path) -> None:

@@ -31,6 +31,7 @@ from tests.support.cluster.daemons import (
 from tests.support.cluster.programs import DEBIAN, MissingError, build, require
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_SHARES = {"cpu.shares": "10240", "cpu.weight": "1000"}  # ten times that of a process
 
 
 @contextmanager
@@ -139,6 +140,9 @@ class OwnCluster:
         subprocess.run([*self.inside, "sh", "-euc", steps], check=True, timeout=30)
         for controller in self._controllers():
             (controller / self.cgroup).mkdir(exist_ok=True)
+            for name, share in _SHARES.items():  # else all pods together get that of one process
+                if (controller / self.cgroup / name).exists():
+                    (controller / self.cgroup / name).write_text(share)
             for name in ("cpuset.cpus", "cpuset.mems"):
                 if (controller / name).exists() and (controller / "tasks").exists():
                     (controller / self.cgroup / name).write_text((controller / name).read_text())
