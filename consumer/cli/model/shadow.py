@@ -84,7 +84,7 @@ def shadow(
         ),
     ] = LogLevel.INFO,
 ) -> None:
-    """Compare a new model with the live one, on a share of the texts that workers predict.
+    """Compare a new model with the live one, on a share of the texts.
 
     The shadow reads predictions and their texts beside the workers, runs the new model on them, and
     keeps in Redis how often both say the same. It writes no prediction and changes no counter of

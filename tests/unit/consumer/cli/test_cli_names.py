@@ -10,7 +10,7 @@ from consumer.cli.app import app
 from consumer.cli.output import Output
 
 WIDTH = 80
-SAYS_NOTHING = {"dashboard", "policy export"}  # pages; the export itself
+SAYS_NOTHING = {"dashboard", "policy export", "shadow"}  # pages; the export itself; a log
 
 
 def commands() -> Iterator[tuple[str, list[TyperOption]]]:
