@@ -24,10 +24,7 @@ def start_containerd(cluster: OwnCluster) -> None:
     home.mkdir()
     tools = require("containerd", "ctr", "runc")
     ctr = [*cluster.inside, tools["ctr"], f"--address={home / 'socket'}", "--namespace=k8s.io"]
-    subprocess.run(
-        [tools["ctr"], "oci", "spec"], check=True, stdout=(home / "plain.json").open("w")
-    )
-    spec = json.loads((home / "plain.json").read_text())
+    spec = json.loads(said_by([tools["ctr"], "oci", "spec"]))
     spec["mounts"] += machine_mounts()
     (home / "spec.json").write_text(json.dumps(spec))
     (home / "cni").mkdir()
