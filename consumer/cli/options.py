@@ -21,6 +21,24 @@ MOST_ROWS: Final = 1_000_000_000
 FILES: Final = "TSV, CSV, JSONL or plain lines, also as .gz or .zst; - reads stdin."
 _SET: Final = "Any setting this command uses"
 
+
+class LogLevel(StrEnum):
+    """From which level on lines are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+LogLevelOption = Annotated[
+    LogLevel,
+    typer.Option(
+        case_sensitive=False,
+        metavar="LEVEL",
+        help="Log this level and above on stderr: debug, info, warning or error.",
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="Settings file in TOML or YAML.", envvar="OFFRAMP_CONFIG"),

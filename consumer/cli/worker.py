@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from consumer.cli.commands import without_effect
-from consumer.cli.options import Bootstrap, RedisUrl
+from consumer.cli.options import Bootstrap, LogLevel, LogLevelOption, RedisUrl
 from consumer.cli.output import Output, OutputOption, print_data
 from consumer.cli.session import EXIT_FOUND, Given
 
@@ -19,15 +18,6 @@ if TYPE_CHECKING:
     from consumer.settings.load import Settings
 
 _OF_SUPERVISOR = "instance="  # of --processes, which gives each worker another one
-
-
-class LogLevel(StrEnum):
-    """From which level on lines are logged."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 EXAMPLES = """Examples:
@@ -83,14 +73,7 @@ def worker(
         bool,
         typer.Option("--wait", help="With --check, wait for services that are unreachable."),
     ] = False,
-    log_level: Annotated[
-        LogLevel,
-        typer.Option(
-            case_sensitive=False,
-            metavar="LEVEL",
-            help="Log this level and above on stderr: debug, info, warning or error.",
-        ),
-    ] = LogLevel.INFO,
+    log_level: LogLevelOption = LogLevel.INFO,
     report_fd: Annotated[
         int | None, typer.Option(hidden=True, min=3, max=1 << 20, help="Pipe to the supervisor.")
     ] = None,

@@ -9,10 +9,9 @@ from typing import Annotated, Final
 
 import typer
 
-from consumer.cli.options import Bootstrap, RedisUrl
+from consumer.cli.options import Bootstrap, LogLevel, LogLevelOption, RedisUrl
 from consumer.cli.output import duration_ms, printable
 from consumer.cli.session import KAFKA, POLICY, ROUTES, Given
-from consumer.cli.worker import LogLevel
 
 EXAMPLES = """Examples:
 
@@ -75,14 +74,7 @@ def shadow(
             help="The new model's name of a label of the live model; may be repeated.",
         ),
     ] = None,
-    log_level: Annotated[
-        LogLevel,
-        typer.Option(
-            case_sensitive=False,
-            metavar="LEVEL",
-            help="Log this level and above on stderr: debug, info, warning or error.",
-        ),
-    ] = LogLevel.INFO,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Compare a new model with the live one, on a share of the texts.
 
