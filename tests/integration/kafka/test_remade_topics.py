@@ -18,6 +18,7 @@ from policy_state.store.offsets import Counted
 from policy_state.store.redis.store import RedisStore
 from tests.support.kafka_admin import make_anew, set_offsets
 from tests.support.kafka_records import good, ids, read_topic, send
+from tests.support.long_form import IS_LONG
 from tests.support.members import AT_ONCE, EVENTS, produce, read_until
 from tests.support.memory.positions import MemoryPositions
 from tests.support.topics import create_topics
@@ -173,6 +174,7 @@ def test_a_partition_in_doubt_is_read_on_where_it_was_if_its_topic_is_the_same(m
     members.commit(stream, following)
 
 
+@pytest.mark.skipif(not IS_LONG, reason="half a minute; `make chaos` runs it")
 def test_a_topic_may_be_gone_just_when_it_is_to_be_read(members, admin):
     """That ends nobody; where it comes back it is read from its first record."""
     stream = members.join("a")

@@ -18,6 +18,7 @@ from policy_state.errors import StoreUnavailable
 from policy_state.reports.domain import read_reports
 from policy_state.store.redis.store import RedisStore
 from tests.support.kafka_records import read_topic, send
+from tests.support.long_form import IS_LONG
 from tests.support.servers.proxies import Proxy
 from tests.support.tiny_model import write_tiny_model
 from tests.support.topics import create_topics
@@ -180,6 +181,7 @@ def test_the_plain_loop_runs(redis_url, model):
     assert counted(redis_url) == {"lines": 80}
 
 
+@pytest.mark.skipif(not IS_LONG, reason="half a minute; `make chaos` runs it")
 def test_the_quix_example_runs(kafka, redis_url, model):
     """The application of the docs writes a prediction for every text of a topic, and counts it."""
     pytest.importorskip("quixstreams", reason="quixstreams is not installed")

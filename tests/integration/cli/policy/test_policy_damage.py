@@ -84,7 +84,7 @@ def test_a_policy_of_a_newer_version_blocks_no_other(store: RedisStore, offramp:
     store.server.command("HSET", f"offramp:{{{other}}}:meta", "schema", "2")
     assert len(data(offramp("list", "-o", "json"))["domains"]) == 3
     offramp("audit")
-    assert "policy, other, cannot be read: policy other: counters of schema 2" in (
+    assert "policy, other, cannot be read: policy other: its counters are of schema 2" in (
         offramp("doctor", "--no-log").stderr
     )
     store.server.command("DEL", f"offramp:{{{other}}}:meta")
@@ -95,4 +95,4 @@ def test_a_policy_of_a_newer_version_blocks_no_other(store: RedisStore, offramp:
     store.open(PolicyMeta("other", "f2", (1, 2)))
     store.server.command("HSET", f"offramp:{{{other}}}:meta", "schema", "2")
     refused = offramp("list", "--policy", "other", code=1)
-    assert "counters of schema 2" in str(refused.exception)
+    assert "counters are of schema 2" in str(refused.exception)
