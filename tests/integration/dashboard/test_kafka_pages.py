@@ -41,6 +41,7 @@ def settings(names, tmp_path_factory):
     file = tmp_path_factory.mktemp("settings") / "offramp.toml"
     file.write_text(
         f'[kafka]\ngroup = "{names["in"]}"\ndead_letters = "{names["dead"]}"\n'
+        f'policy_topic = "{names["in"]}.policy"\n'  # no other test makes it
         f"[[routes]]\ntopics = '{names['in']}'\nname = 'shops'\ndomain = 'fixed:hotels'\n"
         f"output = '{names['out']}'\n"
     )
