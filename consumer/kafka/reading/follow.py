@@ -52,16 +52,10 @@ class FollowedTopics(TopicReader):
             StreamUnavailable: no broker answers.
         """
         with translated("looking for where to read " + ", ".join(self._topics)):
-            partitions = self._partitions()
-            ends = log_offsets(
-                self.admin, partitions, isolation_level=IsolationLevel.READ_COMMITTED
-            )
-            firsts = log_offsets(self.admin, partitions, since_ms)
-            self._consumer.assign(partitions)
-            for tp in partitions:
-                at = known.get(self._source(tp), UNKNOWN)
-                self._counted[tp] = at
-                young = ends[tp] if firsts[tp] < 0 else min(firsts[tp], ends[tp])
+            found = self._readable_since(since_ms)
+            self._consumer.assign(list(found))
+            for tp, (young, _) in found.items():
+                at = self._counted[tp] = known.get(self._source(tp), UNKNOWN)
                 self._consumer.seek(tp, young if at == UNKNOWN else at)
 
     def poll(self, *, timeout_s: float) -> list[Record]:

@@ -121,12 +121,17 @@ class TopicReader:
             StreamUnavailable: no broker answers.
         """
         with translated("looking for the latest records of " + ", ".join(self._topics)):
-            partitions = self._partitions()
-            ends = log_offsets(
-                self.admin, partitions, isolation_level=IsolationLevel.READ_COMMITTED
-            )
-            firsts = log_offsets(self.admin, partitions, time_ms)
-        return {tp: (first, ends[tp]) for tp, first in firsts.items() if 0 <= first < ends[tp]}
+            found = self._readable_since(time_ms)
+        return {tp: (first, end) for tp, (first, end) in found.items() if first < end}
+
+    def _readable_since(self, time_ms: int) -> dict[TopicPartition, tuple[int, int]]:
+        """Return the first offset as young as this, at most the end, and where reading ends."""
+        partitions = self._partitions()
+        ends = log_offsets(self.admin, partitions, isolation_level=IsolationLevel.READ_COMMITTED)
+        firsts = log_offsets(self.admin, partitions, time_ms)
+        return {
+            tp: (end if firsts[tp] < 0 else min(firsts[tp], end), end) for tp, end in ends.items()
+        }
 
     def between(
         self, spans: Mapping[TopicPartition, tuple[int | None, int]]
