@@ -19,10 +19,9 @@ from consumer.process.signals import START_S, Heed, Stopped
 from consumer.routes.route import route_for
 from consumer.shadow.compare import Answered, Comparison, is_sampled
 from consumer.worker.waiting import UNREACHABLE, Trouble, is_final
-from policy_state.errors import PolicyNotFound
 from policy_state.shadowed import ComparedModel
+from policy_state.store.reading import find_policy
 from policy_state.store.redis.shadow import RedisShadow
-from policy_state.suggesting import no_such_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -75,7 +74,7 @@ def run_shadow(
     try:
         Heed(code=0, within_s=START_S).begin()
         with open_store(settings) as store:
-            _check_policy(store, settings.policy.name)
+            find_policy(store, settings.policy.name)  # loading a model takes longer
             shadow = Shadow(settings, options, store, engine or load_engine(settings))
             trouble = Trouble(give_up_s=settings.worker.give_up_s)
             while not shadow.done:
@@ -89,13 +88,6 @@ def run_shadow(
                     time.sleep(pause_s)
     except Stopped as stopped:
         log.info("shadow stopped by=%s", stopped)
-
-
-def _check_policy(store: RedisStore, name: str) -> None:
-    """Raise if there is no policy whose predictions could be followed; the model is yet to load."""
-    if store.find(name) is None:
-        known = [meta.name for meta in store.policies()]
-        raise PolicyNotFound(no_such_policy(name, known))
 
 
 class Shadow:

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from policy_state.algorithms.base import build
 from policy_state.counting import THOUSAND
-from policy_state.errors import PolicyNotFound
 from policy_state.reports.accuracy import estimated_accuracy
 from policy_state.reports.diagnosis import Diagnosis, diagnose
 from policy_state.reports.gate import GateReport, gate_report
 from policy_state.reports.holdout import Holdout, holdout_of
-from policy_state.store.reading import read_pages
-from policy_state.suggesting import no_such_policy
+from policy_state.store.reading import find_policy, read_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -186,10 +184,7 @@ def read_reports(
         PolicyNotFound: the store has no policy of that name.
         StoreError: the store could not answer.
     """
-    found = store.find(policy)
-    if found is None:
-        raise PolicyNotFound(no_such_policy(policy, [meta.name for meta in store.policies()]))
-    meta = store.open(found).meta
+    meta = store.open(find_policy(store, policy)).meta
     algorithm = build(meta.settings, meta.layers, credits=meta.calibrated)
     names = store.domains(limit=_MOST) if domains is None else domains
     records = store.read(names)

@@ -6,17 +6,32 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from policy_state.domains import OVERFLOW_DOMAIN
-from policy_state.errors import StoreCorrupt
+from policy_state.errors import PolicyNotFound, StoreCorrupt
 from policy_state.stats import COUNT_MAX, ExitStats
 from policy_state.store.values import DomainSnapshot, OpenedPolicy
+from policy_state.suggesting import no_such_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from policy_state.store.admin import PolicyAdmin
     from policy_state.store.port import StatsStore
+    from policy_state.store.values import PolicyMeta
 
 _PAGE: Final = 200
+
+
+def find_policy(store: StatsStore, name: str) -> PolicyMeta:
+    """Return what a policy is that exists.
+
+    Raises:
+        PolicyNotFound: the store has no policy of that name.
+        StoreError: the store could not answer.
+    """
+    found = store.find(name)
+    if found is None:
+        raise PolicyNotFound(no_such_policy(name, [meta.name for meta in store.policies()]))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
